@@ -1,0 +1,201 @@
+"""From a configuration to the parts of the core: schemas are read, the model's factory imported, everything checked."""
+
+import hashlib
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from stream_ml.config import Config, Source
+from stream_ml.core.codec import EventReader, FeedbackReader, Payloads
+from stream_ml.core.contract import check_model
+from stream_ml.core.features import FeaturePlan
+from stream_ml.core.fields import find_field
+from stream_ml.core.join import JoinSettings
+from stream_ml.core.labels import LabelDomain
+from stream_ml.core.lineage import lineage_of, spec_of
+from stream_ml.core.outputs import PredictionCodec, prediction_schema
+from stream_ml.core.partition import PartitionSettings, Topics
+from stream_ml.core.replica import FoldSettings
+from stream_ml.core.schema import Schema, load_schema
+from stream_ml.errors import ConfigError
+
+_OWN_ROOTS = {"river", "numpy", "builtins", *sys.stdlib_module_names}
+
+
+class Parts(NamedTuple):
+    """What the core is made of, for one configuration."""
+
+    config: Config
+    reader: EventReader
+    feedback: FeedbackReader
+    plan: FeaturePlan
+    domain: LabelDomain
+    predictions: PredictionCodec
+    build: Callable[[], Any]
+
+    def join_settings(self) -> JoinSettings:
+        """Times and caps of the join."""
+        feedback, pending = self.config.feedback, self.config.pending
+        return JoinSettings(
+            feedback.ttl, feedback.early_ttl, pending.events_max, pending.early_labels_max, pending.bytes_max
+        )
+
+    def partition_settings(self, record_bytes_max: int) -> PartitionSettings:
+        """What the cores of all partitions share."""
+        config = self.config
+        return PartitionSettings(
+            self.reader,
+            self.predictions,
+            Topics(config.training_log, config.outcomes, config.dead_letters),
+            config.transactional_id,
+            record_bytes_max,
+        )
+
+    def spec(self, topic_id: str) -> dict[str, Any]:
+        """Everything that the lineage covers, in words."""
+        return spec_of(topic_id, *self._covered())
+
+    def lineage(self, topic_id: str) -> str:
+        """Lineage of this model on the log with this topic id."""
+        return lineage_of(topic_id, *self._covered())
+
+    def _covered(self) -> tuple[dict[str, Any], Any, dict[str, str]]:
+        model = self.config.model
+        settings = {
+            "reader_schema": self.reader.payloads.reader.text,
+            "features": self.plan.resolved,
+            "task": model.task,
+            "classes": self.domain.classes,
+            "positive": self.domain.positive,
+            "threshold": model.threshold,
+            "seed": model.seed,
+        }
+        estimator = self.build()
+        return settings, estimator, _sources(estimator)
+
+    def fold_settings(self, lineage: str) -> FoldSettings:
+        """What a replica needs. It decodes with schemas of its own: those in the log come on top."""
+        source, reader = self.config.events, self.reader.payloads.reader
+        payloads = Payloads(source.framing, reader, {}, list(self.reader.payloads.schemas.values()))
+        return FoldSettings(lineage, payloads, self.plan, self.domain, self.build)
+
+
+def assemble(config: Config) -> Parts:
+    """The parts of the core.
+
+    Raises
+    ------
+    ConfigError
+        A schema, a field, the features, the labels or the model do not fit; the operator mends it.
+    """
+    events, feedback = _payloads(config, config.events), _payloads(config, config.feedback)
+    left_out = {config.events.id, config.events.time}
+    plan = FeaturePlan(events.reader, config.features, left_out)
+    label = find_field(feedback.reader, config.feedback.label, where="feedback.label")
+    domain = LabelDomain(config.model, label, feedback.reader)
+    concrete = prediction_schema(events.reader, config.predictions.carry)
+    predictions = config.predictions
+    return Parts(
+        config,
+        EventReader(config.events, events, plan, predictions.carry),
+        FeedbackReader(config.feedback, feedback, domain),
+        plan,
+        domain,
+        PredictionCodec(predictions.topic, predictions.framing, predictions.schema_id, concrete),
+        load_factory(config),
+    )
+
+
+def checked(parts: Parts) -> Parts:
+    """The parts, once the model has passed its contract; ConfigError lists everything that is wrong with it."""
+    wrong = check_model(parts.build, parts.plan.kinds, parts.domain)
+    if wrong:
+        raise ConfigError(f"model {parts.config.model.factory} cannot be used:\n  " + "\n  ".join(wrong))
+    return parts
+
+
+def _payloads(config: Config, source: Source) -> Payloads:
+    by_id = {number: _schema(config, path) for number, path in source.schema_ids.items()}
+    reader = _schema(config, source.schema_)
+    if source.framing == "confluent":
+        return Payloads(source.framing, reader, by_id)
+    return Payloads(source.framing, reader, {}, list(by_id.values()))
+
+
+def _schema(config: Config, path: Path) -> Schema:
+    file = config.path(path)
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"schema {file} cannot be read: {error}") from error
+    return load_schema(text, where=str(file))
+
+
+def load_factory(config: Config) -> Callable[[], Any]:
+    """A function that gives a new estimator each time, from ``module:attribute``.
+
+    The configuration's folder is searched first. A factory that takes `seed` gets model.seed.
+    """
+    module_name, _, attribute = config.model.factory.partition(":")
+    folder = str(config.path(Path()).resolve())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except Exception as error:
+        raise ConfigError(
+            f"model.factory {config.model.factory} cannot be imported: {type(error).__name__}: {error}",
+            f"is {module_name}.py beside the configuration, or the package installed?",
+        ) from error
+    if not callable(found):
+        if config.model.params or not hasattr(found, "clone"):
+            raise ConfigError(f"model.factory {config.model.factory} is no function, so model.params cannot reach it")
+        clone: Callable[[], Any] = found.clone
+        return clone
+    params = dict(config.model.params)
+    if "seed" in _parameters(found):
+        params.setdefault("seed", config.model.seed)
+    return lambda: found(**params)
+
+
+def _parameters(factory: Callable[..., Any]) -> set[str]:
+    try:
+        return set(inspect.signature(factory).parameters)
+    except (TypeError, ValueError):
+        return set()
+
+
+def _sources(estimator: Any) -> dict[str, str]:
+    """Digest of the source of every module, not River's, that the estimator's parts come from."""
+    modules: set[str] = set()
+
+    def walk(value: Any, depth: int) -> None:
+        named = value if isinstance(value, type) or inspect.isfunction(value) else type(value)
+        module = str(getattr(named, "__module__", "builtins"))
+        if module.partition(".")[0] not in _OWN_ROOTS:
+            modules.add(module)
+        if depth > 12:
+            return
+        if isinstance(value, dict):
+            parts = [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple | set | frozenset):
+            parts = list(value)
+        else:
+            parts = list(vars(value).values()) if hasattr(value, "__dict__") and not isinstance(value, type) else []
+        for part in parts:
+            walk(part, depth + 1)
+
+    walk(estimator, 0)
+    return {name: _digest(sys.modules.get(name)) for name in sorted(modules)}
+
+
+def _digest(module: Any) -> str:
+    try:
+        return hashlib.sha256(inspect.getsource(module).encode()).hexdigest()
+    except (OSError, TypeError):
+        return "no source"

@@ -1,0 +1,71 @@
+"""``stream-ml``: every verb, and how errors leave the process.
+
+River, numpy and the Kafka clients are imported where a verb needs them: a second less for ``--help``.
+"""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stream_ml.cli import operate
+from stream_ml.errors import StreamMLError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Online learning from Kafka: score events, learn from their labels, exactly once.",
+)
+app.add_typer(operate.topics, name="topics")
+app.add_typer(operate.offsets, name="offsets")
+app.add_typer(operate.schema, name="schema")
+operate.add_commands(app)
+
+ConfigFile = Annotated[Path, typer.Argument(help="The configuration, for example stream_ml.yaml.")]
+
+
+@app.command()
+def run(config_file: ConfigFile) -> None:
+    """Score and learn until SIGTERM."""
+    from stream_ml.cli.run import run as run_worker
+
+    run_worker(config_file)
+
+
+@app.command()
+def broker(
+    directory: Annotated[Path, typer.Argument(help="Where it keeps its data; made where it is missing.")],
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0: a free one.")] = 9092,
+) -> None:
+    """Run a real Apache Kafka in the foreground, for development: one node, on this machine only."""
+    from stream_ml.kafka.broker import EmbeddedKafka
+
+    with EmbeddedKafka(directory, port=port) as kafka:
+        typer.echo(f"Kafka answers at {kafka.bootstrap_servers}, data in {directory}; Ctrl-C stops it")
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        signal.pause()
+
+
+@app.command()
+def demo(
+    limit: Annotated[int | None, typer.Option(help="Only so many flights.")] = None,
+    directory: Annotated[Path | None, typer.Option(help="Keep the demo's files here.")] = None,
+) -> None:
+    """Score and learn a year of real flights on a real Kafka; the last line is JSON."""
+    from stream_ml.demo.run import run_demo
+
+    run_demo(limit, directory)
+
+
+def main() -> None:
+    """Entry point: errors become one message and an exit code."""
+    try:
+        app()
+    except StreamMLError as error:
+        sys.stderr.write(f"stream-ml: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,126 @@
+"""The verbs of operators: topics, offsets, schemas, and commands to every replica."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stream_ml.config import load_config
+from stream_ml.errors import ConfigError
+
+topics = typer.Typer(no_args_is_help=True, help="The topics that the service needs.")
+offsets = typer.Typer(no_args_is_help=True, help="Where each partition goes on.")
+schema = typer.Typer(no_args_is_help=True, help="Avro schemas of what the service writes.")
+
+ConfigFile = Annotated[Path, typer.Argument(help="The configuration, for example stream_ml.yaml.")]
+Position = Annotated[int, typer.Argument(help="Position in the training log where learning halted.", min=0)]
+
+
+@topics.command("create")
+def create(
+    config_file: ConfigFile,
+    partitions: Annotated[
+        int, typer.Option(help="Of topics that are partitioned, where events is missing.", min=1)
+    ] = 4,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+) -> None:
+    """Make the topics that are missing; what exists is left as it is."""
+    from stream_ml.kafka.topics import create_topics
+
+    for line in create_topics(load_config(config_file), partitions, dry_run=dry_run):
+        typer.echo(line)
+
+
+@offsets.command("show")
+def show(config_file: ConfigFile) -> None:
+    """Committed positions of each partition beside what its topics hold."""
+    from stream_ml.kafka.operator import show_offsets
+    from stream_ml.kafka.topics import inspect_topics
+
+    config = load_config(config_file)
+    typer.echo("partition  events (of first-end)      feedback (of first-end)    next sequence  writer")
+    for shown in show_offsets(config, list(range(inspect_topics(config).partitions))):
+        pair, metadata = shown.pair, shown.pair.metadata
+        columns = [
+            f"{pair.partition:<10}",
+            f"{_position(pair.events, shown.events):<26}",
+            f"{_position(pair.feedback, shown.feedback):<26}",
+            f"{metadata.next_sequence if metadata else '-':<14}",
+            metadata.writer if metadata else "- (no state of this service)",
+        ]
+        typer.echo(" ".join(columns))
+
+
+def _position(position: int | None, held: tuple[int, int]) -> str:
+    return f"{'-' if position is None else position} of {held[0]}-{held[1]}"
+
+
+@offsets.command("set")
+def set_(
+    config_file: ConfigFile,
+    partition: Annotated[int, typer.Option(min=0)],
+    events: Annotated[int, typer.Option(min=0, help="Next event to score.")],
+    feedback: Annotated[int, typer.Option(min=0, help="Next label to read.")],
+) -> None:
+    """Set where a partition goes on; its sequence continues. Workers must be stopped."""
+    from stream_ml.kafka.operator import set_offsets
+    from stream_ml.kafka.topics import inspect_topics
+
+    config = load_config(config_file)
+    count = inspect_topics(config).partitions
+    if partition >= count:
+        raise ConfigError(f"there is no partition {partition}: {config.events.topic} has {count}")
+    typer.echo(set_offsets(config, partition, events, feedback))
+
+
+@schema.command("show")
+def show_schema(
+    config_file: ConfigFile,
+    what: Annotated[str, typer.Argument(help="predictions, outcomes, training-log or signals.")],
+) -> None:
+    """The concrete schema of what the app writes, as JSON."""
+    from stream_ml import schemas
+    from stream_ml.assembly import assemble
+
+    names = {"outcomes": "outcome", "training-log": "log_entry", "signals": "signal"}
+    if what == "predictions":
+        typer.echo(json.dumps(assemble(load_config(config_file)).predictions.schema, indent=2))
+    elif what in names:
+        typer.echo(json.dumps(schemas.load(names[what]), indent=2))
+    else:
+        raise typer.BadParameter(f"{what!r} is none of predictions, {', '.join(names)}")
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the verbs that write a command into the training log."""
+
+    @app.command()
+    def skip(config_file: ConfigFile, position: Position) -> None:
+        """Let learning go on after the example at which it halted, without learning it."""
+        _order(config_file, "skip", {"position": position})
+
+    @app.command("accept-gap")
+    def accept_gap(config_file: ConfigFile, position: Position) -> None:
+        """Let learning go on with the example at which it halted, although examples before it are missing."""
+        _order(config_file, "accept-gap", {"position": position})
+
+    @app.command()
+    def freeze(config_file: ConfigFile) -> None:
+        """Stop learning in every replica from here on; what comes meanwhile is not learned later either."""
+        _order(config_file, "freeze", {})
+
+    @app.command()
+    def resume(config_file: ConfigFile) -> None:
+        """Learn again after freeze."""
+        _order(config_file, "resume", {})
+
+
+def _order(config_file: Path, command: str, arguments: dict[str, int]) -> None:
+    from stream_ml.kafka.operator import write_command
+    from stream_ml.kafka.topics import inspect_topics
+
+    config = load_config(config_file)
+    inspect_topics(config)
+    at = write_command(config, command, arguments)
+    typer.echo(f"{command} stands in {config.training_log} at {at}; every replica obeys it there")

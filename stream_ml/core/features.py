@@ -1,0 +1,123 @@
+"""From a decoded event to what the model sees: d typed, finite values in schema order."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from stream_ml.config import Features, Impute
+from stream_ml.core.fields import Field, NotUsable, converter, find_field, finite, getter, scalar_fields
+from stream_ml.core.schema import Schema
+from stream_ml.errors import ConfigError
+
+
+class Refused(NamedTuple):
+    """Why an event has no features: the dead letter's reason and words."""
+
+    reason: str
+    message: str
+
+
+class _Step(NamedTuple):
+    name: str
+    get: Callable[[Any], Any]
+    convert: Callable[[Any], Any]
+    missing: Any  # "reject", "drop" or an Impute
+
+
+class FeaturePlan:
+    """Takes features out of events of one reader schema.
+
+    Parameters
+    ----------
+    schema
+        The reader schema; its order is the order of the features.
+    settings
+        Which fields, and what happens where one is null.
+    left_out
+        Dotted names that are never features by default: id and time.
+    """
+
+    def __init__(self, schema: Schema, settings: Features, left_out: set[str]) -> None:
+        chosen = _chosen(schema, settings, left_out)
+        self._steps = [
+            _Step(field.name, getter(field), converter(field), _missing(field, settings)) for field in chosen
+        ]
+        self.names = [step.name for step in self._steps]
+        self.kinds = {field.name: field.kind for field in chosen}
+        self.resolved = [
+            {
+                "name": f.name,
+                "kind": f.kind,
+                "type": f.base,
+                "logical": f.logical,
+                "missing": _plain(s.missing),
+            }
+            for f, s in zip(chosen, self._steps, strict=True)
+        ]
+
+    def extract(self, payload: Any) -> tuple[dict[str, Any], bool] | Refused:
+        """Features by name in schema order and whether one was imputed; or why there are none."""
+        features: dict[str, Any] = {}
+        imputed = False
+        for name, get, convert, missing in self._steps:
+            value = get(payload)
+            if value is not None:
+                try:
+                    features[name] = convert(value)
+                except NotUsable as error:
+                    return Refused("not_finite", f"feature {name}: {error}")
+                except (ValueError, TypeError, OverflowError) as error:
+                    return Refused("schema_mismatch", f"feature {name}: {error}")
+            elif missing == "reject":
+                return Refused(
+                    "missing_feature",
+                    f"feature {name} is null; features.missing may say drop or {{impute: value}}",
+                )
+            elif missing != "drop":
+                features[name] = missing.impute
+                imputed = True
+        return features, imputed
+
+
+def _plain(missing: Any) -> Any:
+    return {"impute": missing.impute} if isinstance(missing, Impute) else missing
+
+
+def _chosen(schema: Schema, settings: Features, left_out: set[str]) -> list[Field]:
+    for name in [*(settings.include or []), *settings.exclude]:
+        field = find_field(schema, name, where="features")
+        if name in (settings.include or []) and not field.kind:
+            what = f"a {field.base}" if field.base != "array" else "an array"
+            raise ConfigError(
+                f"features.include: {name} is {what}, which no model can take",
+                "a feature is a number, a boolean, a string, an enum, a time, a decimal or a uuid",
+            )
+    scalars = scalar_fields(schema)
+    wanted = set(settings.include) if settings.include is not None else {f.name for f in scalars} - left_out
+    chosen = [field for field in scalars if field.name in wanted and field.name not in settings.exclude]
+    if not chosen:
+        raise ConfigError("features: none is left", "name some fields in features.include")
+    for name in settings.missing:
+        if name != "default" and name not in {field.name for field in chosen}:
+            raise ConfigError(f"features.missing: {name} is not a feature")
+    return chosen
+
+
+def _missing(field: Field, settings: Features) -> Any:
+    missing = settings.missing.get(field.name, settings.missing.get("default", "reject"))
+    if isinstance(missing, Impute):
+        value = missing.impute
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        fits = {"number": is_number, "boolean": isinstance(value, bool), "text": isinstance(value, str)}[field.kind]
+        if not fits or (field.kind == "number" and _not_finite(value)):
+            if field.name not in settings.missing:
+                return "reject"  # a default of another type does not reach this field
+            raise ConfigError(f"features.missing.{field.name}: {value!r} is not a usable {field.kind}")
+    return missing
+
+
+def _not_finite(value: Any) -> bool:
+    try:
+        finite(value)
+    except NotUsable:
+        return True
+    return False

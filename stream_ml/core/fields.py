@@ -1,0 +1,181 @@
+"""One field of a record schema: how to reach it and which plain value it gives.
+
+A field is named by a dotted path through nested records, any of which may be nullable.
+"""
+
+import math
+import uuid
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from stream_ml.core.schema import Schema
+from stream_ml.errors import ConfigError
+
+MAGNITUDE_MAX = 1e18  # beyond it squares and products of features leave the range that doubles hold exactly enough
+
+_NUMBERS = {"int", "long", "float", "double"}
+_TIMES_PER_S = {"timestamp-millis": 1e3, "timestamp-micros": 1e6, "local-timestamp-millis": 1e3}
+_TIMES_PER_S |= {"local-timestamp-micros": 1e6, "time-millis": 1e3, "time-micros": 1e6}
+
+
+class Field(NamedTuple):
+    """A scalar field: where it stands and what kind it is.
+
+    `kind` is number, boolean or text; `logical` the Avro logical type or the empty string; `type_` its Avro type.
+    """
+
+    path: tuple[str, ...]
+    type_: Any
+    base: str
+    logical: str
+    nullable: bool
+
+    @property
+    def name(self) -> str:
+        """Dotted name."""
+        return ".".join(self.path)
+
+    @property
+    def kind(self) -> str:
+        """What the model would get: number, boolean or text; empty where it is none of these."""
+        if self.base in _NUMBERS or self.logical == "decimal":
+            return "number"
+        if self.base == "boolean":
+            return "boolean"
+        return "text" if self.base in ("string", "enum") or self.logical == "uuid" else ""
+
+
+def find_field(schema: Schema, dotted: str, *, where: str) -> Field:
+    """The field with this dotted name; ConfigError says which names there are."""
+    fields, nullable = schema.fields, False
+    path: tuple[str, ...] = ()
+    parts = dotted.split(".")
+    for depth, part in enumerate(parts):
+        found = next((field for field in fields if field["name"] == part), None)
+        if found is None:
+            names = ", ".join(str(field["name"]) for field in fields)
+            raise ConfigError(f"{where}: {schema.name} has no field {dotted!r}", f"its fields are: {names}")
+        field = _field(schema, found["type"], (*path, part))
+        path, nullable = field.path, nullable or field.nullable
+        if depth < len(parts) - 1:
+            if field.base != "record":
+                raise ConfigError(f"{where}: {'.'.join(path)} is not a record, so it has no field {parts[depth + 1]!r}")
+            fields = _resolve(schema, field.type_)["fields"]
+    return field._replace(nullable=nullable)
+
+
+def scalar_fields(schema: Schema) -> list[Field]:
+    """Every field that a model could get, nested ones too, in schema order."""
+    found: list[Field] = []
+
+    def walk(fields: list[dict[str, Any]], path: tuple[str, ...], nullable: bool) -> None:
+        for item in fields:
+            field = _field(schema, item["type"], (*path, item["name"]))
+            field = field._replace(nullable=nullable or field.nullable)
+            if field.base == "record":
+                walk(_resolve(schema, field.type_)["fields"], field.path, field.nullable)
+            elif field.kind:
+                found.append(field)
+
+    walk(schema.fields, (), False)
+    return found
+
+
+def _resolve(schema: Schema, type_: Any) -> Any:
+    while True:
+        if isinstance(type_, str) and type_ in schema.named:
+            type_ = schema.named[type_]
+        elif isinstance(type_, dict) and isinstance(type_.get("type"), dict | list):
+            type_ = type_["type"]
+        else:
+            return type_
+
+
+def _field(schema: Schema, type_: Any, path: tuple[str, ...]) -> Field:
+    resolved, nullable = _resolve(schema, type_), False
+    if isinstance(resolved, list):
+        rest = [branch for branch in resolved if branch != "null"]
+        nullable = len(rest) < len(resolved)
+        if len(rest) != 1:
+            return Field(path, resolved, "union", "", nullable)
+        resolved = _resolve(schema, rest[0])
+    if isinstance(resolved, dict):
+        return Field(path, resolved, str(resolved["type"]), str(resolved.get("logicalType", "")), nullable)
+    return Field(path, resolved, str(resolved), "", nullable)
+
+
+def getter(field: Field) -> Callable[[Any], Any]:
+    """A function from a decoded record to this field's raw value, None where it or a parent is null."""
+    if len(field.path) == 1:
+        name = field.path[0]
+        return lambda record: record[name]
+
+    def reach(record: Any) -> Any:
+        for part in field.path:
+            if record is None:
+                return None
+            record = record[part]
+        return record
+
+    return reach
+
+
+class NotUsable(ValueError):
+    """A value that must never reach a model: not finite, or absurdly large."""
+
+
+def converter(field: Field) -> Callable[[Any], Any]:
+    """A function from the raw value (not None) to what the model gets.
+
+    number: finite float or int; times become seconds, dates days since 1970-01-01. boolean: bool. text: str.
+    The function raises NotUsable on NaN, infinities and beyond MAGNITUDE_MAX; the caller makes a dead letter.
+    """
+    if field.kind == "text":
+        return _uuid_text if field.logical == "uuid" else str
+    if field.kind == "boolean":
+        return bool
+    divisor = _TIMES_PER_S.get(field.logical)
+    if divisor is not None:
+        return lambda value: finite(value / divisor)
+    return _decimal if field.logical == "decimal" else finite
+
+
+def finite(value: float) -> float:
+    """The number itself where a model can bear it; NotUsable otherwise."""
+    if not -MAGNITUDE_MAX <= value <= MAGNITUDE_MAX:
+        raise NotUsable(f"{value!r} is {'beyond 1e18' if math.isfinite(value) else 'not finite'}")
+    return value
+
+
+def _decimal(value: Decimal) -> float:
+    return finite(float(value))
+
+
+def _uuid_text(value: Any) -> str:
+    return str(uuid.UUID(bytes=value) if isinstance(value, bytes) else uuid.UUID(value))
+
+
+def time_ms_of(field: Field, *, where: str) -> Callable[[Any], int]:
+    """A function from the raw value to milliseconds since 1970-01-01 UTC; ConfigError where it is no time."""
+    if field.logical in ("timestamp-millis", "local-timestamp-millis"):
+        return int
+    if field.logical in ("timestamp-micros", "local-timestamp-micros"):
+        return lambda value: int(value // 1000)
+    if field.logical == "date":
+        return lambda value: int(value * 86_400_000)
+    raise ConfigError(
+        f"{where}: {field.name} has no timestamp type",
+        "use a field with logicalType timestamp-millis, timestamp-micros or date, or: record",
+    )
+
+
+def id_text_of(field: Field, *, where: str) -> Callable[[Any], str]:
+    """A function from the raw value to the canonical text of an event id; ConfigError where it cannot be one."""
+    if field.logical == "uuid":
+        return _uuid_text
+    if field.base in ("string", "enum", "int", "long") and field.logical != "decimal":
+        return str
+    if field.base == "fixed" and not field.logical:
+        return lambda value: str(value.hex())
+    raise ConfigError(f"{where}: {field.name} is {field.base}", "an id is a string, an integer, a uuid or a fixed")

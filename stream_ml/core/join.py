@@ -1,0 +1,346 @@
+"""Events and labels of one partition, joined whichever comes first.
+
+1. A pair joins iff `event_time - early_ttl <= label_time <= event_time + ttl` and the side that came first is still
+   joinable: an event while `event_time >= events_expired_ms`, an early label while `label_time >= labels_expired_ms`.
+   Both limits follow the partition's time W and never move back, also when a ttl is changed.
+2. The first event of an id (by offset) and its first valid label (by offset) win. Joined pairs do not depend on how
+   the two topics interleave, as long as time or a cap has freed nothing in between.
+3. Every label ends once: joined, an outcome, or still waiting at or above the feedback floor.
+4. Events are forgotten by offset prefix, when W has passed them by ttl + early_ttl, or by a cap. Before that a joined
+   event is remembered: otherwise a repeated event and a repeated label would join a second time.
+5. Changes are staged; `apply` comes after the transaction that publishes them. What a crash loses is a function of
+   the topics between floors and offsets: events with their predictions, minus the pairs in the training log; labels
+   minus those that have an example, an outcome or a dead letter.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from typing import Literal, NamedTuple
+
+from stream_ml.records import Clock, Label, Served
+
+AHEAD_SLACK_MS = 600_000  # ten minutes: a record dated later moves W only so far beyond this host's clock
+EVENT_BYTES = 700  # what an event takes beside its own bytes and id: tuples, dict and deque slots (measured)
+LABEL_BYTES = 900  # the same for a label, whose whole record is kept for a dead letter
+
+OutcomeKind = Literal["duplicate", "late", "orphan", "shed", "invalid", "too_large"]  # the last: a dead letter
+
+
+class JoinSettings(NamedTuple):
+    """Times in ms; caps per partition."""
+
+    ttl_ms: int
+    early_ttl_ms: int
+    events_max: int
+    early_labels_max: int
+    bytes_max: int
+
+
+class PendingEvent(NamedTuple):
+    """An event that waits for its label, or is remembered (`joined`, then without bytes).
+
+    `oversize`: the example made of it would be larger than a record may be, so it never joins.
+    """
+
+    offset: int
+    event_id: str
+    time_ms: int
+    schema: int
+    value: bytes
+    served: Served
+    joined: bool = False
+    oversize: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes in memory, about."""
+        return len(self.value) + len(self.event_id) + EVENT_BYTES
+
+
+class Joined(NamedTuple):
+    """An event and its label."""
+
+    event: PendingEvent
+    label: Label
+
+
+class Resolved(NamedTuple):
+    """A label that ends without an example."""
+
+    label: Label
+    kind: OutcomeKind
+    event_offset: int | None
+
+
+class Times(NamedTuple):
+    """The partition's time, and what it implies; all in ms, all monotone."""
+
+    watermark_ms: int
+    events_expired_ms: int
+    labels_expired_ms: int
+
+    def at(self, watermark_ms: int, settings: JoinSettings) -> "Times":
+        """These times moved on to a later W; an earlier one changes nothing."""
+        w = max(self.watermark_ms, watermark_ms)
+        return Times(
+            w,
+            max(self.events_expired_ms, w - settings.ttl_ms),
+            max(self.labels_expired_ms, w - settings.early_ttl_ms),
+        )
+
+
+BEGINNING = Times(-(2**62), -(2**62), -(2**62))
+
+
+class InputTimes(NamedTuple):
+    """How far each input has come: the largest time consumed, and whether it is at its end."""
+
+    events_ms: int
+    feedback_ms: int
+    events_at_end: bool
+    feedback_at_end: bool
+    both_since_ms: int | None = None  # monotonic: since when both have been at their end
+
+    def advance(self, events_ms: int, feedback_ms: int, ends: tuple[bool, bool], clock: Clock) -> "InputTimes":
+        """After a batch whose largest times were these (BEGINNING's value where it had none)."""
+        cap = clock.now_ms + AHEAD_SLACK_MS
+        both = self.both_since_ms if self.both_since_ms is not None else clock.monotonic_ms
+        return InputTimes(
+            max(self.events_ms, min(events_ms, cap)),
+            max(self.feedback_ms, min(feedback_ms, cap)),
+            *ends,
+            both if all(ends) else None,
+        )
+
+    def watermark_ms(self, clock: Clock) -> int:
+        """The smaller input's time; an input at its end takes the other's; both at their end: host time goes on."""
+        latest = max(self.events_ms, self.feedback_ms)
+        if self.both_since_ms is not None:
+            return latest + (clock.monotonic_ms - self.both_since_ms)
+        return min(
+            latest if self.events_at_end else self.events_ms,
+            latest if self.feedback_at_end else self.feedback_ms,
+        )
+
+
+class Join:
+    """The pending store of one partition, in memory."""
+
+    def __init__(self, settings: JoinSettings, times: Times = BEGINNING) -> None:
+        self.settings = settings
+        self.times = times
+        self.inputs = InputTimes(times.watermark_ms, times.watermark_ms, False, False)
+        self.events: dict[str, PendingEvent] = {}
+        self.order: deque[tuple[int, str]] = deque()
+        self.waiting: dict[int, Label] = {}
+        self.waiting_by_id: dict[str, tuple[int, ...]] = {}
+        self.waiting_order: deque[int] = deque()
+        self.bytes = 0
+
+    def rebuild(self, events: Iterable[PendingEvent], labels: Iterable[Label]) -> None:
+        """Fill an empty store with what a crash lost; both in offset order."""
+        staged = StagedJoin(self)
+        for event in events:
+            staged.add_event(event)
+        for label in labels:
+            staged.add_waiting(label)
+        self.apply(staged)
+
+    def apply(self, staged: "StagedJoin") -> None:
+        """Make staged changes real: their transaction was committed."""
+        self.times, self.inputs = staged.times, staged.inputs
+        for event_id, event in staged.events.items():
+            self.events[event_id] = event
+        self.order.extend(staged.order)
+        self.waiting.update(staged.waiting)
+        self.waiting_order.extend(staged.waiting)
+        self.waiting_by_id.update(staged.waiting_by_id)
+        for offset in staged.resolved:
+            self.waiting.pop(offset, None)
+        for event_id, offsets in staged.waiting_by_id.items():
+            if not offsets:
+                del self.waiting_by_id[event_id]
+        while self.waiting_order and self.waiting_order[0] not in self.waiting:
+            self.waiting_order.popleft()
+        for _ in range(staged.freed):
+            del self.events[self.order.popleft()[1]]
+        self.bytes += staged.bytes
+
+
+class StagedJoin:
+    """One batch's changes to a Join, to be applied or dropped."""
+
+    def __init__(self, base: Join) -> None:
+        self._base = base
+        self._settings = base.settings
+        self.times, self.inputs = base.times, base.inputs
+        self.events: dict[str, PendingEvent] = {}
+        self.order: list[tuple[int, str]] = []
+        self.waiting: dict[int, Label] = {}
+        self.waiting_by_id: dict[str, tuple[int, ...]] = {}
+        self.resolved: set[int] = set()
+        self.freed = 0
+        self.shed_events = 0
+        self.bytes = 0
+
+    # --- one record ---
+
+    def knows(self, event_id: str) -> bool:
+        """Whether an event with this id came before: this one is a duplicate."""
+        return event_id in self.events or event_id in self._base.events
+
+    def event(self, event: PendingEvent) -> tuple[Joined | None, list[Resolved]]:
+        """Take the first event of its id; the early labels that waited for it end here."""
+        labels = [self._label(offset) for offset in self._waiting_offsets(event.event_id)]
+        joined: Joined | None = None
+        ended: list[Resolved] = []
+        for label in labels:
+            kind = self._early_label_kind(event, label)
+            if kind is None and joined is None:
+                joined = Joined(event, label)
+            else:
+                ended.append(Resolved(label, kind or "duplicate", event.offset))
+            self._resolve(label)
+        self.add_event(event if joined is None else event._replace(joined=True, value=b""))
+        return joined, ended
+
+    def label(self, label: Label) -> Joined | Resolved | None:
+        """Take a label: it joins, ends, or (None) waits for its event."""
+        event = self._event(label.event_id)
+        if event is None:
+            if label.time_ms < self.times.labels_expired_ms:
+                return Resolved(label, "orphan", None)
+            self.add_waiting(label)
+            return None
+        kind = self._late_label_kind(event, label)
+        if kind is not None:
+            return Resolved(label, kind, event.offset)
+        remembered = event._replace(joined=True, value=b"")
+        self.events[event.event_id] = remembered
+        self.bytes += remembered.size - event.size
+        return Joined(event, label)
+
+    def _early_label_kind(self, event: PendingEvent, label: Label) -> OutcomeKind | None:
+        if label.time_ms < self.times.labels_expired_ms:
+            return "orphan"
+        return self._window_kind(event, label)
+
+    def _late_label_kind(self, event: PendingEvent, label: Label) -> OutcomeKind | None:
+        kind = self._window_kind(event, label)
+        if kind is None and event.time_ms < self.times.events_expired_ms:
+            return "late"
+        return "duplicate" if kind is None and event.joined else kind
+
+    def _window_kind(self, event: PendingEvent, label: Label) -> OutcomeKind | None:
+        if label.time_ms > event.time_ms + self._settings.ttl_ms:
+            return "late"
+        if label.time_ms < event.time_ms - self._settings.early_ttl_ms:
+            return "invalid"
+        return "too_large" if event.oversize else None
+
+    # --- the end of a batch ---
+
+    def advance(self, events_ms: int, feedback_ms: int, ends: tuple[bool, bool], clock: Clock) -> list[Resolved]:
+        """Move the partition's time on, then free what it or a cap frees; labels that end by it are returned.
+
+        Parameters
+        ----------
+        events_ms, feedback_ms
+            Largest time of the batch's events and labels; BEGINNING's value where it had none.
+        ends
+            Whether events and feedback are at their end.
+        """
+        self.inputs = self.inputs.advance(events_ms, feedback_ms, ends, clock)
+        self.times = self.times.at(self.inputs.watermark_ms(clock), self._settings)
+        ended = [Resolved(label, "orphan", None) for label in self._expired_labels()]
+        ended += [Resolved(label, "shed", None) for label in self._labels_over_cap()]
+        self._free_events()
+        for label in self._unresolved():
+            if self.bytes + self._base.bytes <= self._settings.bytes_max:
+                break
+            self._resolve(label)
+            ended.append(Resolved(label, "shed", None))
+        return ended
+
+    def floors(self, events_position: int, feedback_position: int) -> tuple[int, int]:
+        """From which offsets a rebuild must read; the positions where nothing is held."""
+        head = next(islice(chain(self._base.order, self.order), self.freed, None), None)
+        label = next(self._unresolved(), None)
+        return (
+            head[0] if head is not None else events_position,
+            label.record.offset if label is not None else feedback_position,
+        )
+
+    def _unresolved(self) -> Iterator[Label]:
+        """Labels that still wait, in offset order."""
+        held = (self._base.waiting[offset] for offset in self._base.waiting_order if offset in self._base.waiting)
+        return (label for label in chain(held, self.waiting.values()) if label.record.offset not in self.resolved)
+
+    def _expired_labels(self) -> list[Label]:
+        expired: list[Label] = []
+        for label in self._unresolved():
+            if label.time_ms >= self.times.labels_expired_ms:
+                break
+            expired.append(label)
+        for label in expired:
+            self._resolve(label)
+        return expired
+
+    def _labels_over_cap(self) -> list[Label]:
+        over = len(self._base.waiting) + len(self.waiting) - len(self.resolved) - self._settings.early_labels_max
+        shed = list(islice(self._unresolved(), max(0, over)))
+        for label in shed:
+            self._resolve(label)
+        return shed
+
+    def _free_events(self) -> None:
+        settings, base = self._settings, self._base
+        remembered_ms = self.times.watermark_ms - settings.ttl_ms - settings.early_ttl_ms
+        held = len(base.order) + len(self.order)
+        for _, event_id in chain(base.order, self.order):
+            event = self._event(event_id)
+            assert event is not None  # noqa: S101 - `order` names exactly the events held
+            over = held > settings.events_max or self.bytes + base.bytes > settings.bytes_max
+            if event.time_ms >= remembered_ms and not over:
+                break
+            if event.time_ms >= self.times.events_expired_ms and not event.joined:
+                self.shed_events += 1
+            held -= 1
+            self.freed += 1
+            self.bytes -= event.size
+
+    # --- the overlay ---
+
+    def add_event(self, event: PendingEvent) -> None:
+        """Hold an event, joined or not."""
+        self.events[event.event_id] = event
+        self.order.append((event.offset, event.event_id))
+        self.bytes += event.size
+
+    def add_waiting(self, label: Label) -> None:
+        """Hold an early label."""
+        self.waiting[label.record.offset] = label
+        self.waiting_by_id[label.event_id] = (*self._waiting_offsets(label.event_id), label.record.offset)
+        self.bytes += _label_bytes(label)
+
+    def _event(self, event_id: str) -> PendingEvent | None:
+        return self.events.get(event_id) or self._base.events.get(event_id)
+
+    def _waiting_offsets(self, event_id: str) -> tuple[int, ...]:
+        staged = self.waiting_by_id.get(event_id)
+        return staged if staged is not None else self._base.waiting_by_id.get(event_id, ())
+
+    def _label(self, offset: int) -> Label:
+        return self.waiting[offset] if offset in self.waiting else self._base.waiting[offset]
+
+    def _resolve(self, label: Label) -> None:
+        offset = label.record.offset
+        self.resolved.add(offset)
+        rest = tuple(other for other in self._waiting_offsets(label.event_id) if other != offset)
+        self.waiting_by_id[label.event_id] = rest
+        self.bytes -= _label_bytes(label)
+
+
+def _label_bytes(label: Label) -> int:
+    return len(label.record.value or b"") + len(label.event_id) + LABEL_BYTES

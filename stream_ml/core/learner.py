@@ -1,0 +1,98 @@
+"""A River estimator behind the four things that the service asks of it: score, learn, both by task."""
+
+import math
+from typing import Any, NamedTuple
+
+from stream_ml.core.labels import LabelDomain
+from stream_ml.records import Target
+
+
+class Scored(NamedTuple):
+    """What a model says about one event; all None from a cold model.
+
+    `score` is a probability from 0 to 1: binary, of the positive label; multiclass, of `class_name`.
+    """
+
+    class_name: str | None
+    score: float | None
+    scores: dict[str, float] | None
+    value: float | None
+
+    @property
+    def cold(self) -> bool:
+        """Whether the model had nothing usable to say."""
+        return self.class_name is None and self.value is None
+
+
+COLD = Scored(None, None, None, None)
+
+
+class Learner:
+    """Scores and learns features of d values, in schema order. Not safe for threads: River's trees break."""
+
+    def __init__(self, estimator: Any, domain: LabelDomain) -> None:
+        self.estimator = estimator
+        self.domain = domain
+        self._score = {
+            "binary": self._binary,
+            "multiclass": self._multiclass,
+            "regression": self._regression,
+        }[domain.task]
+
+    def score(self, features: dict[str, Any]) -> Scored:
+        """Score one event. Whatever the estimator raises passes through: the event becomes a dead letter."""
+        return self._score(features)
+
+    def learn(self, features: dict[str, Any], target: Target) -> None:
+        """Learn one example. Whatever the estimator raises passes through: learning halts at it."""
+        self.estimator.learn_one(features, self.domain.y(target))
+
+    def sound(self, features: dict[str, Any]) -> bool:
+        """Whether the model still answers with finite numbers (or with nothing, while it is cold)."""
+        if self.domain.task == "regression":
+            value = self.estimator.predict_one(features)
+            return value is None or math.isfinite(value)
+        try:
+            return all(math.isfinite(p) for p in self.estimator.predict_proba_one(features).values())
+        except (NotImplementedError, AttributeError):
+            return True
+
+    def _probabilities(self, features: dict[str, Any]) -> dict[Any, float] | None:
+        try:
+            found: dict[Any, float] = self.estimator.predict_proba_one(features)
+        except (NotImplementedError, AttributeError):
+            return None
+        return found if all(math.isfinite(p) for p in found.values()) else {}
+
+    def _binary(self, features: dict[str, Any]) -> Scored:
+        domain, probabilities = self.domain, self._probabilities(features)
+        if probabilities is None:
+            said = self.estimator.predict_one(features)
+            return COLD if said is None else Scored(domain.positive if said else domain.negative, None, None, None)
+        if not probabilities:
+            return COLD
+        score = float(probabilities.get(True, 0.0))
+        return Scored(domain.positive if score >= domain.threshold else domain.negative, score, None, None)
+
+    def _multiclass(self, features: dict[str, Any]) -> Scored:
+        probabilities = self._probabilities(features)
+        if probabilities is None:
+            said = self.estimator.predict_one(features)
+            return COLD if said is None else Scored(str(said), None, None, None)
+        if not probabilities:
+            return COLD
+        scores = {str(name): float(probabilities[name]) for name in sorted(probabilities)}
+        best = max(scores, key=lambda name: scores[name])
+        return Scored(best, scores[best], scores, None)
+
+    def _regression(self, features: dict[str, Any]) -> Scored:
+        value = self.estimator.predict_one(features)
+        if value is None or not math.isfinite(value):
+            return COLD
+        return Scored(None, None, None, float(value))
+
+
+def bits(scored: Scored) -> tuple[str, ...]:
+    """The scored values down to the last bit, for comparing replicas (float.hex)."""
+    numbers = [scored.score, scored.value, *(scored.scores or {}).values()]
+    return (str(scored.class_name), *("" if n is None else n.hex() for n in numbers))

@@ -1,0 +1,78 @@
+"""The lineage: a digest of everything that the fold depends on beside the log's entries.
+
+Anything else in it is another model, folded from the log's start.
+"""
+
+import hashlib
+import json
+import sys
+from importlib.metadata import version
+from typing import Any
+
+FOLD_FORMAT = 1  # raised whenever the fold itself would give other bits from the same log
+
+
+def lineage_of(topic_id: str, settings: dict[str, Any], estimator: Any, sources: dict[str, str]) -> str:
+    """Digest, as 16 hex digits, of the log's topic id and all that is listed in `spec_of`."""
+    text = json.dumps(spec_of(topic_id, settings, estimator, sources), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def spec_of(topic_id: str, settings: dict[str, Any], estimator: Any, sources: dict[str, str]) -> dict[str, Any]:
+    """Everything that the digest covers, as JSON values; a checkpoint keeps it so that a person can compare.
+
+    Parameters
+    ----------
+    topic_id
+        Kafka's id of the training log: a log made anew is another one.
+    settings
+        Reader schema, resolved features, task, labels, seed.
+    estimator
+        A new estimator: its classes and parameters are walked.
+    sources
+        Digest of the source of each class or function that is not River's, by name.
+    """
+    return {
+        "fold_format": FOLD_FORMAT,
+        "topic_id": topic_id,
+        "settings": settings,
+        "estimator": describe(estimator),
+        "sources": sources,
+        "river": version("river"),
+        "numpy": version("numpy"),
+        "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
+    }
+
+
+def describe(value: Any, depth: int = 0) -> Any:
+    """A value as JSON: classes with their parameters, floats to the last bit, nothing that a process changes."""
+    if depth > 20:
+        return "..."
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value.hex()
+    if isinstance(value, dict):
+        return [[describe(k, depth + 1), describe(v, depth + 1)] for k, v in value.items()]
+    if isinstance(value, list | tuple):
+        return [describe(item, depth + 1) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted(json.dumps(describe(item, depth + 1)) for item in value)
+    if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
+        return f"{value.__module__}.{value.__qualname__}"
+    name = f"{type(value).__module__}.{type(value).__qualname__}"
+    if hasattr(value, "steps") or hasattr(value, "transformers"):
+        return [name, describe(dict(getattr(value, "steps", None) or value.transformers), depth + 1)]
+    parameters = getattr(value, "_get_params", None)
+    if parameters is not None:
+        return [name, describe({k: getattr(value, k, v) for k, v in parameters().items()}, depth + 1)]
+    return [name, describe(vars(value), depth + 1) if hasattr(value, "__dict__") else repr(value)]
+
+
+def hash_seed(topic_id: str, seed: int) -> int:
+    """The PYTHONHASHSEED of a worker, from 1 to 2**32 - 1.
+
+    The order of string sets changes River's sums in the last bit, so it is fixed; a seed that anybody knows would
+    invite keys made to collide, so it comes from the topic id.
+    """
+    return int.from_bytes(hashlib.sha256(f"{topic_id}:{seed}".encode()).digest()[:4], "big") % (2**32 - 1) + 1

@@ -1,0 +1,239 @@
+"""Predictions, outcomes and dead letters as records; and the part of a prediction that a rebuild reads back."""
+
+import hashlib
+from typing import Any, NamedTuple
+
+import fastavro
+from fastavro.schema import to_parsing_canonical_form
+
+from stream_ml import schemas
+from stream_ml.config import Framing
+from stream_ml.core.binary import decode_record, encode_record
+from stream_ml.core.fields import find_field
+from stream_ml.core.join import Resolved
+from stream_ml.core.learner import Scored
+from stream_ml.core.schema import Schema, fingerprint, single_object_header
+from stream_ml.records import Clock, DeadLetter, Event, Headers, Produce, Record, Served, Version
+
+FORMAT = 1
+RECORD_OVERHEAD = 256  # bytes of a record batch and record beside key, value and headers, rounded up
+DEAD_LETTER_VALUE_MAX = 900_000
+TRACE_HEADERS = ("traceparent", "tracestate")  # W3C Trace Context: forwarded as they came
+_MESSAGE_MAX = 1_000  # characters of a dead letter's message
+
+_OUTCOME = fastavro.parse_schema(schemas.load("outcome"))
+_OUTCOME_HEADER = single_object_header(fingerprint(to_parsing_canonical_form(schemas.load("outcome"))))
+
+
+def prediction_schema(event: Schema, carry: list[str]) -> dict[str, Any]:
+    """The concrete schema of an app's predictions: `carried` typed from the event's schema."""
+    raw = schemas.load("prediction")
+    if carry:
+        seen: set[str] = set()
+        fields = []
+        for name in carry:
+            field = find_field(event, name, where="predictions.carry")
+            type_ = _inlined(_raw_type(event, field.path), event, seen)
+            fields.append({"name": name.replace(".", "_"), "type": type_, "doc": f"Field {name} of the event."})
+        record = {
+            "type": "record",
+            "name": "Carried",
+            "doc": "Event fields passed through.",
+            "fields": fields,
+        }
+        raw["fields"][-1]["type"] = ["null", record]
+    return raw
+
+
+def _raw_type(schema: Schema, path: tuple[str, ...]) -> Any:
+    fields = schema.fields
+    for part in path[:-1]:
+        type_ = next(field["type"] for field in fields if field["name"] == part)
+        branches = type_ if isinstance(type_, list) else [type_]
+        record = next(schema.named.get(b, b) if isinstance(b, str) else b for b in branches if b != "null")
+        fields = record["fields"]
+    type_ = next(field["type"] for field in fields if field["name"] == path[-1])
+    nullable = len(path) > 1 and "null" not in (type_ if isinstance(type_, list) else [type_])
+    return ["null", *(type_ if isinstance(type_, list) else [type_])] if nullable else type_
+
+
+def _inlined(node: Any, schema: Schema, seen: set[str]) -> Any:
+    """A type on its own: named types written out where they first occur, under names of their own."""
+    if isinstance(node, list):
+        return [_inlined(branch, schema, seen) for branch in node]
+    if isinstance(node, str):
+        return _inlined(schema.named[node], schema, seen) if node in schema.named else node
+    if isinstance(node, dict) and node.get("type") in ("record", "enum", "fixed"):
+        name = "carried." + str(node["name"]).replace(".", "_")
+        if name in seen:
+            return name
+        seen.add(name)
+        inner = {k: v for k, v in node.items() if k not in ("namespace", "aliases")} | {"name": name}
+        if "fields" in inner:
+            inner["fields"] = [{**f, "type": _inlined(f["type"], schema, seen)} for f in inner["fields"]]
+        return inner
+    if isinstance(node, dict):
+        return {k: _inlined(v, schema, seen) if k in ("type", "items", "values") else v for k, v in node.items()}
+    return node
+
+
+class Published(NamedTuple):
+    """What a rebuild needs of a published prediction."""
+
+    offset: int
+    event_id: str
+    event_time_ms: int
+    served: Served
+
+
+class PredictionCodec:
+    """Predictions of one app to records, and back as far as a rebuild needs."""
+
+    def __init__(self, topic: str, framing: Framing, schema_id: int | None, concrete: dict[str, Any]) -> None:
+        self.topic = topic
+        self.schema = concrete
+        self._parsed = fastavro.parse_schema(concrete)
+        self._header = {
+            "bare": b"",
+            "confluent": b"\x00" + (schema_id or 0).to_bytes(4, "big"),
+            "single-object": single_object_header(fingerprint(to_parsing_canonical_form(concrete))),
+        }[framing]
+        head = {**concrete, "name": "PredictionHead", "fields": concrete["fields"][:-1]}
+        self._head = fastavro.parse_schema(_plain_times(head))
+
+    def encode(self, event: Event, scored: Scored, served: Served, examples_learned: int, clock: Clock) -> Produce:
+        """The record of a prediction, with the event's key and its trace headers."""
+        record = event.record
+        value = encode_record(
+            self._parsed,
+            {
+                "format": FORMAT,
+                "event_id": event.event_id,
+                "event_time": event.time_ms,
+                "class": scored.class_name,
+                "score": scored.score,
+                "scores": scored.scores,
+                "value": scored.value,
+                "lineage": served.lineage,
+                "position": served.position,
+                "examples_learned": examples_learned,
+                "origin": {"topic": record.topic, "partition": record.partition, "offset": record.offset},
+                "scored_at": clock.now_ms,
+                "flags": served.flags,
+                "carried": event.carried,
+            },
+            self._header,
+        )
+        headers = [header for header in record.headers if header[0] in TRACE_HEADERS] if record.headers else ()
+        return Produce(self.topic, record.partition, record.key, value, headers)
+
+    def decode(self, value: bytes) -> Published:
+        """The head of a prediction written by this app, whatever it carried; ValueError where it is none."""
+        try:
+            raw, _ = decode_record(value, self._head, len(self._header))
+        except (EOFError, IndexError, TypeError) as error:
+            raise ValueError(f"not a prediction: {error}") from error
+        served = Served(
+            raw["class"],
+            raw["score"],
+            raw["scores"],
+            raw["value"],
+            raw["lineage"],
+            raw["position"],
+            tuple(raw["flags"]),
+        )
+        return Published(raw["origin"]["offset"], raw["event_id"], raw["event_time"], served)
+
+
+def _plain_times(node: Any) -> Any:
+    fields = []
+    for field in node["fields"]:
+        time = isinstance(field["type"], dict) and str(field["type"].get("logicalType", "")).startswith("timestamp")
+        fields.append({**field, "type": "long"} if time else field)
+    return {**node, "fields": fields}
+
+
+def served_of(scored: Scored, version: Version, flags: tuple[str, ...]) -> Served:
+    """What the join keeps of a prediction until its label comes."""
+    return Served(
+        scored.class_name, scored.score, scored.scores, scored.value, version.lineage, version.position, flags
+    )
+
+
+def encode_outcome(topic: str, partition: int, resolved: Resolved, clock: Clock) -> Produce:
+    """The record of what became of a label."""
+    label = resolved.label
+    value = encode_record(
+        _OUTCOME,
+        {
+            "format": FORMAT,
+            "feedback_offset": label.record.offset,
+            "event_id": label.event_id,
+            "outcome": resolved.kind,
+            "event_offset": resolved.event_offset,
+            "decided_at": clock.now_ms,
+        },
+        _OUTCOME_HEADER,
+    )
+    return Produce(topic, partition, label.record.key, value)
+
+
+def decode_outcome(value: bytes) -> dict[str, Any]:
+    """An outcome record as values."""
+    return decode_record(value, _OUTCOME, len(_OUTCOME_HEADER))[0]
+
+
+def encode_dead_letter(topic: str, letter: DeadLetter, clock: Clock, limit_bytes: int) -> Produce:
+    """The record of a dead letter: the original, as much of it as fits, and why.
+
+    Header names are those of Kafka Connect's dead-letter queue, so that existing tools read them.
+    """
+    record = letter.record
+    context: list[tuple[str, bytes]] = [
+        (f"__connect.errors.{name}", text.encode())
+        for name, text in (
+            ("topic", record.topic),
+            ("partition", str(record.partition)),
+            ("offset", str(record.offset)),
+            ("exception.class.name", letter.reason),
+            ("exception.message", letter.message[:_MESSAGE_MAX]),
+            ("stage", letter.stage),
+            ("timestamp", str(clock.now_ms)),
+        )
+    ]
+    room = limit_bytes - RECORD_OVERHEAD - _header_bytes(context) - 256  # for the three headers of a truncated one
+    key, value, headers = record.key, record.value, list(record.headers or ())
+    if key is not None and len(key) > room // 4:
+        key = key[: room // 4]
+    if _header_bytes(headers) > room // 4:
+        headers = []
+    value_max = min(DEAD_LETTER_VALUE_MAX, room - len(key or b"") - _header_bytes(headers))
+    if value is not None and len(value) > value_max:
+        context += [
+            ("stream_ml.value.sha256", hashlib.sha256(value).hexdigest().encode()),
+            ("stream_ml.value.bytes", str(len(value)).encode()),
+        ]
+        value = value[:value_max]
+    return Produce(topic, record.partition, key, value, [*headers, *context])
+
+
+def dead_letter_origin(record: Record) -> tuple[str, int, int] | None:
+    """Topic, partition and offset that a dead letter names; None where the headers are not ours."""
+    headers = dict(record.headers or ())
+    try:
+        return (
+            headers["__connect.errors.topic"].decode(),
+            int(headers["__connect.errors.partition"]),
+            int(headers["__connect.errors.offset"]),
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def _header_bytes(headers: Headers) -> int:
+    return sum(len(name) + len(value or b"") + 8 for name, value in headers)
+
+
+def record_bytes(produce: Produce) -> int:
+    """Upper bound of what a record takes on the wire, uncompressed."""
+    return len(produce.value or b"") + len(produce.key or b"") + _header_bytes(produce.headers) + RECORD_OVERHEAD

@@ -1,0 +1,89 @@
+"""What a crash lost of a partition's join, out of what was committed: set subtraction, no decision is made again."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from stream_ml.core.codec import FeedbackReader, Payloads
+from stream_ml.core.join import PendingEvent
+from stream_ml.core.log_entry import decode_pair
+from stream_ml.core.outputs import PredictionCodec, Published, dead_letter_origin, decode_outcome
+from stream_ml.core.partition import pending_event
+from stream_ml.records import Label, LogRecord, Record
+
+
+class Evidence:
+    """Gathers what was committed for one partition at or above its floors, record by record."""
+
+    def __init__(self, partition: int, events_floor: int, feedback_floor: int, feedback_topic: str) -> None:
+        self.partition = partition
+        self._events_floor, self._feedback_floor = events_floor, feedback_floor
+        self._feedback_topic = feedback_topic
+        self.published: dict[int, Published] = {}
+        self.joined_events: set[int] = set()
+        self.ended_labels: set[int] = set()
+
+    def prediction(self, value: bytes, codec: PredictionCodec) -> None:
+        """Note a prediction: which event it is of, and what was served."""
+        found = codec.decode(value)
+        if found.offset >= self._events_floor:
+            self.published[found.offset] = found
+
+    def log_record(self, record: LogRecord) -> None:
+        """Note an example of this partition: its event has joined, its label has ended."""
+        pair = decode_pair(record.value)
+        if pair is not None and pair.source_partition == self.partition:
+            if pair.event_offset >= self._events_floor:
+                self.joined_events.add(pair.event_offset)
+            if pair.feedback_offset >= self._feedback_floor:
+                self.ended_labels.add(pair.feedback_offset)
+
+    def outcome(self, value: bytes) -> None:
+        """Note a label that ended without an example."""
+        offset = int(decode_outcome(value)["feedback_offset"])
+        if offset >= self._feedback_floor:
+            self.ended_labels.add(offset)
+
+    def dead_letter(self, record: Record) -> None:
+        """Note a label that could not be used. Events that could not have no prediction, which says the same."""
+        origin = dead_letter_origin(record)
+        if origin is not None and origin[0] == self._feedback_topic and origin[2] >= self._feedback_floor:
+            self.ended_labels.add(origin[2])
+
+
+class Rebuilt(NamedTuple):
+    """Content of a join, in offset order."""
+
+    events: list[PendingEvent]
+    labels: list[Label]
+
+
+def rebuilt_events(
+    records: Sequence[Record], evidence: Evidence, payloads: Payloads, *, record_bytes_max: int
+) -> list[PendingEvent]:
+    """Those events that were scored as the first of their id, joined or still waiting.
+
+    An event without a prediction was a dead letter, and one flagged duplicate_event never joins.
+    """
+    found: list[PendingEvent] = []
+    for record in records:
+        published = evidence.published.pop(record.offset, None)
+        if published is None or "duplicate_event" in published.served.flags:
+            continue
+        event = pending_event(
+            record.offset,
+            published.event_id,
+            published.event_time_ms,
+            payloads.fingerprint_of(record.value or b""),
+            record.value or b"",
+            published.served,
+            record_bytes_max=record_bytes_max,
+        )
+        joined = record.offset in evidence.joined_events
+        found.append(event._replace(joined=True, value=b"") if joined else event)
+    return found
+
+
+def rebuilt_labels(records: Sequence[Record], evidence: Evidence, reader: FeedbackReader, now_ms: int) -> list[Label]:
+    """Those labels that have neither an example, nor an outcome, nor a dead letter: they wait."""
+    waiting = [record for record in records if record.offset not in evidence.ended_labels]
+    return [label for label in reader.decode(waiting, now_ms) if isinstance(label, Label)]

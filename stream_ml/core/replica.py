@@ -1,0 +1,288 @@
+"""The fold: a model, its quality and its ledger as a pure function of a prefix of the training log.
+
+1. Entries are folded in log order, one example at a time, so every replica has the same bits.
+2. Nothing here knows who produced an entry: what is folded is what a read_committed consumer returned.
+3. A halted replica keeps its version, reads on without learning, and folds again from the halt when its command
+   (skip or accept-gap) stands in the log.
+4. `learn_one` that raised may have changed half of the model: the replica is *tainted*, and its driver makes a new
+   one from a checkpoint, told to halt just before that example.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from stream_ml.core.codec import Payloads
+from stream_ml.core.features import FeaturePlan, Refused
+from stream_ml.core.labels import LabelDomain
+from stream_ml.core.learner import Learner, Scored, bits
+from stream_ml.core.ledger import Account, Ledger
+from stream_ml.core.log_entry import Entry, decode_entry
+from stream_ml.core.quality import Quality
+from stream_ml.core.schema import load_schema
+from stream_ml.records import LogRecord, Version
+
+PROBES_MAX = 16  # features of the examples numbered 1, 2, 4, 8 ...: the last so many of them
+SOUND_EVERY = 64  # examples; probing costs 16 predictions, so about 1 us an example for a linear model
+
+_MODEL_FAILURES = (ArithmeticError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+
+
+class Halt(NamedTuple):
+    """Where learning stopped and why. `tainted`: the model may have learned half of the example at `position`."""
+
+    position: int
+    reason: str
+    message: str
+    tainted: bool = False
+    exact: bool = True
+
+
+class FoldSettings(NamedTuple):
+    """What the fold depends on beside the log; all of it is in the lineage's digest."""
+
+    lineage: str
+    payloads: Payloads
+    plan: FeaturePlan
+    domain: LabelDomain
+    build: Callable[[], Any]
+
+
+class Replica:
+    """One model as a fold of the training log; one thread only."""
+
+    def __init__(self, settings: FoldSettings) -> None:
+        self._settings = settings
+        self.learner = Learner(settings.build(), settings.domain)
+        self.quality = Quality(settings.domain)
+        self.ledger = Ledger()
+        self.seen = Ledger()
+        self.position = 0
+        self.read_position = 0
+        self.examples_learned = 0
+        self.dropped = 0
+        self.unusable = 0
+        self.frozen = False
+        self.started: dict[int, dict[str, Any]] = {}
+        self.schemas: dict[int, str] = {}
+        self.probes: list[dict[str, Any]] = []
+        self.last_digest = ""
+        self.last_written_at_ms = 0
+        self.halt: Halt | None = None
+        self.refold_from: int | None = None
+        self.pardons: dict[int, str] = {}
+        self.stop_at: Halt | None = None
+        self.check_each_after: int | None = None
+        self.sound_examples = 0
+
+    @property
+    def version(self) -> Version:
+        """Version of the model: every prediction carries it."""
+        return Version(self._settings.lineage, self.position)
+
+    def score(self, features: dict[str, Any]) -> Scored:
+        """Score one event with the model as it stands."""
+        return self.learner.score(features)
+
+    def fold(self, records: Sequence[LogRecord]) -> None:
+        """Fold committed records of the log, in order, each once.
+
+        Stops early when a command lifts the halt: `refold_from` then says where its reader must go back to.
+        """
+        for record in records:
+            if self.refold_from is not None:
+                return
+            try:
+                entry = decode_entry(record.value)
+            except ValueError as error:
+                self._foreign(record.offset, error)
+            else:
+                self.last_written_at_ms = entry.written_at_ms
+                if self.halt is None:
+                    self._fold_one(record, entry)
+                if self.halt is not None:
+                    self._read_on(entry)
+            if self.halt is None:
+                self.position = record.offset + 1
+                self.last_digest = hashlib.sha256(record.value).hexdigest()
+            self.read_position = record.offset + 1
+
+    def lift(self) -> None:
+        """Forget the halt whose command was met; fold again from its position."""
+        assert self.refold_from is not None  # noqa: S101 - drivers ask `refold_from` first
+        self.halt, self.read_position, self.refold_from = None, self.refold_from, None
+        self.stop_at = None
+        self.seen = self.ledger.copy()
+
+    def probe_bits(self) -> list[tuple[str, ...]]:
+        """What the model says of its probes, to the last bit: the identity of a replica."""
+        return [bits(self.learner.score(features)) for features in self.probes]
+
+    def knows_schema(self, fingerprint: int) -> bool:
+        """Whether the log holds this writer schema up to where it was read."""
+        return fingerprint in self.schemas
+
+    # --- one entry ---
+
+    def _foreign(self, offset: int, error: ValueError) -> None:
+        """Halt at bytes that are no entry: somebody else wrote into the log."""
+        if self.halt is None and self.pardons.get(offset) != "skip":
+            self.halt = Halt(offset, "not_an_entry", f"the training log holds something else at {offset}: {error}")
+
+    def _fold_one(self, record: LogRecord, entry: Entry) -> None:
+        if entry.kind == "example":
+            self._fold_example(record.offset, entry)
+        elif entry.kind == "command":
+            self._obey(entry)
+            self._note(entry)
+        else:
+            self._note(entry)
+
+    def _note(self, entry: Entry) -> None:
+        """Facts that hold whether learning is halted or not."""
+        if entry.kind == "schema":
+            schema = load_schema(entry.arguments or "", where="a schema entry of the training log")
+            self.schemas[entry.event_schema] = entry.arguments or ""
+            self._settings.payloads.add(schema._replace(fingerprint=entry.event_schema))
+        elif entry.kind == "start":
+            self.started[entry.source_partition] = entry.parsed_arguments()
+        elif entry.command == "rebase":
+            self.seen.rebase(int(entry.parsed_arguments()["partition"]))
+
+    def _obey(self, entry: Entry) -> None:
+        if entry.command == "freeze":
+            self.frozen = True
+        elif entry.command == "resume":
+            self.frozen = False
+        elif entry.command == "rebase":
+            self.ledger.rebase(int(entry.parsed_arguments()["partition"]))
+
+    def _fold_example(self, offset: int, entry: Entry) -> None:
+        place = (entry.source_partition, entry.sequence, entry.trigger_topic, entry.trigger_offset)
+        pardon = self.pardons.get(offset)
+        verdict = self.ledger.judge(*place)
+        if self.stop_at is not None and offset == self.stop_at.position and pardon != "skip":
+            self.halt = self.stop_at._replace(tainted=False)
+            return
+        if pardon == "skip":
+            self._count(place)
+        elif verdict == "drop" and pardon is None:
+            self.dropped += 1
+        elif verdict != "learn" and pardon is None:
+            self.halt = Halt(offset, verdict, _sequence_words(entry, self.ledger, verdict))
+        elif self._learn(offset, entry):
+            if pardon == "accept-gap":
+                self.ledger.take(*place)
+                self.seen.take(*place)
+            else:
+                self._count(place)
+
+    def _count(self, place: tuple[int, int, str, int]) -> None:
+        self.ledger.saw(*place)
+        self.seen.saw(*place)
+
+    def _learn(self, offset: int, entry: Entry) -> bool:
+        """Learn the example, unless frozen; False where that halted learning."""
+        settings = self._settings
+        payload = settings.payloads.decode_logged(entry.event_schema, entry.event_framing, entry.event)  # type: ignore[arg-type]
+        if isinstance(payload, Refused):
+            self.halt = Halt(offset, payload.reason, f"the event of the example cannot be read: {payload.message}")
+            return False
+        extracted = settings.plan.extract(payload)
+        if isinstance(extracted, Refused) or not self._fits(entry):
+            self.unusable += 1  # written under other settings, which is another lineage: nothing to learn here
+            return True
+        self.quality.update(entry.target, entry.served)
+        return True if self.frozen else self._learn_features(offset, extracted[0], entry)
+
+    def _fits(self, entry: Entry) -> bool:
+        domain, target = self._settings.domain, entry.target
+        if domain.task == "regression":
+            return target.value is not None
+        return target.class_name in domain.classes
+
+    def _learn_features(self, offset: int, features: dict[str, Any], entry: Entry) -> bool:
+        try:
+            self.learner.learn(features, entry.target)
+        except _MODEL_FAILURES as error:
+            self.halt = Halt(offset, "model_raised", f"learn_one raised {type(error).__name__}: {error}", tainted=True)
+            return False
+        self.examples_learned += 1
+        number = self.examples_learned
+        if number & (number - 1) == 0:
+            self.probes = [*self.probes, features][-PROBES_MAX:]
+        singly = self.check_each_after is not None and number > self.check_each_after
+        if (singly or number % SOUND_EVERY == 0) and not self._sound():
+            message = "the model's answers to its probes are no longer finite numbers"
+            self.halt = Halt(offset, "not_finite", message, tainted=True, exact=singly)
+            return False
+        if number % SOUND_EVERY == 0:
+            self.sound_examples = number
+        return True
+
+    def _sound(self) -> bool:
+        try:
+            return all(self.learner.sound(features) for features in self.probes)
+        except _MODEL_FAILURES:
+            return False
+
+    def _read_on(self, entry: Entry) -> None:
+        """Pass an entry while halted: nothing is learned, but what was seen counts."""
+        assert self.halt is not None  # noqa: S101
+        self._note(entry)
+        if entry.kind == "example":
+            self.seen.saw(entry.source_partition, entry.sequence, entry.trigger_topic, entry.trigger_offset)
+        elif entry.command in ("skip", "accept-gap"):
+            position = int(entry.parsed_arguments()["position"])
+            if position == self.halt.position and self.pardons.get(position) != entry.command:
+                self.pardons[position] = entry.command
+                self.refold_from = position
+
+    # --- a checkpoint's content ---
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the fold has accumulated; only while not halted."""
+        assert self.halt is None  # noqa: S101 - a halted replica's position is not its model's
+        return {
+            "estimator": self.learner.estimator,
+            "quality": self.quality.state(),
+            "accounts": {p: tuple(account) for p, account in self.ledger.accounts.items()},
+            "position": self.position,
+            "examples_learned": self.examples_learned,
+            "sound_examples": self.sound_examples,
+            "dropped": self.dropped,
+            "unusable": self.unusable,
+            "frozen": self.frozen,
+            "started": self.started,
+            "schemas": self.schemas,
+            "probes": self.probes,
+            "last_digest": self.last_digest,
+            "last_written_at_ms": self.last_written_at_ms,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back what `state` gave."""
+        self.learner = Learner(state["estimator"], self._settings.domain)
+        self.quality.restore(state["quality"])
+        self.ledger = Ledger({p: Account(*account) for p, account in state["accounts"].items()})
+        self.seen = self.ledger.copy()
+        self.read_position = state["position"]
+        for name in ("position", "examples_learned", "sound_examples", "dropped", "unusable", "frozen"):
+            setattr(self, name, state[name])
+        for name in ("started", "probes", "last_digest", "last_written_at_ms"):
+            setattr(self, name, state[name])
+        for fingerprint, text in state["schemas"].items():
+            self.schemas[fingerprint] = text
+            schema = load_schema(text, where="a checkpoint")
+            self._settings.payloads.add(schema._replace(fingerprint=fingerprint))
+
+
+def _sequence_words(entry: Entry, ledger: Ledger, verdict: str) -> str:
+    partition = entry.source_partition
+    account = ledger.accounts.get(partition)
+    last = account.last_trigger(entry.trigger_topic) if account else -1
+    return (
+        f"partition {partition}: sequence {entry.sequence} where {ledger.next_sequence(partition)} is next, trigger "
+        f"{entry.trigger_topic}:{entry.trigger_offset} after {last}: "
+        + ("examples are missing" if verdict == "gap" else "sequence and trigger disagree")
+    )

@@ -1,0 +1,1 @@
+"""The flights that left New York in 2013, as a stream."""

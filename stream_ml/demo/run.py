@@ -1,0 +1,215 @@
+"""``stream-ml demo``: a real Kafka, one worker, a year of flights; then the topics are read and counted."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fastavro
+from confluent_kafka import Producer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from stream_ml import schemas
+from stream_ml.assembly import assemble
+from stream_ml.audit import audit
+from stream_ml.config import Config, load_config
+from stream_ml.core.binary import encode_record
+from stream_ml.demo.flights import Item, flights
+from stream_ml.errors import FatalError
+from stream_ml.kafka.broker import EmbeddedKafka
+from stream_ml.kafka.operator import Shown, show_offsets
+from stream_ml.kafka.topics import create_topics, inspect_topics
+
+PARTITIONS = 2
+AHEAD_MS = 6 * 3_600_000  # how far, in the flights' time, the producer may be ahead of what was committed
+POLL_S = 0.005  # between two looks at what was committed
+STALL_MAX_S = 60.0  # without progress: then the worker is stuck
+STOP_S = 30.0  # for the worker to finish its turn and write a checkpoint
+
+_CONFIG = """\
+app: {{id: flights}}
+worker: {{instance: demo}}
+kafka: {{bootstrap_servers: "{servers}"}}
+events:
+  topic: flights
+  schema: {schemas}/flight.avsc
+  id: flight_id
+  time: scheduled_departure
+feedback:
+  topic: arrivals
+  schema: {schemas}/arrival.avsc
+  id: flight_id
+  label: late
+  time: landed_at
+  ttl: 2d
+predictions:
+  topic: flight-delays
+  carry: [carrier, origin]
+model:
+  factory: stream_ml.demo.model:build
+  task: binary
+http: {{port: 0}}
+checkpoints: {{directory: checkpoints}}
+"""
+
+
+def run_demo(limit: int | None, directory: Path | None) -> None:
+    """Run the demo and print what happened; the last line of standard output is JSON."""
+    started = time.monotonic()
+    console = Console(stderr=not sys.stdout.isatty())
+    with contextlib.ExitStack() as stack:
+        folder = directory or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stream-ml-demo-")))
+        console.print("starting Apache Kafka (the first time its jars are downloaded, 43 MB)")
+        kafka = stack.enter_context(EmbeddedKafka(folder / "kafka"))
+        file = folder / "stream_ml.yaml"
+        file.write_text(_CONFIG.format(servers=kafka.bootstrap_servers, schemas=schemas.FOLDER), "utf-8")
+        config = load_config(file)
+        create_topics(config, PARTITIONS, dry_run=False)
+        items = flights(limit)
+        console.print(
+            f"Kafka answers at {kafka.bootstrap_servers}; {len(items):,} records to play, faster than real time"
+        )
+        with worker_process(file, folder / "worker.log") as worker:
+            _play(config, items, worker, console)
+        result = _result(config, folder, time.monotonic() - started)
+    console.print(_words(result))
+    print(json.dumps(result))  # noqa: T201 - the demo's result
+    if result["lost"] or result["duplicated"]:
+        raise FatalError(f"{result['lost']} events were lost and {result['duplicated']} came twice")
+
+
+@contextlib.contextmanager
+def worker_process(config_file: Path, log_file: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker in a process of its own; stopped with SIGTERM at the end."""
+    with log_file.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "stream_ml", "run", str(config_file)],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"},
+        )
+    try:
+        yield process
+        process.send_signal(signal.SIGTERM)
+        if process.wait(STOP_S) != 0:
+            raise FatalError(f"the worker ended with {process.returncode}:\n{_tail(log_file)}")
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def _tail(file: Path) -> str:
+    return "\n".join(file.read_text("utf-8", "replace").splitlines()[-15:])
+
+
+class _Player:
+    """Produces items in order, both topics with the event's id as key."""
+
+    def __init__(self, config: Config) -> None:
+        self._producer = Producer({"bootstrap.servers": config.kafka.bootstrap_servers, "linger.ms": 1})
+        self._targets = {
+            "event": (config.events.topic, fastavro.parse_schema(schemas.load("flight"))),
+            "label": (config.feedback.topic, fastavro.parse_schema(schemas.load("arrival"))),
+        }
+
+    def play(self, item: Item) -> None:
+        topic, schema = self._targets[item.kind]
+        while True:
+            try:
+                self._producer.produce(topic, encode_record(schema, item.values), item.flight_id.encode())
+                return
+            except BufferError:
+                self._producer.poll(0.1)
+
+    def flush(self) -> None:
+        self._producer.flush()
+
+
+def _play(config: Config, items: list[Item], worker: subprocess.Popen[bytes], console: Console) -> None:
+    player, sent = _Player(config), 0
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:>7,.0f} of {task.total:,.0f} records"),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    ) as progress:
+        bar = progress.add_task("scoring and learning", total=len(items))
+        heard, last = time.monotonic(), -1
+        while True:
+            done, until_ms = _committed(config)
+            if done != last:
+                heard, last = time.monotonic(), done
+                progress.update(bar, completed=done)
+            if done >= len(items):
+                return
+            before = sent
+            while sent < len(items) and (
+                items[sent].time_ms <= until_ms + AHEAD_MS or (sent == before and done == sent)
+            ):
+                player.play(items[sent])
+                sent += 1
+            player.flush()
+            _check_alive(worker, heard)
+            time.sleep(POLL_S)
+
+
+def _check_alive(worker: subprocess.Popen[bytes], heard: float) -> None:
+    if worker.poll() is not None:
+        raise FatalError(f"the worker ended with {worker.returncode}")
+    if time.monotonic() - heard > STALL_MAX_S:
+        raise FatalError(f"nothing was committed for {STALL_MAX_S:.0f} s")
+
+
+def _committed(config: Config) -> tuple[int, int]:
+    """How many records are committed, and up to which of the flights' time (ms)."""
+    shown: list[Shown] = show_offsets(config, list(range(PARTITIONS)))
+    done = sum((s.pair.events or 0) + (s.pair.feedback or 0) for s in shown)
+    times = [s.pair.metadata.times.watermark_ms if s.pair.metadata else -(2**62) for s in shown]
+    return done, min(times)
+
+
+def _result(config: Config, folder: Path, seconds: float) -> dict[str, Any]:
+    parts = assemble(config)
+    found = audit(parts, inspect_topics(config).partitions)
+    newest = max((folder / "checkpoints").glob("*/*.ckpt"))
+    with newest.open("rb") as file:
+        header = json.loads(file.readline())
+    quality = header["quality"]
+    return {
+        "events": found.events,
+        "predictions": found.predictions,
+        "labels": found.feedback,
+        "labels_joined": found.examples,
+        "examples_learned": header["examples_learned"],
+        "outcomes": dict(found.outcomes),
+        "dead_letters": dict(found.dead_letters),
+        "lost": len(found.lost) + len(found.waiting),
+        "duplicated": len(found.duplicated) + len(found.broken_sequences),
+        "auc": round(quality["auc"], 4),
+        "auc_baseline": round(quality["auc_baseline"], 4),
+        "log_loss": round(quality["log_loss"], 4),
+        "log_loss_baseline": round(quality["log_loss_baseline"], 4),
+        "version": f"{header['lineage']}/{header['position']}",
+        "seconds": round(seconds, 1),
+    }
+
+
+def _words(result: dict[str, Any]) -> str:
+    return (
+        f"{result['events']:,} flights scored, {result['examples_learned']:,} landings learned, "
+        f"{result['lost']} lost, {result['duplicated']} twice (counted in the topics)\n"
+        f"ROC AUC {result['auc']:.3f}, knowing only the labels {result['auc_baseline']:.3f}; "
+        f"log loss {result['log_loss']:.3f} against {result['log_loss_baseline']:.3f}; model {result['version']}"
+    )

@@ -1,0 +1,46 @@
+"""Who recovers from what.
+
+::
+
+    StreamMLError(what happened and where; hint: what to type next)
+     +- ConfigError      the operator mends a file or the topics     exit code 78, before anything is consumed
+     +- TransientError   Kafka cannot be reached                     exit code 69; a supervisor tries again
+     +- CheckpointError  the loader passes over to an older one      never leaves the process
+     +- FatalError       an invariant broke or the client is lost    exit code 1; a restart recovers from the log
+    (no exception)       DeadLetter, Outcome                         bad data is a value
+"""
+
+
+class StreamMLError(Exception):
+    """What happened and where, with a hint that says what to type next."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        """Message and hint, each on its own line."""
+        return f"{self.message}\n  -> {self.hint}" if self.hint else self.message
+
+
+class ConfigError(StreamMLError):
+    """The configuration, a schema, a model or the topics are not what the service needs."""
+
+    exit_code = 78
+
+
+class TransientError(StreamMLError):
+    """Kafka, or something that has to be fetched, cannot be reached now."""
+
+    exit_code = 69
+
+
+class CheckpointError(StreamMLError):
+    """A checkpoint cannot be used; the loader passes over to an older one."""
+
+
+class FatalError(StreamMLError):
+    """The process cannot go on; a new one recovers from the log."""

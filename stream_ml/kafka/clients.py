@@ -1,0 +1,177 @@
+"""Settings of every Kafka client, and what Kafka's errors mean to this service."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
+from confluent_kafka.admin import AdminClient
+
+from stream_ml.config import Config
+from stream_ml.errors import ConfigError, FatalError, TransientError
+from stream_ml.records import Record
+
+TIMEOUT_S = 10.0  # of one request that is expected to be answered at once
+MAX_POLL_INTERVAL_MS = 300_000  # a turn takes milliseconds; a rebuild polls while it reads
+FETCH_BACKOFF_MS = 2  # with small queues and librdkafka's 1000 ms, throughput collapses to a tenth (measured)
+QUEUED_KBYTES = 16_384  # prefetched per consumer; the default of 64 MB is for clients without other memory
+FETCH_WAIT_MS = 100  # how long the broker may hold an empty fetch
+
+log = logging.getLogger("stream_ml.kafka")
+
+Step = Literal["fatal", "abort", "retry"]
+
+
+def step_after(error: KafkaError) -> Step:
+    """What an error of a transactional call asks for: fatal > abort > retry, and no flag means fatal.
+
+    `_CONFLICT` carries the retriable flag for ever after a fatal error, so it is never taken for retriable.
+    Source: rdkafka.h, "Transactional producer API"; each row was met by injecting errors.
+    """
+    if error.code() == KafkaError._CONFLICT or error.fatal():  # noqa: SLF001 - confluent-kafka's public constants
+        return "fatal"
+    if error.txn_requires_abort():
+        return "abort"
+    return "retry" if error.retriable() else "fatal"
+
+
+def error_of(exception: KafkaException) -> KafkaError:
+    """The KafkaError inside an exception."""
+    error = exception.args[0]
+    assert isinstance(error, KafkaError)  # noqa: S101 - confluent-kafka promises it
+    return error
+
+
+def common(config: Config) -> dict[str, Any]:
+    """Settings of all clients."""
+    return {
+        "bootstrap.servers": config.kafka.bootstrap_servers,
+        "client.id": f"{config.app.id}-{config.instance}",
+        "error_cb": _error,
+        "logger": log,
+        **config.kafka.properties,
+    }
+
+
+def _error(error: KafkaError) -> None:
+    log.warning("kafka: %s", error.str())
+
+
+def reading(config: Config) -> dict[str, Any]:
+    """Settings of every consumer: only committed records, no position kept or guessed by the client."""
+    return {
+        **common(config),
+        "group.id": config.app.id,
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "enable.partition.eof": True,
+        "fetch.queue.backoff.ms": FETCH_BACKOFF_MS,
+        "fetch.wait.max.ms": FETCH_WAIT_MS,
+        "queued.max.messages.kbytes": QUEUED_KBYTES,
+        "check.crcs": True,
+        **config.kafka.consumer,
+    }
+
+
+def reader(config: Config, **changes: Any) -> Consumer:
+    """A consumer for assign() alone: it never joins the group."""
+    return Consumer({**reading(config), **changes})
+
+
+def member(config: Config) -> Consumer:
+    """The consumer that joins the group, for events only.
+
+    The assignor is range: it keeps a partition where it was, and is eager, as the pair of consumers needs.
+    """
+    settings = reading(config) | {
+        "partition.assignment.strategy": "range",
+        "session.timeout.ms": config.delivery.session_timeout,
+        "heartbeat.interval.ms": max(1, config.delivery.session_timeout // 4),
+        "max.poll.interval.ms": max(MAX_POLL_INTERVAL_MS, config.delivery.session_timeout),
+    }
+    if config.delivery.membership == "static":
+        settings["group.instance.id"] = config.transactional_id
+    return Consumer(settings)
+
+
+def producer(config: Config, transactional_id: str, **changes: Any) -> Producer:
+    """A transactional producer under this id, not yet initialised."""
+    return Producer(
+        {
+            **common(config),
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": config.delivery.transaction_timeout,
+            "queue.buffering.max.messages": 500_000,
+            **config.kafka.producer,
+            **changes,
+        }
+    )
+
+
+def admin(config: Config) -> AdminClient:
+    """An admin client."""
+    return AdminClient(common(config))
+
+
+@contextlib.contextmanager
+def reaching(config: Config) -> Iterator[None]:
+    """Turn a failure to reach Kafka into a TransientError that names the address."""
+    try:
+        yield
+    except KafkaException as exception:
+        error = error_of(exception)
+        where = config.kafka.bootstrap_servers
+        if error.code() in _UNREACHABLE:
+            raise TransientError(
+                f"Kafka at {where} does not answer: {error.str()}",
+                "is it running, and is kafka.bootstrap_servers right?",
+            ) from exception
+        if error.code() in _DENIED:
+            raise ConfigError(
+                f"Kafka at {where} refuses: {error.str()}", "grant it, or log in as another user"
+            ) from exception
+        raise FatalError(f"Kafka at {where}: {error.str()}") from exception
+
+
+_UNREACHABLE = {
+    KafkaError._TRANSPORT,  # noqa: SLF001
+    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+    KafkaError._TIMED_OUT,  # noqa: SLF001
+    KafkaError._RESOLVE,  # noqa: SLF001
+    KafkaError._TIMED_OUT_QUEUE,  # noqa: SLF001
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+}
+_DENIED = {
+    KafkaError._AUTHENTICATION,  # noqa: SLF001
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+}
+
+
+def record_of(message: Message) -> Record:
+    """A consumed message as a value."""
+    return Record(
+        message.topic(),
+        message.partition(),
+        message.offset(),
+        message.timestamp()[1],
+        message.key(),
+        message.value(),
+        message.headers() or (),
+    )
+
+
+def take(consumer: Consumer, most: int, wait_s: float) -> list[Message]:
+    """What has arrived, at most so many messages, waiting only for the first.
+
+    consume() alone would wait for the whole time unless it gets all that it asked for.
+    """
+    first = consumer.poll(wait_s)
+    return [] if first is None else [first, *consumer.consume(most - 1, 0)] if most > 1 else [first]

@@ -1,0 +1,163 @@
+"""Events as a member of the group, feedback beside it, so that a pair of partitions stays in one process.
+
+1. Only events are subscribed to; feedback p is assigned by hand wherever events p went. The assignor is range.
+2. Callbacks record and unassign, nothing else: they neither work nor raise, because an exception in one makes
+   consume() drop what it had already taken.
+3. What was read in a call during which the group moved is dropped; its offsets are not committed, so it comes again.
+4. The group metadata is captured when an assignment is taken up: a commit with it is refused once the group has moved.
+"""
+
+import logging
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from stream_ml.config import Config
+from stream_ml.errors import FatalError
+from stream_ml.kafka.clients import member, reader, record_of, take
+from stream_ml.records import Record
+
+KEEP_ALIVE_S = 0.5  # between two polls while something else takes long; the limit is max.poll.interval.ms
+
+log = logging.getLogger("stream_ml.group")
+
+
+class Group:
+    """Membership in the group, and the events of the partitions that are owned."""
+
+    def __init__(self, config: Config) -> None:
+        self._topic = config.events.topic
+        self._consumer = member(config)
+        self.assigned: list[int] | None = None
+        self.revoked = False
+        self.metadata: Any = None
+        self.at_end: dict[int, bool] = {}
+        self._stash: list[Message] = []
+        self._alive_s = 0.0
+
+    def join(self) -> None:
+        """Ask for partitions; they come in a later `take`."""
+        self._consumer.subscribe(
+            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
+        )
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        consumer.assign([])
+        self.assigned = sorted(tp.partition for tp in partitions)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.revoked = True
+        self.assigned = None
+        consumer.unassign()
+
+    @property
+    def moved(self) -> bool:
+        """Whether the group has moved since `settle`: partitions came or went."""
+        return self.revoked or self.assigned is not None
+
+    def settle(self) -> list[int] | None:
+        """Acknowledge the move: the partitions to take up, or None while the group has given none."""
+        self.revoked = False
+        self._stash = []
+        assigned, self.assigned = self.assigned, None
+        if assigned is not None:
+            self.metadata = self._consumer.consumer_group_metadata()
+        return assigned
+
+    def start(self, positions: dict[int, int]) -> None:
+        """Read events of these partitions from these positions, and of no other."""
+        self.at_end = dict.fromkeys(positions, False)
+        self._consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in positions.items()])
+
+    def rewind(self, positions: dict[int, int]) -> None:
+        """Go back: the transaction with what was read since was aborted."""
+        self._stash = []
+        for partition, offset in positions.items():
+            self.at_end[partition] = False
+            self._consumer.seek(TopicPartition(self._topic, partition, offset))
+
+    def committed(self, partitions: list[TopicPartition], timeout_s: float) -> list[TopicPartition]:
+        """Committed offsets of the group, stable ones only: KafkaException while a transaction holds them."""
+        found: list[TopicPartition] = self._consumer.committed(partitions, timeout_s)
+        for tp in found:
+            if tp.error is not None:
+                raise KafkaException(tp.error)
+        return found
+
+    def take(self, most: int, wait_s: float) -> dict[int, list[Record]]:
+        """Events by partition; empty when the group moved meanwhile."""
+        stash, self._stash = self._stash, []
+        messages = [*stash, *take(self._consumer, most, 0 if stash else wait_s)]
+        if self.moved:
+            return {}
+        return _sorted(messages, self.at_end, self._topic)
+
+    def keep_alive(self) -> None:
+        """Stay a member while something else takes long; what comes is kept for the next `take`."""
+        if time.monotonic() - self._alive_s < KEEP_ALIVE_S:
+            return
+        self._alive_s = time.monotonic()
+        message = self._consumer.poll(0)
+        if message is not None:
+            self._stash.append(message)
+
+    def close(self) -> None:
+        """Leave. A static member's place is kept for the session timeout."""
+        self._consumer.close()
+
+
+class FeedbackInput:
+    """Feedback of the partitions that are owned; never a member of a group."""
+
+    def __init__(self, config: Config) -> None:
+        self._topic = config.feedback.topic
+        self._consumer = reader(config)
+        self.at_end: dict[int, bool] = {}
+
+    def start(self, positions: dict[int, int]) -> None:
+        """Read feedback of these partitions from these positions, and of no other."""
+        self.at_end = dict.fromkeys(positions, False)
+        self._consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in positions.items()])
+
+    def take(self, most: int, wait_s: float) -> dict[int, list[Record]]:
+        """Labels by partition, not yet decoded."""
+        return _sorted(take(self._consumer, most, wait_s), self.at_end, self._topic)
+
+    def close(self) -> None:
+        """Let go of the consumer."""
+        self._consumer.close()
+
+
+def _sorted(messages: Iterable[Message], at_end: dict[int, bool], topic: str) -> dict[int, list[Record]]:
+    found: dict[int, list[Record]] = {}
+    for message in messages:
+        error = message.error()
+        if error is None:
+            at_end[message.partition()] = False
+            found.setdefault(message.partition(), []).append(record_of(message))
+        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+            at_end[message.partition()] = True
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+            raise FatalError(
+                f"{topic} [{message.partition()}]: the offset to read from is gone: {error.str()}",
+                "its records were deleted before they were read; go on with: stream-ml offsets set",
+            )
+        elif error.fatal() or error.code() in _LASTING:
+            raise FatalError(
+                f"{topic}: {error.str()}", "another process with the same worker.instance, or a topic gone?"
+            )
+        else:
+            log.warning("%s: %s", topic, error.str())
+    return found
+
+
+_LASTING = {
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.FENCED_INSTANCE_ID,
+}

@@ -1,0 +1,133 @@
+"""What operators order: commands in the training log, and offsets of a partition set by hand."""
+
+import getpass
+import time
+from typing import Any, NamedTuple
+
+from confluent_kafka import KafkaException, Producer, TopicPartition
+
+from stream_ml.config import Config
+from stream_ml.core.join import BEGINNING
+from stream_ml.core.ledger import Ledger
+from stream_ml.core.log_entry import decode_entry, encode_command
+from stream_ml.core.metadata import Metadata, OutputEnds
+from stream_ml.errors import ConfigError, FatalError
+from stream_ml.kafka.clients import TIMEOUT_S, admin, common, error_of, reaching, reader
+from stream_ml.kafka.pair import Pair, offsets_of, read_pairs
+from stream_ml.kafka.reading import ends, read_range
+
+BY_HAND = "set-by-hand"
+
+
+class Shown(NamedTuple):
+    """A partition's committed state beside what there is to read, in offsets."""
+
+    pair: Pair
+    events: tuple[int, int]
+    feedback: tuple[int, int]
+
+
+def write_command(config: Config, command: str, arguments: dict[str, Any]) -> int:
+    """Write a command into the training log; every replica obeys it at the offset that is returned."""
+    offsets: list[int] = []
+
+    def delivered(error: Any, message: Any) -> None:
+        if error is not None:
+            raise FatalError(f"the command was not written: {error.str()}")
+        offsets.append(message.offset())
+
+    value = encode_command(command, arguments, written_at_ms=_now_ms(), writer=f"operator {getpass.getuser()}")
+    producer = Producer({**common(config), "enable.idempotence": True, "message.timeout.ms": int(TIMEOUT_S * 1000)})
+    with reaching(config):
+        producer.produce(config.training_log, value, partition=0, on_delivery=delivered)
+        producer.flush(TIMEOUT_S)
+    if not offsets:
+        raise FatalError("the command was not written: Kafka did not confirm it")
+    return offsets[0]
+
+
+def show_offsets(config: Config, partitions: list[int]) -> list[Shown]:
+    """Committed positions and the ranges of both topics."""
+    with reaching(config):
+        pairs = read_pairs(config, partitions, stable=False)
+        topics = (config.events.topic, config.feedback.topic)
+        ranges = ends(admin(config), [(topic, p) for p in partitions for topic in topics])
+    return [Shown(pair, ranges[topics[0], pair.partition], ranges[topics[1], pair.partition]) for pair in pairs]
+
+
+def set_offsets(config: Config, partition: int, events: int, feedback: int) -> str:
+    """Set a partition's offsets, continuing its sequence; says what was done.
+
+    Offsets at or before records that have already made examples are announced to every replica by a rebase command,
+    otherwise learning would halt at the repeats.
+
+    Raises
+    ------
+    ConfigError
+        Workers are running: the group would not take the offsets.
+    """
+    client = admin(config)
+    with reaching(config):
+        pair = read_pairs(config, [partition], stable=True)[0]
+        ledger = _ledger(config)
+        outputs = [(t, partition) for t in (config.predictions.topic, config.outcomes, config.dead_letters)]
+        found = ends(client, [*outputs, (config.training_log, 0)])
+    now = OutputEnds(*[found[output][1] for output in [*outputs, (config.training_log, 0)]])
+    account = ledger.accounts.get(partition)
+    last = (
+        (account.last_trigger(config.events.topic), account.last_trigger(config.feedback.topic))
+        if account
+        else (-1, -1)
+    )
+    backwards = events <= last[0] or feedback <= last[1]
+    old = pair.metadata if pair.whole and not _before(pair, events, feedback) else None
+    metadata = Metadata(
+        next_sequence=ledger.next_sequence(partition),
+        times=old.times if old else BEGINNING,
+        events_floor=old.events_floor if old else events,
+        feedback_floor=old.feedback_floor if old else feedback,
+        ends=old.ends if old else now,
+        token=BY_HAND,
+        writer=BY_HAND,
+    )
+    _commit(config, offsets_of(config, partition, events, feedback, metadata))
+    done = f"partition {partition}: events {events}, feedback {feedback}"
+    if backwards:
+        at = write_command(config, "rebase", {"partition": partition, "events": events, "feedback": feedback})
+        return f"{done}; rebase written at {at}: records from there on are scored again"
+    return f"{done}; the sequence goes on at {metadata.next_sequence}"
+
+
+def _before(pair: Pair, events: int, feedback: int) -> bool:
+    return events < (pair.events or 0) or feedback < (pair.feedback or 0)
+
+
+def _commit(config: Config, offsets: list[TopicPartition]) -> None:
+    consumer = reader(config)
+    try:
+        consumer.commit(offsets=offsets, asynchronous=False)
+    except KafkaException as exception:
+        raise ConfigError(
+            f"the group {config.app.id} does not take the offsets: {error_of(exception).str()}",
+            "stop its workers first; a static member's place is kept for the session timeout after that",
+        ) from exception
+    finally:
+        consumer.close()
+
+
+def _ledger(config: Config) -> Ledger:
+    """The ledger of the whole log, counting every example as seen."""
+    first, end = ends(admin(config), [(config.training_log, 0)])[config.training_log, 0]
+    ledger = Ledger()
+    for records in read_range(config, config.training_log, 0, first, end, keep_alive=lambda: None):
+        for record in records:
+            entry = decode_entry(record.value or b"")
+            if entry.kind == "example":
+                ledger.saw(entry.source_partition, entry.sequence, entry.trigger_topic, entry.trigger_offset)
+            elif entry.command == "rebase":
+                ledger.rebase(int(entry.parsed_arguments()["partition"]))
+    return ledger
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

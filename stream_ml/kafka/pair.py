@@ -1,0 +1,119 @@
+"""The committed state of partition p: both offsets and their metadata; and the fence against a writer that died."""
+
+import logging
+from typing import NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from stream_ml.config import Config
+from stream_ml.core.metadata import Metadata, parse_metadata
+from stream_ml.kafka.clients import TIMEOUT_S, error_of, producer, reader
+
+UNSTABLE_WAIT_S = 2.0  # how long committed() may stay unstable before its writer is fenced
+
+log = logging.getLogger("stream_ml.pair")
+
+
+class Pair(NamedTuple):
+    """Positions of partition p in both topics and the metadata that both carry; None where nothing is committed.
+
+    `whole` says that both offsets are there with the same metadata of ours.
+    """
+
+    partition: int
+    events: int | None
+    feedback: int | None
+    metadata: Metadata | None
+
+    @property
+    def absent(self) -> bool:
+        """Whether nothing at all was ever committed, or all of it is gone."""
+        return self.events is None and self.feedback is None
+
+    @property
+    def whole(self) -> bool:
+        """Whether the partition can go on from it."""
+        return self.events is not None and self.feedback is not None and self.metadata is not None
+
+
+def pair_of(config: Config, partition: int, found: list[TopicPartition]) -> Pair:
+    """The pair out of committed offsets of both topics."""
+    by_topic = {tp.topic: tp for tp in found if tp.partition == partition}
+    events, feedback = by_topic[config.events.topic], by_topic[config.feedback.topic]
+    same = events.metadata == feedback.metadata
+    return Pair(
+        partition,
+        events.offset if events.offset >= 0 else None,
+        feedback.offset if feedback.offset >= 0 else None,
+        parse_metadata(events.metadata) if same else None,
+    )
+
+
+def wanted(config: Config, partitions: list[int]) -> list[TopicPartition]:
+    """Both topics' partitions with these numbers."""
+    return [TopicPartition(t, p) for p in partitions for t in (config.events.topic, config.feedback.topic)]
+
+
+def offsets_of(config: Config, partition: int, events: int, feedback: int, metadata: Metadata) -> list[TopicPartition]:
+    """Both offsets of p with the same metadata: every transaction that touches p commits both."""
+    text = metadata.text()
+    return [
+        TopicPartition(config.events.topic, partition, events, text),
+        TopicPartition(config.feedback.topic, partition, feedback, text),
+    ]
+
+
+def read_pairs(config: Config, partitions: list[int], *, stable: bool) -> list[Pair]:
+    """Committed state of these partitions, read without joining the group.
+
+    Parameters
+    ----------
+    stable
+        Wait for open transactions to end; otherwise what was committed before them.
+    """
+    isolation = "read_committed" if stable else "read_uncommitted"
+    consumer = reader(config, **{"isolation.level": isolation})
+    try:
+        return [_committed(config, consumer, partition, TIMEOUT_S) for partition in partitions]
+    finally:
+        consumer.close()
+
+
+def stable_pair(config: Config, partition: int) -> Pair:
+    """Committed state of a partition once no transaction holds it any more.
+
+    Where one stays open, its writer stands in the metadata before it, because an owner's first transaction on a
+    partition commits nothing else. Initialising a producer under that writer's id aborts the transaction: the offsets
+    are readable after 0.6 s instead of after the transaction timeout (measured).
+    """
+    consumer = reader(config)
+    try:
+        try:
+            return _committed(config, consumer, partition, UNSTABLE_WAIT_S)
+        except KafkaException as exception:
+            if error_of(exception).code() not in _UNSTABLE:
+                raise
+            _fence(config, partition)
+        return _committed(config, consumer, partition, config.delivery.transaction_timeout / 1000 + TIMEOUT_S)
+    finally:
+        consumer.close()
+
+
+def _committed(config: Config, consumer: Consumer, partition: int, timeout_s: float) -> Pair:
+    found = consumer.committed(wanted(config, [partition]), timeout_s)
+    for tp in found:
+        if tp.error is not None:
+            raise KafkaException(tp.error)
+    return pair_of(config, partition, found)
+
+
+def _fence(config: Config, partition: int) -> None:
+    pair = read_pairs(config, [partition], stable=False)[0]
+    writer = pair.metadata.writer if pair.metadata else ""
+    if writer in ("", config.transactional_id):
+        return
+    log.warning("fencing %s, whose transaction holds the offsets of partition %d", writer, partition)
+    producer(config, writer).init_transactions(TIMEOUT_S)
+
+
+_UNSTABLE = {KafkaError._TIMED_OUT, KafkaError.UNSTABLE_OFFSET_COMMIT, KafkaError.REQUEST_TIMED_OUT}  # noqa: SLF001

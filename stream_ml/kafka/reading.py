@@ -1,0 +1,132 @@
+"""Reads that must be complete: a range of one partition, as committed, to an end that is really the end."""
+
+import time
+from collections.abc import Callable, Iterator
+
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from stream_ml.config import Config
+from stream_ml.errors import FatalError, TransientError
+from stream_ml.kafka.clients import TIMEOUT_S, reader, record_of, take
+from stream_ml.records import Record
+
+_BATCH = 5_000
+_WAIT_S = 0.5  # a longer call would hold a signal back
+STALL_MAX_S = 60.0  # without a record or an end; an open transaction of a dead worker takes 10 s at most
+
+
+def ends(client: AdminClient, partitions: list[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
+    """First offset and read_uncommitted end of each partition.
+
+    The end counts transaction markers and open transactions: a reader is done when it meets an end-of-partition event
+    at or past it, which the last record's offset plus one may never reach.
+    """
+    wanted = [TopicPartition(topic, partition) for topic, partition in partitions]
+    found: list[dict[TopicPartition, int]] = []
+    for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):
+        futures = client.list_offsets(
+            dict.fromkeys(wanted, spec),
+            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+            request_timeout=TIMEOUT_S,
+        )
+        found.append({tp: future.result().offset for tp, future in futures.items()})
+    return {(tp.topic, tp.partition): (found[0][tp], found[1][tp]) for tp in wanted}
+
+
+def read_range(
+    config: Config, topic: str, partition: int, start: int, stop: int, *, keep_alive: Callable[[], None]
+) -> Iterator[list[Record]]:
+    """Committed records with `start <= offset < stop`, in batches.
+
+    Parameters
+    ----------
+    stop
+        Exclusive; a position or a read_uncommitted end.
+    keep_alive
+        Called between batches, so that a member of the group stays one.
+
+    Raises
+    ------
+    TransientError
+        Nothing came for STALL_MAX_S; a supervisor tries again.
+    """
+    if start >= stop:
+        return
+    consumer = reader(config)
+    try:
+        consumer.assign([TopicPartition(topic, partition, start)])
+        yield from _until(consumer, (topic, partition), stop, keep_alive)
+    finally:
+        consumer.close()
+
+
+def _until(
+    consumer: Consumer, where: tuple[str, int], stop: int, keep_alive: Callable[[], None]
+) -> Iterator[list[Record]]:
+    heard = time.monotonic()
+    while True:
+        keep_alive()
+        records: list[Record] = []
+        for message in take(consumer, _BATCH, _WAIT_S):
+            heard = time.monotonic()
+            error = message.error()
+            if error is None:
+                if message.offset() < stop:
+                    records.append(record_of(message))
+                    continue
+                yield records
+                return
+            if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+                raise FatalError(f"{where[0]} [{where[1]}]: {error.str()}")
+            if message.offset() >= stop:
+                yield records
+                return
+        if records:
+            yield records
+        elif time.monotonic() - heard > STALL_MAX_S:
+            raise TransientError(
+                f"{where[0]} [{where[1]}] gave nothing for {STALL_MAX_S:.0f} s before offset {stop}",
+                "a transaction that nobody ends may hold it: kafka-transactions.sh find-hanging",
+            )
+
+
+class LogReader:
+    """The training log from a position of the reader's own; never a member of a group."""
+
+    def __init__(self, config: Config, position: int) -> None:
+        self._topic = config.training_log
+        self._consumer = reader(config)
+        self.position = position
+        self.end_seen = -1
+        self.seek(position)
+
+    def seek(self, position: int) -> None:
+        """Go on from this offset."""
+        self.position, self.end_seen = position, -1
+        self._consumer.assign([TopicPartition(self._topic, 0, position)])
+
+    @property
+    def at_end(self) -> bool:
+        """Whether everything committed has been taken."""
+        return self.end_seen >= self.position
+
+    def take(self, most: int, wait_s: float) -> list[Record]:
+        """Committed records from `position` on, at most so many; empty when none comes in time."""
+        records: list[Record] = []
+        for message in take(self._consumer, most, wait_s):
+            error = message.error()
+            if error is None:
+                records.append(record_of(message))
+                self.position = message.offset() + 1
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+                self.end_seen = message.offset()
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+                raise FatalError(f"{self._topic} no longer holds offset {self.position}: {error.str()}")
+            elif not error.retriable():
+                raise KafkaException(error)
+        return records
+
+    def close(self) -> None:
+        """Let go of the consumer."""
+        self._consumer.close()

@@ -1,0 +1,161 @@
+"""The topics that the service needs: made when asked, looked at before anything is consumed."""
+
+import logging
+from typing import Any, NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from stream_ml.config import Config
+from stream_ml.errors import ConfigError
+from stream_ml.kafka.clients import TIMEOUT_S, admin, error_of, reaching
+
+CLIENT_RECORD_BYTES = 1_000_000  # librdkafka's default of message.max.bytes
+BROKER_RECORD_BYTES = 1_048_588  # Kafka's default of max.message.bytes
+FOREVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+
+log = logging.getLogger("stream_ml.topics")
+
+
+class TopicFacts(NamedTuple):
+    """What the topics say: partitions of events, Kafka's id of the training log, the largest record to be written."""
+
+    partitions: int
+    training_log_id: str
+    record_bytes_max: int
+
+
+class Wanted(NamedTuple):
+    """A topic as `create_topics` makes it. `partitions` 0: as many as events has."""
+
+    name: str
+    partitions: int
+    settings: dict[str, str]
+    why: str
+
+
+def wanted_topics(config: Config) -> list[Wanted]:
+    """Every topic of the app; the user's own first."""
+    return [
+        Wanted(config.events.topic, 0, {}, "events to score"),
+        Wanted(config.feedback.topic, 0, {}, "labels, in the same partitions as their events"),
+        Wanted(config.predictions.topic, 0, {}, "predictions"),
+        Wanted(config.training_log, 1, FOREVER, "training log: one partition, kept for ever, never compacted"),
+        Wanted(config.outcomes, 0, {}, "what became of labels that made no example"),
+        Wanted(config.dead_letters, 0, {}, "records that could not be used"),
+        Wanted(config.signals, 1, {}, "signals for operators"),
+    ]
+
+
+def create_topics(config: Config, partitions: int, *, dry_run: bool) -> list[str]:
+    """Make the topics that are missing; one line for each, saying what was (or would be) done.
+
+    Parameters
+    ----------
+    partitions
+        Of the topics that are partitioned, where events does not exist yet; otherwise as many as events has.
+    dry_run
+        Only say it.
+    """
+    client = admin(config)
+    with reaching(config):
+        there = client.list_topics(timeout=TIMEOUT_S).topics
+    count = len(there[config.events.topic].partitions) if config.events.topic in there else partitions
+    lines, missing = [], []
+    for topic in wanted_topics(config):
+        if topic.name in there:
+            lines.append(f"exists   {topic.name} ({len(there[topic.name].partitions)} partitions)")
+            continue
+        number = topic.partitions or count
+        verb = "would be created" if dry_run else "created "
+        lines.append(f"{verb} {topic.name} ({number} partition{'s' if number > 1 else ''}): {topic.why}")
+        missing.append(NewTopic(topic.name, num_partitions=number, config=topic.settings))
+    if missing and not dry_run:
+        for name, future in client.create_topics(missing, request_timeout=TIMEOUT_S).items():
+            try:
+                future.result()
+            except KafkaException as exception:
+                if error_of(exception).code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise ConfigError(f"topic {name} cannot be created: {error_of(exception).str()}") from exception
+    return lines
+
+
+def inspect_topics(config: Config) -> TopicFacts:
+    """Look at all topics.
+
+    Raises
+    ------
+    ConfigError
+        One is missing, partition counts differ, or the training log could lose entries; the operator mends it.
+    TransientError
+        Kafka does not answer.
+    """
+    client = admin(config)
+    with reaching(config):
+        there = client.list_topics(timeout=TIMEOUT_S).topics
+        names = [topic.name for topic in wanted_topics(config)]
+        missing = [name for name in names if name not in there]
+        if missing:
+            raise ConfigError(
+                f"{'topic' if len(missing) == 1 else 'topics'} {', '.join(missing)} "
+                f"{'does' if len(missing) == 1 else 'do'} not exist",
+                "make what is missing: stream-ml topics create stream_ml.yaml",
+            )
+        counts = {name: len(there[name].partitions) for name in names}
+        _check_counts(config, counts)
+        settings = _settings(client, names)
+        _check_log(config, settings.get(config.training_log, {}))
+        described = client.describe_topics(TopicCollection([config.training_log]), request_timeout=TIMEOUT_S)
+        topic_id = str(described[config.training_log].result().topic_id)
+    return TopicFacts(counts[config.events.topic], topic_id, _record_bytes(config, settings))
+
+
+def _check_counts(config: Config, counts: dict[str, int]) -> None:
+    events = counts[config.events.topic]
+    for name in (config.feedback.topic, config.predictions.topic, config.outcomes, config.dead_letters):
+        if counts[name] != events:
+            raise ConfigError(
+                f"{config.events.topic} has {events} partitions and {name} has {counts[name]}: they must be equal, "
+                "because event and label meet in the partition of the same number",
+                f"give {name} {events} partitions (kafka-topics.sh --alter) or make it anew",
+            )
+    if counts[config.training_log] != 1:
+        raise ConfigError(
+            f"{config.training_log} has {counts[config.training_log]} partitions; the training log has one, because "
+            "its order is the order of learning",
+            "make it anew: stream-ml topics create stream_ml.yaml",
+        )
+
+
+def _settings(client: AdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+    found: dict[str, dict[str, str]] = {}
+    for resource, future in client.describe_configs(resources, request_timeout=TIMEOUT_S).items():
+        try:
+            entries: dict[str, Any] = future.result()
+            found[resource.name] = {name: str(entry.value) for name, entry in entries.items()}
+        except KafkaException as exception:
+            log.warning("settings of %s cannot be read: %s", resource.name, error_of(exception).str())
+    return found
+
+
+def _check_log(config: Config, settings: dict[str, str]) -> None:
+    name = config.training_log
+    if "compact" in settings.get("cleanup.policy", "delete"):
+        raise ConfigError(
+            f"{name} is compacted: examples with equal keys would vanish and the model could not be rebuilt",
+            f"kafka-configs.sh --alter --topic {name} --add-config cleanup.policy=delete",
+        )
+    for key in ("retention.ms", "retention.bytes"):
+        if settings.get(key, "-1") != "-1":
+            raise ConfigError(
+                f"{name} has {key}={settings[key]}: entries that the model is made of would be deleted",
+                f"kafka-configs.sh --alter --topic {name} --add-config {key}=-1",
+            )
+
+
+def _record_bytes(config: Config, settings: dict[str, dict[str, str]]) -> int:
+    own = (config.predictions.topic, config.training_log, config.outcomes, config.dead_letters)
+    limits = [int(settings.get(name, {}).get("max.message.bytes", BROKER_RECORD_BYTES)) for name in own]
+    client = {**config.kafka.properties, **config.kafka.producer}.get("message.max.bytes", CLIENT_RECORD_BYTES)
+    return min(*limits, int(client))

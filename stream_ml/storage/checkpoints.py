@@ -1,0 +1,173 @@
+"""Checkpoints in a directory: caches of the fold, each named by lineage and position.
+
+One file is a JSON header line and a zstd payload. Written to a temporary name, flushed to disk, given its name only if
+it is free (finding it taken is success: an equal fold was there first), and the folder flushed. The payload is
+unpickled only after its digest, and its HMAC where a key is set, were found right.
+"""
+
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+import pickle
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import zstandard
+
+from stream_ml.errors import CheckpointError, ConfigError
+from stream_ml.storage.unpickle import loads
+
+FORMAT = 1
+HEADER_BYTES_MAX = 4_194_304
+PAYLOAD_BYTES_MAX = 8 * 2**30
+_LEVEL = 3  # zstd's default
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint as it stands in its file; `payload` is unpickled only by `content`."""
+
+    header: dict[str, Any]
+    payload: bytes
+
+    @property
+    def position(self) -> int:
+        """Offset of the next log entry to fold."""
+        return int(self.header["position"])
+
+
+class CheckpointStore:
+    """Checkpoints of one lineage in ``<directory>/<lineage>``.
+
+    Safe for several writers: names are taken exclusively, and nothing that is there is changed.
+
+    Parameters
+    ----------
+    directory
+        Made with mode 0700 where it is missing: whoever may write there can run code here, unless a key is set.
+    keep
+        So many newest ones stay.
+    key
+        Authenticates every file; one without a right HMAC is passed over.
+    """
+
+    def __init__(self, directory: Path, lineage: str, *, keep: int, key: bytes | None = None) -> None:
+        self._folder = directory / lineage
+        self._lineage = lineage
+        self._keep = keep
+        self._key = key
+
+    def prepare(self) -> None:
+        """Make the folder; ConfigError where it cannot be written to."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            probe = self._folder / f".probe.{os.getpid()}"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise ConfigError(
+                f"checkpoints cannot be written to {self._folder}: {error.strerror}", "set checkpoints.directory"
+            ) from error
+        for left in self._folder.glob(".*.tmp.*"):
+            if time.time() - left.stat().st_mtime > 3600:
+                left.unlink(missing_ok=True)
+
+    def save(self, position: int, header: dict[str, Any], content: Any, *, checkpoint_types: list[str]) -> Path:
+        """Write a checkpoint durably; its path. Idempotent: a name that is taken is left as it is.
+
+        Raises
+        ------
+        CheckpointError
+            The content holds a type that could not be loaded again, or the disk refuses; older ones stay.
+        """
+        path = self._folder / f"{position:020d}.ckpt"
+        if path.exists():
+            return path
+        pickled = pickle.dumps(content, protocol=5)
+        loads(pickled, checkpoint_types)
+        payload = zstandard.ZstdCompressor(level=_LEVEL).compress(pickled)
+        sums = {"payload_bytes": len(payload), "sha256": hashlib.sha256(payload).hexdigest()}
+        head = {"format": FORMAT, "lineage": self._lineage, "position": position, **header, **sums}
+        line = json.dumps(head, sort_keys=True).encode()
+        head["hmac"] = self._mac(line) if self._key else None
+        temporary = self._folder / f".{path.name}.tmp.{os.getpid()}"
+        try:
+            self._write(temporary, json.dumps(head, sort_keys=True).encode() + b"\n" + payload)
+            with contextlib.suppress(FileExistsError):
+                os.link(temporary, path)
+            self._flush_folder()
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be written: {error.strerror}") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        self._prune()
+        return path
+
+    def newest(self, at_most: int | None = None) -> Iterator[Checkpoint | CheckpointError]:
+        """Checkpoints from the newest to the oldest; in the place of a damaged one, what is wrong with it."""
+        for path in sorted(self._folder.glob("*.ckpt"), reverse=True):
+            if at_most is not None and int(path.stem) > at_most:
+                continue
+            try:
+                yield self._read(path)
+            except CheckpointError as error:
+                yield error
+
+    def content(self, checkpoint: Checkpoint, checkpoint_types: list[str]) -> Any:
+        """The content of a checkpoint whose sums were found right."""
+        try:
+            pickled = zstandard.ZstdDecompressor().decompress(checkpoint.payload, max_output_size=PAYLOAD_BYTES_MAX)
+        except zstandard.ZstdError as error:
+            raise CheckpointError(f"the payload of checkpoint {checkpoint.position} is damaged: {error}") from error
+        return loads(pickled, checkpoint_types)
+
+    def _read(self, path: Path) -> Checkpoint:
+        try:
+            with path.open("rb") as file:
+                line = file.readline(HEADER_BYTES_MAX)
+                payload = file.read()
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+        try:
+            header = json.loads(line)
+            if header["format"] != FORMAT:
+                raise CheckpointError(f"{path} has format {header['format']}; this version reads {FORMAT}")
+            found = header.pop("hmac")
+            if header["lineage"] != self._lineage or f"{header['position']:020d}" != path.stem:
+                raise CheckpointError(
+                    f"{path} belongs elsewhere: its header names {header['lineage']}/{header['position']}"
+                )
+            sums = header["payload_bytes"], header["sha256"]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{path} has a damaged header") from error
+        if self._key is not None:
+            right = self._mac(json.dumps(header, sort_keys=True).encode())
+            if not isinstance(found, str) or not hmac.compare_digest(found, right):
+                raise CheckpointError(f"{path} is not authentic: its HMAC does not fit the key")
+        if sums != (len(payload), hashlib.sha256(payload).hexdigest()):
+            raise CheckpointError(f"{path} is damaged: its payload does not fit its digest")
+        return Checkpoint(header, payload)
+
+    def _mac(self, line: bytes) -> str:
+        return hmac.new(self._key or b"", line, "sha256").hexdigest()
+
+    def _write(self, path: Path, content: bytes) -> None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _flush_folder(self) -> None:
+        descriptor = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _prune(self) -> None:
+        for path in sorted(self._folder.glob("*.ckpt"), reverse=True)[self._keep :]:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,54 @@
+"""Durations and sizes as text with a unit: ``100ms``, ``60s``, ``1GiB``."""
+
+import re
+from typing import Annotated
+
+from pydantic import BeforeValidator, PlainSerializer
+
+_DURATIONS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_FORM = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
+
+
+def _parse(text: object, units: dict[str, int], what: str) -> int:
+    if isinstance(text, int) and not isinstance(text, bool) and text == 0:
+        return 0
+    match = _FORM.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None or match[2] not in units:
+        raise ValueError(f"{text!r} is not a {what}: write a number and one of {', '.join(units)}")
+    return round(float(match[1]) * units[match[2]])
+
+
+def duration_ms(text: object) -> int:
+    """Milliseconds of a duration such as ``2d`` or ``100ms``; ValueError names the units.
+
+    >>> duration_ms("1.5h")
+    5400000
+    """
+    return _parse(text, _DURATIONS_MS, "duration")
+
+
+def size_bytes(text: object) -> int:
+    """Bytes of a size such as ``1GiB``; ValueError names the units."""
+    return _parse(text, _SIZES, "size")
+
+
+def _text(value: int, units: dict[str, int]) -> str:
+    for unit, factor in sorted(units.items(), key=lambda item: -item[1]):
+        if value and value % factor == 0:
+            return f"{value // factor}{unit}"
+    return f"0{min(units, key=lambda unit: units[unit])}"
+
+
+def duration_text(ms: int) -> str:
+    """Shortest exact duration, for example ``2d`` for 172,800,000."""
+    return _text(ms, {unit: factor for unit, factor in _DURATIONS_MS.items() if unit != "w"})
+
+
+def size_text(size: int) -> str:
+    """Shortest exact size, for example ``1GiB``."""
+    return _text(size, _SIZES)
+
+
+Duration = Annotated[int, BeforeValidator(duration_ms), PlainSerializer(duration_text)]
+Size = Annotated[int, BeforeValidator(size_bytes), PlainSerializer(size_text)]

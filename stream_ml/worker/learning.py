@@ -1,0 +1,277 @@
+"""Drives the fold: reads the training log, keeps checkpoints, gets a tainted replica out of the way."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from stream_ml.assembly import Parts
+from stream_ml.core.replica import Halt, Replica
+from stream_ml.errors import CheckpointError, ConfigError, FatalError
+from stream_ml.kafka.clients import admin
+from stream_ml.kafka.reading import LogReader, ends, read_range
+from stream_ml.metrics import Metrics
+from stream_ml.records import LogRecord, Record
+from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
+
+CHUNK = 32  # entries between two looks at the clock: 2 ms of a linear model, 30 ms of ten trees
+START_WAIT_S = 60.0  # for the log's end at start; a dead worker's transaction holds it for 10 s at most
+
+log = logging.getLogger("stream_ml.learning")
+
+
+class Learning:
+    """One replica, the log that it folds, its checkpoints."""
+
+    def __init__(self, parts: Parts, topic_id: str, metrics: Metrics, keep_alive: Callable[[], None]) -> None:
+        config = parts.config
+        self._parts, self._metrics, self.keep_alive = parts, metrics, keep_alive
+        self._spec = parts.spec(topic_id)
+        self._topic_id = topic_id
+        self._settings = parts.fold_settings(parts.lineage(topic_id))
+        self._types = config.model.checkpoint_types
+        key = _key(parts)
+        self.store = CheckpointStore(
+            config.path(config.checkpoints.directory), self._settings.lineage, keep=config.checkpoints.keep, key=key
+        )
+        self.store.prepare()
+        self.replica = Replica(self._settings)
+        self._reader: LogReader | None = None
+        self._at_end_s = time.monotonic()
+        self._checkpoint_s = time.monotonic()
+        self._checkpoint_position = -1
+
+    # --- start ---
+
+    def start(self) -> None:
+        """Load the newest checkpoint that is right, then fold to the log's end as it is now.
+
+        Raises
+        ------
+        ConfigError
+            There is no usable checkpoint and the log no longer begins at 0: the model cannot be rebuilt.
+        """
+        self.replica = self._restored(None)
+        self._reader = LogReader(self._parts.config, self.replica.read_position)
+        self.fold_past_end()
+        log.info("model %s/%d, %d examples", *self.replica.version, self.replica.examples_learned)
+
+    def fold_past_end(self) -> None:
+        """Fold everything that the log holds now, open transactions that end meanwhile included."""
+        assert self._reader is not None  # noqa: S101
+        end = ends(admin(self._parts.config), [(self._parts.config.training_log, 0)])[
+            self._parts.config.training_log, 0
+        ][1]
+        deadline = time.monotonic() + START_WAIT_S
+        while max(self._reader.position, self._reader.end_seen) < end:
+            before = self._reader.position
+            self._fold_chunk(0.2)
+            self.keep_alive()
+            if self._reader.position != before:
+                deadline = time.monotonic() + START_WAIT_S
+            elif time.monotonic() > deadline:
+                raise FatalError(
+                    f"{self._parts.config.training_log} cannot be read to its end {end}: stuck at {before}",
+                    "a transaction that nobody ends may hold it: kafka-transactions.sh find-hanging",
+                )
+
+    def _restored(self, at_most: int | None) -> Replica:
+        for found in self.store.newest(at_most):
+            try:
+                if isinstance(found, CheckpointError):
+                    raise found
+                replica = self._loaded(found)
+            except CheckpointError as error:
+                self._metrics.count("checkpoint_failures")
+                log.warning("checkpoint passed over: %s", error)
+            else:
+                log.info("checkpoint at %d loaded", replica.position)
+                return replica
+        config = self._parts.config
+        first, _ = ends(admin(config), [(config.training_log, 0)])[config.training_log, 0]
+        if first > 0:
+            raise ConfigError(
+                f"{config.training_log} begins at {first}, and there is no usable checkpoint of lineage "
+                f"{self._settings.lineage}: the model cannot be rebuilt from its beginning",
+                f"put a checkpoint into {config.path(config.checkpoints.directory) / self._settings.lineage}, "
+                "or go back to the settings and versions that wrote the last one",
+            )
+        return Replica(self._settings)
+
+    def _loaded(self, checkpoint: Checkpoint) -> Replica:
+        if checkpoint.header["topic_id"] != self._topic_id:
+            raise CheckpointError(f"checkpoint {checkpoint.position} belongs to another training log")
+        content = self.store.content(checkpoint, self._types)
+        replica = Replica(self._settings)
+        try:
+            replica.restore(content["state"])
+            probes = replica.probe_bits()
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(f"checkpoint {checkpoint.position} has another content: {error}") from error
+        if probes != content["probe_bits"] or replica.position != checkpoint.position:
+            raise CheckpointError(f"checkpoint {checkpoint.position} predicts differently from when it was written")
+        self._check_last_entry(replica)
+        return replica
+
+    def _check_last_entry(self, replica: Replica) -> None:
+        """The log must still hold the very entry that was folded last."""
+        from hashlib import sha256
+
+        position, config = replica.position, self._parts.config
+        if position == 0:
+            return
+        first, end = ends(admin(config), [(config.training_log, 0)])[config.training_log, 0]
+        if position > end:
+            raise CheckpointError(f"checkpoint {position} is ahead of the training log, which ends at {end}")
+        if position - 1 < first:
+            raise CheckpointError(f"the training log begins at {first}, after checkpoint {position}")
+        batches = read_range(config, config.training_log, 0, position - 1, position, keep_alive=self.keep_alive)
+        found = [record for batch in batches for record in batch]
+        if [sha256(record.value or b"").hexdigest() for record in found] != [replica.last_digest]:
+            raise CheckpointError(f"the training log holds another entry before {position} than the checkpoint folded")
+
+    # --- in the loop ---
+
+    def turn(self, budget_s: float) -> None:
+        """Fold what is committed, for at most this long."""
+        deadline = time.monotonic() + budget_s
+        while self._fold_chunk(0.0) and time.monotonic() < deadline:
+            pass
+
+    def fold_for(self, longest_s: float) -> None:
+        """Fold until everything committed is folded, for at most this long."""
+        deadline = time.monotonic() + longest_s
+        while self._reader is not None and not self._reader.at_end and time.monotonic() < deadline:
+            self._fold_chunk(0.1)
+
+    @property
+    def lag_s(self) -> float:
+        """How far learning is behind the log, in seconds; 0 when everything committed was folded."""
+        since_end = time.monotonic() - self._at_end_s
+        behind = time.time() - self.replica.last_written_at_ms / 1000
+        return max(0.0, min(since_end, behind))
+
+    @property
+    def log_position(self) -> int:
+        """A position of the log that no later entry can precede."""
+        return self._reader.position if self._reader is not None else 0
+
+    def _fold_chunk(self, wait_s: float) -> bool:
+        assert self._reader is not None  # noqa: S101
+        records = self._reader.take(CHUNK, wait_s)
+        if records:
+            halted = self.replica.halt
+            self.replica.fold(_log_records(records))
+            if self.replica.halt is not None and self.replica.halt.tainted:
+                self._recover()
+            if self.replica.refold_from is not None:
+                log.info("halt at %d lifted: folding again from there", self.replica.refold_from)
+                self.replica.lift()
+                self._reader.seek(self.replica.read_position)
+            elif self.replica.halt is not None and halted is None:
+                self._tell(self.replica.halt)
+        if self._reader.at_end:
+            self._at_end_s = time.monotonic()
+        return bool(records)
+
+    def _tell(self, halt: Halt) -> None:
+        log.error(
+            "learning halted at %d (%s): %s\n  -> look at it, then: stream-ml skip CONFIG %d%s",
+            halt.position,
+            halt.reason,
+            halt.message,
+            halt.position,
+            f", or: stream-ml accept-gap CONFIG {halt.position}" if halt.reason in ("gap", "disagree") else "",
+        )
+
+    def _recover(self) -> None:
+        """Make a replica that is clean up to just before the example at which the old one was spoilt.
+
+        A failed probe is found at a later example than the one that spoilt the model; it is found by folding again,
+        probing after every example, so that all replicas halt at the same one.
+        """
+        assert self._reader is not None  # noqa: S101
+        while self.replica.halt is not None and self.replica.halt.tainted:
+            old, halt = self.replica, self.replica.halt
+            log.warning("model spoilt at %d (%s): made anew up to there", halt.position, halt.message)
+            fresh = self._restored(halt.position)
+            fresh.pardons = dict(old.pardons)
+            if halt.exact:
+                fresh.stop_at = halt
+            elif fresh.examples_learned > old.sound_examples:
+                fresh = Replica(self._settings)
+            fresh.check_each_after = None if halt.exact else old.sound_examples
+            config = self._parts.config
+            for records in read_range(
+                config,
+                config.training_log,
+                0,
+                fresh.read_position,
+                old.read_position,
+                keep_alive=self.keep_alive,
+            ):
+                fresh.fold(_log_records(records))
+            self.replica = fresh
+        self.replica.check_each_after = None
+        self._reader.seek(max(self.replica.read_position, self._reader.position))
+
+    # --- checkpoints ---
+
+    def checkpoint_if_due(self, interval_s: float) -> None:
+        """Write a checkpoint when the last one is old enough."""
+        if time.monotonic() - self._checkpoint_s >= interval_s:
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Write a checkpoint, unless halted or nothing was folded since the last; a failure is told, never fatal."""
+        self._checkpoint_s = time.monotonic()
+        replica = self.replica
+        if replica.halt is not None or replica.position in (0, self._checkpoint_position):
+            return
+        try:
+            self.store.save(replica.position, self._header(), self._content(), checkpoint_types=self._types)
+        except CheckpointError as error:
+            self._metrics.count("checkpoint_failures")
+            log.error("%s; scoring goes on, older checkpoints stay", error)
+            return
+        self._checkpoint_position = replica.position
+        self._metrics.set("checkpoint_timestamp_seconds", time.time())
+
+    def _content(self) -> dict[str, Any]:
+        return {"state": self.replica.state(), "probe_bits": self.replica.probe_bits()}
+
+    def _header(self) -> dict[str, Any]:
+        replica = self.replica
+        return {
+            "app": self._parts.config.app.id,
+            "halted_at": None,
+            "topic_id": self._topic_id,
+            "last_digest": replica.last_digest,
+            "spec": self._spec,
+            "created_at": time.time_ns() // 1_000_000,
+            "examples_learned": replica.examples_learned,
+            "quality": replica.quality.report(),
+        }
+
+    def close(self) -> None:
+        """Let go of the log's consumer."""
+        if self._reader is not None:
+            self._reader.close()
+
+
+def _log_records(records: list[Record]) -> list[LogRecord]:
+    return [LogRecord(record.offset, record.value or b"") for record in records]
+
+
+def _key(parts: Parts) -> bytes | None:
+    file = parts.config.checkpoints.key_file
+    if file is None:
+        return None
+    path = parts.config.path(file)
+    try:
+        key = path.read_bytes().strip()
+    except OSError as error:
+        raise ConfigError(f"checkpoints.key_file {path} cannot be read: {error.strerror}") from error
+    if len(key) < 16:
+        raise ConfigError(f"checkpoints.key_file {path} holds {len(key)} bytes; a key has at least 16")
+    return key

@@ -1,0 +1,308 @@
+"""The loop of one worker. Each turn:
+
+1. fold committed log entries, for a bounded time
+2. consume events and feedback: what has arrived is the batch
+3. one call into the core for each partition gives all outputs as values
+4. one transaction holds them all, with the offsets of both topics
+5. on COMMITTED the staged changes become real; on ABORTED the inputs go back; on UNKNOWN the committed token tells
+6. a checkpoint, when it is due
+"""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from stream_ml.assembly import Parts
+from stream_ml.core.alignment import HeldFeedback
+from stream_ml.core.partition import Batch, Outputs
+from stream_ml.errors import FatalError
+from stream_ml.kafka.clients import admin
+from stream_ml.kafka.inputs import FeedbackInput, Group
+from stream_ml.kafka.pair import offsets_of, read_pairs
+from stream_ml.kafka.topics import TopicFacts
+from stream_ml.kafka.transaction import RECORD_REFUSED, Ending, Transactor
+from stream_ml.metrics import Metrics
+from stream_ml.records import Clock, Record
+from stream_ml.worker.learning import Learning
+from stream_ml.worker.ownership import ClaimFailed, Ownership, new_token, refuse_lost_offsets
+
+SLICE_S = 0.01  # of the wait for a first record: feedback and the log are looked at as often
+LANDMARK_S = 10.0  # between two samples of the outputs' ends
+FORCED_COMMIT_S = 12 * 3600.0  # Kafka forgets offsets of feedback after offsets.retention.minutes, a week by default
+IDLE_TICK_S = 1.0  # how often a partition without records has its time moved on
+CLOSE_FOLD_S = 2.0  # at the end: what is not folded by then, the next process folds from the checkpoint on
+ABORTS_MAX = 50  # in a row, a growing pause between them: then the process gives up
+
+log = logging.getLogger("stream_ml.worker")
+
+
+class Worker:
+    """One member of the group, with one replica of the model."""
+
+    def __init__(self, parts: Parts, facts: TopicFacts, metrics: Metrics) -> None:
+        config = parts.config
+        self._parts, self._config, self._facts, self.metrics = parts, config, facts, metrics
+        self._client = admin(config)
+        self._transactor = Transactor(config, facts.record_bytes_max)
+        self._group = Group(config)
+        self._feedback = FeedbackInput(config)
+        self.learning = Learning(parts, facts.training_log_id, metrics, self._group.keep_alive)
+        self._ownership = Ownership(parts, facts.record_bytes_max, self._client, self.learning, self._transactor)
+        self._held: dict[int, HeldFeedback] = {}
+        self._limit = config.delivery.batch_max_records
+        self._condemned: set[tuple[str, int, int]] = set()
+        self._aborts = 0
+        self._landmark_s = self._tick_s = 0.0
+        self._committed_s: dict[int, float] = {}
+
+    def start(self) -> None:
+        """Everything that can be refused is refused here, before anything is consumed; then join the group."""
+        self.learning.start()
+        refuse_lost_offsets(self._parts, self.learning, self._client, self._facts.partitions)
+        self._group.join()
+        log.info("joining group %s as %s", self._config.app.id, self._config.transactional_id)
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Turn until told to stop; a turn is never left half done."""
+        while not stop():
+            self.turn()
+
+    def turn(self) -> None:
+        """One turn, as in the module's text."""
+        self.learning.turn(self._config.learning.budget_per_turn / 1000)
+        if self._group.moved:
+            self._settle()
+        batches = self._consume()
+        outputs = self._process(batches)
+        if outputs:
+            self._finish(batches, outputs, *self._commit(outputs))
+        self.learning.checkpoint_if_due(self._config.checkpoints.interval / 1000)
+        self._look_around()
+
+    def close(self) -> None:
+        """Learn what is committed, write a checkpoint, let go of everything; bounded by CLOSE_FOLD_S.
+
+        A static member's place is kept for the session timeout.
+        """
+        self.learning.fold_for(CLOSE_FOLD_S)
+        self.learning.checkpoint()
+        self.learning.close()
+        self._transactor.close()
+        self._feedback.close()
+        self._group.close()
+
+    # --- the group moved ---
+
+    def _settle(self) -> None:
+        self._ownership.let_go()
+        self._held = {}
+        self._feedback.start({})
+        numbers = self._group.settle()
+        if numbers is None:
+            log.info("partitions revoked")
+            return
+        try:
+            self._ownership.take_up(numbers, self._group.metadata, lambda: self._group.moved)
+        except ClaimFailed:
+            self._count_abort()
+            if not self._group.moved:
+                self._group.assigned = numbers  # taken up again in the next turn
+            return
+        if self._group.moved:
+            return
+        owned = self._ownership.owned
+        self._held = {number: HeldFeedback() for number in owned}
+        self._committed_s = dict.fromkeys(owned, time.monotonic())
+        self._group.start({number: partition.events_position for number, partition in owned.items()})
+        self._feedback.start({number: partition.feedback_position for number, partition in owned.items()})
+        log.info("partitions %s owned, %s parked", sorted(owned), sorted(self._ownership.parked))
+        self.metrics.set("partitions", len(owned), state="owned")
+        self.metrics.set("partitions", len(self._ownership.parked), state="parked")
+
+    # --- 2: consume ---
+
+    def _consume(self) -> dict[int, Batch]:
+        if self._catching_up():
+            self._group.keep_alive()
+            return {}
+        deadline = time.monotonic() + self._config.delivery.first_record_wait / 1000
+        while True:
+            self._read_feedback()
+            batches = self._batches(self._group.take(self._limit, 0.0 if self._feedback_waits() else SLICE_S))
+            if batches or self._group.moved or time.monotonic() >= deadline:
+                return batches
+
+    def _catching_up(self) -> bool:
+        """Whether learning lags too far behind a backlog: then events wait, so that the model is not left behind."""
+        lags = self.learning.lag_s > self._config.learning.lag_max / 1000 and self.learning.replica.halt is None
+        return lags and not all(self._group.at_end.values())
+
+    def _read_feedback(self) -> None:
+        if not self._held or any(held.full for held in self._held.values()):
+            return
+        now_ms = time.time_ns() // 1_000_000
+        for number, records in self._feedback.take(self._limit, 0.0).items():
+            if number in self._held:
+                self._held[number].extend(self._parts.feedback.decode(records, now_ms))
+
+    def _feedback_waits(self) -> bool:
+        clock, owned, ends = _clock(), self._ownership.owned, self._group.at_end
+        return any(
+            held.ready(owned[number].join.inputs.events_ms, ends.get(number, False), clock, 1)
+            for number, held in self._held.items()
+        )
+
+    def _batches(self, events: dict[int, list[Record]]) -> dict[int, Batch]:
+        clock, left = _clock(), self._limit
+        tick = time.monotonic() - self._tick_s >= IDLE_TICK_S
+        found: dict[int, Batch] = {}
+        for number, partition in self._ownership.owned.items():
+            records = [r for r in events.get(number, ()) if r.offset >= partition.events_position]
+            held, at_end = self._held[number], self._group.at_end.get(number, False)
+            feedback = [] if left < 1 else held.ready(partition.join.inputs.events_ms, at_end, clock, left)
+            if self._limit == 1 and any(events.values()):
+                feedback = []  # one record alone: bisecting
+            left -= len(feedback)
+            if records or feedback or tick or self._commit_is_due(number):
+                feedback_at_end = self._feedback.at_end.get(number, False) and len(feedback) == len(held)
+                found[number] = Batch(records, feedback, at_end, feedback_at_end, self._condemned)
+        if tick and found:
+            self._tick_s = time.monotonic()
+        return found
+
+    def _commit_is_due(self, number: int) -> bool:
+        return time.monotonic() - self._committed_s[number] > FORCED_COMMIT_S
+
+    # --- 3: process ---
+
+    def _process(self, batches: dict[int, Batch]) -> dict[int, Outputs]:
+        """Outputs of the partitions that have something to commit; the idle ones' time moves on without."""
+        found: dict[int, Outputs] = {}
+        if not batches:
+            return found
+        clock, token = _clock(), new_token(self._config.transactional_id)
+        stale = self.learning.lag_s > self._config.learning.lag_max / 1000
+        for number, batch in batches.items():
+            partition = self._ownership.owned[number]
+            outputs = partition.process(batch, self.learning.replica, clock, stale=stale, token=token)
+            if batch.events or batch.feedback or outputs.records or self._commit_is_due(number):
+                found[number] = outputs
+            else:
+                partition.apply(outputs)
+        return found
+
+    # --- 4: commit ---
+
+    def _commit(self, outputs: dict[int, Outputs]) -> tuple[dict[int, Outputs], bool]:
+        """Which partitions' outputs were committed, and whether the rest was aborted (else somebody else owns it)."""
+        records = [record for output in outputs.values() for record in output.records]
+        offsets = [
+            tp
+            for number, output in outputs.items()
+            for tp in offsets_of(
+                self._config, number, output.events_position, output.feedback_position, output.metadata
+            )
+        ]
+        started = time.monotonic()
+        ending = self._transactor.run(records, offsets, self._group.metadata)
+        self.metrics.count("transactions", ending=ending.value)
+        if ending is Ending.COMMITTED:
+            self.metrics.observe("transaction_seconds", time.monotonic() - started)
+            return outputs, True
+        if ending is Ending.ABORTED:
+            return {}, True
+        return self._resolve(outputs)
+
+    def _resolve(self, outputs: dict[int, Outputs]) -> tuple[dict[int, Outputs], bool]:
+        """After UNKNOWN: a new producer has ended the transaction; what stands committed says how."""
+        self._transactor.open()
+        committed: dict[int, Outputs] = {}
+        for pair in read_pairs(self._config, list(outputs), stable=True):
+            output = outputs[pair.partition]
+            if pair.metadata is not None and pair.metadata.token == output.metadata.token:
+                committed[pair.partition] = output
+            elif pair.metadata is None or pair.metadata.writer != self._config.transactional_id:
+                log.warning("partition %d has another owner", pair.partition)
+                self._ownership.forget(pair.partition)
+                self._held.pop(pair.partition, None)
+        log.warning("commit of unknown outcome: partitions %s were committed", sorted(committed))
+        return committed, len(committed) == len(outputs)
+
+    # --- 5: what follows from it ---
+
+    def _finish(
+        self, batches: dict[int, Batch], outputs: dict[int, Outputs], committed: dict[int, Outputs], whole: bool
+    ) -> None:
+        for number, output in committed.items():
+            self._ownership.owned[number].apply(output)
+            self._ownership.tokens[number] = output.metadata.token
+            self._held[number].drop(len(batches[number].feedback))
+            self._committed_s[number] = time.monotonic()
+            self._count(output.counts)
+        back = [number for number in outputs if number not in committed and number in self._ownership.owned]
+        if back:
+            self._group.rewind({number: self._ownership.owned[number].events_position for number in back})
+            self._count_abort()
+            self._narrow(batches)
+        elif committed:
+            self._aborts = 0
+            self._limit = min(self._config.delivery.batch_max_records, self._limit * 2)
+            self._condemned.clear()
+        if not whole and not back:
+            log.warning("partitions %s went to another owner", sorted(set(outputs) - set(committed)))
+
+    def _count_abort(self) -> None:
+        self._aborts += 1
+        if self._aborts > ABORTS_MAX:
+            raise FatalError(f"{ABORTS_MAX} transactions in a row were aborted; the log lines above say why")
+        time.sleep(min(1.0, 0.01 * 2 ** min(self._aborts, 7)))
+
+    def _narrow(self, batches: dict[int, Batch]) -> None:
+        """Bisect a batch of which Kafka refused a record; alone in its batch, the record is condemned."""
+        if not any(error.code() in RECORD_REFUSED for error in self._transactor.refused):
+            return
+        inputs = [r for b in batches.values() for r in [*b.events, *(item.record for item in b.feedback)]]
+        if len(inputs) == 1:
+            self._condemned.add((inputs[0].topic, inputs[0].partition, inputs[0].offset))
+            log.warning(
+                "%s [%d] %d: what it would become is refused by Kafka; it becomes a dead letter", *inputs[0][:3]
+            )
+        self._limit = max(1, min(self._limit, len(inputs)) // 2)
+
+    # --- 6: beside the path of records ---
+
+    def _look_around(self) -> None:
+        now = time.monotonic()
+        owned = self._ownership.owned
+        if now - self._landmark_s < LANDMARK_S:
+            return
+        self._landmark_s = now
+        if owned:
+            for number, sample in self._ownership.output_ends(list(owned)).items():
+                partition = owned[number]
+                partition.landmarks.add(partition.events_position, partition.feedback_position, sample)
+        self._gauges()
+
+    def _count(self, counts: Counter[tuple[str, str]]) -> None:
+        labels = {"labels": "outcome", "dead_letters": "reason", "flags": "flag"}
+        for (name, value), amount in counts.items():
+            self.metrics.count(name, amount, **({labels[name]: value} if value else {}))
+
+    def _gauges(self) -> None:
+        replica, metrics = self.learning.replica, self.metrics
+        metrics.set("examples_learned", replica.examples_learned)
+        metrics.set("examples_dropped", replica.dropped)
+        metrics.set("model_position", replica.position)
+        metrics.set("learning_lag_seconds", self.learning.lag_s)
+        metrics.set("learning_halted", replica.halt is not None)
+        joins = [partition.join for partition in self._ownership.owned.values()]
+        metrics.set("pending_events", sum(len(join.events) for join in joins))
+        metrics.set("pending_labels", sum(len(join.waiting) for join in joins))
+        metrics.set("pending_bytes", sum(join.bytes for join in joins))
+        for name, value in replica.quality.report().items():
+            metrics.set("quality", value, metric=name)
+
+
+def _clock() -> Clock:
+    return Clock(time.time_ns() // 1_000_000, time.monotonic_ns() // 1_000_000)

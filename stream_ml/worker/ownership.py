@@ -1,0 +1,279 @@
+"""Takes partitions up and lets them go: fence, claim, check the sequence, rebuild what a crash lost.
+
+For partition p, in this order:
+
+1. committed() of both topics; where a dead writer's transaction holds them, that writer is fenced.
+2. A first transaction holds only both offsets, with this worker's id in the metadata (on a first start also a log
+   entry of kind start): whoever has to fence us next reads our id there, not our predecessor's.
+3. Fold past the log's end. The next sequence must follow the highest that the fold has seen.
+4. Rebuild the join from what was committed between the floors and the offsets.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from confluent_kafka.admin import AdminClient
+
+from stream_ml.assembly import Parts
+from stream_ml.core.join import Join
+from stream_ml.core.log_entry import encode_start
+from stream_ml.core.metadata import OutputEnds
+from stream_ml.core.partition import Partition
+from stream_ml.core.rebuild import Evidence, rebuilt_events, rebuilt_labels
+from stream_ml.errors import ConfigError
+from stream_ml.kafka.pair import Pair, offsets_of, read_pairs, stable_pair
+from stream_ml.kafka.reading import ends, read_range
+from stream_ml.kafka.transaction import Ending, Transactor
+from stream_ml.records import LogRecord, Produce, Record
+from stream_ml.worker.learning import Learning
+
+log = logging.getLogger("stream_ml.ownership")
+
+LOST_HINT = "go on from offsets of your choice: stream-ml offsets set CONFIG --partition {} --events N --feedback N"
+
+
+class Claimed(NamedTuple):
+    """A partition before its join is rebuilt; `records` go into the transaction that claims it."""
+
+    partition: Partition
+    floors: tuple[int, int]
+    ends: OutputEnds
+    records: list[Produce]
+
+
+class Ownership:
+    """The partitions that this worker owns, and those that it parked."""
+
+    def __init__(
+        self, parts: Parts, record_bytes_max: int, client: AdminClient, learning: Learning, transactor: Transactor
+    ) -> None:
+        self._parts, self._config, self._client = parts, parts.config, client
+        self._learning, self._transactor = learning, transactor
+        self._settings = parts.partition_settings(record_bytes_max)
+        self.owned: dict[int, Partition] = {}
+        self.parked: dict[int, str] = {}
+        self.tokens: dict[int, str] = {}
+        self._kept: dict[int, Partition] = {}
+
+    def let_go(self) -> None:
+        """Own nothing; what was held stays in memory in case the partition comes back untouched."""
+        self._kept |= self.owned
+        self.owned, self.parked = {}, {}
+
+    def forget(self, partition: int) -> None:
+        """Own this partition no longer: somebody else commits it."""
+        self.owned.pop(partition, None)
+        self.tokens.pop(partition, None)
+
+    def take_up(self, numbers: list[int], group: object, moved: Callable[[], bool]) -> None:
+        """Own these partitions, as far as they are fit; `owned` and `parked` say which.
+
+        Parameters
+        ----------
+        group
+            Group metadata of this assignment.
+        moved
+            Says whether the group has moved again: taking up then stops, and is done anew.
+        """
+        self.parked = {}
+        claims: dict[int, Claimed] = {}
+        for number in numbers:
+            pair = stable_pair(self._config, number)
+            kept = self._kept.get(number)
+            if kept is not None and pair.metadata is not None and pair.metadata.token == self.tokens.get(number):
+                self.owned[number] = kept
+            else:
+                claimed = self._examined(pair)
+                if claimed is not None:
+                    claims[number] = claimed
+        self._kept = {}
+        if claims and not moved():
+            self._claim(claims, group)
+            self._learning.fold_past_end()
+            for number, claimed in claims.items():
+                if moved():
+                    return
+                if self._sequence_is_right(claimed.partition):
+                    self._rebuild(claimed)
+                    self.owned[number] = claimed.partition
+
+    # --- 1: what is committed ---
+
+    def _examined(self, pair: Pair) -> Claimed | None:
+        number = pair.partition
+        problem = lost_offsets(pair, started=number in self._learning.replica.started)
+        if problem:
+            self.parked[number] = problem
+            log.error("partition %d parked: %s\n  -> %s", number, problem, LOST_HINT.format(number))
+            return None
+        if pair.absent:
+            return self._first_start(number)
+        assert pair.metadata is not None and pair.events is not None and pair.feedback is not None  # noqa: S101
+        metadata = pair.metadata
+        floors = (metadata.events_floor, metadata.feedback_floor)
+        join = Join(self._parts.join_settings(), metadata.times)
+        partition = Partition(
+            self._settings,
+            number,
+            join,
+            (pair.events, pair.feedback),
+            metadata.next_sequence,
+            metadata.ends,
+            floors,
+        )
+        partition.signalled = metadata.signalled
+        return Claimed(partition, floors, metadata.ends, [])
+
+    def _first_start(self, number: int) -> Claimed:
+        config = self._config
+        found = ends(self._client, [(config.events.topic, number), (config.feedback.topic, number)])
+        end = 0 if config.start == "earliest" else 1
+        events, feedback = found[config.events.topic, number][end], found[config.feedback.topic, number][end]
+        now = self.output_ends([number])[number]
+        join = Join(self._parts.join_settings())
+        partition = Partition(self._settings, number, join, (events, feedback), 0, now, (events, feedback))
+        value = encode_start(
+            number, events, feedback, written_at_ms=time.time_ns() // 1_000_000, writer=config.transactional_id
+        )
+        log.info("partition %d starts for the first time: events %d, feedback %d", number, events, feedback)
+        return Claimed(partition, (events, feedback), now, [Produce(config.training_log, 0, None, value)])
+
+    # --- 2: the claim ---
+
+    def _claim(self, claims: dict[int, Claimed], group: object) -> None:
+        token = new_token(self._config.transactional_id)
+        offsets, records = [], []
+        for number, claimed in claims.items():
+            partition = claimed.partition
+            metadata = partition.claim_metadata(claimed.floors, token)
+            offsets += offsets_of(
+                self._config, number, partition.events_position, partition.feedback_position, metadata
+            )
+            records += claimed.records
+        ending = self._transactor.run(records, offsets, group)
+        if ending is Ending.UNKNOWN:
+            self._transactor.open()
+            pairs = read_pairs(self._config, list(claims), stable=True)
+            ours = all(pair.metadata is not None and pair.metadata.token == token for pair in pairs)
+            ending = Ending.COMMITTED if ours else Ending.ABORTED
+        if ending is not Ending.COMMITTED:
+            raise ClaimFailed
+        self.tokens |= dict.fromkeys(claims, token)
+
+    # --- 3: the invariant ---
+
+    def _sequence_is_right(self, partition: Partition) -> bool:
+        seen = self._learning.replica.seen.next_sequence(partition.number)
+        if seen == partition.next_sequence:
+            return True
+        problem = (
+            f"its offsets say that example {partition.next_sequence} is next, the training log says {seen}: "
+            "a transaction was lost or came twice"
+        )
+        self.parked[partition.number] = problem
+        log.error("partition %d parked: %s\n  -> %s", partition.number, problem, LOST_HINT.format(partition.number))
+        return False
+
+    # --- 4: what a crash lost ---
+
+    def _rebuild(self, claimed: Claimed) -> None:
+        config, partition, floors = self._config, claimed.partition, claimed.floors
+        number = partition.number
+        started = time.monotonic()
+        evidence = Evidence(number, *floors, config.feedback.topic)
+        if floors != (partition.events_position, partition.feedback_position):
+            self._gather(evidence, number, claimed.ends)
+        events = self._range(config.events.topic, number, floors[0], partition.events_position)
+        labels = self._range(config.feedback.topic, number, floors[1], partition.feedback_position)
+        payloads, limit = self._parts.reader.payloads, self._settings.record_bytes_max
+        partition.join.rebuild(
+            rebuilt_events(events, evidence, payloads, record_bytes_max=limit),
+            rebuilt_labels(labels, evidence, self._parts.feedback, time.time_ns() // 1_000_000),
+        )
+        partition.landmarks.add(
+            partition.events_position, partition.feedback_position, self.output_ends([number])[number]
+        )
+        log.info(
+            "partition %d taken up at events %d, feedback %d: %d events and %d labels held, rebuilt in %.1f s",
+            number,
+            partition.events_position,
+            partition.feedback_position,
+            len(partition.join.events),
+            len(partition.join.waiting),
+            time.monotonic() - started,
+        )
+
+    def _gather(self, evidence: Evidence, number: int, since: OutputEnds) -> None:
+        config = self._config
+        now = self.output_ends([number])[number]
+        for record in self._range(config.predictions.topic, number, since.predictions, now.predictions):
+            evidence.prediction(record.value or b"", self._parts.predictions)
+        for record in self._range(config.outcomes, number, since.outcomes, now.outcomes):
+            evidence.outcome(record.value or b"")
+        for record in self._range(config.dead_letters, number, since.dead_letters, now.dead_letters):
+            evidence.dead_letter(record)
+        for record in self._range(config.training_log, 0, since.training_log, now.training_log):
+            evidence.log_record(LogRecord(record.offset, record.value or b""))
+
+    def _range(self, topic: str, number: int, start: int, stop: int) -> list[Record]:
+        if start >= stop:
+            return []
+        first = ends(self._client, [(topic, number)])[topic, number][0]
+        batches = read_range(self._config, topic, number, max(start, first), stop, keep_alive=self._learning.keep_alive)
+        return [record for batch in batches for record in batch]
+
+    def output_ends(self, numbers: list[int]) -> dict[int, OutputEnds]:
+        """Ends of what each partition writes to, as they are now; taken between two transactions."""
+        config = self._config
+        topics = (config.predictions.topic, config.outcomes, config.dead_letters)
+        log_topic = (config.training_log, 0)
+        found = ends(self._client, [*[(topic, number) for topic in topics for number in numbers], log_topic])
+        return {
+            number: OutputEnds(*[found[where][1] for where in [*((topic, number) for topic in topics), log_topic]])
+            for number in numbers
+        }
+
+
+class ClaimFailed(Exception):
+    """The group moved or the transaction failed while partitions were being taken up; done anew."""
+
+
+def lost_offsets(pair: Pair, *, started: bool) -> str:
+    """What is wrong with a partition's committed offsets; empty where it can go on, or start for the first time."""
+    if pair.whole or (pair.absent and not started):
+        return ""
+    if pair.absent:
+        return "it has run before, and its committed offsets are gone (deleted by hand, or expired)"
+    return "its committed offsets carry no state of this service (reset by hand?), or not both the same"
+
+
+def refuse_lost_offsets(parts: Parts, learning: Learning, client: AdminClient, partitions: int) -> None:
+    """Before joining the group: every partition can go on from what is committed, and its records are still there.
+
+    Raises
+    ------
+    ConfigError
+        Offsets are lost, or their records were deleted; the operator sets them by hand.
+    """
+    config = parts.config
+    pairs = read_pairs(config, list(range(partitions)), stable=False)
+    topics = (config.events.topic, config.feedback.topic)
+    found = ends(client, [(topic, number) for topic in topics for number in range(partitions)])
+    for pair in pairs:
+        number = pair.partition
+        problem = lost_offsets(pair, started=number in learning.replica.started)
+        for topic, position in zip(topics, (pair.events, pair.feedback), strict=True):
+            first, end = found[topic, number]
+            if not problem and position is not None and not first <= position <= end:
+                problem = f"it is to go on at {topic} {position}, and the topic holds {first} to {end}"
+        if problem:
+            raise ConfigError(f"partition {number}: {problem}", LOST_HINT.format(number))
+
+
+def new_token(transactional_id: str) -> str:
+    """A name for a transaction that no other transaction has."""
+    import secrets
+
+    return f"{transactional_id[:60]}-{secrets.token_hex(8)}"

@@ -1,0 +1,61 @@
+"""The broker of a test session, names for one test, and no skipping on CI."""
+
+import os
+import uuid
+from collections.abc import Generator, Iterator
+
+import pytest
+from brokers import broker
+
+# --- options and hooks ---------------------------------------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--kafka``."""
+    parser.addoption(
+        "--kafka",
+        default="embedded",
+        metavar="embedded|docker|HOST:PORT",
+        help="the Kafka that tests marked `kafka` use: an embedded one (default), a container, or any address",
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """On CI a skipped test fails: what is not run proves nothing."""
+    report = yield
+    _fail_skipped(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """On CI a file that skips itself fails too."""
+    report = yield
+    _fail_skipped(report)
+    return report
+
+
+def _fail_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
+    expected = hasattr(report, "wasxfail")
+    if not report.skipped or expected or os.environ.get("CI", "").lower() not in ("true", "1"):
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+    report.outcome = "failed"
+    report.longrepr = f"skipped, and with CI=true a skipped test is a failure: {reason}"
+
+
+# --- Kafka ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap servers of the session's one broker; a test keeps to topics and groups named after `app_id`."""
+    with broker(request.config.getoption("--kafka"), tmp_path_factory.mktemp("kafka")) as bootstrap_servers:
+        yield bootstrap_servers
+
+
+@pytest.fixture
+def app_id() -> str:
+    """A name that no other test has, such as ``t1f0c93ab``."""
+    return f"t{uuid.uuid4().hex[:8]}"
