@@ -144,7 +144,7 @@ def test_a_killed_broker_starts_again_with_what_was_committed(own: EmbeddedKafka
 @pytest.mark.kafka
 def test_a_second_broker_in_the_same_folder_is_refused(own: EmbeddedKafka, app_id: str) -> None:
     settings = (own.directory / "server.properties").read_bytes()
-    with pytest.raises(ConfigError, match="another broker runs in .*käfka, data"):
+    with pytest.raises(ConfigError, match=r"another broker runs in .*käfka, data"):
         EmbeddedKafka(own.directory).start()
     assert (own.directory / "server.properties").read_bytes() == settings
     create(own.bootstrap_servers, app_id)

@@ -35,12 +35,12 @@ def create(
 @offsets.command("show")
 def show(config_file: ConfigFile) -> None:
     """Committed positions of each partition beside what its topics hold."""
-    from stream_ml.kafka.operator import show_offsets
+    from stream_ml.kafka.operator import Observer
     from stream_ml.kafka.topics import inspect_topics
 
     config = load_config(config_file)
     typer.echo("partition  events (of first-end)      feedback (of first-end)    next sequence  writer")
-    for shown in show_offsets(config, list(range(inspect_topics(config).partitions))):
+    for shown in Observer(config, inspect_topics(config).partitions).shown():
         pair, metadata = shown.pair, shown.pair.metadata
         columns = [
             f"{pair.partition:<10}",

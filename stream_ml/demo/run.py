@@ -25,7 +25,7 @@ from stream_ml.core.binary import encode_record
 from stream_ml.demo.flights import Item, flights
 from stream_ml.errors import FatalError
 from stream_ml.kafka.broker import EmbeddedKafka
-from stream_ml.kafka.operator import Shown, show_offsets
+from stream_ml.kafka.operator import Observer
 from stream_ml.kafka.topics import create_topics, inspect_topics
 
 PARTITIONS = 2
@@ -136,7 +136,7 @@ class _Player:
 
 
 def _play(config: Config, items: list[Item], worker: subprocess.Popen[bytes], console: Console) -> None:
-    player, sent = _Player(config), 0
+    player, observer, sent = _Player(config), Observer(config, PARTITIONS), 0
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -148,7 +148,7 @@ def _play(config: Config, items: list[Item], worker: subprocess.Popen[bytes], co
         bar = progress.add_task("scoring and learning", total=len(items))
         heard, last = time.monotonic(), -1
         while True:
-            done, until_ms = _committed(config)
+            done, until_ms = _committed(observer)
             if done != last:
                 heard, last = time.monotonic(), done
                 progress.update(bar, completed=done)
@@ -172,11 +172,11 @@ def _check_alive(worker: subprocess.Popen[bytes], heard: float) -> None:
         raise FatalError(f"nothing was committed for {STALL_MAX_S:.0f} s")
 
 
-def _committed(config: Config) -> tuple[int, int]:
+def _committed(observer: Observer) -> tuple[int, int]:
     """How many records are committed, and up to which of the flights' time (ms)."""
-    shown: list[Shown] = show_offsets(config, list(range(PARTITIONS)))
-    done = sum((s.pair.events or 0) + (s.pair.feedback or 0) for s in shown)
-    times = [s.pair.metadata.times.watermark_ms if s.pair.metadata else -(2**62) for s in shown]
+    pairs = observer.pairs()
+    done = sum((pair.events or 0) + (pair.feedback or 0) for pair in pairs)
+    times = [pair.metadata.times.watermark_ms if pair.metadata else -(2**62) for pair in pairs]
     return done, min(times)
 
 

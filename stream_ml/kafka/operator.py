@@ -13,7 +13,7 @@ from stream_ml.core.log_entry import decode_entry, encode_command
 from stream_ml.core.metadata import Metadata, OutputEnds
 from stream_ml.errors import ConfigError, FatalError
 from stream_ml.kafka.clients import TIMEOUT_S, admin, common, error_of, reaching, reader
-from stream_ml.kafka.pair import Pair, offsets_of, read_pairs
+from stream_ml.kafka.pair import Pair, committed_pair, offsets_of, pair_reader, read_pairs
 from stream_ml.kafka.reading import ends, read_range
 
 BY_HAND = "set-by-hand"
@@ -46,13 +46,30 @@ def write_command(config: Config, command: str, arguments: dict[str, Any]) -> in
     return offsets[0]
 
 
-def show_offsets(config: Config, partitions: list[int]) -> list[Shown]:
-    """Committed positions and the ranges of both topics."""
-    with reaching(config):
-        pairs = read_pairs(config, partitions, stable=False)
-        topics = (config.events.topic, config.feedback.topic)
-        ranges = ends(admin(config), [(topic, p) for p in partitions for topic in topics])
-    return [Shown(pair, ranges[topics[0], pair.partition], ranges[topics[1], pair.partition]) for pair in pairs]
+class Observer:
+    """Looks at committed offsets again and again, with clients of its own."""
+
+    def __init__(self, config: Config, partitions: int) -> None:
+        self._config, self._numbers = config, range(partitions)
+        self._admin = admin(config)
+        self._consumer = pair_reader(config, stable=False)
+
+    def pairs(self) -> list[Pair]:
+        """Committed state of all partitions."""
+        with reaching(self._config):
+            return [committed_pair(self._config, self._consumer, p, TIMEOUT_S) for p in self._numbers]
+
+    def shown(self) -> list[Shown]:
+        """Committed positions and the ranges of both topics."""
+        topics = (self._config.events.topic, self._config.feedback.topic)
+        pairs = self.pairs()
+        with reaching(self._config):
+            ranges = ends(self._admin, [(topic, p) for p in self._numbers for topic in topics])
+        return [Shown(pair, ranges[topics[0], pair.partition], ranges[topics[1], pair.partition]) for pair in pairs]
+
+    def close(self) -> None:
+        """Let go of the clients."""
+        self._consumer.close()
 
 
 def set_offsets(config: Config, partition: int, events: int, feedback: int) -> str:

@@ -71,12 +71,16 @@ def read_pairs(config: Config, partitions: list[int], *, stable: bool) -> list[P
     stable
         Wait for open transactions to end; otherwise what was committed before them.
     """
-    isolation = "read_committed" if stable else "read_uncommitted"
-    consumer = reader(config, **{"isolation.level": isolation})
+    consumer = pair_reader(config, stable=stable)
     try:
-        return [_committed(config, consumer, partition, TIMEOUT_S) for partition in partitions]
+        return [committed_pair(config, consumer, partition, TIMEOUT_S) for partition in partitions]
     finally:
         consumer.close()
+
+
+def pair_reader(config: Config, *, stable: bool) -> Consumer:
+    """A consumer for `committed_pair`."""
+    return reader(config, **{"isolation.level": "read_committed" if stable else "read_uncommitted"})
 
 
 def stable_pair(config: Config, partition: int) -> Pair:
@@ -89,17 +93,18 @@ def stable_pair(config: Config, partition: int) -> Pair:
     consumer = reader(config)
     try:
         try:
-            return _committed(config, consumer, partition, UNSTABLE_WAIT_S)
+            return committed_pair(config, consumer, partition, UNSTABLE_WAIT_S)
         except KafkaException as exception:
             if error_of(exception).code() not in _UNSTABLE:
                 raise
             _fence(config, partition)
-        return _committed(config, consumer, partition, config.delivery.transaction_timeout / 1000 + TIMEOUT_S)
+        return committed_pair(config, consumer, partition, config.delivery.transaction_timeout / 1000 + TIMEOUT_S)
     finally:
         consumer.close()
 
 
-def _committed(config: Config, consumer: Consumer, partition: int, timeout_s: float) -> Pair:
+def committed_pair(config: Config, consumer: Consumer, partition: int, timeout_s: float) -> Pair:
+    """Committed state of a partition; KafkaException where it cannot be read in time."""
     found = consumer.committed(wanted(config, [partition]), timeout_s)
     for tp in found:
         if tp.error is not None:

@@ -8,7 +8,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from stream_ml.config import Config
 from stream_ml.errors import FatalError, TransientError
-from stream_ml.kafka.clients import TIMEOUT_S, reader, record_of, take
+from stream_ml.kafka.clients import TIMEOUT_S, error_of, reader, record_of, take
 from stream_ml.records import Record
 
 _BATCH = 5_000
@@ -25,13 +25,33 @@ def ends(client: AdminClient, partitions: list[tuple[str, int]]) -> dict[tuple[s
     wanted = [TopicPartition(topic, partition) for topic, partition in partitions]
     found: list[dict[TopicPartition, int]] = []
     for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):
-        futures = client.list_offsets(
-            dict.fromkeys(wanted, spec),
-            isolation_level=IsolationLevel.READ_UNCOMMITTED,
-            request_timeout=TIMEOUT_S,
-        )
-        found.append({tp: future.result().offset for tp, future in futures.items()})
+        deadline = time.monotonic() + TIMEOUT_S
+        while True:
+            futures = client.list_offsets(
+                dict.fromkeys(wanted, spec),
+                isolation_level=IsolationLevel.READ_UNCOMMITTED,
+                request_timeout=TIMEOUT_S,
+            )
+            try:
+                found.append({tp: future.result().offset for tp, future in futures.items()})
+                break
+            except KafkaException as exception:
+                if error_of(exception).code() not in _MOVING or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
     return {(tp.topic, tp.partition): (found[0][tp], found[1][tp]) for tp in wanted}
+
+
+# A partition that was just made, or whose leader just changed, answers so for a moment.
+_MOVING = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.REPLICA_NOT_AVAILABLE,
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+}
 
 
 def read_range(

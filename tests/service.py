@@ -1,0 +1,290 @@
+"""A whole service for tests on a real Kafka: topics, workers in processes of their own, producers, and an audit."""
+
+import contextlib
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import yaml
+from confluent_kafka import Producer
+
+from stream_ml.assembly import assemble
+from stream_ml.audit import Audit, audit
+from stream_ml.config import Config, load_config
+from stream_ml.core.binary import encode_record
+from stream_ml.core.lineage import hash_seed
+from stream_ml.kafka.clients import admin
+from stream_ml.kafka.operator import Observer
+from stream_ml.kafka.reading import ends, read_range
+from stream_ml.kafka.topics import create_topics, inspect_topics
+from stream_ml.records import Record
+
+WAIT_S = 60.0  # for anything that a healthy service does within seconds
+
+EVENT = {
+    "type": "record",
+    "name": "Visit",
+    "fields": [
+        {"name": "id", "type": "string"},
+        {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+        {"name": "x", "type": "double"},
+        {"name": "kind", "type": "string"},
+        {"name": "note", "type": ["null", "string"], "default": None},
+    ],
+}
+LABEL = {
+    "type": "record",
+    "name": "Truth",
+    "fields": [
+        {"name": "id", "type": "string"},
+        {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+        {"name": "y", "type": "boolean"},
+    ],
+}
+MODEL = """
+from river import compose, linear_model, preprocessing
+
+
+def build():
+    numbers = compose.SelectType(int, float) | preprocessing.StandardScaler()
+    texts = compose.SelectType(str) | preprocessing.OneHotEncoder()
+    return (numbers + texts) | linear_model.LogisticRegression()
+"""
+T0 = 1_600_000_000_000  # 2020-09-13: old times are fine
+
+
+class Service:
+    """One app on a broker. Every process that is left at the end is killed."""
+
+    def __init__(self, folder: Path, servers: str, app_id: str, *, partitions: int = 1, **changes: Any) -> None:
+        self.folder, self.partitions = folder, partitions
+        self.workers: list[Worker] = []
+        (folder / "visit.avsc").write_text(json.dumps(EVENT), "utf-8")
+        (folder / "truth.avsc").write_text(json.dumps(LABEL), "utf-8")
+        (folder / f"model_{app_id}.py").write_text(MODEL, "utf-8")
+        self.settings = _merged(
+            {
+                "app": {"id": app_id},
+                "kafka": {"bootstrap_servers": servers},
+                "events": {"topic": f"{app_id}-visits", "schema": "visit.avsc", "id": "id", "time": "at"},
+                "feedback": {
+                    "topic": f"{app_id}-truths",
+                    "schema": "truth.avsc",
+                    "id": "id",
+                    "label": "y",
+                    "time": "at",
+                    "ttl": "1h",
+                },
+                "predictions": {"topic": f"{app_id}-predictions"},
+                "features": {"include": ["x", "kind"]},
+                "model": {"factory": f"model_{app_id}:build", "task": "binary"},
+                "delivery": {"session_timeout": "6s"},
+                "http": {"port": 0},
+            },
+            changes,
+        )
+        self.producer = Producer({"bootstrap.servers": servers, "linger.ms": 2})
+        self.config = self.write()
+
+    def write(self, instance: str = "w1", **changes: Any) -> Config:
+        """The configuration of one worker, in a file of its own."""
+        file = self.folder / f"{instance}.yaml"
+        file.write_text(yaml.safe_dump(_merged(self.settings, {"worker": {"instance": instance}}, changes)), "utf-8")
+        return load_config(file)
+
+    def create_topics(self) -> None:
+        create_topics(self.config, self.partitions, dry_run=False)
+
+    def start(self, instance: str = "w1", **changes: Any) -> "Worker":
+        """A worker process; the caller waits for what it does."""
+        self.write(instance, **changes)
+        worker = Worker(self.folder, instance)
+        self.workers.append(worker)
+        return worker
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.kill()
+
+    # --- producing ---
+
+    def visit(self, number: int, *, at: int | None = None, partition: int | None = None, **values: Any) -> None:
+        """An event whose label is true when x is large. Events are a second apart."""
+        payload = {
+            "id": f"v{number}",
+            "at": T0 + 1000 * number if at is None else at,
+            "x": float(number * 7919 % 100),
+            "kind": f"k{number % 3}",
+            "note": None,
+        } | values
+        self.raw_visit(encode_record(_VISIT, payload), partition=self.of(number, partition), key=payload["id"].encode())
+
+    def truth(self, number: int, *, delay_s: int = 30, partition: int | None = None, **values: Any) -> None:
+        """The label of an event."""
+        payload = {"id": f"v{number}", "at": T0 + 1000 * (number + delay_s), "y": number * 7919 % 100 > 50} | values
+        self.raw_truth(encode_record(_TRUTH, payload), partition=self.of(number, partition), key=payload["id"].encode())
+
+    def of(self, number: int, partition: int | None = None) -> int:
+        return number % self.partitions if partition is None else partition
+
+    def raw_visit(self, value: bytes | None, *, partition: int = 0, key: bytes | None = b"k", headers: Any = None) -> None:
+        self._produce(self.config.events.topic, value, key, partition, headers)
+
+    def raw_truth(self, value: bytes | None, *, partition: int = 0, key: bytes | None = b"k") -> None:
+        self._produce(self.config.feedback.topic, value, key, partition, None)
+
+    def _produce(self, topic: str, value: bytes | None, key: bytes | None, partition: int, headers: Any) -> None:
+        while True:
+            try:
+                self.producer.produce(topic, value, key, partition, headers=headers)
+                return
+            except BufferError:
+                self.producer.poll(0.1)
+
+    def flush(self) -> None:
+        assert self.producer.flush(30) == 0
+
+    # --- watching ---
+
+    def progress(self) -> tuple[int, int]:
+        """Records that are committed, and records that there are, over both input topics."""
+        shown = self.observer.shown()
+        done = sum((s.pair.events or 0) + (s.pair.feedback or 0) for s in shown)
+        return done, sum(s.events[1] + s.feedback[1] for s in shown)
+
+    @functools.cached_property
+    def observer(self) -> Observer:
+        """Looks at committed offsets."""
+        return Observer(self.config, self.partitions)
+
+    def wait_for(self, fact: Callable[[], bool], what: str, timeout_s: float = WAIT_S) -> None:
+        """Wait until a fact holds; fails with the workers' logs."""
+        deadline = time.monotonic() + timeout_s
+        while not fact():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{what} did not happen in {timeout_s:.0f} s\n" + self.logs())
+            time.sleep(0.05)  # between two looks; the deadline, not the pause, decides
+
+    def wait_until_done(self) -> None:
+        self.flush()
+        self.wait_for(lambda: len(set(self.progress())) == 1, "reading everything")
+
+    def logs(self) -> str:
+        return "\n".join(f"--- {file.name}\n{file.read_text('utf-8')[-4000:]}" for file in self.folder.glob("*.log"))
+
+    def audit(self) -> Audit:
+        return audit(assemble(self.config), self.partitions)
+
+    def read(self, topic: str, partition: int = 0) -> list[Record]:
+        """All committed records of a partition."""
+        first, end = ends(admin(self.config), [(topic, partition)])[topic, partition]
+        batches = read_range(self.config, topic, partition, first, end, keep_alive=lambda: None)
+        return [record for batch in batches for record in batch]
+
+    def predictions(self, partition: int = 0) -> list[dict[str, Any]]:
+        """All predictions of a partition, read as a stranger would: by the published schema alone."""
+        schema = fastavro.parse_schema(assemble(self.config).predictions.schema)
+        records = self.read(self.config.predictions.topic, partition)
+        return [read_single_object(record.value or b"", schema) for record in records]
+
+    def dead_letters(self, partition: int = 0) -> list[tuple[str, Record, str]]:
+        """Reason, record and message of all dead letters of a partition."""
+        found = []
+        for record in self.read(self.config.dead_letters, partition):
+            headers = dict(record.headers)
+            reason = headers["__connect.errors.exception.class.name"].decode()
+            found.append((reason, record, headers["__connect.errors.exception.message"].decode()))
+        return found
+
+    def newest_checkpoint(self, instance: str = "w1") -> dict[str, Any]:
+        """Header of the newest checkpoint that the workers share."""
+        newest = max((self.folder / "checkpoints").glob("*/*.ckpt"))
+        with newest.open("rb") as file:
+            header: dict[str, Any] = json.loads(file.readline())
+        return header
+
+    def refold(self, checkpoint_position: int) -> dict[str, Any]:
+        """Fold the log from its beginning in a process of its own, up to the checkpoint; compare their probes."""
+        facts = inspect_topics(self.config)
+        env = {**os.environ, "PYTHONHASHSEED": str(hash_seed(facts.training_log_id, self.config.model.seed))}
+        script = Path(__file__).with_name("refold.py")
+        command = [sys.executable, str(script), str(self.folder / "w1.yaml"), str(checkpoint_position)]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+
+class Worker:
+    """One ``stream-ml run``."""
+
+    def __init__(self, folder: Path, instance: str) -> None:
+        self.instance = instance
+        self._log_file = folder / f"{instance}.log"
+        with self._log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "stream_ml", "run", str(folder / f"{instance}.yaml")],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"},
+            )
+
+    @property
+    def log(self) -> str:
+        return self._log_file.read_text("utf-8")
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def stop(self) -> int:
+        """As Kubernetes does; the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+    def wait(self) -> int:
+        return self.process.wait(WAIT_S)
+
+
+def read_single_object(value: bytes, schema: Any) -> dict[str, Any]:
+    """A record in single-object encoding, by fastavro alone."""
+    import io
+
+    assert value[:2] == b"\xc3\x01"
+    found: dict[str, Any] = fastavro.schemaless_reader(io.BytesIO(value[10:]), schema, None)  # type: ignore[assignment]
+    return found
+
+
+def _merged(*settings: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for layer in settings:
+        for key, value in layer.items():
+            inner = found.get(key)
+            found[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return found
+
+
+@contextlib.contextmanager
+def service(folder: Path, servers: str, app_id: str, **changes: Any) -> Iterator[Service]:
+    """A service with its topics; its processes end with the block."""
+    made = Service(folder, servers, app_id, **changes)
+    try:
+        made.create_topics()
+        yield made
+    finally:
+        made.close()
+
+
+_VISIT = fastavro.parse_schema(EVENT)
+_TRUTH = fastavro.parse_schema(LABEL)
