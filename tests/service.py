@@ -91,7 +91,7 @@ class Service:
             },
             changes,
         )
-        self.producer = Producer({"bootstrap.servers": servers, "linger.ms": 2})
+        self.producer = Producer({"bootstrap.servers": servers, "linger.ms": 2, "log_level": 0})
         self.config = self.write()
 
     def write(self, instance: str = "w1", **changes: Any) -> Config:
@@ -135,7 +135,9 @@ class Service:
     def of(self, number: int, partition: int | None = None) -> int:
         return number % self.partitions if partition is None else partition
 
-    def raw_visit(self, value: bytes | None, *, partition: int = 0, key: bytes | None = b"k", headers: Any = None) -> None:
+    def raw_visit(
+        self, value: bytes | None, *, partition: int = 0, key: bytes | None = b"k", headers: Any = None
+    ) -> None:
         self._produce(self.config.events.topic, value, key, partition, headers)
 
     def raw_truth(self, value: bytes | None, *, partition: int = 0, key: bytes | None = b"k") -> None:

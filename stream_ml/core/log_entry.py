@@ -14,7 +14,7 @@ COMMANDS = ("skip", "accept-gap", "freeze", "resume", "rebase")
 
 _SCHEMA = fastavro.parse_schema(schemas.load("log_entry"))
 _RAW = schemas.load("log_entry")
-_HEAD_FIELDS = 10  # format ... feedback_offset: enough to know which records an entry is made of
+_HEAD_FIELDS = 11  # format ... feedback_offset: enough to know which records an entry is made of
 _HEAD = fastavro.parse_schema({**_RAW, "name": "LogEntryHead", "fields": _RAW["fields"][:_HEAD_FIELDS]})
 
 

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from confluent_kafka import KafkaException
+
 from stream_ml.assembly import Parts
 from stream_ml.core.replica import Halt, Replica
 from stream_ml.errors import CheckpointError, ConfigError, FatalError
@@ -56,22 +58,27 @@ class Learning:
         self.fold_past_end()
         log.info("model %s/%d, %d examples", *self.replica.version, self.replica.examples_learned)
 
-    def fold_past_end(self) -> None:
-        """Fold everything that the log holds now, open transactions that end meanwhile included."""
+    def fold_past_end(self, stall_max_s: float = START_WAIT_S) -> None:
+        """Fold everything that the log holds now, open transactions that end meanwhile included.
+
+        Raises
+        ------
+        FatalError
+            Nothing came for `stall_max_s` before that end; a restart tries again.
+        """
         assert self._reader is not None  # noqa: S101
-        end = ends(admin(self._parts.config), [(self._parts.config.training_log, 0)])[
-            self._parts.config.training_log, 0
-        ][1]
-        deadline = time.monotonic() + START_WAIT_S
+        topic = self._parts.config.training_log
+        end = ends(admin(self._parts.config), [(topic, 0)])[topic, 0][1]
+        deadline = time.monotonic() + stall_max_s
         while max(self._reader.position, self._reader.end_seen) < end:
             before = self._reader.position
             self._fold_chunk(0.2)
             self.keep_alive()
             if self._reader.position != before:
-                deadline = time.monotonic() + START_WAIT_S
+                deadline = time.monotonic() + stall_max_s
             elif time.monotonic() > deadline:
                 raise FatalError(
-                    f"{self._parts.config.training_log} cannot be read to its end {end}: stuck at {before}",
+                    f"{topic} cannot be read to its end {end}: stuck at {before}",
                     "a transaction that nobody ends may hold it: kafka-transactions.sh find-hanging",
                 )
 
@@ -137,12 +144,6 @@ class Learning:
         deadline = time.monotonic() + budget_s
         while self._fold_chunk(0.0) and time.monotonic() < deadline:
             pass
-
-    def fold_for(self, longest_s: float) -> None:
-        """Fold until everything committed is folded, for at most this long."""
-        deadline = time.monotonic() + longest_s
-        while self._reader is not None and not self._reader.at_end and time.monotonic() < deadline:
-            self._fold_chunk(0.1)
 
     @property
     def lag_s(self) -> float:
@@ -253,10 +254,16 @@ class Learning:
             "quality": replica.quality.report(),
         }
 
-    def close(self) -> None:
-        """Let go of the log's consumer."""
-        if self._reader is not None:
-            self._reader.close()
+    def finish(self, stall_max_s: float) -> None:
+        """Fold what is committed and write a checkpoint, as far as that goes quickly; then let go of the consumer."""
+        if self._reader is None:
+            return
+        try:
+            self.fold_past_end(stall_max_s)
+        except (FatalError, KafkaException) as error:
+            log.warning("not everything was folded at the end: %s", error)
+        self.checkpoint()
+        self._reader.close()
 
 
 def _log_records(records: list[Record]) -> list[LogRecord]:

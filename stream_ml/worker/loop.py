@@ -31,7 +31,7 @@ SLICE_S = 0.01  # of the wait for a first record: feedback and the log are looke
 LANDMARK_S = 10.0  # between two samples of the outputs' ends
 FORCED_COMMIT_S = 12 * 3600.0  # Kafka forgets offsets of feedback after offsets.retention.minutes, a week by default
 IDLE_TICK_S = 1.0  # how often a partition without records has its time moved on
-CLOSE_FOLD_S = 2.0  # at the end: what is not folded by then, the next process folds from the checkpoint on
+CLOSE_STALL_S = 2.0  # without an entry at the end: what is not folded by then, the next process folds
 ABORTS_MAX = 50  # in a row, a growing pause between them: then the process gives up
 
 log = logging.getLogger("stream_ml.worker")
@@ -81,13 +81,11 @@ class Worker:
         self._look_around()
 
     def close(self) -> None:
-        """Learn what is committed, write a checkpoint, let go of everything; bounded by CLOSE_FOLD_S.
+        """Learn what is committed, write a checkpoint, let go of everything.
 
         A static member's place is kept for the session timeout.
         """
-        self.learning.fold_for(CLOSE_FOLD_S)
-        self.learning.checkpoint()
-        self.learning.close()
+        self.learning.finish(CLOSE_STALL_S)
         self._transactor.close()
         self._feedback.close()
         self._group.close()

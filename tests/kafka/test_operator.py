@@ -1,0 +1,97 @@
+"""What operators order: freeze and resume, skip, offsets set by hand."""
+
+import re
+from pathlib import Path
+
+import pytest
+from service import Service, service
+from typer.testing import CliRunner
+
+from stream_ml.cli.app import app
+from stream_ml.core.log_entry import Example, encode_example
+from stream_ml.records import NOT_SERVED, Label, Record, Target
+
+pytestmark = pytest.mark.kafka
+
+
+def cli(*arguments: str | Path) -> str:
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert done.exit_code == 0, (done.output, done.exception)
+    return done.output
+
+
+def learn(made: Service, first: int, last: int) -> None:
+    for number in range(first, last):
+        made.visit(number)
+        made.truth(number)
+    made.wait_until_done()
+
+
+def test_while_frozen_nothing_is_learned_and_not_later_either(kafka: str, app_id: str, tmp_path: Path) -> None:
+    with service(tmp_path, kafka, app_id) as made:
+        worker = made.start()
+        learn(made, 0, 50)
+        assert "freeze stands in" in cli("freeze", tmp_path / "w1.yaml")
+        learn(made, 50, 80)
+        cli("resume", tmp_path / "w1.yaml")
+        learn(made, 80, 100)
+        assert worker.stop() == 0
+        header = made.newest_checkpoint()
+        assert header["examples_learned"] == 70
+        assert made.audit().examples == 100
+        assert made.refold(header["position"])["equal"]
+
+
+def test_a_gap_halts_learning_scoring_goes_on_flagged_and_skip_lifts_it(
+    kafka: str, app_id: str, tmp_path: Path
+) -> None:
+    with service(tmp_path, kafka, app_id) as made:
+        worker = made.start()
+        learn(made, 0, 20)
+        forged = Example(
+            source_partition=7,
+            sequence=5,
+            trigger_topic="t",
+            trigger_offset=1,
+            event_id="forged",
+            event_time_ms=0,
+            event_offset=1,
+            event_schema=0,
+            event_framing="bare",
+            event=b"",
+            label=Label(Record("t", 7, 1, 0, None, None), "forged", 0, Target("true", None)),
+            served=NOT_SERVED,
+        )
+        made._produce(made.config.training_log, encode_example(forged, written_at_ms=0, writer="x"), None, 0, None)
+        made.flush()
+        made.wait_for(lambda: "learning halted at" in worker.log, "the halt")
+        learn(made, 20, 40)
+        assert made.predictions()[-1]["flags"] == ["learning_halted"]
+        position = re.search(r"stream-ml skip CONFIG (\d+)", worker.log)
+        assert position is not None
+        cli("skip", tmp_path / "w1.yaml", position[1])
+        made.wait_for(lambda: "lifted" in worker.log, "the lift")
+        learn(made, 40, 60)
+        assert made.predictions()[-1]["flags"] == []
+        assert worker.stop() == 0
+        header = made.newest_checkpoint()
+        assert header["examples_learned"] == 60
+        assert made.refold(header["position"])["halt"] is not None  # a fold without the command, which comes later
+
+
+def test_offsets_shown_and_set_backwards_score_again_without_halting(kafka: str, app_id: str, tmp_path: Path) -> None:
+    with service(tmp_path, kafka, app_id, delivery={"membership": "dynamic"}) as made:
+        worker = made.start()
+        learn(made, 0, 30)
+        assert worker.stop() == 0
+        assert re.search(
+            r"^0 +30 of 0-30 +30 of 0-30 +30 +" + app_id, cli("offsets", "show", tmp_path / "w1.yaml"), re.M
+        )
+        said = cli("offsets", "set", tmp_path / "w1.yaml", "--partition", 0, "--events", 10, "--feedback", 10)
+        assert "rebase written at" in said
+        worker = made.start()
+        made.wait_until_done()
+        assert worker.stop() == 0
+        assert "halted" not in worker.log
+        assert len(made.predictions()) == 50
+        assert made.newest_checkpoint()["examples_learned"] == 50

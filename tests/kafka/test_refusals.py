@@ -1,0 +1,94 @@
+"""What cannot work is refused before anything is consumed: one clear message, the way out, exit code 78."""
+
+import socket
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
+from service import Service, service
+
+pytestmark = pytest.mark.kafka
+
+
+def refused(made: Service, *words: str, code: int = 78) -> None:
+    worker = made.start()
+    assert worker.wait() == code, worker.log
+    for word in (*words, "->"):
+        assert word in worker.log, worker.log
+    assert "Traceback" not in worker.log, worker.log
+    assert made.progress()[0] == 0
+
+
+def test_a_missing_topic_is_refused(kafka: str, app_id: str, tmp_path: Path) -> None:
+    with service(tmp_path, kafka, app_id) as made:
+        client = AdminClient({"bootstrap.servers": kafka})
+        client.delete_topics([made.config.outcomes])[made.config.outcomes].result()
+        worker = made.start()
+        assert worker.wait() == 78
+        assert f"topic {app_id}.outcomes does not exist" in worker.log
+        assert "stream-ml topics create" in worker.log
+
+
+def test_unequal_partition_counts_are_refused(kafka: str, app_id: str, tmp_path: Path) -> None:
+    client = AdminClient({"bootstrap.servers": kafka})
+    topic = NewTopic(f"{app_id}-truths", 3)
+    client.create_topics([topic])[topic.topic].result()
+    with service(tmp_path, kafka, app_id, partitions=2) as made:
+        refused(made, f"{app_id}-visits has 2 partitions and {app_id}-truths has 3")
+
+
+def test_a_compacted_or_limited_training_log_is_refused(kafka: str, app_id: str, tmp_path: Path) -> None:
+    client = AdminClient({"bootstrap.servers": kafka})
+    with service(tmp_path, kafka, app_id) as made:
+        for name, value, word in (
+            ("cleanup.policy", "compact", "is compacted"),
+            ("retention.ms", "60000", "retention.ms"),
+        ):
+            entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+            resource = ConfigResource(ResourceType.TOPIC, made.config.training_log, incremental_configs=[entry])
+            client.incremental_alter_configs([resource])[resource].result()
+            refused(made, word)
+            entry = ConfigEntry("cleanup.policy", "delete", incremental_operation=AlterConfigOpType.SET)
+            resource = ConfigResource(ResourceType.TOPIC, made.config.training_log, incremental_configs=[entry])
+            client.incremental_alter_configs([resource])[resource].result()
+
+
+def test_a_model_that_cannot_be_imported_or_breaks_its_contract_is_refused(
+    kafka: str, app_id: str, tmp_path: Path
+) -> None:
+    with service(tmp_path, kafka, app_id, model={"factory": "nowhere:build"}) as made:
+        refused(made, "nowhere:build cannot be imported", "No module named 'nowhere'")
+        text = "from river import forest\n\n\ndef build():\n    return forest.ARFClassifier(n_models=2)\n"
+        (tmp_path / f"random_{app_id}.py").write_text(text, "utf-8")
+        made.settings["model"]["factory"] = f"random_{app_id}:build"
+        worker = made.start()
+        assert worker.wait() == 78
+        assert "ARFClassifier.seed has no seed" in worker.log
+
+
+def test_lost_offsets_are_refused_and_setting_them_by_hand_goes_on(kafka: str, app_id: str, tmp_path: Path) -> None:
+    with service(tmp_path, kafka, app_id, delivery={"membership": "dynamic"}) as made:
+        first = made.start()
+        for number in range(100):
+            made.visit(number)
+            made.truth(number)
+        made.wait_until_done()
+        assert first.stop() == 0
+        plain = Consumer({"bootstrap.servers": kafka, "group.id": app_id, "log_level": 0})
+        plain.commit(offsets=[TopicPartition(made.config.events.topic, 0, 5)], asynchronous=False)
+        plain.close()
+        worker = made.start()
+        assert worker.wait() == 78, worker.log
+        assert "its committed offsets carry no state of this service" in worker.log
+        assert "stream-ml offsets set" in worker.log
+
+
+def test_a_kafka_that_does_not_answer_is_said_with_its_address(tmp_path: Path, app_id: str) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        made = Service(tmp_path, address, app_id)
+        worker = made.start()
+        assert worker.wait() == 69, worker.log
+        assert f"Kafka at {address} does not answer" in worker.log
