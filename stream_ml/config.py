@@ -231,6 +231,15 @@ class Config(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (env_settings, init_settings)
 
+    @model_validator(mode="after")
+    def _topics(self) -> Self:
+        names = [self.events.topic, self.feedback.topic, self.predictions.topic]
+        names += [self.training_log, self.outcomes, self.dead_letters, self.signals]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"topic {', '.join(twice)} is named for two purposes")
+        return self
+
     @property
     def instance(self) -> str:
         """Name of this worker: configured, or the host's."""

@@ -5,60 +5,77 @@
 3. anything else - a gap, or a sequence and a trigger that disagree - is a loss or a forgery: halt.
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 Verdict = Literal["learn", "drop", "gap", "disagree"]
 
 
-class Account(NamedTuple):
+class Account:
     """What is known of one source partition: the next sequence, and the last trigger offset per topic."""
 
-    next_sequence: int = 0
-    triggers: tuple[tuple[str, int], ...] = ()
+    __slots__ = ("next_sequence", "triggers")
+
+    def __init__(self, next_sequence: int = 0, triggers: dict[str, int] | None = None) -> None:
+        self.next_sequence = next_sequence
+        self.triggers = dict(triggers or {})
 
     def last_trigger(self, topic: str) -> int:
         """Offset of the last trigger from this topic, -1 before the first."""
-        return dict(self.triggers).get(topic, -1)
+        return self.triggers.get(topic, -1)
+
+    def plain(self) -> tuple[int, dict[str, int]]:
+        """As values, for a checkpoint and for comparing."""
+        return self.next_sequence, dict(self.triggers)
 
 
 class Ledger:
-    """Accounts of all source partitions; a value in all but name: `copy` before a change that may be undone."""
+    """Accounts of all source partitions; `copy` before a change that may be undone."""
 
     def __init__(self, accounts: dict[int, Account] | None = None) -> None:
-        self.accounts = dict(accounts or {})
+        self.accounts: dict[int, Account] = dict(accounts or {})
 
     def copy(self) -> "Ledger":
         """An independent ledger with the same accounts."""
-        return Ledger(self.accounts)
+        return Ledger({partition: Account(*account.plain()) for partition, account in self.accounts.items()})
+
+    def plain(self) -> dict[int, tuple[int, dict[str, int]]]:
+        """As values, for a checkpoint and for comparing."""
+        return {partition: account.plain() for partition, account in sorted(self.accounts.items())}
 
     def next_sequence(self, partition: int) -> int:
         """The sequence that the next example of this partition must carry."""
-        return self.accounts.get(partition, Account()).next_sequence
+        account = self.accounts.get(partition)
+        return account.next_sequence if account is not None else 0
+
+    def last_trigger(self, partition: int, topic: str) -> int:
+        """Offset of the partition's last trigger from this topic, -1 before the first."""
+        account = self.accounts.get(partition)
+        return account.last_trigger(topic) if account is not None else -1
 
     def judge(self, partition: int, sequence: int, topic: str, offset: int) -> Verdict:
         """What to do with an example, by the three rules above."""
-        account = self.accounts.get(partition, Account())
-        later = offset > account.last_trigger(topic)
-        if sequence == account.next_sequence and later:
+        expected = self.next_sequence(partition)
+        later = offset > self.last_trigger(partition, topic)
+        if sequence == expected and later:
             return "learn"
-        if sequence < account.next_sequence and not later:
+        if sequence < expected and not later:
             return "drop"
-        return "gap" if sequence > account.next_sequence and later else "disagree"
+        return "gap" if sequence > expected and later else "disagree"
 
     def saw(self, partition: int, sequence: int, topic: str, offset: int) -> None:
         """Count an example as seen; sequences and triggers never move back."""
-        account = self.accounts.get(partition, Account())
-        triggers = dict(account.triggers)
-        triggers[topic] = max(offset, triggers.get(topic, -1))
-        self.accounts[partition] = Account(max(account.next_sequence, sequence + 1), tuple(sorted(triggers.items())))
+        account = self._of(partition)
+        account.triggers[topic] = max(offset, account.last_trigger(topic))
+        account.next_sequence = max(account.next_sequence, sequence + 1)
 
     def take(self, partition: int, sequence: int, topic: str, offset: int) -> None:
         """Take this sequence as the one that was next, whatever was expected (command accept-gap)."""
-        triggers = dict(self.accounts.get(partition, Account()).triggers)
-        triggers[topic] = max(offset, triggers.get(topic, -1))
-        self.accounts[partition] = Account(sequence + 1, tuple(sorted(triggers.items())))
+        self.saw(partition, sequence, topic, offset)
+        self._of(partition).next_sequence = sequence + 1
 
     def rebase(self, partition: int) -> None:
         """Forget the triggers of a partition whose offsets an operator moved; its sequence goes on."""
-        account = self.accounts.get(partition, Account())
-        self.accounts[partition] = Account(account.next_sequence, ())
+        self._of(partition).triggers.clear()
+
+    def _of(self, partition: int) -> Account:
+        return self.accounts.setdefault(partition, Account())

@@ -56,7 +56,7 @@ class Replica:
         self.learner = Learner(settings.build(), settings.domain)
         self.quality = Quality(settings.domain)
         self.ledger = Ledger()
-        self.seen = Ledger()
+        self.seen = self.ledger
         self.position = 0
         self.read_position = 0
         self.examples_learned = 0
@@ -101,6 +101,8 @@ class Replica:
                 if self.halt is None:
                     self._fold_one(record, entry)
                 if self.halt is not None:
+                    if self.seen is self.ledger:
+                        self.seen = self.ledger.copy()
                     self._read_on(entry)
             if self.halt is None:
                 self.position = record.offset + 1
@@ -112,11 +114,18 @@ class Replica:
         assert self.refold_from is not None  # noqa: S101 - drivers ask `refold_from` first
         self.halt, self.read_position, self.refold_from = None, self.refold_from, None
         self.stop_at = None
-        self.seen = self.ledger.copy()
+        self.seen = self.ledger
 
     def probe_bits(self) -> list[tuple[str, ...]]:
         """What the model says of its probes, to the last bit: the identity of a replica."""
         return [bits(self.learner.score(features)) for features in self.probes]
+
+    def sound(self) -> bool:
+        """Whether the model answers to its probes with finite numbers; a checkpoint of one that does not is useless."""
+        try:
+            return all(self.learner.sound(features) for features in self.probes)
+        except _MODEL_FAILURES:
+            return False
 
     def knows_schema(self, fingerprint: int) -> bool:
         """Whether the log holds this writer schema up to where it was read."""
@@ -150,12 +159,8 @@ class Replica:
             self.seen.rebase(int(entry.parsed_arguments()["partition"]))
 
     def _obey(self, entry: Entry) -> None:
-        if entry.command == "freeze":
-            self.frozen = True
-        elif entry.command == "resume":
-            self.frozen = False
-        elif entry.command == "rebase":
-            self.ledger.rebase(int(entry.parsed_arguments()["partition"]))
+        if entry.command in ("freeze", "resume"):
+            self.frozen = entry.command == "freeze"
 
     def _fold_example(self, offset: int, entry: Entry) -> None:
         place = (entry.source_partition, entry.sequence, entry.trigger_topic, entry.trigger_offset)
@@ -165,7 +170,7 @@ class Replica:
             self.halt = self.stop_at._replace(tainted=False)
             return
         if pardon == "skip":
-            self._count(place)
+            self.ledger.saw(*place)
         elif verdict == "drop" and pardon is None:
             self.dropped += 1
         elif verdict != "learn" and pardon is None:
@@ -173,13 +178,8 @@ class Replica:
         elif self._learn(offset, entry):
             if pardon == "accept-gap":
                 self.ledger.take(*place)
-                self.seen.take(*place)
             else:
-                self._count(place)
-
-    def _count(self, place: tuple[int, int, str, int]) -> None:
-        self.ledger.saw(*place)
-        self.seen.saw(*place)
+                self.ledger.saw(*place)
 
     def _learn(self, offset: int, entry: Entry) -> bool:
         """Learn the example, unless frozen; False where that halted learning."""
@@ -212,19 +212,13 @@ class Replica:
         if number & (number - 1) == 0:
             self.probes = [*self.probes, features][-PROBES_MAX:]
         singly = self.check_each_after is not None and number > self.check_each_after
-        if (singly or number % SOUND_EVERY == 0) and not self._sound():
+        if (singly or number % SOUND_EVERY == 0) and not self.sound():
             message = "the model's answers to its probes are no longer finite numbers"
             self.halt = Halt(offset, "not_finite", message, tainted=True, exact=singly)
             return False
         if number % SOUND_EVERY == 0:
             self.sound_examples = number
         return True
-
-    def _sound(self) -> bool:
-        try:
-            return all(self.learner.sound(features) for features in self.probes)
-        except _MODEL_FAILURES:
-            return False
 
     def _read_on(self, entry: Entry) -> None:
         """Pass an entry while halted: nothing is learned, but what was seen counts."""
@@ -246,7 +240,7 @@ class Replica:
         return {
             "estimator": self.learner.estimator,
             "quality": self.quality.state(),
-            "accounts": {p: tuple(account) for p, account in self.ledger.accounts.items()},
+            "accounts": self.ledger.plain(),
             "position": self.position,
             "examples_learned": self.examples_learned,
             "sound_examples": self.sound_examples,
@@ -265,7 +259,7 @@ class Replica:
         self.learner = Learner(state["estimator"], self._settings.domain)
         self.quality.restore(state["quality"])
         self.ledger = Ledger({p: Account(*account) for p, account in state["accounts"].items()})
-        self.seen = self.ledger.copy()
+        self.seen = self.ledger
         self.read_position = state["position"]
         for name in ("position", "examples_learned", "sound_examples", "dropped", "unusable", "frozen"):
             setattr(self, name, state[name])
@@ -279,8 +273,7 @@ class Replica:
 
 def _sequence_words(entry: Entry, ledger: Ledger, verdict: str) -> str:
     partition = entry.source_partition
-    account = ledger.accounts.get(partition)
-    last = account.last_trigger(entry.trigger_topic) if account else -1
+    last = ledger.last_trigger(partition, entry.trigger_topic)
     return (
         f"partition {partition}: sequence {entry.sequence} where {ledger.next_sequence(partition)} is next, trigger "
         f"{entry.trigger_topic}:{entry.trigger_offset} after {last}: "

@@ -28,9 +28,9 @@ from stream_ml.kafka.broker import EmbeddedKafka
 from stream_ml.kafka.operator import Observer
 from stream_ml.kafka.topics import create_topics, inspect_topics
 
-PARTITIONS = 2
-AHEAD_MS = 6 * 3_600_000  # how far, in the flights' time, the producer may be ahead of what was committed
-POLL_S = 0.005  # between two looks at what was committed
+PARTITIONS = 1
+AHEAD_MS = 3_600_000  # how far, in the flights' time, the producer may be ahead of what was committed
+POLL_S = 0.002  # between two looks at what was committed
 STALL_MAX_S = 60.0  # without progress: then the worker is stuck
 STOP_S = 30.0  # for the worker to finish its turn and write a checkpoint
 

@@ -12,16 +12,41 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from stream_ml.config import Config
 from stream_ml.errors import FatalError
 from stream_ml.kafka.clients import member, reader, record_of, take
 from stream_ml.records import Record
 
+END_GRACE_S = 0.5  # an end counts only after so long without a record: another topic's records may be fetched first
 KEEP_ALIVE_S = 0.5  # between two polls while something else takes long; the limit is max.poll.interval.ms
 
 log = logging.getLogger("stream_ml.group")
+
+
+class Ends:
+    """Which partitions of one topic have been read to their end.
+
+    The event that tells an end comes once. A record that was produced since may still be on its way while a later one
+    of the other topic is already here, so an end counts only when nothing has come for END_GRACE_S.
+    """
+
+    def __init__(self, partitions: Iterable[int] = ()) -> None:
+        self._since: dict[int, float | None] = dict.fromkeys(partitions)
+
+    def note(self, partition: int, at_end: bool) -> None:
+        """A record, or the end of the partition, was met."""
+        self._since[partition] = time.monotonic() if at_end else None
+
+    def reached(self, partition: int) -> bool:
+        """Whether the partition has been at its end for long enough."""
+        since = self._since.get(partition)
+        return since is not None and time.monotonic() - since >= END_GRACE_S
+
+    def all_reached(self) -> bool:
+        """Whether every partition has."""
+        return all(self.reached(partition) for partition in self._since)
 
 
 class Group:
@@ -33,7 +58,7 @@ class Group:
         self.assigned: list[int] | None = None
         self.revoked = False
         self.metadata: Any = None
-        self.at_end: dict[int, bool] = {}
+        self.ends = Ends()
         self._stash: list[Message] = []
         self._alive_s = 0.0
 
@@ -67,24 +92,10 @@ class Group:
         return assigned
 
     def start(self, positions: dict[int, int]) -> None:
-        """Read events of these partitions from these positions, and of no other."""
-        self.at_end = dict.fromkeys(positions, False)
-        self._consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in positions.items()])
-
-    def rewind(self, positions: dict[int, int]) -> None:
-        """Go back: the transaction with what was read since was aborted."""
+        """Read events of these partitions from these positions, and of no other; also to go back after an abort."""
         self._stash = []
-        for partition, offset in positions.items():
-            self.at_end[partition] = False
-            self._consumer.seek(TopicPartition(self._topic, partition, offset))
-
-    def committed(self, partitions: list[TopicPartition], timeout_s: float) -> list[TopicPartition]:
-        """Committed offsets of the group, stable ones only: KafkaException while a transaction holds them."""
-        found: list[TopicPartition] = self._consumer.committed(partitions, timeout_s)
-        for tp in found:
-            if tp.error is not None:
-                raise KafkaException(tp.error)
-        return found
+        self.ends = Ends(positions)
+        self._consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in positions.items()])
 
     def take(self, most: int, wait_s: float) -> dict[int, list[Record]]:
         """Events by partition; empty when the group moved meanwhile."""
@@ -92,7 +103,7 @@ class Group:
         messages = [*stash, *take(self._consumer, most, 0 if stash else wait_s)]
         if self.moved:
             return {}
-        return _sorted(messages, self.at_end, self._topic)
+        return _sorted(messages, self.ends, self._topic)
 
     def keep_alive(self) -> None:
         """Stay a member while something else takes long; what comes is kept for the next `take`."""
@@ -114,31 +125,31 @@ class FeedbackInput:
     def __init__(self, config: Config) -> None:
         self._topic = config.feedback.topic
         self._consumer = reader(config)
-        self.at_end: dict[int, bool] = {}
+        self.ends = Ends()
 
     def start(self, positions: dict[int, int]) -> None:
         """Read feedback of these partitions from these positions, and of no other."""
-        self.at_end = dict.fromkeys(positions, False)
+        self.ends = Ends(positions)
         self._consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in positions.items()])
 
     def take(self, most: int, wait_s: float) -> dict[int, list[Record]]:
         """Labels by partition, not yet decoded."""
-        return _sorted(take(self._consumer, most, wait_s), self.at_end, self._topic)
+        return _sorted(take(self._consumer, most, wait_s), self.ends, self._topic)
 
     def close(self) -> None:
         """Let go of the consumer."""
         self._consumer.close()
 
 
-def _sorted(messages: Iterable[Message], at_end: dict[int, bool], topic: str) -> dict[int, list[Record]]:
+def _sorted(messages: Iterable[Message], ends: Ends, topic: str) -> dict[int, list[Record]]:
     found: dict[int, list[Record]] = {}
     for message in messages:
         error = message.error()
         if error is None:
-            at_end[message.partition()] = False
+            ends.note(message.partition(), at_end=False)
             found.setdefault(message.partition(), []).append(record_of(message))
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
-            at_end[message.partition()] = True
+            ends.note(message.partition(), at_end=True)
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
             raise FatalError(
                 f"{topic} [{message.partition()}]: the offset to read from is gone: {error.str()}",

@@ -90,12 +90,7 @@ def set_offsets(config: Config, partition: int, events: int, feedback: int) -> s
         outputs = [(t, partition) for t in (config.predictions.topic, config.outcomes, config.dead_letters)]
         found = ends(client, [*outputs, (config.training_log, 0)])
     now = OutputEnds(*[found[output][1] for output in [*outputs, (config.training_log, 0)]])
-    account = ledger.accounts.get(partition)
-    last = (
-        (account.last_trigger(config.events.topic), account.last_trigger(config.feedback.topic))
-        if account
-        else (-1, -1)
-    )
+    last = [ledger.last_trigger(partition, topic) for topic in (config.events.topic, config.feedback.topic)]
     backwards = events <= last[0] or feedback <= last[1]
     old = pair.metadata if pair.whole and not _before(pair, events, feedback) else None
     metadata = Metadata(

@@ -90,7 +90,11 @@ class Transactor:
             self._flush(self._producer)
             self._offsets(self._producer, offsets, group)
         except KafkaException as exception:
-            return self._give_up(error_of(exception))
+            error = error_of(exception)
+            if error.code() in RECORD_REFUSED:
+                self.refused.append(error)
+                error = _ABORT
+            return self._give_up(error)
         return self._commit(self._producer)
 
     # --- the steps ---

@@ -214,7 +214,7 @@ class Learning:
                 fresh.fold(_log_records(records))
             self.replica = fresh
         self.replica.check_each_after = None
-        self._reader.seek(max(self.replica.read_position, self._reader.position))
+        self._reader.seek(self.replica.read_position)
 
     # --- checkpoints ---
 
@@ -227,7 +227,7 @@ class Learning:
         """Write a checkpoint, unless halted or nothing was folded since the last; a failure is told, never fatal."""
         self._checkpoint_s = time.monotonic()
         replica = self.replica
-        if replica.halt is not None or replica.position in (0, self._checkpoint_position):
+        if replica.halt is not None or replica.position in (0, self._checkpoint_position) or not replica.sound():
             return
         try:
             self.store.save(replica.position, self._header(), self._content(), checkpoint_types=self._types)

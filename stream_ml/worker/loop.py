@@ -1,7 +1,7 @@
 """The loop of one worker. Each turn:
 
-1. fold committed log entries, for a bounded time
-2. consume events and feedback: what has arrived is the batch
+1. consume events and feedback: what has arrived is the batch
+2. fold committed log entries, for a bounded time, so that the batch is scored with what is known by now
 3. one call into the core for each partition gives all outputs as values
 4. one transaction holds them all, with the offsets of both topics
 5. on COMMITTED the staged changes become real; on ABORTED the inputs go back; on UNKNOWN the committed token tells
@@ -70,10 +70,10 @@ class Worker:
 
     def turn(self) -> None:
         """One turn, as in the module's text."""
-        self.learning.turn(self._config.learning.budget_per_turn / 1000)
         if self._group.moved:
             self._settle()
         batches = self._consume()
+        self.learning.turn(self._config.learning.budget_per_turn / 1000)
         outputs = self._process(batches)
         if outputs:
             self._finish(batches, outputs, *self._commit(outputs))
@@ -118,7 +118,7 @@ class Worker:
         self.metrics.set("partitions", len(owned), state="owned")
         self.metrics.set("partitions", len(self._ownership.parked), state="parked")
 
-    # --- 2: consume ---
+    # --- 1: consume ---
 
     def _consume(self) -> dict[int, Batch]:
         if self._catching_up():
@@ -130,11 +130,12 @@ class Worker:
             batches = self._batches(self._group.take(self._limit, 0.0 if self._feedback_waits() else SLICE_S))
             if batches or self._group.moved or time.monotonic() >= deadline:
                 return batches
+            self.learning.turn(SLICE_S)
 
     def _catching_up(self) -> bool:
         """Whether learning lags too far behind a backlog: then events wait, so that the model is not left behind."""
         lags = self.learning.lag_s > self._config.learning.lag_max / 1000 and self.learning.replica.halt is None
-        return lags and not all(self._group.at_end.values())
+        return lags and not self._group.ends.all_reached()
 
     def _read_feedback(self) -> None:
         if not self._held or any(held.full for held in self._held.values()):
@@ -145,9 +146,9 @@ class Worker:
                 self._held[number].extend(self._parts.feedback.decode(records, now_ms))
 
     def _feedback_waits(self) -> bool:
-        clock, owned, ends = _clock(), self._ownership.owned, self._group.at_end
+        clock, owned, ends = _clock(), self._ownership.owned, self._group.ends
         return any(
-            held.ready(owned[number].join.inputs.events_ms, ends.get(number, False), clock, 1)
+            held.ready(owned[number].join.inputs.events_ms, ends.reached(number), clock, 1)
             for number, held in self._held.items()
         )
 
@@ -157,13 +158,13 @@ class Worker:
         found: dict[int, Batch] = {}
         for number, partition in self._ownership.owned.items():
             records = [r for r in events.get(number, ()) if r.offset >= partition.events_position]
-            held, at_end = self._held[number], self._group.at_end.get(number, False)
+            held, at_end = self._held[number], self._group.ends.reached(number)
             feedback = [] if left < 1 else held.ready(partition.join.inputs.events_ms, at_end, clock, left)
             if self._limit == 1 and any(events.values()):
                 feedback = []  # one record alone: bisecting
             left -= len(feedback)
             if records or feedback or tick or self._commit_is_due(number):
-                feedback_at_end = self._feedback.at_end.get(number, False) and len(feedback) == len(held)
+                feedback_at_end = self._feedback.ends.reached(number) and len(feedback) == len(held)
                 found[number] = Batch(records, feedback, at_end, feedback_at_end, self._condemned)
         if tick and found:
             self._tick_s = time.monotonic()
@@ -240,7 +241,9 @@ class Worker:
             self._count(output.counts)
         back = [number for number in outputs if number not in committed and number in self._ownership.owned]
         if back:
-            self._group.rewind({number: self._ownership.owned[number].events_position for number in back})
+            self._group.start(
+                {number: partition.events_position for number, partition in self._ownership.owned.items()}
+            )
             self._count_abort()
             self._narrow(batches)
         elif committed:

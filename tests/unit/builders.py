@@ -1,6 +1,10 @@
 """Small givens that the unit tests share: schemas, settings and records from literals."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 from stream_ml.config import Events, Features, Feedback, Model
@@ -56,3 +60,20 @@ def domain_of(task: str, label_type: Any = None, **model: Any) -> LabelDomain:
     schema = schema_of(("late", usual[task] if label_type is None else label_type))
     settings = Model(factory="module:build", task=task, **model)  # type: ignore[arg-type]
     return LabelDomain(settings, find_field(schema, "late", where="feedback.label"), schema)
+
+
+def run_python(
+    code: str, *arguments: str, hash_seed: int = 0, timeout_s: float = 60
+) -> "subprocess.CompletedProcess[str]":
+    """Run code in a new process that finds the package and these tests, with a hash seed of its own."""
+    here = Path(__file__).resolve()
+    path = os.pathsep.join([str(here.parents[2]), str(here.parents[1])])
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": str(hash_seed)}
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=environment,
+        text=True,
+        capture_output=True,
+        timeout=timeout_s,
+        check=False,
+    )

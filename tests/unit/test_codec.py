@@ -1,7 +1,6 @@
 """Bytes to events and labels: three framings, schema resolution, ids, times, and damage that must be a value."""
 
 import subprocess
-import sys
 from decimal import Decimal
 from typing import Any
 
@@ -24,6 +23,7 @@ from .builders import (
     plan_of,
     record,
     record_type,
+    run_python,
     schema_of,
 )
 
@@ -216,7 +216,7 @@ value = bytes.fromhex("c0ee6d") + b"\\x7f" * 900_000
 print(Payloads("bare", load_schema(text, where="w"), {}).decode(value)[0])
 """
     try:
-        ended = subprocess.run([sys.executable, "-c", code], check=False, text=True, timeout=4, capture_output=True)
+        ended = run_python(code, timeout_s=4)
     except subprocess.TimeoutExpired:
         pytest.fail("a record of 900 kB was not decided in 4 s")
     assert ended.stdout.strip() in REASONS

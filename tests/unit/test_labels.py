@@ -91,8 +91,8 @@ def test_nullable_enum_label_has_its_symbols() -> None:
 
 # BUG: the symbols are looked up again by the enum's short name, and the first enum of that name is taken.
 def test_enum_label_beside_another_of_its_name_has_its_own_symbols() -> None:
-    other = {"type": "enum", "name": "a.Kind", "symbols": ["X", "Y", "Z"]}
-    schema = schema_of(("other", other), ("late", {"type": "enum", "name": "b.Kind", "symbols": ["LOST", "WON"]}))
+    other = {"type": "enum", "name": "Kind", "namespace": "a", "symbols": ["X", "Y", "Z"]}
+    schema = schema_of(("other", other), ("late", ENUM | {"name": "Kind", "namespace": "b"}))
     model = Model(factory="module:build", task="binary", positive="WON")
     domain = LabelDomain(model, find_field(schema, "late", where="feedback.label"), schema)
     assert domain.classes == ["LOST", "WON"]
@@ -115,7 +115,7 @@ def test_enum_label_beside_another_of_its_name_has_its_own_symbols() -> None:
 def test_binary_without_two_labels_one_of_them_positive_is_refused(type_: Any, model: dict[str, Any]) -> None:
     if type_ == "int":
         model = model | {"positive": 3}
-    with pytest.raises(ConfigError, match="two labels, one of them model.positive"):
+    with pytest.raises(ConfigError, match=r"two labels, one of them model\.positive"):
         domain_of("binary", type_, **model)
 
 
