@@ -15,12 +15,13 @@ from stream_ml.core.features import FeaturePlan
 from stream_ml.core.fields import find_field
 from stream_ml.core.join import JoinSettings
 from stream_ml.core.labels import LabelDomain
-from stream_ml.core.lineage import lineage_of, spec_of
+from stream_ml.core.lineage import lineage_of, parts_of, spec_of
 from stream_ml.core.outputs import PredictionCodec, prediction_schema
 from stream_ml.core.partition import PartitionSettings, Topics
 from stream_ml.core.replica import FoldSettings
 from stream_ml.core.schema import Schema, load_schema
 from stream_ml.errors import ConfigError
+from stream_ml.storage.unpickle import loads
 
 _OWN_ROOTS = {"river", "numpy", "builtins", *sys.stdlib_module_names}
 
@@ -111,7 +112,8 @@ def assemble(config: Config) -> Parts:
 
 def checked(parts: Parts) -> Parts:
     """The parts, once the model has passed its contract; ConfigError lists everything that is wrong with it."""
-    wrong = check_model(parts.build, parts.plan.kinds, parts.domain)
+    types = parts.config.model.checkpoint_types
+    wrong = check_model(parts.build, parts.plan.kinds, parts.domain, lambda pickled: loads(pickled, types))
     if wrong:
         raise ConfigError(f"model {parts.config.model.factory} cannot be used:\n  " + "\n  ".join(wrong))
     return parts
@@ -181,13 +183,7 @@ def _sources(estimator: Any) -> dict[str, str]:
             modules.add(module)
         if depth > 12:
             return
-        if isinstance(value, dict):
-            parts = [*value.keys(), *value.values()]
-        elif isinstance(value, list | tuple | set | frozenset):
-            parts = list(value)
-        else:
-            parts = list(vars(value).values()) if hasattr(value, "__dict__") and not isinstance(value, type) else []
-        for part in parts:
+        for part in parts_of(value):
             walk(part, depth + 1)
 
     walk(estimator, 0)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 from pydantic_settings import YamlConfigSettingsSource as YamlSource
 
 from stream_ml.errors import ConfigError
@@ -22,6 +22,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=
 
 OWNED_KEYS = {
     "bootstrap.servers": "set kafka.bootstrap_servers",
+    "metadata.broker.list": "set kafka.bootstrap_servers",
     "group.id": "it is app.id",
     "group.instance.id": "it is <app.id>-<worker.instance>",
     "transactional.id": "it is <app.id>-<worker.instance>",
@@ -149,8 +150,8 @@ class Delivery(Section):
 
     batch_max_records: int = Field(default=5000, ge=1, le=100_000)
     first_record_wait: Duration = duration_ms("100ms")
-    transaction_timeout: Duration = duration_ms("10s")
-    session_timeout: Duration = duration_ms("10s")
+    transaction_timeout: Duration = Field(default=duration_ms("10s"), ge=1_000, le=900_000)
+    session_timeout: Duration = Field(default=duration_ms("10s"), ge=1_000, le=1_800_000)
     membership: Literal["static", "dynamic"] = "static"
 
 
@@ -285,12 +286,19 @@ def load_config(file: Path) -> Config:
     """
     try:
         values = YamlSource(Config, yaml_file=file)() if file.is_file() else None
-    except (yaml.YAMLError, OSError, ValueError, TypeError) as error:
+    except (yaml.YAMLError, OSError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"{file} cannot be read as YAML: {error}") from error
     if values is None:
         raise ConfigError(f"{file} does not exist", "name the configuration file: stream-ml run FILE")
+    unknown = [str(key) for key in values if key not in Config.model_fields]
+    if unknown:
+        raise ConfigError(
+            f"{file} is not a valid configuration:\n  " + "\n  ".join(f"{key}: no such key" for key in unknown)
+        )
     try:
         config = Config(**values)
+    except SettingsError as error:
+        raise ConfigError(f"an environment variable STREAM_ML_... cannot be read: {error}") from None
     except ValidationError as error:
         lines = [f"{'.'.join(str(part) for part in problem['loc'])}: {_words(problem)}" for problem in error.errors()]
         raise ConfigError(f"{file} is not a valid configuration:\n  " + "\n  ".join(lines)) from None

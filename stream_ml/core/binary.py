@@ -17,8 +17,13 @@ def encode_record(schema: Any, values: dict[str, Any], header: bytes = b"") -> b
 def decode_record(value: bytes, schema: Any, start: int = 0, reader: Any = None) -> tuple[dict[str, Any], int]:
     """The record at `start`, read into the reader schema, and where it ends.
 
-    Raises what fastavro raises on broken bytes: EOFError, ValueError, IndexError and others.
+    Raises what fastavro raises on broken bytes: EOFError where they end too early, ValueError, IndexError and others.
     """
     stream = io.BytesIO(value)
     stream.seek(start)
-    return cast("dict[str, Any]", fastavro.schemaless_reader(stream, schema, reader)), stream.tell()
+    try:
+        return cast("dict[str, Any]", fastavro.schemaless_reader(stream, schema, reader)), stream.tell()
+    except IndexError as error:  # also a union's branch that does not exist, and then bytes are left
+        if stream.tell() >= len(value):
+            raise EOFError from error
+        raise

@@ -9,10 +9,10 @@ from fastavro.read import SchemaResolutionError
 from stream_ml.config import Events, Feedback, Framing, Source
 from stream_ml.core.binary import decode_record
 from stream_ml.core.features import FeaturePlan, Refused
-from stream_ml.core.fields import find_field, getter, id_text_of, time_ms_of
+from stream_ml.core.fields import NotUsable, converter, find_field, getter, id_text_of, time_ms_of
 from stream_ml.core.labels import LabelDomain
 from stream_ml.core.schema import Schema
-from stream_ml.records import DeadLetter, Event, Label, Record
+from stream_ml.records import DeadLetter, Event, Label, Record, Target
 
 ID_MAX_CHARS = 1_024
 AHEAD_MAX_MS = 86_400_000  # a day: beyond it a time is a mistake, not a clock that runs ahead
@@ -239,7 +239,9 @@ class FeedbackReader(_Reader):
     def __init__(self, source: Feedback, payloads: Payloads, domain: LabelDomain) -> None:
         super().__init__(source, payloads, "feedback")
         self.domain = domain
-        self._label = getter(find_field(payloads.reader, source.label, where="feedback.label"))
+        field = find_field(payloads.reader, source.label, where="feedback.label")
+        self._label = getter(field)
+        self._convert = converter(field) if domain.task == "regression" else None
 
     def decode(self, records: Sequence[Record], now_ms: int) -> list[Label | DeadLetter]:
         """n records to n Labels or DeadLetters. Errors are values; nothing is raised for data."""
@@ -250,7 +252,15 @@ class FeedbackReader(_Reader):
         if isinstance(head, Refused):
             return DeadLetter(record, head.reason, head.message, "decode")
         _, payload, event_id, time_ms = head
-        target = self.domain.canonical(self._label(payload))
+        target = self._target(self._label(payload))
         if isinstance(target, Refused):
             return DeadLetter(record, target.reason, target.message, "label")
         return Label(record, event_id, time_ms, target)
+
+    def _target(self, value: Any) -> Target | Refused:
+        if value is None or self._convert is None:
+            return self.domain.canonical(value)
+        try:
+            return self.domain.canonical(self._convert(value))
+        except NotUsable as error:
+            return Refused("not_finite", f"the label: {error}")

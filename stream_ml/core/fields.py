@@ -15,8 +15,16 @@ from stream_ml.errors import ConfigError
 MAGNITUDE_MAX = 1e18  # beyond it squares and products of features leave the range that doubles hold exactly enough
 
 _NUMBERS = {"int", "long", "float", "double"}
-_TIMES_PER_S = {"timestamp-millis": 1e3, "timestamp-micros": 1e6, "local-timestamp-millis": 1e3}
-_TIMES_PER_S |= {"local-timestamp-micros": 1e6, "time-millis": 1e3, "time-micros": 1e6}
+_PER_S = {"millis": 1e3, "micros": 1e6, "nanos": 1e9}
+_TIMES_PER_S = {f"{kind}-{unit}": n for kind in ("timestamp", "local-timestamp", "time") for unit, n in _PER_S.items()}
+_STANDS_ON = {  # Avro: a logical type on any other base is to be ignored
+    "date": {"int"},
+    "time-millis": {"int"},
+    "time-micros": {"long"},
+    **{f"{kind}-{unit}": {"long"} for kind in ("timestamp", "local-timestamp") for unit in _PER_S},
+    "decimal": {"bytes", "fixed"},
+    "uuid": {"string", "fixed"},
+}
 
 
 class Field(NamedTuple):
@@ -61,7 +69,7 @@ def find_field(schema: Schema, dotted: str, *, where: str) -> Field:
         if depth < len(parts) - 1:
             if field.base != "record":
                 raise ConfigError(f"{where}: {'.'.join(path)} is not a record, so it has no field {parts[depth + 1]!r}")
-            fields = _resolve(schema, field.type_)["fields"]
+            fields = schema.resolve(field.type_)["fields"]
     return field._replace(nullable=nullable)
 
 
@@ -74,7 +82,7 @@ def scalar_fields(schema: Schema) -> list[Field]:
             field = _field(schema, item["type"], (*path, item["name"]))
             field = field._replace(nullable=nullable or field.nullable)
             if field.base == "record":
-                walk(_resolve(schema, field.type_)["fields"], field.path, field.nullable)
+                walk(schema.resolve(field.type_)["fields"], field.path, field.nullable)
             elif field.kind:
                 found.append(field)
 
@@ -82,26 +90,17 @@ def scalar_fields(schema: Schema) -> list[Field]:
     return found
 
 
-def _resolve(schema: Schema, type_: Any) -> Any:
-    while True:
-        if isinstance(type_, str) and type_ in schema.named:
-            type_ = schema.named[type_]
-        elif isinstance(type_, dict) and isinstance(type_.get("type"), dict | list):
-            type_ = type_["type"]
-        else:
-            return type_
-
-
 def _field(schema: Schema, type_: Any, path: tuple[str, ...]) -> Field:
-    resolved, nullable = _resolve(schema, type_), False
+    resolved, nullable = schema.resolve(type_), False
     if isinstance(resolved, list):
         rest = [branch for branch in resolved if branch != "null"]
         nullable = len(rest) < len(resolved)
         if len(rest) != 1:
             return Field(path, resolved, "union", "", nullable)
-        resolved = _resolve(schema, rest[0])
+        resolved = schema.resolve(rest[0])
     if isinstance(resolved, dict):
-        return Field(path, resolved, str(resolved["type"]), str(resolved.get("logicalType", "")), nullable)
+        base, logical = str(resolved["type"]), str(resolved.get("logicalType", ""))
+        return Field(path, resolved, base, logical if base in _STANDS_ON.get(logical, ()) else "", nullable)
     return Field(path, resolved, str(resolved), "", nullable)
 
 
@@ -138,18 +137,29 @@ def converter(field: Field) -> Callable[[Any], Any]:
     divisor = _TIMES_PER_S.get(field.logical)
     if divisor is not None:
         return lambda value: finite(value / divisor)
-    return _decimal if field.logical == "decimal" else finite
+    return _decimal_of(field) if field.logical == "decimal" else finite
 
 
 def finite(value: float) -> float:
     """The number itself where a model can bear it; NotUsable otherwise."""
     if not -MAGNITUDE_MAX <= value <= MAGNITUDE_MAX:
+        if isinstance(value, int):
+            raise NotUsable("an integer beyond 1e18")
         raise NotUsable(f"{value!r} is {'beyond 1e18' if math.isfinite(value) else 'not finite'}")
     return value
 
 
-def _decimal(value: Decimal) -> float:
-    return finite(float(value))
+def _decimal_of(field: Field) -> Callable[[bytes], float]:
+    """Big-endian two's complement by the type's scale; no longer than its precision needs, so it takes no time."""
+    precision, scale = int(field.type_.get("precision", 0)), int(field.type_.get("scale", 0))
+    bytes_max = (precision * 10 // 3 + 1) // 8 + 1  # a digit takes less than 10/3 bits
+
+    def value_of(raw: bytes) -> float:
+        if field.base == "bytes" and len(raw) > bytes_max:
+            raise NotUsable(f"a decimal of {len(raw)} bytes, where {precision} digits need {bytes_max}")
+        return finite(float(Decimal(int.from_bytes(raw, "big", signed=True)).scaleb(-scale)))
+
+    return value_of
 
 
 def _uuid_text(value: Any) -> str:
@@ -162,11 +172,13 @@ def time_ms_of(field: Field, *, where: str) -> Callable[[Any], int]:
         return int
     if field.logical in ("timestamp-micros", "local-timestamp-micros"):
         return lambda value: int(value // 1000)
+    if field.logical in ("timestamp-nanos", "local-timestamp-nanos"):
+        return lambda value: int(value // 1_000_000)
     if field.logical == "date":
         return lambda value: int(value * 86_400_000)
     raise ConfigError(
         f"{where}: {field.name} has no timestamp type",
-        "use a field with logicalType timestamp-millis, timestamp-micros or date, or: record",
+        "use a field with logicalType timestamp-millis, -micros, -nanos or date, or: record",
     )
 
 

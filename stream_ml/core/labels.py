@@ -74,18 +74,34 @@ class LabelDomain:
 
 def _possible(model: Model, field: Field, schema: Schema) -> list[Scalar]:
     if model.labels is not None:
+        wrong = [str(label) for label in model.labels if not _can_be(label, field, schema)]
+        if wrong:
+            raise ConfigError(f"model.labels: {field.name} is {field.base} and can never be {', '.join(wrong)}")
         return model.labels
     if field.base == "boolean":
         return [True, False]
     if field.base == "enum":
-        name = field.type_ if isinstance(field.type_, str) else field.type_["name"]
-        return list(schema.named.get(name, field.type_)["symbols"])
+        return _symbols(field, schema)
     if field.base in ("int", "long") and model.task == "binary":
         return [0, 1]
     raise ConfigError(
         f"feedback.label: {field.name} is {field.base}, whose values are not a closed list",
         "list them in model.labels",
     )
+
+
+def _can_be(label: Scalar, field: Field, schema: Schema) -> bool:
+    if field.base == "boolean":
+        return isinstance(label, bool)
+    if field.base in ("int", "long"):
+        return isinstance(label, int) and not isinstance(label, bool)
+    if field.base == "enum":
+        return label in _symbols(field, schema)
+    return field.base == "string"
+
+
+def _symbols(field: Field, schema: Schema) -> list[Scalar]:
+    return list(schema.resolve(field.type_)["symbols"])
 
 
 def _positive(model: Model, field: Field) -> str:

@@ -24,6 +24,10 @@ class Scored(NamedTuple):
         return self.class_name is None and self.value is None
 
 
+class ModelFailed(Exception):
+    """The estimator raised; the message says what. Scoring: the event becomes a dead letter. Learning: it halts."""
+
+
 COLD = Scored(None, None, None, None)
 
 
@@ -40,22 +44,30 @@ class Learner:
         }[domain.task]
 
     def score(self, features: dict[str, Any]) -> Scored:
-        """Score one event. Whatever the estimator raises passes through: the event becomes a dead letter."""
-        return self._score(features)
+        """Score one event; ModelFailed where the estimator raises."""
+        try:
+            return self._score(features)
+        except Exception as error:
+            raise ModelFailed(f"{type(error).__name__}: {error}") from error
 
     def learn(self, features: dict[str, Any], target: Target) -> None:
-        """Learn one example. Whatever the estimator raises passes through: learning halts at it."""
-        self.estimator.learn_one(features, self.domain.y(target))
+        """Learn one example; ModelFailed where the estimator raises, which may have learned half of it by then."""
+        try:
+            self.estimator.learn_one(features, self.domain.y(target))
+        except Exception as error:
+            raise ModelFailed(f"{type(error).__name__}: {error}") from error
 
     def sound(self, features: dict[str, Any]) -> bool:
-        """Whether the model still answers with finite numbers (or with nothing, while it is cold)."""
-        if self.domain.task == "regression":
-            value = self.estimator.predict_one(features)
-            return value is None or math.isfinite(value)
+        """Whether the model still answers, with finite numbers (or with nothing, while it is cold)."""
         try:
+            if self.domain.task == "regression":
+                value = self.estimator.predict_one(features)
+                return value is None or math.isfinite(value)
             return all(math.isfinite(p) for p in self.estimator.predict_proba_one(features).values())
         except (NotImplementedError, AttributeError):
             return True
+        except Exception:
+            return False
 
     def _probabilities(self, features: dict[str, Any]) -> dict[Any, float] | None:
         try:

@@ -6,6 +6,7 @@ Anything else in it is another model, folded from the log's start.
 import hashlib
 import json
 import sys
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -61,12 +62,35 @@ def describe(value: Any, depth: int = 0) -> Any:
     if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
         return f"{value.__module__}.{value.__qualname__}"
     name = f"{type(value).__module__}.{type(value).__qualname__}"
+    if isinstance(value, partial):
+        return [name, describe([value.func, value.args, value.keywords], depth + 1)]
     if hasattr(value, "steps") or hasattr(value, "transformers"):
         return [name, describe(dict(getattr(value, "steps", None) or value.transformers), depth + 1)]
     parameters = getattr(value, "_get_params", None)
     if parameters is not None:
         return [name, describe({k: getattr(value, k, v) for k, v in parameters().items()}, depth + 1)]
-    return [name, describe(vars(value), depth + 1) if hasattr(value, "__dict__") else repr(value)]
+    return [name, describe(_state(value), depth + 1)]
+
+
+def parts_of(value: Any) -> list[Any]:
+    """What a value is made of, for walking an estimator: items, attributes, a partial's function and arguments."""
+    if isinstance(value, dict):
+        return [*value.keys(), *value.values()]
+    if isinstance(value, list | tuple | set | frozenset):
+        return list(value)
+    if isinstance(value, partial):
+        return [value.func, *value.args, *value.keywords.values()]
+    if isinstance(value, type | str | bytes | int | float | None) or callable(value):
+        return list(vars(value).values()) if hasattr(value, "learn_one") and not isinstance(value, type) else []
+    return [_state(value)]
+
+
+def _state(value: Any) -> Any:
+    """Attributes, slots included; never an address."""
+    try:
+        return value.__getstate__()
+    except Exception:
+        return None
 
 
 def hash_seed(topic_id: str, seed: int) -> int:

@@ -70,7 +70,7 @@ def parse_metadata(text: str | None) -> Metadata | None:
             str(found["tid"]),
             int(found["sig"]),
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 

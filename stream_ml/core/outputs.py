@@ -13,6 +13,7 @@ from stream_ml.core.fields import find_field
 from stream_ml.core.join import Resolved
 from stream_ml.core.learner import Scored
 from stream_ml.core.schema import Schema, fingerprint, single_object_header
+from stream_ml.errors import ConfigError
 from stream_ml.records import Clock, DeadLetter, Event, Headers, Produce, Record, Served, Version
 
 FORMAT = 1
@@ -30,10 +31,12 @@ def prediction_schema(event: Schema, carry: list[str]) -> dict[str, Any]:
     raw = schemas.load("prediction")
     if carry:
         seen: set[str] = set()
-        fields = []
+        fields: list[dict[str, Any]] = []
         for name in carry:
             field = find_field(event, name, where="predictions.carry")
             type_ = _inlined(_raw_type(event, field.path), event, seen)
+            if any(other["name"] == name.replace(".", "_") for other in fields):
+                raise ConfigError(f"predictions.carry: two fields would be named {name.replace('.', '_')}")
             fields.append({"name": name.replace(".", "_"), "type": type_, "doc": f"Field {name} of the event."})
         record = {
             "type": "record",
@@ -50,7 +53,7 @@ def _raw_type(schema: Schema, path: tuple[str, ...]) -> Any:
     for part in path[:-1]:
         type_ = next(field["type"] for field in fields if field["name"] == part)
         branches = type_ if isinstance(type_, list) else [type_]
-        record = next(schema.named.get(b, b) if isinstance(b, str) else b for b in branches if b != "null")
+        record = schema.resolve(next(branch for branch in branches if branch != "null"))
         fields = record["fields"]
     type_ = next(field["type"] for field in fields if field["name"] == path[-1])
     nullable = len(path) > 1 and "null" not in (type_ if isinstance(type_, list) else [type_])
@@ -226,7 +229,7 @@ def dead_letter_origin(record: Record) -> tuple[str, int, int] | None:
             int(headers["__connect.errors.partition"]),
             int(headers["__connect.errors.offset"]),
         )
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, AttributeError):
         return None
 
 

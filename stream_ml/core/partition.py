@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from stream_ml.core.codec import EventReader
 from stream_ml.core.join import BEGINNING, Join, Joined, PendingEvent, Resolved, StagedJoin
-from stream_ml.core.learner import Scored
+from stream_ml.core.learner import ModelFailed, Scored
 from stream_ml.core.log_entry import Example, encode_example, encode_schema
 from stream_ml.core.metadata import Landmarks, Metadata, OutputEnds
 from stream_ml.core.outputs import (
@@ -23,7 +23,6 @@ from stream_ml.core.replica import Replica
 from stream_ml.records import Clock, DeadLetter, Event, Label, Produce, Record, Served, Version
 
 ENTRY_BYTES = 4_096  # what a log entry holds beside event, id and scores, rounded up
-_MODEL_FAILURES = (ArithmeticError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 _NO_TIME = BEGINNING.watermark_ms
 
 Coordinates = tuple[str, int, int]
@@ -182,8 +181,8 @@ class _Turn:
     def _score(self, event: Event) -> None:
         try:
             scored = self._replica.score(event.features)
-        except _MODEL_FAILURES as error:
-            message = f"the model raised {type(error).__name__}: {error}"
+        except ModelFailed as error:
+            message = f"the model raised {error}"
             self._dead(DeadLetter(event.record, "model_refused", message, "score"))
             return
         duplicate = self._staged.knows(event.event_id)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from stream_ml.core.codec import Payloads
 from stream_ml.core.features import FeaturePlan, Refused
 from stream_ml.core.labels import LabelDomain
-from stream_ml.core.learner import Learner, Scored, bits
+from stream_ml.core.learner import Learner, ModelFailed, Scored, bits
 from stream_ml.core.ledger import Account, Ledger
 from stream_ml.core.log_entry import Entry, decode_entry
 from stream_ml.core.quality import Quality
@@ -24,8 +24,6 @@ from stream_ml.records import LogRecord, Version
 
 PROBES_MAX = 16  # features of the examples numbered 1, 2, 4, 8 ...: the last so many of them
 SOUND_EVERY = 64  # examples; probing costs 16 predictions, so about 1 us an example for a linear model
-
-_MODEL_FAILURES = (ArithmeticError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 
 
 class Halt(NamedTuple):
@@ -122,10 +120,7 @@ class Replica:
 
     def sound(self) -> bool:
         """Whether the model answers to its probes with finite numbers; a checkpoint of one that does not is useless."""
-        try:
-            return all(self.learner.sound(features) for features in self.probes)
-        except _MODEL_FAILURES:
-            return False
+        return all(self.learner.sound(features) for features in self.probes)
 
     def knows_schema(self, fingerprint: int) -> bool:
         """Whether the log holds this writer schema up to where it was read."""
@@ -204,8 +199,8 @@ class Replica:
     def _learn_features(self, offset: int, features: dict[str, Any], entry: Entry) -> bool:
         try:
             self.learner.learn(features, entry.target)
-        except _MODEL_FAILURES as error:
-            self.halt = Halt(offset, "model_raised", f"learn_one raised {type(error).__name__}: {error}", tainted=True)
+        except ModelFailed as error:
+            self.halt = Halt(offset, "model_raised", f"learn_one raised {error}", tainted=True)
             return False
         self.examples_learned += 1
         number = self.examples_learned

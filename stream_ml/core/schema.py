@@ -18,13 +18,16 @@ DEPTH_MAX = 32  # nested types; real records seldom have five
 FIELDS_MAX = 2_000  # in all records of one schema
 FIXED_MAX_BYTES = 1_048_576  # one fixed value
 
-_PRIMITIVES = {"null", "boolean", "int", "long", "float", "double", "bytes", "string"}
-_KEPT = {"decimal"}  # other logical types are decoded as what they stand on, and converted by plan
 _MASK = 2**64 - 1
+_BROKEN = (ValueError, SchemaParseException, UnknownType, KeyError, TypeError, AttributeError, RecursionError)
 
 
 class Schema(NamedTuple):
-    """A record schema. `parsed` is fastavro's form without logical types other than decimal."""
+    """A record schema.
+
+    `parsed` is fastavro's form without logical types: values are decoded as what they stand on, and converted by plan.
+    `fields` and `named` keep the logical types; in them every name is a full name.
+    """
 
     name: str
     text: str
@@ -32,6 +35,16 @@ class Schema(NamedTuple):
     fields: list[dict[str, Any]]
     named: dict[str, Any]
     fingerprint: int
+
+    def resolve(self, type_: Any) -> Any:
+        """A type with names replaced by what they name, and needless wrappers taken off."""
+        while True:
+            if isinstance(type_, str) and type_ in self.named:
+                type_ = self.named[type_]
+            elif isinstance(type_, dict) and isinstance(type_.get("type"), dict | list):
+                type_ = type_["type"]
+            else:
+                return type_
 
 
 def load_schema(text: str, *, where: str) -> Schema:
@@ -44,32 +57,29 @@ def load_schema(text: str, *, where: str) -> Schema:
     """
     try:
         raw = json.loads(text)
-        fastavro.parse_schema(copy.deepcopy(raw))
+        if not isinstance(raw, dict) or raw.get("type") != "record":
+            raise ConfigError(f"{where} is not a record schema", "an event or a label is an Avro record")
+        full: dict[str, Any] = fastavro.parse_schema(copy.deepcopy(raw))  # type: ignore[assignment]
+        named = full.pop("__named_schemas")
+        _Lint(named, where).record(full)
+        parsed = fastavro.parse_schema(_stripped(raw))
         canonical = to_parsing_canonical_form(copy.deepcopy(raw))
-    except (ValueError, SchemaParseException, UnknownType, KeyError, TypeError, RecursionError) as error:
+    except _BROKEN as error:
         raise ConfigError(f"{where} is not an Avro schema: {type(error).__name__}: {error}") from error
-    if not isinstance(raw, dict) or raw.get("type") != "record":
-        raise ConfigError(f"{where} is not a record schema", "an event or a label is an Avro record")
-    _lint(raw, where)
-    parsed = fastavro.parse_schema(_stripped(raw))
     return Schema(
-        name=str(raw["name"]).rpartition(".")[2],
+        name=str(full["name"]).rpartition(".")[2],
         text=json.dumps(raw, separators=(",", ":"), sort_keys=True),
         parsed=parsed,
-        fields=raw["fields"],
-        named=_named(raw),
+        fields=full["fields"],
+        named=named,
         fingerprint=fingerprint(canonical),
     )
 
 
 def fingerprint(canonical: str) -> int:
     """CRC-64-AVRO of a parsing canonical form, as a signed long (Avro specification, "Schema Fingerprints")."""
-    return int.from_bytes(fingerprint_bytes(canonical), "little", signed=True)
-
-
-def fingerprint_bytes(canonical: str) -> bytes:
-    """The eight bytes of the fingerprint as single-object encoding has them."""
-    return bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
+    found = bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
+    return int.from_bytes(found, "little", signed=True)
 
 
 def single_object_header(fingerprint_: int) -> bytes:
@@ -81,94 +91,92 @@ def _stripped(node: Any) -> Any:
     if isinstance(node, list):
         return [_stripped(item) for item in node]
     if isinstance(node, dict):
-        drop = node.get("logicalType") not in _KEPT
-        return {k: v if k == "default" else _stripped(v) for k, v in node.items() if not (drop and k == "logicalType")}
+        return {k: v if k == "default" else _stripped(v) for k, v in node.items() if k != "logicalType"}
     return node
 
 
-def _full_name(node: dict[str, Any], namespace: str) -> str:
-    name = str(node["name"])
-    space = str(node.get("namespace", namespace))
-    return name if "." in name or not space else f"{space}.{name}"
-
-
-def _children(node: Any, namespace: str) -> Iterator[tuple[Any, str]]:
+def children(node: Any) -> Iterator[tuple[str, Any]]:
+    """The types inside a type, each with the name of its field or an empty text."""
     if isinstance(node, list):
-        yield from ((branch, namespace) for branch in node)
+        yield from (("", branch) for branch in node)
     elif isinstance(node, dict):
         kind = node.get("type")
         if kind in ("record", "error"):
-            inner = _full_name(node, namespace).rpartition(".")[0]
-            yield from ((field["type"], inner) for field in node["fields"])
+            yield from ((str(field["name"]), field["type"]) for field in node["fields"])
         elif kind == "array":
-            yield node["items"], namespace
+            yield "", node["items"]
         elif kind == "map":
-            yield node["values"], namespace
+            yield "", node["values"]
         elif isinstance(kind, dict | list):
-            yield kind, namespace
+            yield "", kind
 
 
-def _named(root: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+class _Lint:
+    """One pass over a schema in fastavro's form; each named type is looked at once."""
 
-    def walk(node: Any, namespace: str) -> None:
-        if isinstance(node, dict) and node.get("type") in ("record", "error", "enum", "fixed"):
-            found[_full_name(node, namespace)] = node
-            found.setdefault(str(node["name"]).rpartition(".")[2], node)
-        for child, inner in _children(node, namespace):
-            walk(child, inner)
+    def __init__(self, named: dict[str, Any], where: str) -> None:
+        self._named, self._where = named, where
+        self._depths: dict[str, int] = {}
+        self._open: set[str] = set()
+        self._fields = 0
 
-    walk(root, "")
-    return found
+    def record(self, root: dict[str, Any]) -> None:
+        self._depth(root, str(root["name"]).rpartition(".")[2])
 
-
-def _lint(root: dict[str, Any], where: str) -> None:
-    named = _named(root)
-    count = sum(len(node["fields"]) for node in {id(n): n for n in named.values()}.values() if "fields" in node)
-    if count > FIELDS_MAX:
-        raise ConfigError(f"{where} has {count} fields; at most {FIELDS_MAX} are read")
-
-    def resolve(node: Any) -> Any:
-        return named.get(node, node) if isinstance(node, str) else node
-
-    def walk(node: Any, path: tuple[int, ...], field: str) -> None:
-        node = resolve(node)
-        if id(node) in path and isinstance(node, dict):
-            raise ConfigError(f"{where}: {field} contains itself", "recursive types are refused: flatten the record")
-        if len(path) >= DEPTH_MAX:
-            raise ConfigError(f"{where}: {field} is nested deeper than {DEPTH_MAX}")
-        if isinstance(node, dict) and node.get("type") == "fixed" and int(node["size"]) > FIXED_MAX_BYTES:
-            raise ConfigError(f"{where}: {field} is a fixed of {node['size']} bytes; at most {FIXED_MAX_BYTES}")
-        if isinstance(node, dict) and node.get("type") == "array" and not _has_bytes(node["items"], resolve, 0):
+    def _depth(self, node: Any, at: str) -> int:
+        node = self._named.get(node, node) if isinstance(node, str) else node
+        name = node.get("name") if isinstance(node, dict) else None
+        if name in self._open:
+            raise ConfigError(f"{self._where}: {at} contains itself", "recursive types are refused: flatten the record")
+        if name in self._depths:
+            return self._depths[name]
+        if name is not None:
+            self._open.add(name)
+        self._check(node, at)
+        inner = [self._depth(child, f"{at}.{label}" if label else at) for label, child in children(node)]
+        depth = 1 + max(inner, default=0)
+        if depth > DEPTH_MAX:
+            raise ConfigError(f"{self._where}: {at} is nested deeper than {DEPTH_MAX}")
+        if name is not None:
+            self._open.discard(name)
+            self._depths[name] = depth
+        if isinstance(node, dict) and node.get("type") == "array" and not self._has_bytes(node["items"]):
             raise ConfigError(
-                f"{where}: {field} is an array whose items take no bytes",
+                f"{self._where}: {at} is an array whose items take no bytes",
                 "five bytes could claim a billion of them: give the items a type with a size",
             )
-        for child, name in _labelled(node, field):
-            walk(child, (*path, id(node)), name)
+        return depth
 
-    walk(root, (), str(root["name"]))
+    def _check(self, node: Any, at: str) -> None:
+        if not isinstance(node, dict):
+            return
+        if node.get("type") == "fixed":
+            size = node["size"]
+            if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= FIXED_MAX_BYTES:
+                raise ConfigError(f"{self._where}: {at} is a fixed of {size!r} bytes; 0 to {FIXED_MAX_BYTES} are read")
+        if node.get("type") in ("record", "error"):
+            names = [field["name"] for field in node["fields"]]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ConfigError(f"{self._where}: {at} has two fields of the name {', '.join(twice)}")
+            self._fields += len(names)
+            if self._fields > FIELDS_MAX:
+                raise ConfigError(f"{self._where} has more than {FIELDS_MAX} fields")
 
-
-def _labelled(node: Any, field: str) -> Iterator[tuple[Any, str]]:
-    if isinstance(node, dict) and node.get("type") in ("record", "error"):
-        yield from ((item["type"], f"{field}.{item['name']}") for item in node["fields"])
-    else:
-        yield from ((child, field) for child, _ in _children(node, ""))
-
-
-def _has_bytes(node: Any, resolve: Any, depth: int) -> bool:
-    """Whether every value of this type takes at least one byte on the wire."""
-    node = resolve(node)
-    if node == "null" or depth > DEPTH_MAX:
-        return False
-    if isinstance(node, dict):
-        kind = node.get("type")
-        if kind in ("record", "error"):
-            return any(_has_bytes(field["type"], resolve, depth + 1) for field in node["fields"])
-        if kind == "fixed":
-            return int(node["size"]) > 0
-        if kind not in _PRIMITIVES and kind not in ("array", "map", "enum"):
-            return _has_bytes(kind, resolve, depth + 1)
-        return bool(kind != "null")
-    return True
+    def _has_bytes(self, node: Any, seen: frozenset[str] = frozenset()) -> bool:
+        """Whether every value of this type takes at least one byte on the wire."""
+        if isinstance(node, str) and node in self._named:
+            if node in seen:
+                return False
+            seen, node = seen | {node}, self._named[node]
+        if node == "null":
+            return False
+        if isinstance(node, dict):
+            kind = node.get("type")
+            if kind in ("record", "error"):
+                return any(self._has_bytes(field["type"], seen) for field in node["fields"])
+            if kind == "fixed":
+                return bool(node["size"] > 0)
+            if kind not in ("array", "map", "enum"):
+                return self._has_bytes(kind, seen)
+        return True

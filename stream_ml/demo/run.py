@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import fastavro
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -22,15 +22,18 @@ from stream_ml.assembly import assemble
 from stream_ml.audit import audit
 from stream_ml.config import Config, load_config
 from stream_ml.core.binary import encode_record
+from stream_ml.core.log_entry import decode_pair
+from stream_ml.core.outputs import dead_letter_origin
 from stream_ml.demo.flights import Item, flights
 from stream_ml.errors import FatalError
 from stream_ml.kafka.broker import EmbeddedKafka
-from stream_ml.kafka.operator import Observer
+from stream_ml.kafka.clients import reader, record_of, take
 from stream_ml.kafka.topics import create_topics, inspect_topics
+from stream_ml.records import Record
 
 PARTITIONS = 1
-AHEAD_MS = 3_600_000  # how far, in the flights' time, the producer may be ahead of what was committed
-POLL_S = 0.002  # between two looks at what was committed
+AHEAD_MS = 3_600_000  # how far, in the flights' time, the producer may be ahead of what was committed: the model's lag
+WAIT_S = 0.05  # for the next thing to be committed
 STALL_MAX_S = 60.0  # without progress: then the worker is stuck
 STOP_S = 30.0  # for the worker to finish its turn and write a checkpoint
 
@@ -113,7 +116,7 @@ def _tail(file: Path) -> str:
 
 
 class _Player:
-    """Produces items in order, both topics with the event's id as key."""
+    """Produces items in order, both topics with the flight's id as key."""
 
     def __init__(self, config: Config) -> None:
         self._producer = Producer({"bootstrap.servers": config.kafka.bootstrap_servers, "linger.ms": 1})
@@ -131,12 +134,52 @@ class _Player:
             except BufferError:
                 self._producer.poll(0.1)
 
-    def flush(self) -> None:
-        self._producer.flush()
+    def serve(self) -> None:
+        self._producer.poll(0)
+
+
+class _Committed:
+    """Counts what the service has committed, by reading its outputs; `until_ms` is how far it has come in time.
+
+    There is one partition, so the n-th prediction is that of the n-th event, and labels end in order but for a few.
+    """
+
+    def __init__(self, config: Config, items: list[Item]) -> None:
+        self._config = config
+        self._times = {kind: [item.time_ms for item in items if item.kind == kind] for kind in ("event", "label")}
+        self.done = {"event": 0, "label": 0}
+        self._consumer = reader(config)
+        topics = (config.predictions.topic, config.training_log, config.outcomes, config.dead_letters)
+        self._consumer.assign([TopicPartition(topic, 0, 0) for topic in topics])
+
+    def read(self, wait_s: float) -> None:
+        for message in take(self._consumer, 10_000, wait_s):
+            if message.error() is None:
+                kind = self._kind(record_of(message))
+                if kind is not None:
+                    self.done[kind] += 1
+
+    def _kind(self, record: Record) -> str | None:
+        config = self._config
+        if record.topic == config.training_log:
+            return "label" if decode_pair(record.value or b"") is not None else None
+        if record.topic == config.dead_letters:
+            origin = dead_letter_origin(record)
+            return "event" if origin is not None and origin[0] == config.events.topic else "label"
+        return "event" if record.topic == config.predictions.topic else "label"
+
+    def until_ms(self, sent: dict[str, int]) -> int | None:
+        """Time of the last record of the slower input that is done; None when all that was sent is done."""
+        behind = [self._times[kind][self.done[kind]] for kind in sent if self.done[kind] < sent[kind]]
+        return min(behind) if behind else None
+
+    def close(self) -> None:
+        self._consumer.close()
 
 
 def _play(config: Config, items: list[Item], worker: subprocess.Popen[bytes], console: Console) -> None:
-    player, observer, sent = _Player(config), Observer(config, PARTITIONS), 0
+    player, committed, sent = _Player(config), _Committed(config, items), 0
+    sent_by_kind = {"event": 0, "label": 0}
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -146,23 +189,22 @@ def _play(config: Config, items: list[Item], worker: subprocess.Popen[bytes], co
         disable=not console.is_terminal,
     ) as progress:
         bar = progress.add_task("scoring and learning", total=len(items))
-        heard, last = time.monotonic(), -1
-        while True:
-            done, until_ms = _committed(observer)
+        heard, last = time.monotonic(), 0
+        while last < len(items):
+            until_ms = committed.until_ms(sent_by_kind)
+            limit_ms = AHEAD_MS + (until_ms if until_ms is not None else items[min(sent, len(items) - 1)].time_ms)
+            while sent < len(items) and items[sent].time_ms <= limit_ms:
+                player.play(items[sent])
+                sent_by_kind[items[sent].kind] += 1
+                sent += 1
+            player.serve()
+            committed.read(WAIT_S)
+            done = sum(committed.done.values())
             if done != last:
                 heard, last = time.monotonic(), done
                 progress.update(bar, completed=done)
-            if done >= len(items):
-                return
-            before = sent
-            while sent < len(items) and (
-                items[sent].time_ms <= until_ms + AHEAD_MS or (sent == before and done == sent)
-            ):
-                player.play(items[sent])
-                sent += 1
-            player.flush()
             _check_alive(worker, heard)
-            time.sleep(POLL_S)
+    committed.close()
 
 
 def _check_alive(worker: subprocess.Popen[bytes], heard: float) -> None:
@@ -170,14 +212,6 @@ def _check_alive(worker: subprocess.Popen[bytes], heard: float) -> None:
         raise FatalError(f"the worker ended with {worker.returncode}")
     if time.monotonic() - heard > STALL_MAX_S:
         raise FatalError(f"nothing was committed for {STALL_MAX_S:.0f} s")
-
-
-def _committed(observer: Observer) -> tuple[int, int]:
-    """How many records are committed, and up to which of the flights' time (ms)."""
-    pairs = observer.pairs()
-    done = sum((pair.events or 0) + (pair.feedback or 0) for pair in pairs)
-    times = [pair.metadata.times.watermark_ms if pair.metadata else -(2**62) for pair in pairs]
-    return done, min(times)
 
 
 def _result(config: Config, folder: Path, seconds: float) -> dict[str, Any]:

@@ -48,6 +48,7 @@ def common(config: Config) -> dict[str, Any]:
     return {
         "bootstrap.servers": config.kafka.bootstrap_servers,
         "client.id": f"{config.app.id}-{config.instance}",
+        "socket.nagle.disable": True,
         "error_cb": _error,
         "logger": log,
         **config.kafka.properties,

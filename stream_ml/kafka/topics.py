@@ -12,6 +12,7 @@ from stream_ml.kafka.clients import TIMEOUT_S, admin, error_of, reaching
 
 CLIENT_RECORD_BYTES = 1_000_000  # librdkafka's default of message.max.bytes
 BROKER_RECORD_BYTES = 1_048_588  # Kafka's default of max.message.bytes
+RECORD_BYTES_LEAST = 16_384  # headers of a dead letter, its message and a part of its value
 FOREVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 
 log = logging.getLogger("stream_ml.topics")
@@ -158,4 +159,10 @@ def _record_bytes(config: Config, settings: dict[str, dict[str, str]]) -> int:
     own = (config.predictions.topic, config.training_log, config.outcomes, config.dead_letters)
     limits = [int(settings.get(name, {}).get("max.message.bytes", BROKER_RECORD_BYTES)) for name in own]
     client = {**config.kafka.properties, **config.kafka.producer}.get("message.max.bytes", CLIENT_RECORD_BYTES)
-    return min(*limits, int(client))
+    limit = min(*limits, int(client))
+    if limit < RECORD_BYTES_LEAST:
+        raise ConfigError(
+            f"records of at most {limit} bytes can be written; a dead letter needs {RECORD_BYTES_LEAST}",
+            f"raise max.message.bytes of {', '.join(own)}, and message.max.bytes of the producer",
+        )
+    return limit

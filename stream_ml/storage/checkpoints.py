@@ -25,6 +25,7 @@ FORMAT = 1
 HEADER_BYTES_MAX = 4_194_304
 PAYLOAD_BYTES_MAX = 8 * 2**30
 _LEVEL = 3  # zstd's default
+_DIGITS = 20  # of the position in a file's name
 
 
 class Checkpoint(NamedTuple):
@@ -83,19 +84,21 @@ class CheckpointStore:
         CheckpointError
             The content holds a type that could not be loaded again, or the disk refuses; older ones stay.
         """
-        path = self._folder / f"{position:020d}.ckpt"
+        path = self._folder / f"{position:0{_DIGITS}d}.ckpt"
         if path.exists():
             return path
-        pickled = pickle.dumps(content, protocol=5)
+        try:
+            pickled = pickle.dumps(content, protocol=5)
+        except (pickle.PicklingError, AttributeError, TypeError, ValueError, RecursionError) as error:
+            raise CheckpointError(f"the model cannot be pickled: {error}") from error
         loads(pickled, checkpoint_types)
         payload = zstandard.ZstdCompressor(level=_LEVEL).compress(pickled)
         sums = {"payload_bytes": len(payload), "sha256": hashlib.sha256(payload).hexdigest()}
         head = {"format": FORMAT, "lineage": self._lineage, "position": position, **header, **sums}
-        line = json.dumps(head, sort_keys=True).encode()
-        head["hmac"] = self._mac(line) if self._key else None
+        line = _line({**head, **self._seals(_line(head))})
         temporary = self._folder / f".{path.name}.tmp.{os.getpid()}"
         try:
-            self._write(temporary, json.dumps(head, sort_keys=True).encode() + b"\n" + payload)
+            self._write(temporary, line + b"\n" + payload)
             with contextlib.suppress(FileExistsError):
                 os.link(temporary, path)
             self._flush_folder()
@@ -108,7 +111,7 @@ class CheckpointStore:
 
     def newest(self, at_most: int | None = None) -> Iterator[Checkpoint | CheckpointError]:
         """Checkpoints from the newest to the oldest; in the place of a damaged one, what is wrong with it."""
-        for path in sorted(self._folder.glob("*.ckpt"), reverse=True):
+        for path in self._files():
             if at_most is not None and int(path.stem) > at_most:
                 continue
             try:
@@ -116,11 +119,18 @@ class CheckpointStore:
             except CheckpointError as error:
                 yield error
 
+    def _files(self) -> list[Path]:
+        """Checkpoints, newest first; a file of any other name is none of ours."""
+        named = (path for path in self._folder.glob("*.ckpt") if len(path.stem) == _DIGITS and path.stem.isdecimal())
+        return sorted(named, reverse=True)
+
     def content(self, checkpoint: Checkpoint, checkpoint_types: list[str]) -> Any:
         """The content of a checkpoint whose sums were found right."""
         try:
+            if zstandard.frame_content_size(checkpoint.payload) > PAYLOAD_BYTES_MAX:
+                raise CheckpointError(f"the payload of checkpoint {checkpoint.position} claims too many bytes")
             pickled = zstandard.ZstdDecompressor().decompress(checkpoint.payload, max_output_size=PAYLOAD_BYTES_MAX)
-        except zstandard.ZstdError as error:
+        except (zstandard.ZstdError, MemoryError) as error:
             raise CheckpointError(f"the payload of checkpoint {checkpoint.position} is damaged: {error}") from error
         return loads(pickled, checkpoint_types)
 
@@ -135,24 +145,29 @@ class CheckpointStore:
             header = json.loads(line)
             if header["format"] != FORMAT:
                 raise CheckpointError(f"{path} has format {header['format']}; this version reads {FORMAT}")
-            found = header.pop("hmac")
-            if header["lineage"] != self._lineage or f"{header['position']:020d}" != path.stem:
+            if _line(header) + b"\n" != line:
+                raise CheckpointError(f"{path} has a damaged header")
+            found = {name: str(header.pop(name)) for name in ("header_sha256", "hmac")}
+            if header["lineage"] != self._lineage or f"{header['position']:0{_DIGITS}d}" != path.stem:
                 raise CheckpointError(
                     f"{path} belongs elsewhere: its header names {header['lineage']}/{header['position']}"
                 )
             sums = header["payload_bytes"], header["sha256"]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            right = self._seals(_line(header))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(f"{path} has a damaged header") from error
-        if self._key is not None:
-            right = self._mac(json.dumps(header, sort_keys=True).encode())
-            if not isinstance(found, str) or not hmac.compare_digest(found, right):
-                raise CheckpointError(f"{path} is not authentic: its HMAC does not fit the key")
+        if self._key is not None and not hmac.compare_digest(found["hmac"].encode(), str(right["hmac"]).encode()):
+            raise CheckpointError(f"{path} is not authentic: its HMAC does not fit the key")
+        if found["header_sha256"] != right["header_sha256"]:
+            raise CheckpointError(f"{path} has a damaged header: it does not fit its digest")
         if sums != (len(payload), hashlib.sha256(payload).hexdigest()):
             raise CheckpointError(f"{path} is damaged: its payload does not fit its digest")
         return Checkpoint(header, payload)
 
-    def _mac(self, line: bytes) -> str:
-        return hmac.new(self._key or b"", line, "sha256").hexdigest()
+    def _seals(self, line: bytes) -> dict[str, str | None]:
+        """What proves a header: its digest, and its HMAC where a key is set."""
+        mac = hmac.new(self._key, line, "sha256").hexdigest() if self._key else None
+        return {"header_sha256": hashlib.sha256(line).hexdigest(), "hmac": mac}
 
     def _write(self, path: Path, content: bytes) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -169,5 +184,10 @@ class CheckpointStore:
             os.close(descriptor)
 
     def _prune(self) -> None:
-        for path in sorted(self._folder.glob("*.ckpt"), reverse=True)[self._keep :]:
+        for path in self._files()[self._keep :]:
             path.unlink(missing_ok=True)
+
+
+def _line(header: dict[str, Any]) -> bytes:
+    """A header as it is written and digested: there is one way only."""
+    return json.dumps(header, sort_keys=True).encode()

@@ -1,7 +1,7 @@
-"""Unpickling through an allow-list: River's and numpy's own types, a few of Python's, and those that the user names.
+"""Unpickling through an allow-list: River's and numpy's own types, a few of Python's, and what the user names.
 
-A pickle is a program. This one may only build values of listed classes: functions are refused, River's and numpy's
-too, except the few that numpy's own pickles call.
+A pickle is a program. This one may only build values of listed classes; a name is judged before its module is
+imported, and functions are refused but for the few that River's and numpy's own pickles need.
 """
 
 import importlib
@@ -16,23 +16,94 @@ _PYTHON = {
     "builtins": {"bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "set"}
     | {"slice", "str", "tuple", "range"},
     "collections": {"Counter", "OrderedDict", "defaultdict", "deque"},
+    "copy": {"deepcopy"},
+    "copyreg": {"_reconstructor"},
     "datetime": {"date", "datetime", "time", "timedelta", "timezone"},
     "decimal": {"Decimal"},
     "fractions": {"Fraction"},
     "functools": {"partial"},
     "random": {"Random"},
     "uuid": {"UUID"},
-    "copyreg": {"_reconstructor"},
     "stream_ml.core.quality": {"BinnedRocAuc"},
 }
-_NUMPY_FUNCTIONS = {
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy._core.numeric", "_frombuffer"),
-    ("numpy.random._pickle", "__randomstate_ctor"),
-    ("numpy.random._pickle", "__generator_ctor"),
-    ("numpy.random._pickle", "__bit_generator_ctor"),
+_NUMPY_SCALARS = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
+_NUMPY_SCALARS |= {"float16", "float32", "float64", "bool", "bool_", "str_", "bytes_", "datetime64", "timedelta64"}
+_NUMPY = {
+    "numpy": {"ndarray", "dtype"} | _NUMPY_SCALARS,
+    "numpy._core.multiarray": {"_reconstruct", "scalar"},
+    "numpy._core.numeric": {"_frombuffer"},
+    "numpy.random._generator": {"Generator"},
+    "numpy.random._mt19937": {"MT19937"},
+    "numpy.random._pcg64": {"PCG64", "PCG64DXSM"},
+    "numpy.random._philox": {"Philox"},
+    "numpy.random._pickle": {"__randomstate_ctor", "__generator_ctor", "__bit_generator_ctor"},
+    "numpy.random._sfc64": {"SFC64"},
+    "numpy.random.bit_generator": {"SeedSequence", "__pyx_unpickle_SeedSequence"},
+    "numpy.random.mtrand": {"RandomState"},
 }
+_RIVER_FUNCTIONS = {
+    "river.naive_bayes.gaussian": {"GaussianNB._make_gaussian"},
+    "river.tree.splitter.ebst_splitter": {
+        "EBSTNode._update_estimator_univariate",
+        "EBSTNode._update_estimator_multivariate",
+    },
+}
+_NAMED = {**_PYTHON, **_NUMPY, **_RIVER_FUNCTIONS}
+# River's packages of estimators and what these are made of. Not datasets, stream, evaluate: they read files and the
+# network.
+_RIVER_PACKAGES = {
+    "_river_rust",
+    "active",
+    "anomaly",
+    "bandit",
+    "base",
+    "cluster",
+    "compose",
+    "conf",
+    "covariance",
+    "drift",
+    "dummy",
+    "ensemble",
+    "facto",
+    "feature_extraction",
+    "feature_selection",
+    "forest",
+    "imblearn",
+    "linear_model",
+    "metrics",
+    "misc",
+    "model_selection",
+    "multiclass",
+    "multioutput",
+    "naive_bayes",
+    "neighbors",
+    "neural_net",
+    "optim",
+    "preprocessing",
+    "proba",
+    "rules",
+    "sketch",
+    "stats",
+    "time_series",
+    "tree",
+    "utils",
+}
+
+_BROKEN = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    OSError,
+    pickle.UnpicklingError,
+    RuntimeError,
+    SystemError,
+    TypeError,
+    ValueError,
+)
 
 
 class _Loader(pickle.Unpickler):
@@ -41,14 +112,12 @@ class _Loader(pickle.Unpickler):
         self._extra = extra
 
     def find_class(self, module: str, name: str) -> Any:
-        if name in _PYTHON.get(module, ()) or (module, name) in _NUMPY_FUNCTIONS:
-            return super().find_class(module, name)
-        root = module.partition(".")[0]
-        if f"{module}.{name}" in self._extra or root in ("river", "numpy"):
+        if name in _NAMED.get(module, ()) or f"{module}.{name}" in self._extra:
+            return _attribute(module, name)
+        path = module.split(".")
+        if path[0] == "river" and len(path) > 1 and path[1] in _RIVER_PACKAGES and "__" not in f"{module}.{name}":
             found = _attribute(module, name)
-            if isinstance(found, type) and (
-                root not in ("river", "numpy") or found.__module__.partition(".")[0] == root
-            ):
+            if isinstance(found, type) and found.__module__.split(".")[:2] == path[:2]:
                 return found
         raise CheckpointError(
             f"the checkpoint holds {module}.{name}, which is not allowed",
@@ -57,28 +126,26 @@ class _Loader(pickle.Unpickler):
 
 
 def _attribute(module: str, name: str) -> Any:
-    if any(part.startswith("__") for part in name.split(".")):
-        return None
-    try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError):
-        return None
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
     return found
 
 
 def loads(payload: bytes, extra: Iterable[str] = ()) -> Any:
     """The value in a pickle whose digest was checked before.
 
+    Parameters
+    ----------
+    extra
+        Names, as ``module.Class`` or ``module.function``, that are allowed beside River's and numpy's types.
+
     Raises
     ------
     CheckpointError
-        It names a type that is not allowed, or is no pickle; the loader passes over to an older checkpoint.
+        It names something that is not allowed, or is no pickle; the loader passes over to an older checkpoint.
     """
     try:
         return _Loader(payload, frozenset(extra)).load()
-    except CheckpointError:
-        raise
-    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, TypeError, ValueError) as error:
+    except _BROKEN as error:
         raise CheckpointError(f"the payload cannot be unpickled: {type(error).__name__}: {error}") from error

@@ -68,7 +68,7 @@ class Driver:
     def turn(self, chunk: int) -> bool:
         """Fold some more; False at the end."""
         self.turns += 1
-        assert self.turns < 10_000, "it goes round in circles"
+        assert self.turns < 2_000, "it goes round in circles"
         start = self.replica.read_position
         records = [record for record in self.log if record.offset >= start][:chunk]
         self.replica.fold(records)
@@ -80,6 +80,8 @@ class Driver:
 
     def recover(self) -> None:
         """A replica that is clean up to just before the example that spoilt the old one."""
+        self.turns += 1
+        assert self.turns < 2_000, "it goes round in circles"
         old, halt = self.replica, self.replica.halt
         assert halt is not None
         fresh = self.restored(halt.position)
@@ -115,8 +117,8 @@ def facts(replica: Replica) -> dict[str, Any]:
         "bits": replica.probe_bits(),
         "quality": pickle.dumps(replica.quality.report()),
         "counted": (replica.quality.count, replica.quality.left_out),
-        "ledger": replica.ledger.accounts,
-        "seen": replica.seen.accounts,
+        "ledger": replica.ledger.plain(),
+        "seen": replica.seen.plain(),
         "position": replica.position,
         "read": replica.read_position,
         "halt": replica.halt,
@@ -156,6 +158,7 @@ def test_a_repeat_is_dropped_and_counted() -> None:
     replica = fold(one, two, one, two)
     assert (replica.examples_learned, replica.dropped, replica.halt, replica.position) == (2, 2, None, 4)
     assert features(replica) == features(fold(one, two))
+    assert replica.quality.left_out == 2
 
 
 def test_each_partition_and_each_trigger_topic_has_its_own_account() -> None:
@@ -168,7 +171,7 @@ def test_each_partition_and_each_trigger_topic_has_its_own_account() -> None:
     )
     assert (replica.examples_learned, replica.halt) == (5, None)
     assert [replica.ledger.next_sequence(p) for p in (0, 1, 2)] == [3, 2, 0]
-    assert replica.ledger.accounts[0].triggers == ((FEEDBACK, 10), (EVENTS, 4))
+    assert replica.ledger.plain()[0] == (3, {FEEDBACK: 10, EVENTS: 4})
 
 
 @pytest.mark.parametrize(
@@ -217,8 +220,6 @@ def test_learn_one_that_raises_taints_and_the_replica_is_made_anew_up_to_there()
     assert clean.seen.next_sequence(0) == 4
 
 
-# Fails, a finding: only the exceptions of a list are caught. An assertion, or an exception class of a user's own
-# estimator, passes through `fold`: every worker dies at that entry, and again after each start.
 def test_whatever_learn_one_raises_halts_learning() -> None:
     replica = fold(*examples(1.0, ODD), using=brittle())
     assert replica.halt is not None
@@ -369,9 +370,10 @@ def test_a_gap_halts_while_frozen_too() -> None:
     assert fold(command("freeze"), example(3)).halt is not None
 
 
-def test_a_freeze_met_while_halted_holds_from_its_own_place_on() -> None:
+@pytest.mark.parametrize("chunk", [1, 32])
+def test_a_freeze_met_while_halted_holds_from_its_own_place_on(chunk: int) -> None:
     values = [*examples(1.0, BAD, 2.0), command("freeze"), *examples(3.0, first=3), command("skip", position=1)]
-    replica = Driver(log_of(values)).run()
+    replica = Driver(log_of(values)).run(chunk)
     assert (replica.halt, replica.frozen, replica.examples_learned) == (None, True, 2)
 
 
@@ -506,7 +508,7 @@ def test_binary_quality_is_rivers_for_the_served_scores() -> None:
 
 
 def test_auc_is_the_share_of_pairs_in_the_right_order() -> None:
-    auc, scored = BinnedRocAuc(), [(n * 7 % 3 == 0, (n * 617 % 1000 + 0.5) / 1000) for n in range(400)]
+    auc, scored = BinnedRocAuc(), [(n * 7 % 3 == 0, (n * 617 % 50 + 0.5) / 1000) for n in range(400)]
     for y, score in scored:
         auc.update(y, score)
     ones, zeros = [s for y, s in scored if y], [s for y, s in scored if not y]
@@ -570,7 +572,7 @@ def test_a_served_score_that_is_no_probability_does_not_stop_the_fold(score: flo
     assert replica.read_position == 1
 
 
-# Fails, a finding: a linear model that diverges serves 1e160 before it serves infinity; River squares the error with **,
+# Fails, a finding: a linear model that diverges serves 1e160 before it serves infinity; River squares it with **,
 # which raises OverflowError inside `fold`.
 @pytest.mark.parametrize("value", [1e155, -1e160, 1e308])
 def test_a_served_value_of_any_size_does_not_stop_the_fold(value: float) -> None:

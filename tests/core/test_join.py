@@ -49,7 +49,7 @@ from .builders import (
     pending,
 )
 
-LAW = settings(max_examples=150, deadline=None, derandomize=True, database=None)
+LAW = settings(max_examples=120, deadline=None, derandomize=True, database=None)
 NARROW = ROOMY._replace(ttl_ms=100, early_ttl_ms=20)
 NO_TIME = BEGINNING.watermark_ms
 
@@ -476,7 +476,6 @@ def test_what_others_wrote_into_our_topics_does_not_stop_a_rebuild(where: str, v
     assert not (evidence.joined_events or evidence.ended_labels or evidence.published)
 
 
-# Fails, a finding: a null in a header of that name raises AttributeError.
 def test_a_dead_letter_of_others_does_not_stop_a_rebuild() -> None:
     evidence = Evidence(0, 0, 0, FEEDBACK)
     names = ("topic", "partition", "offset")

@@ -1,6 +1,5 @@
 """Labels: made canonical, checked against the task's closed list, or refused."""
 
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -186,12 +185,6 @@ def test_regression_learns_a_float(type_: str, value: float) -> None:
     found = domain_of("regression", type_).canonical(value)
     assert found == Target(None, float(value))
     assert type(found.value) is float
-
-
-def test_regression_learns_a_decimal_as_a_float() -> None:
-    domain = domain_of("regression", {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2})
-    assert domain.canonical(Decimal("12.50")) == Target(None, 12.5)
-    assert domain.y(Target(None, 12.5)) == 12.5
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 1e308, 1e19, 10**19, 10**400])
