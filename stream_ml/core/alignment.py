@@ -11,7 +11,7 @@ from itertools import islice
 from stream_ml.records import Clock, DeadLetter, Label
 
 HELD_MAX = 20_000  # labels per partition; when it is reached the consumer of feedback is left alone
-WAIT_MAX_MS = 30_000  # a label waits so long for events that stand still, then goes on
+WAIT_MAX_MS = 30_000  # so long a label holds back what is behind it, then it goes on before its events
 
 
 class HeldFeedback:
@@ -19,8 +19,8 @@ class HeldFeedback:
 
     def __init__(self) -> None:
         self._items: deque[Label | DeadLetter] = deque()
-        self._events_ms: int | None = None
-        self._since_ms: int | None = None
+        self._blocked: int | None = None  # offset of the label that is held back first
+        self._since_ms = 0
 
     def __len__(self) -> int:
         """Number of records held."""
@@ -49,14 +49,13 @@ class HeldFeedback:
         most
             At most so many records.
         """
-        if self._events_ms != events_ms or self._since_ms is None:
-            self._events_ms, self._since_ms = events_ms, clock.monotonic_ms
-        if events_at_end or clock.monotonic_ms - self._since_ms >= WAIT_MAX_MS:
-            return list(islice(self._items, most))
         found: list[Label | DeadLetter] = []
         for item in islice(self._items, most):
-            if isinstance(item, Label) and item.time_ms > events_ms:
-                break
+            if not events_at_end and isinstance(item, Label) and item.time_ms > events_ms:
+                if self._blocked != item.record.offset:
+                    self._blocked, self._since_ms = item.record.offset, clock.monotonic_ms
+                if clock.monotonic_ms - self._since_ms < WAIT_MAX_MS:
+                    break
             found.append(item)
         return found
 

@@ -23,7 +23,15 @@ def decode_record(value: bytes, schema: Any, start: int = 0, reader: Any = None)
     stream.seek(start)
     try:
         return cast("dict[str, Any]", fastavro.schemaless_reader(stream, schema, reader)), stream.tell()
-    except IndexError as error:  # also a union's branch that does not exist, and then bytes are left
-        if stream.tell() >= len(value):
+    except IndexError as error:  # "list index": a branch or a symbol that does not exist; else a cut integer
+        if stream.tell() >= len(value) and "list" not in str(error):
             raise EOFError from error
         raise
+
+
+def decode_own(value: bytes, schema: Any, start: int = 0) -> tuple[dict[str, Any], int]:
+    """A record of this project's own schemas, or a prefix of one; ValueError where the bytes are something else."""
+    try:
+        return decode_record(value, schema, start)
+    except (EOFError, LookupError, TypeError, ArithmeticError) as error:
+        raise ValueError(f"not such a record: {type(error).__name__} {error}") from error

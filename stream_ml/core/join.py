@@ -90,7 +90,8 @@ class Times(NamedTuple):
         )
 
 
-BEGINNING = Times(-(2**62), -(2**62), -(2**62))
+NEVER_MS = 2**62  # later than any time; its negative is earlier
+BEGINNING = Times(-NEVER_MS, -NEVER_MS, -NEVER_MS)
 
 
 class InputTimes(NamedTuple):
@@ -100,18 +101,16 @@ class InputTimes(NamedTuple):
     feedback_ms: int
     events_at_end: bool
     feedback_at_end: bool
-    both_since_ms: int | None = None  # monotonic: since when both have been at their end
+    both_since_ms: int | None = None  # monotonic: since when both have been at their end, and no time has grown
 
     def advance(self, events_ms: int, feedback_ms: int, ends: tuple[bool, bool], clock: Clock) -> "InputTimes":
         """After a batch whose largest times were these (BEGINNING's value where it had none)."""
         cap = clock.now_ms + AHEAD_SLACK_MS
-        both = self.both_since_ms if self.both_since_ms is not None else clock.monotonic_ms
-        return InputTimes(
-            max(self.events_ms, min(events_ms, cap)),
-            max(self.feedback_ms, min(feedback_ms, cap)),
-            *ends,
-            both if all(ends) else None,
-        )
+        events_ms = max(self.events_ms, min(events_ms, cap))
+        feedback_ms = max(self.feedback_ms, min(feedback_ms, cap))
+        grown = max(events_ms, feedback_ms) > max(self.events_ms, self.feedback_ms)
+        since = clock.monotonic_ms if grown or self.both_since_ms is None else self.both_since_ms
+        return InputTimes(events_ms, feedback_ms, *ends, since if all(ends) else None)
 
     def watermark_ms(self, clock: Clock) -> int:
         """The smaller input's time; an input at its end takes the other's; both at their end: host time goes on."""
@@ -127,15 +126,18 @@ class InputTimes(NamedTuple):
 class Join:
     """The pending store of one partition, in memory."""
 
-    def __init__(self, settings: JoinSettings, times: Times = BEGINNING) -> None:
+    def __init__(
+        self, settings: JoinSettings, times: Times = BEGINNING, inputs_ms: tuple[int, int] | None = None
+    ) -> None:
         self.settings = settings
         self.times = times
-        self.inputs = InputTimes(times.watermark_ms, times.watermark_ms, False, False)
+        self.inputs = InputTimes(*(inputs_ms or (times.watermark_ms, times.watermark_ms)), False, False)
         self.events: dict[str, PendingEvent] = {}
         self.order: deque[tuple[int, str]] = deque()
         self.waiting: dict[int, Label] = {}
         self.waiting_by_id: dict[str, tuple[int, ...]] = {}
         self.waiting_order: deque[int] = deque()
+        self.oldest_waiting_ms = NEVER_MS
         self.bytes = 0
 
     def rebuild(self, events: Iterable[PendingEvent], labels: Iterable[Label]) -> None:
@@ -150,6 +152,7 @@ class Join:
     def apply(self, staged: "StagedJoin") -> None:
         """Make staged changes real: their transaction was committed."""
         self.times, self.inputs = staged.times, staged.inputs
+        self.oldest_waiting_ms = staged.oldest_waiting_ms
         for event_id, event in staged.events.items():
             self.events[event_id] = event
         self.order.extend(staged.order)
@@ -175,6 +178,7 @@ class StagedJoin:
         self._base = base
         self._settings = base.settings
         self.times, self.inputs = base.times, base.inputs
+        self.oldest_waiting_ms = base.oldest_waiting_ms
         self.events: dict[str, PendingEvent] = {}
         self.order: list[tuple[int, str]] = []
         self.waiting: dict[int, Label] = {}
@@ -278,13 +282,14 @@ class StagedJoin:
         return (label for label in chain(held, self.waiting.values()) if label.record.offset not in self.resolved)
 
     def _expired_labels(self) -> list[Label]:
-        expired: list[Label] = []
-        for label in self._unresolved():
-            if label.time_ms >= self.times.labels_expired_ms:
-                break
-            expired.append(label)
+        limit_ms = self.times.labels_expired_ms
+        if self.oldest_waiting_ms >= limit_ms:
+            return []
+        held = list(self._unresolved())
+        expired = [label for label in held if label.time_ms < limit_ms]
         for label in expired:
             self._resolve(label)
+        self.oldest_waiting_ms = min((label.time_ms for label in held if label.time_ms >= limit_ms), default=NEVER_MS)
         return expired
 
     def _labels_over_cap(self) -> list[Label]:
@@ -321,6 +326,7 @@ class StagedJoin:
     def add_waiting(self, label: Label) -> None:
         """Hold an early label."""
         self.waiting[label.record.offset] = label
+        self.oldest_waiting_ms = min(self.oldest_waiting_ms, label.time_ms)
         self.waiting_by_id[label.event_id] = (*self._waiting_offsets(label.event_id), label.record.offset)
         self.bytes += _label_bytes(label)
 

@@ -94,7 +94,7 @@ def _can_be(label: Scalar, field: Field, schema: Schema) -> bool:
     if field.base == "boolean":
         return isinstance(label, bool)
     if field.base in ("int", "long"):
-        return isinstance(label, int) and not isinstance(label, bool)
+        return class_text(label).removeprefix("-").isdecimal()
     if field.base == "enum":
         return label in _symbols(field, schema)
     return field.base == "string"

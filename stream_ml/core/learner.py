@@ -3,6 +3,7 @@
 import math
 from typing import Any, NamedTuple
 
+from stream_ml.core.fields import MAGNITUDE_MAX
 from stream_ml.core.labels import LabelDomain
 from stream_ml.records import Target
 
@@ -84,6 +85,8 @@ class Learner:
         if not probabilities:
             return COLD
         score = float(probabilities.get(True, 0.0))
+        if not is_probability(score):
+            return COLD
         return Scored(domain.positive if score >= domain.threshold else domain.negative, score, None, None)
 
     def _multiclass(self, features: dict[str, Any]) -> Scored:
@@ -94,14 +97,21 @@ class Learner:
         if not probabilities:
             return COLD
         scores = {str(name): float(probabilities[name]) for name in sorted(probabilities)}
+        if not all(is_probability(score) for score in scores.values()):
+            return COLD
         best = max(scores, key=lambda name: scores[name])
         return Scored(best, scores[best], scores, None)
 
     def _regression(self, features: dict[str, Any]) -> Scored:
         value = self.estimator.predict_one(features)
-        if value is None or not math.isfinite(value):
+        if value is None or not abs(value) <= MAGNITUDE_MAX:
             return COLD
         return Scored(None, None, None, float(value))
+
+
+def is_probability(score: float) -> bool:
+    """Whether a score can be published as one."""
+    return 0.0 <= score <= 1.0
 
 
 def bits(scored: Scored) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import fastavro
 
 from stream_ml import schemas
-from stream_ml.core.binary import decode_record, encode_record
+from stream_ml.core.binary import decode_own, encode_record
 from stream_ml.records import NOT_SERVED, Label, Served, Target
 
 FORMAT = 1
@@ -160,10 +160,7 @@ def _encode(**fields: Any) -> bytes:
 
 def decode_entry(value: bytes) -> Entry:
     """A log entry. ValueError where the bytes are none, or of a format from the future."""
-    try:
-        raw, _ = decode_record(value, _READ)
-    except (EOFError, IndexError, TypeError) as error:
-        raise ValueError(f"not a log entry: {error}") from error
+    raw, _ = decode_own(value, _READ)
     if raw["format"] != FORMAT:
         raise ValueError(f"log entry of format {raw['format']}; this version reads {FORMAT}")
     return Entry(
@@ -205,11 +202,11 @@ class Pair(NamedTuple):
 
 
 def decode_pair(value: bytes) -> Pair | None:
-    """The pair behind an example, from the entry's prefix alone; None for other kinds.
+    """The pair behind an example, from the entry's prefix alone; None for other kinds, ValueError for other bytes.
 
     Source: Avro has no framing between fields, so a reader with a prefix of the schema stops early.
     """
-    head, _ = decode_record(value, _HEAD)
+    head, _ = decode_own(value, _HEAD)
     if head["kind"] != "example":
         return None
     return Pair(head["source_partition"], head["event_offset"], head["feedback_offset"])

@@ -24,6 +24,7 @@ class Metadata(NamedTuple):
 
     next_sequence: int
     times: Times
+    inputs_ms: tuple[int, int]
     events_floor: int
     feedback_floor: int
     ends: OutputEnds
@@ -40,6 +41,7 @@ class Metadata(NamedTuple):
                 "wm": self.times.watermark_ms,
                 "et": self.times.events_expired_ms,
                 "lt": self.times.labels_expired_ms,
+                "in": list(self.inputs_ms),
                 "ef": self.events_floor,
                 "ff": self.feedback_floor,
                 "from": list(self.ends),
@@ -63,6 +65,7 @@ def parse_metadata(text: str | None) -> Metadata | None:
         return Metadata(
             int(found["seq"]),
             Times(int(found["wm"]), int(found["et"]), int(found["lt"])),
+            (int(found["in"][0]), int(found["in"][1])),
             int(found["ef"]),
             int(found["ff"]),
             OutputEnds(*(int(end) for end in found["from"])),
@@ -70,7 +73,7 @@ def parse_metadata(text: str | None) -> Metadata | None:
             str(found["tid"]),
             int(found["sig"]),
         )
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return None
 
 

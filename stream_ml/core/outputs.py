@@ -8,7 +8,7 @@ from fastavro.schema import to_parsing_canonical_form
 
 from stream_ml import schemas
 from stream_ml.config import Framing
-from stream_ml.core.binary import decode_record, encode_record
+from stream_ml.core.binary import decode_own, encode_record
 from stream_ml.core.fields import find_field
 from stream_ml.core.join import Resolved
 from stream_ml.core.learner import Scored
@@ -83,6 +83,8 @@ def _inlined(node: Any, schema: Schema, seen: set[str]) -> Any:
 class Published(NamedTuple):
     """What a rebuild needs of a published prediction."""
 
+    topic: str
+    partition: int
     offset: int
     event_id: str
     event_time_ms: int
@@ -101,6 +103,7 @@ class PredictionCodec:
             "confluent": b"\x00" + (schema_id or 0).to_bytes(4, "big"),
             "single-object": single_object_header(fingerprint(to_parsing_canonical_form(concrete))),
         }[framing]
+        self._marker = {"bare": 0, "confluent": 1, "single-object": 2}[framing]
         head = {**concrete, "name": "PredictionHead", "fields": concrete["fields"][:-1]}
         self._head = fastavro.parse_schema(_plain_times(head))
 
@@ -132,10 +135,9 @@ class PredictionCodec:
 
     def decode(self, value: bytes) -> Published:
         """The head of a prediction written by this app, whatever it carried; ValueError where it is none."""
-        try:
-            raw, _ = decode_record(value, self._head, len(self._header))
-        except (EOFError, IndexError, TypeError) as error:
-            raise ValueError(f"not a prediction: {error}") from error
+        if value[: self._marker] != self._header[: self._marker]:
+            raise ValueError("not a prediction: other framing")
+        raw, _ = decode_own(value, self._head, len(self._header))
         served = Served(
             raw["class"],
             raw["score"],
@@ -145,7 +147,10 @@ class PredictionCodec:
             raw["position"],
             tuple(raw["flags"]),
         )
-        return Published(raw["origin"]["offset"], raw["event_id"], raw["event_time"], served)
+        origin = raw["origin"]
+        return Published(
+            origin["topic"], origin["partition"], origin["offset"], raw["event_id"], raw["event_time"], served
+        )
 
 
 def _plain_times(node: Any) -> Any:
@@ -182,8 +187,10 @@ def encode_outcome(topic: str, partition: int, resolved: Resolved, clock: Clock)
 
 
 def decode_outcome(value: bytes) -> dict[str, Any]:
-    """An outcome record as values."""
-    return decode_record(value, _OUTCOME, len(_OUTCOME_HEADER))[0]
+    """An outcome record as values; ValueError where it is none."""
+    if value[: len(_OUTCOME_HEADER)] != _OUTCOME_HEADER:
+        raise ValueError("not an outcome: other framing or schema")
+    return decode_own(value, _OUTCOME, len(_OUTCOME_HEADER))[0]
 
 
 def encode_dead_letter(topic: str, letter: DeadLetter, clock: Clock, limit_bytes: int) -> Produce:

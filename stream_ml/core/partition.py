@@ -92,6 +92,9 @@ class Partition:
         self.next_sequence = next_sequence
         self.landmarks = Landmarks(*floors, ends)
         self.signalled = -1
+        self.leftovers: list[
+            DeadLetter
+        ] = []  # labels taken before, which can no longer be read: ended with the next batch
 
     def process(self, batch: Batch, replica: Replica, clock: Clock, *, stale: bool, token: str) -> Outputs:
         """Score, join and encode one batch.
@@ -108,6 +111,7 @@ class Partition:
             Names the transaction in the metadata.
         """
         turn = _Turn(self, batch, replica, clock, stale)
+        turn.take_feedback(self.leftovers)
         turn.take_events(batch.events)
         turn.take_feedback(batch.feedback)
         return turn.outputs(token)
@@ -115,6 +119,7 @@ class Partition:
     def apply(self, outputs: Outputs) -> None:
         """Take over what a committed batch changed."""
         self.join.apply(outputs.staged)
+        self.leftovers = []
         self.events_position, self.feedback_position = outputs.events_position, outputs.feedback_position
         self.next_sequence = outputs.metadata.next_sequence
         self.landmarks.prune(outputs.metadata.events_floor, outputs.metadata.feedback_floor)
@@ -125,7 +130,10 @@ class Partition:
 
     def metadata_of(self, staged: StagedJoin, floors: tuple[int, int], next_sequence: int, token: str) -> Metadata:
         ends = self.landmarks.before(*floors)
-        return Metadata(next_sequence, staged.times, *floors, ends, token, self.settings.writer, self.signalled)
+        inputs_ms = (staged.inputs.events_ms, staged.inputs.feedback_ms)
+        return Metadata(
+            next_sequence, staged.times, inputs_ms, *floors, ends, token, self.settings.writer, self.signalled
+        )
 
 
 class _Turn:

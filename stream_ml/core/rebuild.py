@@ -4,18 +4,24 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from stream_ml.core.codec import FeedbackReader, Payloads
-from stream_ml.core.join import PendingEvent
+from stream_ml.core.join import NEVER_MS, PendingEvent
 from stream_ml.core.log_entry import decode_pair
 from stream_ml.core.outputs import PredictionCodec, Published, dead_letter_origin, decode_outcome
 from stream_ml.core.partition import pending_event
-from stream_ml.records import Label, LogRecord, Record
+from stream_ml.records import DeadLetter, Label, LogRecord, Record
 
 
 class Evidence:
-    """Gathers what was committed for one partition at or above its floors, record by record."""
+    """Gathers what was committed for one partition at or above its floors, record by record.
 
-    def __init__(self, partition: int, events_floor: int, feedback_floor: int, feedback_topic: str) -> None:
+    What others wrote into these topics says nothing, and is passed over.
+    """
+
+    def __init__(
+        self, partition: int, events_floor: int, feedback_floor: int, events_topic: str, feedback_topic: str
+    ) -> None:
         self.partition = partition
+        self._events_topic = events_topic
         self._events_floor, self._feedback_floor = events_floor, feedback_floor
         self._feedback_topic = feedback_topic
         self.published: dict[int, Published] = {}
@@ -24,13 +30,20 @@ class Evidence:
 
     def prediction(self, value: bytes, codec: PredictionCodec) -> None:
         """Note a prediction: which event it is of, and what was served."""
-        found = codec.decode(value)
-        if found.offset >= self._events_floor:
+        try:
+            found = codec.decode(value)
+        except ValueError:
+            return
+        ours = found.topic == self._events_topic and found.partition == self.partition
+        if ours and found.offset >= self._events_floor:
             self.published[found.offset] = found
 
     def log_record(self, record: LogRecord) -> None:
         """Note an example of this partition: its event has joined, its label has ended."""
-        pair = decode_pair(record.value)
+        try:
+            pair = decode_pair(record.value)
+        except ValueError:
+            return
         if pair is not None and pair.source_partition == self.partition:
             if pair.event_offset >= self._events_floor:
                 self.joined_events.add(pair.event_offset)
@@ -39,7 +52,10 @@ class Evidence:
 
     def outcome(self, value: bytes) -> None:
         """Note a label that ended without an example."""
-        offset = int(decode_outcome(value)["feedback_offset"])
+        try:
+            offset = int(decode_outcome(value)["feedback_offset"])
+        except ValueError:
+            return
         if offset >= self._feedback_floor:
             self.ended_labels.add(offset)
 
@@ -83,7 +99,14 @@ def rebuilt_events(
     return found
 
 
-def rebuilt_labels(records: Sequence[Record], evidence: Evidence, reader: FeedbackReader, now_ms: int) -> list[Label]:
-    """Those labels that have neither an example, nor an outcome, nor a dead letter: they wait."""
-    waiting = [record for record in records if record.offset not in evidence.ended_labels]
-    return [label for label in reader.decode(waiting, now_ms) if isinstance(label, Label)]
+def rebuilt_labels(
+    records: Sequence[Record], evidence: Evidence, reader: FeedbackReader
+) -> tuple[list[Label], list[DeadLetter]]:
+    """Those labels that have neither an example, nor an outcome, nor a dead letter: they wait.
+
+    They were taken once, so their times are not judged again by this host's clock. One that settings which have
+    changed since cannot read any more comes as a dead letter, to be published.
+    """
+    waiting = reader.decode([record for record in records if record.offset not in evidence.ended_labels], NEVER_MS)
+    labels = [item for item in waiting if isinstance(item, Label)]
+    return labels, [item for item in waiting if isinstance(item, DeadLetter)]

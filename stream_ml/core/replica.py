@@ -8,6 +8,7 @@
    one from a checkpoint, told to halt just before that example.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -20,10 +21,14 @@ from stream_ml.core.ledger import Account, Ledger
 from stream_ml.core.log_entry import Entry, decode_entry
 from stream_ml.core.quality import Quality
 from stream_ml.core.schema import load_schema
+from stream_ml.errors import StreamMLError
 from stream_ml.records import LogRecord, Version
 
 PROBES_MAX = 16  # features of the examples numbered 1, 2, 4, 8 ...: the last so many of them
 SOUND_EVERY = 64  # examples; probing costs 16 predictions, so about 1 us an example for a linear model
+
+
+_NO_SENSE = (LookupError, TypeError, ValueError, OverflowError, StreamMLError)
 
 
 class Halt(NamedTuple):
@@ -128,7 +133,7 @@ class Replica:
 
     # --- one entry ---
 
-    def _foreign(self, offset: int, error: ValueError) -> None:
+    def _foreign(self, offset: int, error: Exception) -> None:
         """Halt at bytes that are no entry: somebody else wrote into the log."""
         if self.halt is None and self.pardons.get(offset) != "skip":
             self.halt = Halt(offset, "not_an_entry", f"the training log holds something else at {offset}: {error}")
@@ -136,11 +141,14 @@ class Replica:
     def _fold_one(self, record: LogRecord, entry: Entry) -> None:
         if entry.kind == "example":
             self._fold_example(record.offset, entry)
-        elif entry.kind == "command":
-            self._obey(entry)
+            return
+        try:
             self._note(entry)
+        except _NO_SENSE as error:
+            self._foreign(record.offset, error)
         else:
-            self._note(entry)
+            if entry.command in ("freeze", "resume"):
+                self.frozen = entry.command == "freeze"
 
     def _note(self, entry: Entry) -> None:
         """Facts that hold whether learning is halted or not."""
@@ -152,10 +160,6 @@ class Replica:
             self.started[entry.source_partition] = entry.parsed_arguments()
         elif entry.command == "rebase":
             self.seen.rebase(int(entry.parsed_arguments()["partition"]))
-
-    def _obey(self, entry: Entry) -> None:
-        if entry.command in ("freeze", "resume"):
-            self.frozen = entry.command == "freeze"
 
     def _fold_example(self, offset: int, entry: Entry) -> None:
         place = (entry.source_partition, entry.sequence, entry.trigger_topic, entry.trigger_offset)
@@ -218,12 +222,16 @@ class Replica:
     def _read_on(self, entry: Entry) -> None:
         """Pass an entry while halted: nothing is learned, but what was seen counts."""
         assert self.halt is not None  # noqa: S101
-        self._note(entry)
+        with contextlib.suppress(*_NO_SENSE):  # it is met again, and halts then, once this halt is lifted
+            self._note(entry)
+            self._look_for_command(entry, self.halt.position)
         if entry.kind == "example":
             self.seen.saw(entry.source_partition, entry.sequence, entry.trigger_topic, entry.trigger_offset)
-        elif entry.command in ("skip", "accept-gap"):
+
+    def _look_for_command(self, entry: Entry, halted_at: int) -> None:
+        if entry.command in ("skip", "accept-gap"):
             position = int(entry.parsed_arguments()["position"])
-            if position == self.halt.position and self.pardons.get(position) != entry.command:
+            if position == halted_at and self.pardons.get(position) != entry.command:
                 self.pardons[position] = entry.command
                 self.refold_from = position
 

@@ -57,7 +57,7 @@ def load_schema(text: str, *, where: str) -> Schema:
     """
     try:
         raw = json.loads(text)
-        if not isinstance(raw, dict) or raw.get("type") != "record":
+        if not isinstance(raw, dict) or raw.get("type") != "record" or not isinstance(raw.get("fields"), list):
             raise ConfigError(f"{where} is not a record schema", "an event or a label is an Avro record")
         full: dict[str, Any] = fastavro.parse_schema(copy.deepcopy(raw))  # type: ignore[assignment]
         named = full.pop("__named_schemas")
@@ -118,9 +118,11 @@ class _Lint:
         self._named, self._where = named, where
         self._depths: dict[str, int] = {}
         self._open: set[str] = set()
-        self._fields = 0
 
     def record(self, root: dict[str, Any]) -> None:
+        fields = sum(len(node.get("fields", ())) for node in self._named.values())
+        if fields > FIELDS_MAX:
+            raise ConfigError(f"{self._where} has {fields} fields; at most {FIELDS_MAX} are read")
         self._depth(root, str(root["name"]).rpartition(".")[2])
 
     def _depth(self, node: Any, at: str) -> int:
@@ -159,9 +161,6 @@ class _Lint:
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ConfigError(f"{self._where}: {at} has two fields of the name {', '.join(twice)}")
-            self._fields += len(names)
-            if self._fields > FIELDS_MAX:
-                raise ConfigError(f"{self._where} has more than {FIELDS_MAX} fields")
 
     def _has_bytes(self, node: Any, seen: frozenset[str] = frozenset()) -> bool:
         """Whether every value of this type takes at least one byte on the wire."""

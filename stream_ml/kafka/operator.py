@@ -96,6 +96,7 @@ def set_offsets(config: Config, partition: int, events: int, feedback: int) -> s
     metadata = Metadata(
         next_sequence=ledger.next_sequence(partition),
         times=old.times if old else BEGINNING,
+        inputs_ms=old.inputs_ms if old else (BEGINNING.watermark_ms, BEGINNING.watermark_ms),
         events_floor=old.events_floor if old else events,
         feedback_floor=old.feedback_floor if old else feedback,
         ends=old.ends if old else now,

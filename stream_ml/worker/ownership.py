@@ -113,7 +113,7 @@ class Ownership:
         assert pair.metadata is not None and pair.events is not None and pair.feedback is not None  # noqa: S101
         metadata = pair.metadata
         floors = (metadata.events_floor, metadata.feedback_floor)
-        join = Join(self._parts.join_settings(), metadata.times)
+        join = Join(self._parts.join_settings(), metadata.times, metadata.inputs_ms)
         partition = Partition(
             self._settings,
             number,
@@ -182,16 +182,14 @@ class Ownership:
         config, partition, floors = self._config, claimed.partition, claimed.floors
         number = partition.number
         started = time.monotonic()
-        evidence = Evidence(number, *floors, config.feedback.topic)
+        evidence = Evidence(number, *floors, config.events.topic, config.feedback.topic)
         if floors != (partition.events_position, partition.feedback_position):
             self._gather(evidence, number, claimed.ends)
         events = self._range(config.events.topic, number, floors[0], partition.events_position)
         labels = self._range(config.feedback.topic, number, floors[1], partition.feedback_position)
         payloads, limit = self._parts.reader.payloads, self._settings.record_bytes_max
-        partition.join.rebuild(
-            rebuilt_events(events, evidence, payloads, record_bytes_max=limit),
-            rebuilt_labels(labels, evidence, self._parts.feedback, time.time_ns() // 1_000_000),
-        )
+        waiting, partition.leftovers = rebuilt_labels(labels, evidence, self._parts.feedback)
+        partition.join.rebuild(rebuilt_events(events, evidence, payloads, record_bytes_max=limit), waiting)
         partition.landmarks.add(
             partition.events_position, partition.feedback_position, self.output_ends([number])[number]
         )

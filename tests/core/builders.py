@@ -249,12 +249,12 @@ class World:
         metadata = parse_metadata(self.texts[-1])
         assert metadata is not None
         floors = (metadata.events_floor, metadata.feedback_floor)
-        join = Join(self.join_settings, metadata.times)
+        join = Join(self.join_settings, metadata.times, metadata.inputs_ms)
         self.partition = Partition(
             self.settings, 0, join, self.positions, metadata.next_sequence, metadata.ends, floors
         )
         self._put([], self.partition.claim_metadata(floors, "claim").text())
-        evidence = Evidence(0, *floors, FEEDBACK)
+        evidence = Evidence(0, *floors, EVENTS, FEEDBACK)
         log, outcomes, letters = self.settings.topics
         for record in self._since(PREDICTIONS, metadata.ends.predictions):
             evidence.prediction(record.value or b"", parts().predictions)
@@ -267,10 +267,8 @@ class World:
         events = self.events[floors[0] : self.positions[0]]
         labels = self.feedback[floors[1] : self.positions[1]]
         limit = self.settings.record_bytes_max
-        join.rebuild(
-            rebuilt_events(events, evidence, parts().reader.payloads, record_bytes_max=limit),
-            rebuilt_labels(labels, evidence, parts().feedback, NOW_MS),
-        )
+        waiting, self.partition.leftovers = rebuilt_labels(labels, evidence, parts().feedback)
+        join.rebuild(rebuilt_events(events, evidence, parts().reader.payloads, record_bytes_max=limit), waiting)
         self.landmark()
 
     def _since(self, topic: str, offset: int) -> list[Record]:

@@ -177,14 +177,12 @@ def test_all_problems_are_told_at_once(load: Load) -> None:
         assert dotted in str(refused.value)
 
 
-# BUG: the YAML goes into Config(**values), whose constructor takes _env_prefix, _env_file ... of its own.
 @pytest.mark.parametrize("key", ["_env_prefix", "_env_file", "_case_sensitive", "_secrets_dir"])
 def test_key_of_the_settings_library_is_an_unknown_key(tmp_path: Path, key: str) -> None:
     with pytest.raises(ConfigError, match=f"{key}: no such key"):
         _load_text(tmp_path, f"{EXAMPLE}\n{key}: other\n")
 
 
-# BUG: AttributeError leaves load_config ('int' object has no attribute 'lower').
 @pytest.mark.parametrize("key", ["8080", "on", "1.5"])
 def test_key_that_is_no_text_is_refused(tmp_path: Path, key: str) -> None:
     with pytest.raises(ConfigError):
@@ -200,7 +198,6 @@ def test_owned_key_of_the_client_is_refused_with_its_reason(load: Load, section:
     assert OWNED_KEYS[key] in str(refused.value)
 
 
-# BUG: librdkafka knows this second name of bootstrap.servers, so it gets around kafka.bootstrap_servers.
 def test_second_name_of_an_owned_key_is_refused(load: Load) -> None:
     with pytest.raises(ConfigError):
         load({"kafka/properties": {"metadata.broker.list": "elsewhere:9092"}})
@@ -282,7 +279,6 @@ def test_unknown_key_in_the_environment_is_refused(load: Load, monkeypatch: pyte
         load()
 
 
-# BUG: SettingsError of the settings library leaves load_config, so the exit code is not 78.
 def test_broken_json_in_the_environment_is_refused(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STREAM_ML_KAFKA__PROPERTIES", "{")
     with pytest.raises(ConfigError, match="kafka"):

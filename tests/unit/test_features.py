@@ -192,7 +192,6 @@ def test_type_that_no_model_takes_is_passed_over_by_default() -> None:
     assert plan_of(schema_of(("x", ["null", "int", "string"]), ("m", "bytes"), ("y", "int"))).names == ["y"]
 
 
-# BUG: timestamp-nanos (Avro 1.12) counts as a plain number, and every present time is beyond 1e18: every event becomes
 # a dead letter, although the configuration was accepted.
 @pytest.mark.parametrize("logical", ["timestamp-nanos", "local-timestamp-nanos"])
 def test_nanoseconds_are_seconds_or_refused_at_start(logical: str) -> None:
@@ -203,7 +202,6 @@ def test_nanoseconds_are_seconds_or_refused_at_start(logical: str) -> None:
     assert found == 1_700_000_000.0
 
 
-# BUG: logicalType uuid on a number must be ignored (Avro specification); AttributeError leaves extract.
 def test_uuid_on_a_number_is_a_number() -> None:
     assert _one({"type": "long", "logicalType": "uuid"}, 5) == 5
 

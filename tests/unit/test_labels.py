@@ -88,7 +88,6 @@ def test_nullable_enum_label_has_its_symbols() -> None:
     assert domain_of("binary", ["null", ENUM], positive="WON").classes == ["LOST", "WON"]
 
 
-# BUG: the symbols are looked up again by the enum's short name, and the first enum of that name is taken.
 def test_enum_label_beside_another_of_its_name_has_its_own_symbols() -> None:
     other = {"type": "enum", "name": "Kind", "namespace": "a", "symbols": ["X", "Y", "Z"]}
     schema = schema_of(("other", other), ("late", ENUM | {"name": "Kind", "namespace": "b"}))
@@ -132,7 +131,6 @@ def test_null_label_is_outside_the_domain(task: str) -> None:
     assert _reason(domain, None) == "label_domain"
 
 
-# BUG: the configuration is accepted, and then every single label is a dead letter.
 @pytest.mark.parametrize(
     ("type_", "labels", "positive"),
     [("boolean", [0, 1], 1), ("double", [0, 1], 1), (ENUM, ["won", "lost"], "won"), ("int", ["no", "yes"], "yes")],

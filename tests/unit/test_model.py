@@ -151,7 +151,6 @@ def test_model_that_breaks_the_contract_is_refused_in_words(build: Callable[[], 
     assert words in "\n".join(check_model(build, KINDS, domain))
 
 
-# BUG: only some exceptions are listed; River itself uses assert, and a library may have exceptions of its own.
 @pytest.mark.parametrize("error", [AssertionError, OSError, StopIteration, type("OwnError", (Exception,), {})])
 def test_model_that_raises_anything_is_refused_in_words(error: type[Exception]) -> None:
     assert "it fails on features" in "\n".join(check_model(lambda: Raising(error), KINDS, BINARY))
@@ -317,7 +316,6 @@ def test_set_of_texts_is_described_in_one_order() -> None:
             lambda: forest.ARFClassifier(seed=1, drift_detector=drift.ADWIN(0.5)),
             lambda: forest.ARFClassifier(seed=1),
         ),
-        # BUG: a partial is described without its function and arguments: two models, one lineage, one checkpoint.
         (
             lambda: compose.FuncTransformer(functools.partial(_scaled, by=2)) | linear_model.LinearRegression(),
             lambda: compose.FuncTransformer(functools.partial(_scaled, by=3)) | linear_model.LinearRegression(),
@@ -342,7 +340,6 @@ class Slotted:
         self.rate = rate
 
 
-# BUG: it is described by its repr, which holds an address: another lineage in every process.
 def test_part_with_slots_has_one_description() -> None:
     first, second = Slotted(0.5), Slotted(0.5)
     assert describe(first) == describe(second)
@@ -464,7 +461,6 @@ def test_source_of_a_users_function_changes_the_lineage(tmp_path: Path) -> None:
     assert (one == same, one == other) == (True, False)
 
 
-# BUG: a function inside a partial is not found, so its source is not in the digest.
 def test_source_of_a_function_in_a_partial_changes_the_lineage(tmp_path: Path) -> None:
     one, same, other = _lineages_of_own(tmp_path, "functools.partial(doubled)")
     assert (one == same, one == other) == (True, False)
@@ -543,7 +539,6 @@ def test_unknown_param_is_a_config_error(tmp_path: Path) -> None:
         checked(_parts(tmp_path, LOGISTIC, model="params: {no_such: 1}"))
 
 
-# BUG: rule 21 says "checked at start". These pass the start, and then no checkpoint can ever be written.
 @pytest.mark.parametrize("function", ["doubled", "functools.partial(doubled)"])
 def test_model_that_checkpoints_will_refuse_is_refused_at_start(tmp_path: Path, function: str) -> None:
     module = f"own_refused_{len(function)}"
