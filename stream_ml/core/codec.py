@@ -220,6 +220,10 @@ class EventReader(_Reader):
         """n records to n Events or DeadLetters. Errors are values; nothing is raised for data."""
         return [self._decode_one(record, now_ms) for record in records]
 
+    def latest_ms(self, items: Sequence[Event | DeadLetter], otherwise_ms: int) -> int:
+        """The largest event time of a batch, or the other one where that is later."""
+        return max([otherwise_ms, *(item.time_ms for item in items if isinstance(item, Event))])
+
     def _decode_one(self, record: Record, now_ms: int) -> Event | DeadLetter:
         head = self.head(record, now_ms)
         if isinstance(head, Refused):

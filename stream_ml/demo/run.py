@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from stream_ml.kafka.topics import create_topics, inspect_topics
 from stream_ml.records import Record
 
 PARTITIONS = 1
-AHEAD_MS = 3_600_000  # how far, in the flights' time, the producer may be ahead of what was committed: the model's lag
+WINDOW_MS = 2 * 3_600_000  # of the flights' time is played at once, when all before it is done: how far a model may lag
 WAIT_S = 0.05  # for the next thing to be committed
 STALL_MAX_S = 60.0  # without progress: then the worker is stuck
 STOP_S = 30.0  # for the worker to finish its turn and write a checkpoint
@@ -119,23 +120,28 @@ class _Player:
     """Produces items in order, both topics with the flight's id as key."""
 
     def __init__(self, config: Config) -> None:
-        self._producer = Producer({"bootstrap.servers": config.kafka.bootstrap_servers, "linger.ms": 1})
+        self._producer = Producer({"bootstrap.servers": config.kafka.bootstrap_servers, "linger.ms": 2})
         self._targets = {
             "event": (config.events.topic, fastavro.parse_schema(schemas.load("flight"))),
             "label": (config.feedback.topic, fastavro.parse_schema(schemas.load("arrival"))),
         }
 
-    def play(self, item: Item) -> None:
-        topic, schema = self._targets[item.kind]
+    def play(self, window: list[Item]) -> None:
+        """Labels first: the service holds those back whose time has not come, and so has them at hand in time."""
+        for kind in ("label", "event"):
+            topic, schema = self._targets[kind]
+            for item in window:
+                if item.kind == kind:
+                    self._produce(topic, encode_record(schema, item.values), item.flight_id.encode())
+            self._producer.flush()
+
+    def _produce(self, topic: str, value: bytes, key: bytes) -> None:
         while True:
             try:
-                self._producer.produce(topic, encode_record(schema, item.values), item.flight_id.encode())
+                self._producer.produce(topic, value, key)
                 return
             except BufferError:
                 self._producer.poll(0.1)
-
-    def serve(self) -> None:
-        self._producer.poll(0)
 
 
 class _Committed:
@@ -168,10 +174,12 @@ class _Committed:
             return "event" if origin is not None and origin[0] == config.events.topic else "label"
         return "event" if record.topic == config.predictions.topic else "label"
 
-    def until_ms(self, sent: dict[str, int]) -> int | None:
-        """Time of the last record of the slower input that is done; None when all that was sent is done."""
-        behind = [self._times[kind][self.done[kind]] for kind in sent if self.done[kind] < sent[kind]]
-        return min(behind) if behind else None
+    def caught_up(self, sent: dict[str, int]) -> bool:
+        """Whether all events sent are done, and all labels but those that wait for later events."""
+        if self.done["event"] < sent["event"]:
+            return False
+        labels = self._times["label"][self.done["label"] : sent["label"]]
+        return not labels or (sent["event"] > 0 and labels[0] > self._times["event"][sent["event"] - 1])
 
     def close(self) -> None:
         self._consumer.close()
@@ -191,13 +199,12 @@ def _play(config: Config, items: list[Item], worker: subprocess.Popen[bytes], co
         bar = progress.add_task("scoring and learning", total=len(items))
         heard, last = time.monotonic(), 0
         while last < len(items):
-            until_ms = committed.until_ms(sent_by_kind)
-            limit_ms = AHEAD_MS + (until_ms if until_ms is not None else items[min(sent, len(items) - 1)].time_ms)
-            while sent < len(items) and items[sent].time_ms <= limit_ms:
-                player.play(items[sent])
-                sent_by_kind[items[sent].kind] += 1
-                sent += 1
-            player.serve()
+            if committed.caught_up(sent_by_kind):
+                window = _window(items, sent)
+                player.play(window)
+                for item in window:
+                    sent_by_kind[item.kind] += 1
+                sent += len(window)
             committed.read(WAIT_S)
             done = sum(committed.done.values())
             if done != last:
@@ -205,6 +212,18 @@ def _play(config: Config, items: list[Item], worker: subprocess.Popen[bytes], co
                 progress.update(bar, completed=done)
             _check_alive(worker, heard)
     committed.close()
+
+
+def _window(items: list[Item], start: int) -> list[Item]:
+    """The next records to be played: some hours of them, with at least one event, for labels wait for events."""
+    found: list[Item] = []
+    events = 0
+    for item in islice(items, start, None):
+        if events and item.time_ms > found[0].time_ms + WINDOW_MS:
+            break
+        found.append(item)
+        events += item.kind == "event"
+    return found
 
 
 def _check_alive(worker: subprocess.Popen[bytes], heard: float) -> None:

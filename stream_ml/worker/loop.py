@@ -27,7 +27,7 @@ from stream_ml.records import Clock, Record
 from stream_ml.worker.learning import Learning
 from stream_ml.worker.ownership import ClaimFailed, Ownership, new_token, refuse_lost_offsets
 
-SLICE_S = 0.01  # of the wait for a first record: feedback and the log are looked at as often
+SLICES_S = (0.002,) * 10 + (0.01,) * 1000  # of the wait for a first record: feedback and the log are looked at as often
 LANDMARK_S = 10.0  # between two samples of the outputs' ends
 FORCED_COMMIT_S = 12 * 3600.0  # Kafka forgets offsets of feedback after offsets.retention.minutes, a week by default
 IDLE_TICK_S = 1.0  # how often a partition without records has its time moved on
@@ -125,12 +125,13 @@ class Worker:
             self._group.keep_alive()
             return {}
         deadline = time.monotonic() + self._config.delivery.first_record_wait / 1000
-        while True:
+        for slice_s in SLICES_S:
             self._read_feedback()
-            batches = self._batches(self._group.take(self._limit, 0.0 if self._feedback_waits() else SLICE_S))
+            batches = self._batches(self._group.take(self._limit, 0.0 if self._feedback_waits() else slice_s))
             if batches or self._group.moved or time.monotonic() >= deadline:
                 return batches
-            self.learning.turn(SLICE_S)
+            self.learning.turn(slice_s)
+        return {}
 
     def _catching_up(self) -> bool:
         """Whether learning lags too far behind a backlog: then events wait, so that the model is not left behind."""
@@ -158,14 +159,16 @@ class Worker:
         found: dict[int, Batch] = {}
         for number, partition in self._ownership.owned.items():
             records = [r for r in events.get(number, ()) if r.offset >= partition.events_position]
+            decoded = self._parts.reader.decode(records, clock.now_ms)
+            events_ms = self._parts.reader.latest_ms(decoded, partition.join.inputs.events_ms)
             held, at_end = self._held[number], self._group.ends.reached(number)
-            feedback = [] if left < 1 else held.ready(partition.join.inputs.events_ms, at_end, clock, left)
+            feedback = [] if left < 1 else held.ready(events_ms, at_end, clock, left)
             if self._limit == 1 and any(events.values()):
                 feedback = []  # one record alone: bisecting
             left -= len(feedback)
             if records or feedback or tick or self._commit_is_due(number):
                 feedback_at_end = self._feedback.ends.reached(number) and len(feedback) == len(held)
-                found[number] = Batch(records, feedback, at_end, feedback_at_end, self._condemned)
+                found[number] = Batch(decoded, feedback, at_end, feedback_at_end, self._condemned)
         if tick and found:
             self._tick_s = time.monotonic()
         return found
@@ -263,7 +266,7 @@ class Worker:
         """Bisect a batch of which Kafka refused a record; alone in its batch, the record is condemned."""
         if not any(error.code() in RECORD_REFUSED for error in self._transactor.refused):
             return
-        inputs = [r for b in batches.values() for r in [*b.events, *(item.record for item in b.feedback)]]
+        inputs = [item.record for batch in batches.values() for item in [*batch.events, *batch.feedback]]
         if len(inputs) == 1:
             self._condemned.add((inputs[0].topic, inputs[0].partition, inputs[0].offset))
             log.warning(

@@ -210,7 +210,9 @@ class World:
         at, now = self.partition, now or clock()
         found = self.events[at.events_position : at.events_position + events]
         held = self.feedback[at.feedback_position : at.feedback_position + labels]
-        batch = Batch(found, parts().feedback.decode(held, now.now_ms), *ends, condemned)
+        batch = Batch(
+            parts().reader.decode(found, now.now_ms), parts().feedback.decode(held, now.now_ms), *ends, condemned
+        )
         return at.process(batch, self.replica, now, stale=False, token=f"t{len(self.texts)}")
 
     def commit(self, outputs: Outputs) -> None:

@@ -465,8 +465,8 @@ def test_metadata_that_is_too_long_is_fatal() -> None:
         METADATA.text().replace("[1,2,3,4]", "[1,2,3]"),
         METADATA.text().replace('"seq":12', '"seq":"x"'),
         METADATA.text().replace('"seq":12', '"seq":null'),
-        pytest.param(METADATA.text().replace('"seq":12', '"seq":Infinity'), id="infinity"),  # BUG: OverflowError
-        pytest.param("[" * 100_000, id="nested"),  # BUG: RecursionError
+        pytest.param(METADATA.text().replace('"seq":12', '"seq":Infinity'), id="infinity"),
+        pytest.param("[" * 100_000, id="nested"),
     ],
 )
 def test_text_that_is_no_metadata_of_ours_is_none(text: str | None) -> None:
