@@ -1,10 +1,11 @@
 """What really stands in the topics, read read_committed from the first offset; no counter of the service is asked."""
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from stream_ml.assembly import Parts
-from stream_ml.core.log_entry import decode_entry
+from stream_ml.core.log_entry import decode_pair
 from stream_ml.core.outputs import dead_letter_origin, decode_outcome
 from stream_ml.kafka.clients import admin
 from stream_ml.kafka.reading import ends, read_range
@@ -59,16 +60,16 @@ def audit(parts: Parts, partitions: int) -> Audit:
                 reasons[dict(record.headers)["__connect.errors.exception.class.name"].decode()] += 1
     expected = dict.fromkeys(range(partitions), 0)
     for record in _all(parts, config.training_log, 0):
-        entry = decode_entry(record.value or b"")
-        if entry.kind == "example":
+        pair = decode_pair(record.value or b"")
+        if pair is not None:
             examples += 1
-            number = entry.source_partition
-            seen[config.feedback.topic, number, entry.feedback_offset] += 1
-            if entry.sequence != expected[number]:
+            number = pair.source_partition
+            seen[config.feedback.topic, number, pair.feedback_offset] += 1
+            if pair.sequence != expected.get(number):
                 broken.append(
-                    f"log {record.offset}: partition {number} has {entry.sequence}, next is {expected[number]}"
+                    f"log {record.offset}: partition {number} has {pair.sequence}, next is {expected.get(number)}"
                 )
-            expected[number] = entry.sequence + 1
+            expected[number] = pair.sequence + 1
     everything = {*inputs[config.events.topic], *inputs[config.feedback.topic]}
     return Audit(
         len(inputs[config.events.topic]),
@@ -84,7 +85,7 @@ def audit(parts: Parts, partitions: int) -> Audit:
     )
 
 
-def _all(parts: Parts, topic: str, number: int) -> list[Record]:
+def _all(parts: Parts, topic: str, number: int) -> Iterator[Record]:
     first, end = ends(admin(parts.config), [(topic, number)])[topic, number]
-    batches = read_range(parts.config, topic, number, first, end, keep_alive=lambda: None)
-    return [record for batch in batches for record in batch]
+    for batch in read_range(parts.config, topic, number, first, end, keep_alive=lambda: None):
+        yield from batch

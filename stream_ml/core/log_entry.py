@@ -197,6 +197,7 @@ class Pair(NamedTuple):
     """Which records an example is made of."""
 
     source_partition: int
+    sequence: int
     event_offset: int
     feedback_offset: int
 
@@ -209,4 +210,4 @@ def decode_pair(value: bytes) -> Pair | None:
     head, _ = decode_own(value, _HEAD)
     if head["kind"] != "example":
         return None
-    return Pair(head["source_partition"], head["event_offset"], head["feedback_offset"])
+    return Pair(head["source_partition"], head["sequence"], head["event_offset"], head["feedback_offset"])

@@ -130,7 +130,7 @@ class Replica:
         return _Prepared(record, entry, None, self._features_of(entry) if entry.kind == "example" else None)
 
     def _features_of(self, entry: Entry) -> "dict[str, Any] | Refused | Halt":
-        """Features of an example's event; Refused by the plan; a Halt (of no position yet) at bytes that are no event."""
+        """Features of an example's event; Refused by the plan; a Halt (of no position yet) at bytes that are none."""
         settings = self._settings
         payload = settings.payloads.decode_logged(entry.event_schema, entry.event_framing, entry.event)  # type: ignore[arg-type]
         if isinstance(payload, Refused):

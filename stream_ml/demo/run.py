@@ -33,7 +33,7 @@ from stream_ml.kafka.topics import create_topics, inspect_topics
 from stream_ml.records import Record
 
 PARTITIONS = 1
-WINDOW_MS = 2 * 3_600_000  # of the flights' time is played at once, when all before it is done: how far a model may lag
+WINDOW_MS = 4 * 3_600_000  # of the flights' time is played at once, when all before it is done: how far a model may lag
 WAIT_S = 0.05  # for the next thing to be committed
 STALL_MAX_S = 60.0  # without progress: then the worker is stuck
 STOP_S = 30.0  # for the worker to finish its turn and write a checkpoint
@@ -77,13 +77,14 @@ def run_demo(limit: int | None, directory: Path | None) -> None:
         file.write_text(_CONFIG.format(servers=kafka.bootstrap_servers, schemas=schemas.FOLDER), "utf-8")
         config = load_config(file)
         create_topics(config, PARTITIONS, dry_run=False)
-        items = flights(limit)
-        console.print(
-            f"Kafka answers at {kafka.bootstrap_servers}; {len(items):,} records to play, faster than real time"
-        )
         with worker_process(file, folder / "worker.log") as worker:
+            items = flights(limit)  # read while the worker starts
+            where = f"Kafka answers at {kafka.bootstrap_servers}"
+            console.print(f"{where}; {len(items):,} records to play, faster than real time")
             _play(config, items, worker, console)
-        result = _result(config, folder, time.monotonic() - started)
+        console.print("reading every topic from its beginning to count what is there")
+        result = _result(config, folder)
+    result["seconds"] = round(time.monotonic() - started, 1)
     console.print(_words(result))
     print(json.dumps(result))  # noqa: T201 - the demo's result
     if result["lost"] or result["duplicated"]:
@@ -233,7 +234,7 @@ def _check_alive(worker: subprocess.Popen[bytes], heard: float) -> None:
         raise FatalError(f"nothing was committed for {STALL_MAX_S:.0f} s")
 
 
-def _result(config: Config, folder: Path, seconds: float) -> dict[str, Any]:
+def _result(config: Config, folder: Path) -> dict[str, Any]:
     parts = assemble(config)
     found = audit(parts, inspect_topics(config).partitions)
     newest = max((folder / "checkpoints").glob("*/*.ckpt"))
@@ -255,7 +256,6 @@ def _result(config: Config, folder: Path, seconds: float) -> dict[str, Any]:
         "log_loss": round(quality["log_loss"], 4),
         "log_loss_baseline": round(quality["log_loss_baseline"], 4),
         "version": f"{header['lineage']}/{header['position']}",
-        "seconds": round(seconds, 1),
     }
 
 

@@ -456,7 +456,7 @@ def test_metadata_that_is_not_ours_is_none(text: str | None) -> None:
 
 def test_the_pair_of_an_example_is_read_from_its_head() -> None:
     value = example(7, trigger=(EVENTS, 3), partition=2)
-    assert decode_pair(value) == LoggedPair(2, 7, 7)
+    assert decode_pair(value) == LoggedPair(2, 7, 7, 7)
     assert decode_pair(command("freeze")) is None
 
 
