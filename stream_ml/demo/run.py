@@ -54,6 +54,7 @@ feedback:
   label: late
   time: landed_at
   ttl: 2d
+  early_ttl: 6h
 predictions:
   topic: flight-delays
   carry: [carrier, origin]
