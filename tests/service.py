@@ -91,7 +91,9 @@ class Service:
             },
             changes,
         )
-        self.producer = Producer({"bootstrap.servers": servers, "linger.ms": 2, "log_level": 0})
+        self.producer = Producer(
+            {"bootstrap.servers": servers, "linger.ms": 2, "enable.idempotence": True, "log_level": 0}
+        )
         self.config = self.write()
 
     def write(self, instance: str = "w1", **changes: Any) -> Config:

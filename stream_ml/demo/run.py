@@ -122,7 +122,14 @@ class _Player:
     """Produces items in order, both topics with the flight's id as key."""
 
     def __init__(self, config: Config) -> None:
-        self._producer = Producer({"bootstrap.servers": config.kafka.bootstrap_servers, "linger.ms": 2})
+        settings = {
+            "bootstrap.servers": config.kafka.bootstrap_servers,
+            "enable.idempotence": True,  # a batch that is sent again must not overtake
+            "linger.ms": 50,  # flush() sends at once, and all together
+        }
+        self._producer = Producer(settings)
+            {"bootstrap.servers": config.kafka.bootstrap_servers, "linger.ms": 50}
+        )  # flush() sends at once, and all together
         self._targets = {
             "event": (config.events.topic, fastavro.parse_schema(schemas.load("flight"))),
             "label": (config.feedback.topic, fastavro.parse_schema(schemas.load("arrival"))),
