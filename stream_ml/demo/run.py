@@ -128,8 +128,6 @@ class _Player:
             "linger.ms": 50,  # flush() sends at once, and all together
         }
         self._producer = Producer(settings)
-            {"bootstrap.servers": config.kafka.bootstrap_servers, "linger.ms": 50}
-        )  # flush() sends at once, and all together
         self._targets = {
             "event": (config.events.topic, fastavro.parse_schema(schemas.load("flight"))),
             "label": (config.feedback.topic, fastavro.parse_schema(schemas.load("arrival"))),
