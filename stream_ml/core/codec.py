@@ -140,11 +140,6 @@ def _guess(value: bytes, framing: Framing) -> str:
     return f"; it begins with {value[:8].hex(' ')}"
 
 
-def payloads_of(source: Source, reader: Schema, by_id: dict[int, Schema]) -> Payloads:
-    """The decoder that a topic's settings ask for."""
-    return Payloads(source.framing, reader, by_id)
-
-
 class _Reader:
     """What events and feedback share: payload, id and time, each of which can be wrong."""
 

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Any
 
 from confluent_kafka import KafkaException
@@ -122,8 +123,6 @@ class Learning:
 
     def _check_last_entry(self, replica: Replica) -> None:
         """The log must still hold the very entry that was folded last."""
-        from hashlib import sha256
-
         position, config = replica.position, self._parts.config
         if position == 0:
             return
@@ -151,11 +150,6 @@ class Learning:
         since_end = time.monotonic() - self._at_end_s
         behind = time.time() - self.replica.last_written_at_ms / 1000
         return max(0.0, min(since_end, behind))
-
-    @property
-    def log_position(self) -> int:
-        """A position of the log that no later entry can precede."""
-        return self._reader.position if self._reader is not None else 0
 
     def _fold_chunk(self, wait_s: float) -> bool:
         assert self._reader is not None  # noqa: S101

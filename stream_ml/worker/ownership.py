@@ -10,6 +10,7 @@ For partition p, in this order:
 """
 
 import logging
+import secrets
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -272,6 +273,4 @@ def refuse_lost_offsets(parts: Parts, learning: Learning, client: AdminClient, p
 
 def new_token(transactional_id: str) -> str:
     """A name for a transaction that no other transaction has."""
-    import secrets
-
     return f"{transactional_id[:60]}-{secrets.token_hex(8)}"
