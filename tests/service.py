@@ -17,7 +17,7 @@ import yaml
 from confluent_kafka import Producer
 
 from stream_ml.assembly import assemble
-from stream_ml.audit import Audit, audit
+from stream_ml.audit.topics import Audit, audit
 from stream_ml.config import Config, load_config
 from stream_ml.core.binary import encode_record
 from stream_ml.core.lineage import hash_seed
@@ -184,8 +184,21 @@ class Service:
     def logs(self) -> str:
         return "\n".join(f"--- {file.name}\n{file.read_text('utf-8')[-4000:]}" for file in self.folder.glob("*.log"))
 
-    def audit(self) -> Audit:
-        return audit(assemble(self.config), self.partitions)
+    def audit(self, sample: int | None = 0) -> Audit:
+        """Everything compared but the scores, which need a process with the model's hash seed."""
+        return audit(assemble(self.config), inspect_topics(self.config), sample)
+
+    def audited(self, sample: int = 100) -> dict[str, Any]:
+        """What ``stream-ml audit`` prints: scores derived again, too."""
+        command = [sys.executable, "-m", "stream_ml", "audit", str(self.folder / "w1.yaml"), "--json"]
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"}
+        done = subprocess.run(
+            [*command, "--sample", str(sample)], env=env, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert done.returncode in (0, 1), done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        assert done.returncode == bool(found["findings"])
+        return found
 
     def read(self, topic: str, partition: int = 0) -> list[Record]:
         """All committed records of a partition."""

@@ -36,6 +36,18 @@ def run(config_file: ConfigFile) -> None:
 
 
 @app.command()
+def audit(
+    config_file: ConfigFile,
+    sample: Annotated[int, typer.Option(help="How many predictions are derived again from the log.", min=0)] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
+) -> None:
+    """Read everything in the topics and say what is lost, twice or wrong. Exit code 1 where something is."""
+    from stream_ml.cli.audit import audit as read_all
+
+    sys.exit(read_all(config_file, sample, as_json=as_json))
+
+
+@app.command()
 def broker(
     directory: Annotated[Path, typer.Argument(help="Where it keeps its data; made where it is missing.")],
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0: a free one.")] = 9092,

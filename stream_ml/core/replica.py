@@ -145,6 +145,26 @@ class Replica:
         self.stop_at = None
         self.seen = self.ledger
 
+    def heir(self, restored: "Replica") -> "Replica":
+        """The replica to take the place of this one, which is spoilt; fold it from its position on.
+
+        A failed probe is found at a later example than the one that spoilt the model: the heir then probes after every
+        example, so that all replicas halt at the same one.
+
+        Parameters
+        ----------
+        restored
+            From a checkpoint at or before the halt; a new one is made where it is later than the last sound example.
+        """
+        halt = self.halt
+        assert halt is not None and halt.tainted  # noqa: S101
+        if not halt.exact and restored.examples_learned > self.sound_examples:
+            restored = Replica(self._settings)
+        restored.pardons = dict(self.pardons)
+        restored.stop_at = halt if halt.exact else None
+        restored.check_each_after = None if halt.exact else self.sound_examples
+        return restored
+
     def probe_bits(self) -> list[tuple[str, ...]]:
         """What the model says of its probes, to the last bit: the identity of a replica."""
         return [bits(self.learner.score(features)) for features in self.probes]

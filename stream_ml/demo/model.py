@@ -14,5 +14,5 @@ CATEGORIES = ("carrier", "origin", "destination", "hour", "month", "weekday")
 def build() -> Any:
     """A new, untrained pipeline for the flights' features."""
     numbers = compose.Select(*NUMBERS) | preprocessing.StandardScaler()
-    categories = compose.Select(*CATEGORIES) | preprocessing.OneHotEncoder()
-    return (numbers + categories) | linear_model.LogisticRegression(optim.SGD(0.005), intercept_lr=0.03)
+    categories = compose.Select(*CATEGORIES) | preprocessing.OneHotEncoder(drop_zeros=True)
+    return (numbers + categories) | linear_model.LogisticRegression(optim.SGD(0.005), intercept_lr=0.05)

@@ -9,33 +9,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import fastavro
-from confluent_kafka import Producer, TopicPartition
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from stream_ml import schemas
 from stream_ml.assembly import assemble
-from stream_ml.audit import audit
+from stream_ml.audit.topics import audit
 from stream_ml.config import Config, load_config
-from stream_ml.core.binary import encode_record
-from stream_ml.core.log_entry import decode_pair
-from stream_ml.core.outputs import dead_letter_origin
-from stream_ml.demo.flights import Item, flights
+from stream_ml.demo.flights import flights
+from stream_ml.demo.player import play
 from stream_ml.errors import FatalError
 from stream_ml.kafka.broker import EmbeddedKafka
-from stream_ml.kafka.clients import reader, record_of, take
 from stream_ml.kafka.topics import create_topics, inspect_topics
-from stream_ml.records import Record
 
 PARTITIONS = 1
-WINDOW_MS = 4 * 3_600_000  # of the flights' time is played at once, when all before it is done: how far a model may lag
-WAIT_S = 0.05  # for the next thing to be committed
-STALL_MAX_S = 60.0  # without progress: then the worker is stuck
 STOP_S = 30.0  # for the worker to finish its turn and write a checkpoint
 
 _CONFIG = """\
@@ -62,6 +51,7 @@ model:
   factory: stream_ml.demo.model:build
   task: binary
 http: {{port: 0}}
+learning: {{budget_per_turn: 500ms}}
 checkpoints: {{directory: checkpoints}}
 """
 
@@ -82,7 +72,7 @@ def run_demo(limit: int | None, directory: Path | None) -> None:
             items = flights(limit)  # read while the worker starts
             where = f"Kafka answers at {kafka.bootstrap_servers}"
             console.print(f"{where}; {len(items):,} records to play, faster than real time")
-            _play(config, items, worker, console)
+            play(config, items, worker, console)
         console.print("reading every topic from its beginning to count what is there")
         result = _result(config, folder)
     result["seconds"] = round(time.monotonic() - started, 1)
@@ -118,131 +108,9 @@ def _tail(file: Path) -> str:
     return "\n".join(file.read_text("utf-8", "replace").splitlines()[-15:])
 
 
-class _Player:
-    """Produces items in order, both topics with the flight's id as key."""
-
-    def __init__(self, config: Config) -> None:
-        settings = {
-            "bootstrap.servers": config.kafka.bootstrap_servers,
-            "enable.idempotence": True,  # a batch that is sent again must not overtake
-            "linger.ms": 50,  # flush() sends at once, and all together
-        }
-        self._producer = Producer(settings)
-        self._targets = {
-            "event": (config.events.topic, fastavro.parse_schema(schemas.load("flight"))),
-            "label": (config.feedback.topic, fastavro.parse_schema(schemas.load("arrival"))),
-        }
-
-    def play(self, window: list[Item]) -> None:
-        """Labels first: the service holds those back whose time has not come, and so has them at hand in time."""
-        for kind in ("label", "event"):
-            topic, schema = self._targets[kind]
-            for item in window:
-                if item.kind == kind:
-                    self._produce(topic, encode_record(schema, item.values), item.flight_id.encode())
-            self._producer.flush()
-
-    def _produce(self, topic: str, value: bytes, key: bytes) -> None:
-        while True:
-            try:
-                self._producer.produce(topic, value, key)
-                return
-            except BufferError:
-                self._producer.poll(0.1)
-
-
-class _Committed:
-    """Counts what the service has committed, by reading its outputs; `until_ms` is how far it has come in time.
-
-    There is one partition, so the n-th prediction is that of the n-th event, and labels end in order but for a few.
-    """
-
-    def __init__(self, config: Config, items: list[Item]) -> None:
-        self._config = config
-        self._times = {kind: [item.time_ms for item in items if item.kind == kind] for kind in ("event", "label")}
-        self.done = {"event": 0, "label": 0}
-        self._consumer = reader(config)
-        topics = (config.predictions.topic, config.training_log, config.outcomes, config.dead_letters)
-        self._consumer.assign([TopicPartition(topic, 0, 0) for topic in topics])
-
-    def read(self, wait_s: float) -> None:
-        for message in take(self._consumer, 10_000, wait_s):
-            if message.error() is None:
-                kind = self._kind(record_of(message))
-                if kind is not None:
-                    self.done[kind] += 1
-
-    def _kind(self, record: Record) -> str | None:
-        config = self._config
-        if record.topic == config.training_log:
-            return "label" if decode_pair(record.value or b"") is not None else None
-        if record.topic == config.dead_letters:
-            origin = dead_letter_origin(record)
-            return "event" if origin is not None and origin[0] == config.events.topic else "label"
-        return "event" if record.topic == config.predictions.topic else "label"
-
-    def caught_up(self, sent: dict[str, int]) -> bool:
-        """Whether all events sent are done, and all labels but those that wait for later events."""
-        if self.done["event"] < sent["event"]:
-            return False
-        labels = self._times["label"][self.done["label"] : sent["label"]]
-        return not labels or (sent["event"] > 0 and labels[0] > self._times["event"][sent["event"] - 1])
-
-    def close(self) -> None:
-        self._consumer.close()
-
-
-def _play(config: Config, items: list[Item], worker: subprocess.Popen[bytes], console: Console) -> None:
-    player, committed, sent = _Player(config), _Committed(config, items), 0
-    sent_by_kind = {"event": 0, "label": 0}
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:>7,.0f} of {task.total:,.0f} records"),
-        TimeElapsedColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    ) as progress:
-        bar = progress.add_task("scoring and learning", total=len(items))
-        heard, last = time.monotonic(), 0
-        while last < len(items):
-            if committed.caught_up(sent_by_kind):
-                window = _window(items, sent)
-                player.play(window)
-                for item in window:
-                    sent_by_kind[item.kind] += 1
-                sent += len(window)
-            committed.read(WAIT_S)
-            done = sum(committed.done.values())
-            if done != last:
-                heard, last = time.monotonic(), done
-                progress.update(bar, completed=done)
-            _check_alive(worker, heard)
-    committed.close()
-
-
-def _window(items: list[Item], start: int) -> list[Item]:
-    """The next records to be played: some hours of them, with at least one event, for labels wait for events."""
-    found: list[Item] = []
-    events = 0
-    for item in islice(items, start, None):
-        if events and item.time_ms > found[0].time_ms + WINDOW_MS:
-            break
-        found.append(item)
-        events += item.kind == "event"
-    return found
-
-
-def _check_alive(worker: subprocess.Popen[bytes], heard: float) -> None:
-    if worker.poll() is not None:
-        raise FatalError(f"the worker ended with {worker.returncode}")
-    if time.monotonic() - heard > STALL_MAX_S:
-        raise FatalError(f"nothing was committed for {STALL_MAX_S:.0f} s")
-
-
 def _result(config: Config, folder: Path) -> dict[str, Any]:
     parts = assemble(config)
-    found = audit(parts, inspect_topics(config).partitions)
+    found = audit(parts, inspect_topics(config), sample=None)
     newest = max((folder / "checkpoints").glob("*/*.ckpt"))
     with newest.open("rb") as file:
         header = json.loads(file.readline())
@@ -255,8 +123,8 @@ def _result(config: Config, folder: Path) -> dict[str, Any]:
         "examples_learned": header["examples_learned"],
         "outcomes": dict(found.outcomes),
         "dead_letters": dict(found.dead_letters),
-        "lost": len(found.lost) + len(found.waiting),
-        "duplicated": len(found.duplicated) + len(found.broken_sequences),
+        "lost": found.counts["lost"] + found.unread + len(found.waiting),
+        "duplicated": found.counts["repeated"] + found.counts["foreign"] + found.counts["sequence"],
         "auc": round(quality["auc"], 4),
         "auc_baseline": round(quality["auc_baseline"], 4),
         "log_loss": round(quality["log_loss"], 4),

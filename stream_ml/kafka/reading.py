@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from stream_ml.config import Config
@@ -57,7 +57,15 @@ _MOVING = {
 def read_range(
     config: Config, topic: str, partition: int, start: int, stop: int, *, keep_alive: Callable[[], None]
 ) -> Iterator[list[Record]]:
-    """Committed records with `start <= offset < stop`, in batches.
+    """Committed records with `start <= offset < stop`, in batches; parameters and errors as of `read_messages`."""
+    for batch in read_messages(config, topic, partition, start, stop, keep_alive=keep_alive):
+        yield [record_of(message) for message in batch]
+
+
+def read_messages(
+    config: Config, topic: str, partition: int, start: int, stop: int, *, keep_alive: Callable[[], None]
+) -> Iterator[list[Message]]:
+    """The same as the client gives them, for who wants little of each.
 
     Parameters
     ----------
@@ -83,27 +91,27 @@ def read_range(
 
 def _until(
     consumer: Consumer, where: tuple[str, int], stop: int, keep_alive: Callable[[], None]
-) -> Iterator[list[Record]]:
+) -> Iterator[list[Message]]:
     heard = time.monotonic()
     while True:
         keep_alive()
-        records: list[Record] = []
+        found: list[Message] = []
         for message in take(consumer, _BATCH, _WAIT_S):
             heard = time.monotonic()
             error = message.error()
             if error is None:
                 if message.offset() < stop:
-                    records.append(record_of(message))
+                    found.append(message)
                     continue
-                yield records
+                yield found
                 return
             if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
                 raise FatalError(f"{where[0]} [{where[1]}]: {error.str()}")
             if message.offset() >= stop:
-                yield records
+                yield found
                 return
-        if records:
-            yield records
+        if found:
+            yield found
         elif time.monotonic() - heard > STALL_MAX_S:
             raise TransientError(
                 f"{where[0]} [{where[1]}] gave nothing for {STALL_MAX_S:.0f} s before offset {stop}",

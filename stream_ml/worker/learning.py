@@ -180,22 +180,12 @@ class Learning:
         )
 
     def _recover(self) -> None:
-        """Make a replica that is clean up to just before the example at which the old one was spoilt.
-
-        A failed probe is found at a later example than the one that spoilt the model; it is found by folding again,
-        probing after every example, so that all replicas halt at the same one.
-        """
+        """Make a replica that is clean up to just before the example at which the old one was spoilt."""
         assert self._reader is not None  # noqa: S101
         while self.replica.halt is not None and self.replica.halt.tainted:
             old, halt = self.replica, self.replica.halt
             log.warning("model spoilt at %d (%s): made anew up to there", halt.position, halt.message)
-            fresh = self._restored(halt.position)
-            fresh.pardons = dict(old.pardons)
-            if halt.exact:
-                fresh.stop_at = halt
-            elif fresh.examples_learned > old.sound_examples:
-                fresh = Replica(self._settings)
-            fresh.check_each_after = None if halt.exact else old.sound_examples
+            fresh = old.heir(self._restored(halt.position))
             config = self._parts.config
             for records in read_range(
                 config,

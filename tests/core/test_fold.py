@@ -84,13 +84,7 @@ class Driver:
         assert self.turns < 2_000, "it goes round in circles"
         old, halt = self.replica, self.replica.halt
         assert halt is not None
-        fresh = self.restored(halt.position)
-        fresh.pardons = dict(old.pardons)
-        if halt.exact:
-            fresh.stop_at = halt
-        elif fresh.examples_learned > old.sound_examples:
-            fresh = Replica(self.using())
-        fresh.check_each_after = None if halt.exact else old.sound_examples
+        fresh = old.heir(self.restored(halt.position))
         fresh.fold([record for record in self.log if fresh.read_position <= record.offset < old.read_position])
         self.replica = fresh
         if fresh.halt is None or not fresh.halt.tainted:

@@ -32,7 +32,7 @@ def finish(made: Service, number: int = 900) -> None:
     made.wait_until_done()
     made.wait_for(lambda: made.audit().examples > 0, "the good pair's example")
     found = made.audit()
-    assert not found.lost and not found.duplicated and not found.broken_sequences
+    assert not found.findings, found.findings
     assert f"v{number}" in [p["event_id"] for p in made.predictions()]
 
 
@@ -115,7 +115,7 @@ def test_a_label_outside_the_domain_is_a_dead_letter(kafka: str, app_id: str, tm
         made.wait_until_done()
         found = made.audit()
         assert (found.examples, dict(found.dead_letters)) == (2, {"label_domain": 2})
-        assert not found.lost and not found.waiting
+        assert not found.findings and not found.waiting
         assert "'eggs' is none of ham, spam" in made.dead_letters()[0][2]
 
 
@@ -136,7 +136,7 @@ def test_unknown_schema_ids_and_null_keys_in_confluent_framing(kafka: str, app_i
         assert messages[0] == "schema id 8 is not in the configuration (schema_ids)"
         assert "begins with byte 00" in messages[1]
         assert messages[2] == "the record key is null or empty"
-        assert not found.lost and not found.waiting
+        assert not found.findings and not found.waiting
 
 
 def test_a_record_of_the_largest_size_is_scored_and_its_label_is_a_dead_letter(

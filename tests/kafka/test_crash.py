@@ -23,14 +23,13 @@ def produce(made: Service, first: int, last: int) -> None:
 
 def check(made: Service, events: int) -> None:
     """What must hold in the topics, and between the last checkpoint and a fold from the beginning."""
-    found = made.audit()
-    assert not found.lost, found.lost[:5]
-    assert not found.duplicated, found.duplicated[:5]
-    assert not found.waiting, found.waiting[:5]
-    assert not found.broken_sequences, found.broken_sequences[:5]
-    assert (found.events, found.predictions) == (events, events)
-    assert found.examples == events - DELAY
-    assert dict(found.outcomes) == {"duplicate": found.feedback - found.examples}
+    found = made.audited()
+    assert not found["findings"], found["findings"][:5]
+    assert not found["waiting"] and not found["unread"], found
+    assert (found["events"], found["predictions"]) == (events, events)
+    assert found["examples"] == events - DELAY
+    assert found["outcomes"] == {"duplicate": found["feedback"] - found["examples"]}
+    assert (found["rescored"]["checked"], found["rescored"]["unchecked"]) == (100, 0)
     header = made.newest_checkpoint()
     again = made.refold(header["position"])
     assert again["equal"] and again["quality_equal"] and not again["dropped"] and not again["halt"], again

@@ -25,7 +25,7 @@ def test_events_are_scored_labels_are_learned_and_sigterm_leaves_a_checkpoint(
         found = made.audit()
         assert (found.events, found.predictions, dict(found.dead_letters)) == (2001, 2000, {"empty": 1})
         assert (found.feedback, found.examples, dict(found.outcomes)) == (1970, 1970, {})
-        assert not found.lost and not found.duplicated and not found.waiting and not found.broken_sequences
+        assert not found.findings and not found.waiting and not found.unread, found.findings
         header = made.newest_checkpoint()
         assert header["examples_learned"] == 1970
         assert header["quality"]["auc"] > 0.7 > 0.6 > header["quality"]["auc_baseline"]

@@ -1,0 +1,126 @@
+"""Predictions derived again: fold the log to the version that a prediction names, score its event, compare."""
+
+import math
+from collections import deque
+from typing import NamedTuple
+
+from stream_ml.assembly import Parts
+from stream_ml.core.checker import Findings
+from stream_ml.core.join import NEVER_MS
+from stream_ml.core.learner import ModelFailed, Scored
+from stream_ml.core.outputs import Published
+from stream_ml.core.replica import Replica
+from stream_ml.core.sample import Sample
+from stream_ml.kafka.clients import admin
+from stream_ml.kafka.reading import ends, read_range
+from stream_ml.kafka.topics import TopicFacts
+from stream_ml.records import Event, LogRecord, Record, Served
+
+AGREE = 1e-12  # relative and absolute: a batch and single calls of a model may differ in the last digits
+
+Pairs = deque[tuple[Published, Record]]
+
+
+class Rescored(NamedTuple):
+    """How many predictions came out as published, and how many could not be derived.
+
+    `unchecked`: the model is another one than the configuration's, or the log has lost its beginning.
+    """
+
+    checked: int
+    unchecked: int
+    position: int
+    examples_learned: int
+    probe_bits: list[tuple[str, ...]]
+    quality: dict[str, float]
+
+
+def rescore(parts: Parts, facts: TopicFacts, sample: Sample, found: Findings) -> Rescored:
+    """Fold the whole log, and on the way score each event of the sample with the version that its prediction names."""
+    config = parts.config
+    log = (config.training_log, 0)
+    first, end = ends(admin(config), [log])[log]
+    left: Pairs = deque(sample.pairs())
+    rescorer = _Rescorer(parts, parts.lineage(facts.training_log_id), found)
+    if first == 0:
+        while _fold(parts, rescorer, left, end):
+            pass
+        rescorer.score(left, rescorer.replica.position)
+    replica = rescorer.replica
+    return Rescored(
+        rescorer.checked,
+        len(left),
+        replica.position,
+        replica.examples_learned,
+        replica.probe_bits(),
+        replica.quality.report(),
+    )
+
+
+def _fold(parts: Parts, rescorer: "_Rescorer", left: Pairs, end: int) -> bool:
+    """Fold up to the log's end; True where it has to go back and begin anew from the replica's position."""
+    topic = parts.config.training_log
+    start = rescorer.replica.read_position
+    for batch in read_range(parts.config, topic, 0, start, end, keep_alive=lambda: None):
+        for record in batch:
+            replica = rescorer.replica
+            if replica.halt is None:
+                rescorer.score(left, record.offset)
+            replica.fold([LogRecord(record.offset, record.value or b"")])
+            if replica.halt is not None and replica.halt.tainted:
+                rescorer.replica = replica.heir(Replica(rescorer.settings))
+                return True
+            if replica.refold_from is not None:
+                replica.lift()
+                return True
+    return False
+
+
+class _Rescorer:
+    def __init__(self, parts: Parts, lineage: str, found: Findings) -> None:
+        self.settings = parts.fold_settings(lineage)
+        self.replica = Replica(self.settings)
+        self.checked = 0
+        self._parts, self._found = parts, found
+
+    def score(self, left: Pairs, position: int) -> None:
+        """Score those whose version is this position or before it."""
+        while left and left[0][0].served.position <= position:
+            said, record = left.popleft()
+            where = (said.topic, said.partition, said.offset)
+            self.checked += 1
+            if said.served.position != self.replica.position:
+                message = f"its model version {said.served.position} is none: the log gives {self.replica.position}"
+                self._found.add("version", *where, message)
+                continue
+            event = self._parts.reader.decode([record], NEVER_MS)[0]
+            if not isinstance(event, Event):
+                self._found.add("score", *where, f"its event cannot be scored again: {event.message}")
+                continue
+            try:
+                scored = self.replica.score(event.features)
+            except ModelFailed as error:
+                self._found.add("score", *where, f"the model raises: {error}")
+                continue
+            if not agrees(scored, said.served):
+                message = f"version {said.served.position} gives {_numbers(scored)}, published {_numbers(said.served)}"
+                self._found.add("score", *where, message)
+
+
+def agrees(scored: Scored, served: Served) -> bool:
+    """Whether a prediction derived again is the one that was published, to AGREE."""
+    ours, theirs = _numbers(scored), _numbers(served)
+    return ours.keys() == theirs.keys() and all(
+        one == other
+        or (
+            isinstance(one, float)
+            and isinstance(other, float)
+            and math.isclose(one, other, rel_tol=AGREE, abs_tol=AGREE)
+        )
+        for one, other in zip(ours.values(), theirs.values(), strict=True)
+    )
+
+
+def _numbers(said: Scored | Served) -> dict[str, float | str | None]:
+    named = {f"score of {name}": score for name, score in sorted((said.scores or {}).items())}
+    return {"class": said.class_name, "score": said.score, "value": said.value, **named}

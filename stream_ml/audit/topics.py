@@ -1,0 +1,230 @@
+"""What really stands in the topics, read read_committed from the first offset; no counter of the service is asked.
+
+Counting (`audit(..., sample=None)`) compares coordinates. A whole audit also compares what the records say, and folds
+the training log from its beginning to see whether a sample of predictions comes out as it was published. It only
+reads, with ``assign()``, so it can run beside a service at work: what is committed meanwhile is not its subject.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from stream_ml.assembly import Parts
+from stream_ml.audit.rescore import Rescored, rescore
+from stream_ml.core.checker import Coordinates, Ends, Finding, Findings, Progress, Rule
+from stream_ml.core.contents import Contents
+from stream_ml.core.features import Refused
+from stream_ml.core.join import BEGINNING, NEVER_MS
+from stream_ml.core.log_entry import decode_entry, decode_pair
+from stream_ml.core.outputs import Published, dead_letter_origin, decode_outcome
+from stream_ml.core.sample import Sample
+from stream_ml.kafka.clients import admin, record_of
+from stream_ml.kafka.pair import read_pairs
+from stream_ml.kafka.reading import ends, read_messages, read_range
+from stream_ml.kafka.topics import TopicFacts
+from stream_ml.records import Label, Record
+
+
+class Audit(NamedTuple):
+    """Counts of records, and what is wrong with them.
+
+    `waiting` are coordinates of labels that have been read and may still meet their event; `unread` counts inputs
+    that are not committed yet. `rescored` is None where no score was derived again.
+    """
+
+    events: int
+    feedback: int
+    predictions: int
+    examples: int
+    outcomes: Counter[str]
+    dead_letters: Counter[str]
+    unread: int
+    waiting: list[tuple[str, int, int]]
+    findings: list[Finding]
+    counts: Counter[Rule]
+    rescored: Rescored | None
+
+    def of(self, *rules: Rule) -> list[Finding]:
+        """Findings of these rules."""
+        return [finding for finding in self.findings if finding.rule in rules]
+
+
+def audit(parts: Parts, facts: TopicFacts, sample: int | None) -> Audit:
+    """Read everything and compare.
+
+    Parameters
+    ----------
+    sample
+        How many predictions are derived again from the log; None: only coordinates are compared.
+    """
+    return _Audit(parts, facts, sample).run()
+
+
+class _Audit:
+    def __init__(self, parts: Parts, facts: TopicFacts, sample: int | None) -> None:
+        self._parts, self._config, self._facts = parts, parts.config, facts
+        self._whole = sample is not None
+        self._found = Findings()
+        self._sample = Sample(sample or 0)
+        self._numbers = range(facts.partitions)
+        self._pairs = {pair.partition: pair for pair in read_pairs(parts.config, list(self._numbers), stable=True)}
+        config = parts.config
+        inputs = [(topic, p) for p in self._numbers for topic in (config.events.topic, config.feedback.topic)]
+        self._inputs = ends(admin(config), inputs)  # before the outputs' ends: every input seen has its outputs seen
+        self._coordinates = {p: self._coordinates_of(p) for p in self._numbers}
+        topics = (config.events.topic, config.feedback.topic)
+        self._contents = {p: Contents(topics, parts.join_settings(), self._found) for p in self._numbers}
+
+    def _coordinates_of(self, partition: int) -> Coordinates:
+        pair, config = self._pairs[partition], self._config
+        progress = None
+        if pair.events is not None and pair.feedback is not None and pair.metadata is not None:
+            progress = Progress(pair.events, pair.feedback, pair.metadata.feedback_floor)
+        events, feedback = (
+            Ends(topic, partition, *self._inputs[topic, partition], self._found)
+            for topic in (config.events.topic, config.feedback.topic)
+        )
+        return Coordinates(partition, progress, events, feedback, self._found)
+
+    def run(self) -> Audit:
+        config = self._config
+        outputs = [
+            (t, p) for p in self._numbers for t in (config.predictions.topic, config.outcomes, config.dead_letters)
+        ]
+        log = (config.training_log, 0)
+        self._outputs = ends(admin(config), [*outputs, log])
+        for partition in self._numbers:
+            if self._whole:
+                self._choose(partition)
+            self._read_inputs(partition)
+            self._read_outputs(partition)
+        self._read_log(*self._outputs[log])
+        waiting = [(config.feedback.topic, p, offset) for p in self._numbers for offset in self._finish(p)]
+        rescored = rescore(self._parts, self._facts, self._sample, self._found) if self._sample.size else None
+        every = self._coordinates.values()
+        return Audit(
+            sum(c.events.count for c in every),
+            sum(c.feedback.count for c in every),
+            sum(c.predictions for c in every),
+            sum(c.examples for c in every),
+            sum((c.outcomes for c in every), Counter()),
+            sum((c.reasons for c in every), Counter()),
+            sum(self._unread(c) for c in every),
+            waiting,
+            self._found.kept,
+            self._found.counts,
+            rescored,
+        )
+
+    # --- one partition ---
+
+    def _choose(self, partition: int) -> None:
+        """Which predictions are derived again: known before the events are read, so that these can be kept."""
+        for record in self._all(self._config.predictions.topic, partition):
+            said = self._published(record)
+            if said is not None and said.served.lineage == self._parts.lineage(self._facts.training_log_id):
+                self._sample.offer(said)
+
+    def _read_inputs(self, partition: int) -> None:
+        coordinates = self._coordinates[partition]
+        for topic, ends_of in (
+            (self._config.events.topic, coordinates.events),
+            (self._config.feedback.topic, coordinates.feedback),
+        ):
+            first, end = self._inputs[topic, partition]
+            for batch in read_messages(self._config, topic, partition, first, end, keep_alive=lambda: None):
+                for message in batch:
+                    ends_of.exists(message.offset())
+                if self._whole:
+                    self._look_into(partition, [record_of(message) for message in batch])
+
+    def _look_into(self, partition: int, records: list[Record]) -> None:
+        parts, contents = self._parts, self._contents[partition]
+        if records and records[0].topic == self._config.feedback.topic:
+            for item in parts.feedback.decode(records, NEVER_MS):
+                if isinstance(item, Label):
+                    contents.label(item)
+            return
+        for record in records:
+            head = parts.reader.head(record, NEVER_MS)
+            if not isinstance(head, Refused):
+                contents.event(record, head[2], head[3])
+                self._sample.keep(record)
+
+    def _read_outputs(self, partition: int) -> None:
+        coordinates, config = self._coordinates[partition], self._config
+        log_end = self._outputs[config.training_log, 0][1]
+        for record in self._all(config.predictions.topic, partition):
+            said = self._published(record)
+            if said is None:
+                self._found.add("foreign", *record[:3], "it is no prediction of this app")
+                continue
+            coordinates.predictions += 1
+            coordinates.events.ended(said.offset, record[:3])
+            if self._whole:
+                self._contents[partition].prediction(record[:3], record.key, said, log_end)
+        for record in self._all(config.outcomes, partition):
+            outcome = decode_outcome(record.value or b"")
+            coordinates.outcomes[outcome["outcome"]] += 1
+            coordinates.feedback.ended(outcome["feedback_offset"], record[:3])
+            if self._whole:
+                self._contents[partition].outcome(
+                    record[:3], outcome["outcome"], outcome["feedback_offset"], outcome["event_offset"]
+                )
+        for record in self._all(config.dead_letters, partition):
+            origin = dead_letter_origin(record)
+            if origin is None or origin[1] != partition:
+                self._found.add("foreign", *record[:3], "it names no record of this partition")
+                continue
+            coordinates.reasons[dict(record.headers)["__connect.errors.exception.class.name"].decode()] += 1
+            is_event = origin[0] == config.events.topic
+            (coordinates.events if is_event else coordinates.feedback).ended(origin[2], record[:3])
+
+    def _published(self, record: Record) -> Published | None:
+        try:
+            return self._parts.predictions.decode(record.value or b"")
+        except ValueError:
+            return None
+
+    # --- the training log ---
+
+    def _read_log(self, first: int, end: int) -> None:
+        for record in self._all(self._config.training_log, 0):
+            where, value = record[:3], record.value or b""
+            try:
+                pair = decode_pair(value)
+                entry = decode_entry(value) if self._whole or pair is None else None
+            except ValueError as error:
+                self._found.add("foreign", *where, f"it is no log entry: {error}")
+                continue
+            if entry is not None and entry.kind == "start" and entry.source_partition in self._coordinates:
+                begin = entry.parsed_arguments()
+                self._coordinates[entry.source_partition].begin = (begin["events"], begin["feedback"])
+            if pair is None:
+                continue
+            if pair.source_partition not in self._coordinates:
+                self._found.add("foreign", *where, f"there is no partition {pair.source_partition}")
+                continue
+            self._coordinates[pair.source_partition].example(where, pair.sequence, pair.feedback_offset)
+            if self._whole and entry is not None:
+                self._contents[pair.source_partition].example(where, entry)
+
+    # --- the end ---
+
+    def _finish(self, partition: int) -> list[int]:
+        config, coordinates = self._config, self._coordinates[partition]
+        coordinates.finish(config.events.topic, config.feedback.topic)
+        if self._whole:
+            now = read_pairs(config, [partition], stable=True)[0].metadata
+            self._contents[partition].finish(partition, coordinates.waiting, now.times if now else BEGINNING)
+        return coordinates.waiting
+
+    def _unread(self, coordinates: Coordinates) -> int:
+        progress = coordinates.progress
+        both = zip((coordinates.events, coordinates.feedback), progress[:2] if progress else (0, 0), strict=True)
+        return sum(len(list(found.open(position, NEVER_MS))) for found, position in both)
+
+    def _all(self, topic: str, partition: int) -> Iterator[Record]:
+        first, end = self._outputs[topic, partition]
+        for batch in read_range(self._config, topic, partition, first, end, keep_alive=lambda: None):
+            yield from batch

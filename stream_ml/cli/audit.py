@@ -1,0 +1,55 @@
+"""``stream-ml audit``: read everything that stands in the topics, and say what is wrong, with coordinates."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from stream_ml.cli.run import fix_hash_seed
+from stream_ml.config import load_config
+from stream_ml.kafka.topics import inspect_topics
+
+if TYPE_CHECKING:
+    from stream_ml.audit.topics import Audit
+
+SHOWN_MAX = 50
+
+
+def audit(config_file: Path, sample: int, *, as_json: bool) -> int:
+    """Print what stands in the topics; the exit code: 1 where something is wrong."""
+    config = load_config(config_file)
+    facts = inspect_topics(config)
+    if sample:
+        fix_hash_seed(facts.training_log_id, config.model.seed)
+
+    from stream_ml.assembly import assemble
+    from stream_ml.audit.topics import audit as read_all
+    from stream_ml.kafka.clients import reaching
+
+    with reaching(config):
+        found = read_all(assemble(config), facts, sample)
+    plain = found._asdict()
+    plain["findings"] = [str(finding) for finding in found.findings]
+    plain["rescored"] = found.rescored._asdict() if found.rescored else None
+    typer.echo(json.dumps(plain) if as_json else _words(found))
+    return 1 if found.counts else 0
+
+
+def _words(found: "Audit") -> str:
+    lines = [
+        f"{found.events:,} events, {found.feedback:,} labels: {found.predictions:,} predictions, "
+        f"{found.examples:,} examples, outcomes: {_counts(found.outcomes)}, "
+        f"dead letters: {_counts(found.dead_letters)}",
+        f"{len(found.waiting):,} labels wait for their event, {found.unread:,} records are not read yet",
+    ]
+    if found.rescored is not None:
+        left = f", {found.rescored.unchecked} could not be" if found.rescored.unchecked else ""
+        lines.append(f"{found.rescored.checked} predictions derived again from the log{left}")
+    lines += [str(finding) for finding in found.findings[:SHOWN_MAX]]
+    return "\n".join([*lines, f"wrong: {_counts(found.counts)}" if found.counts else "nothing is wrong"])
+
+
+def _counts(found: Mapping[Any, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in sorted(found.items())) or "0"
