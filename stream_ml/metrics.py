@@ -28,6 +28,9 @@ TABLE = (
     Metric("stream_ml_learning_lag_seconds", "gauge", (), "How far learning is behind the log, in seconds."),
     Metric("stream_ml_learning_halted", "gauge", (), "1 while learning is halted."),
     Metric("stream_ml_partitions", "gauge", ("state",), "Partitions that this worker owns or has parked."),
+    Metric(
+        "stream_ml_partitioners_differ", "gauge", (), "1 while keys of events and feedback stand in other partitions."
+    ),
     Metric("stream_ml_pending_events", "gauge", (), "Events held, waiting or remembered."),
     Metric("stream_ml_pending_labels", "gauge", (), "Early labels that wait for their event."),
     Metric("stream_ml_pending_bytes", "gauge", (), "Memory that both take, in bytes, about."),

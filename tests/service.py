@@ -64,6 +64,9 @@ T0 = 1_600_000_000_000  # 2020-09-13: old times are fine
 class Service:
     """One app on a broker. Every process that is left at the end is killed."""
 
+    VISIT_SCHEMA = fastavro.parse_schema(EVENT)
+    TRUTH_SCHEMA = fastavro.parse_schema(LABEL)
+
     def __init__(self, folder: Path, servers: str, app_id: str, *, partitions: int = 1, **changes: Any) -> None:
         self.folder, self.partitions = folder, partitions
         self.workers: list[Worker] = []
@@ -127,12 +130,16 @@ class Service:
             "kind": f"k{number % 3}",
             "note": None,
         } | values
-        self.raw_visit(encode_record(_VISIT, payload), partition=self.of(number, partition), key=payload["id"].encode())
+        self.raw_visit(
+            encode_record(self.VISIT_SCHEMA, payload), partition=self.of(number, partition), key=payload["id"].encode()
+        )
 
     def truth(self, number: int, *, delay_s: int = 30, partition: int | None = None, **values: Any) -> None:
         """The label of an event."""
         payload = {"id": f"v{number}", "at": T0 + 1000 * (number + delay_s), "y": number * 7919 % 100 > 50} | values
-        self.raw_truth(encode_record(_TRUTH, payload), partition=self.of(number, partition), key=payload["id"].encode())
+        self.raw_truth(
+            encode_record(self.TRUTH_SCHEMA, payload), partition=self.of(number, partition), key=payload["id"].encode()
+        )
 
     def of(self, number: int, partition: int | None = None) -> int:
         return number % self.partitions if partition is None else partition
@@ -301,7 +308,3 @@ def service(folder: Path, servers: str, app_id: str, **changes: Any) -> Iterator
         yield made
     finally:
         made.close()
-
-
-_VISIT = fastavro.parse_schema(EVENT)
-_TRUTH = fastavro.parse_schema(LABEL)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from stream_ml.assembly import Parts
 from stream_ml.core.alignment import HeldFeedback
 from stream_ml.core.partition import Batch, Outputs
+from stream_ml.core.partitioners import PartitionerSample, disagreement
 from stream_ml.errors import FatalError
 from stream_ml.kafka.clients import admin
 from stream_ml.kafka.inputs import FeedbackInput, Group
@@ -50,6 +51,8 @@ class Worker:
         self.learning = Learning(parts, facts.training_log_id, metrics, self._group.keep_alive)
         self._ownership = Ownership(parts, facts.record_bytes_max, self._client, self.learning, self._transactor)
         self._held: dict[int, HeldFeedback] = {}
+        self._keys = {name: PartitionerSample(facts.partitions) for name in ("events", "feedback")}
+        self._disagreement = ""
         self._limit = config.delivery.batch_max_records
         self._condemned: set[tuple[str, int, int]] = set()
         self._aborts = 0
@@ -143,6 +146,7 @@ class Worker:
             return
         now_ms = time.time_ns() // 1_000_000
         for number, records in self._feedback.take(self._limit, 0.0).items():
+            self._keys["feedback"].look(records)
             if number in self._held:
                 self._held[number].extend(self._parts.feedback.decode(records, now_ms))
 
@@ -159,6 +163,7 @@ class Worker:
         found: dict[int, Batch] = {}
         for number, partition in self._ownership.owned.items():
             records = [r for r in events.get(number, ()) if r.offset >= partition.events_position]
+            self._keys["events"].look(records)
             decoded = self._parts.reader.decode(records, clock.now_ms)
             events_ms = self._parts.reader.latest_ms(decoded, partition.join.inputs.events_ms)
             held, at_end = self._held[number], self._group.ends.reached(number)
@@ -286,7 +291,15 @@ class Worker:
             for number, sample in self._ownership.output_ends(list(owned)).items():
                 partition = owned[number]
                 partition.landmarks.add(partition.events_position, partition.feedback_position, sample)
+        self._compare_partitioners()
         self._gauges()
+
+    def _compare_partitioners(self) -> None:
+        said = disagreement(self._keys["events"].verdict, self._keys["feedback"].verdict)
+        self.metrics.set("partitioners_differ", bool(said))
+        if said and said != self._disagreement:
+            log.warning("%s", said)
+        self._disagreement = said
 
     def _count(self, counts: Counter[tuple[str, str]]) -> None:
         labels = {"labels": "outcome", "dead_letters": "reason", "flags": "flag"}

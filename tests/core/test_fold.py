@@ -15,7 +15,7 @@ from stream_ml.core.learner import COLD, Scored
 from stream_ml.core.log_entry import encode_schema, encode_start
 from stream_ml.core.outputs import served_of
 from stream_ml.core.quality import BinnedRocAuc, Quality
-from stream_ml.core.replica import PROBES_MAX, SOUND_EVERY, FoldSettings, Replica
+from stream_ml.core.replica import PROBES_MAX, SOUND_EVERY, FoldSettings, Halt, Replica
 from stream_ml.core.schema import load_schema
 from stream_ml.records import NOT_SERVED, LogRecord, Served, Target, Version
 
@@ -607,3 +607,11 @@ def test_frozen_entries_count_for_quality() -> None:
     said = served(Scored("true", 0.9, None, None))
     replica = fold(command("freeze"), *[example(n, served=said) for n in range(5)])
     assert (replica.quality.count, replica.examples_learned) == (5, 0)
+
+
+def test_the_heir_of_a_spoilt_replica_keeps_what_was_pardoned_also_when_the_checkpoint_came_too_late() -> None:
+    old, late = Replica(brittle()), Replica(brittle())
+    old.pardons, old.halt = {3: "skip"}, Halt(70, "not_finite", "", tainted=True, exact=False)
+    late.examples_learned = 65
+    heir = old.heir(late)
+    assert heir is not late and heir.pardons == {3: "skip"} and heir.check_each_after == 0
