@@ -16,6 +16,7 @@ import fastavro
 import yaml
 from confluent_kafka import Producer
 
+from stream_ml import failpoints
 from stream_ml.assembly import assemble
 from stream_ml.audit.topics import Audit, audit
 from stream_ml.config import Config, load_config
@@ -108,10 +109,10 @@ class Service:
     def create_topics(self) -> None:
         create_topics(self.config, self.partitions, dry_run=False)
 
-    def start(self, instance: str = "w1", **changes: Any) -> "Worker":
-        """A worker process; the caller waits for what it does."""
+    def start(self, instance: str = "w1", fail: str = "", **changes: Any) -> "Worker":
+        """A worker process, perhaps with fail points; the caller waits for what it does."""
         self.write(instance, **changes)
-        worker = Worker(self.folder, instance)
+        worker = Worker(self.folder, instance, fail)
         self.workers.append(worker)
         return worker
 
@@ -250,8 +251,9 @@ class Service:
 class Worker:
     """One ``stream-ml run``."""
 
-    def __init__(self, folder: Path, instance: str) -> None:
+    def __init__(self, folder: Path, instance: str, fail: str = "") -> None:
         self.instance = instance
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"}
         self._log_file = folder / f"{instance}.log"
         with self._log_file.open("ab") as log:
             self.process = subprocess.Popen(
@@ -259,7 +261,7 @@ class Worker:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"},
+                env=env | ({failpoints.VARIABLE: fail} if fail else {}),
             )
 
     @property

@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from stream_ml.config import Config
 from stream_ml.errors import FatalError
+from stream_ml.failpoints import passes
 from stream_ml.kafka.clients import member, reader, record_of, take
 from stream_ml.records import Record
 
@@ -69,10 +70,12 @@ class Group:
         )
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        passes("on-assign")
         consumer.assign([])
         self.assigned = sorted(tp.partition for tp in partitions)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        passes("on-revoke")
         self.revoked = True
         self.assigned = None
         consumer.unassign()

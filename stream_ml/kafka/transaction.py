@@ -19,6 +19,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 
 from stream_ml.config import Config
 from stream_ml.errors import FatalError
+from stream_ml.failpoints import passes
 from stream_ml.kafka.clients import error_of, producer, reaching, step_after
 from stream_ml.records import Produce
 
@@ -87,8 +88,11 @@ class Transactor:
         try:
             self._begin(self._producer)
             self._produce(self._producer, records)
+            passes("after-produce")
             self._flush(self._producer)
+            passes("after-flush")
             self._offsets(self._producer, offsets, group)
+            passes("after-offsets")
         except KafkaException as exception:
             error = error_of(exception)
             if error.code() in RECORD_REFUSED:
@@ -103,7 +107,9 @@ class Transactor:
         made.begin_transaction()
 
     def _produce(self, made: Producer, records: Iterable[Produce]) -> None:
-        for record in records:
+        for number, record in enumerate(records):
+            if number == 1:
+                passes("some-produced")
             while True:
                 try:
                     made.produce(
@@ -132,6 +138,7 @@ class Transactor:
 
     def _commit(self, made: Producer) -> Ending:
         started = time.monotonic()
+        passes("before-commit")
         try:
             made.commit_transaction(COMMIT_SLOW_S)
         except KafkaException as exception:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import zstandard
 
 from stream_ml.errors import CheckpointError, ConfigError
+from stream_ml.failpoints import passes
 from stream_ml.storage.unpickle import loads
 
 FORMAT = 1
@@ -99,13 +100,16 @@ class CheckpointStore:
         temporary = self._folder / f".{path.name}.tmp.{os.getpid()}"
         try:
             self._write(temporary, line + b"\n" + payload)
+            passes("checkpoint-synced")
             with contextlib.suppress(FileExistsError):
                 os.link(temporary, path)
+            passes("checkpoint-named")
             self._flush_folder()
         except OSError as error:
             raise CheckpointError(f"{path} cannot be written: {error.strerror}") from error
         finally:
             temporary.unlink(missing_ok=True)
+        passes("before-prune")
         self._prune()
         return path
 
@@ -174,6 +178,7 @@ class CheckpointStore:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
+            passes("checkpoint-written")
             os.fsync(file.fileno())
 
     def _flush_folder(self) -> None:

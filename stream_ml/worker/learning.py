@@ -11,6 +11,7 @@ from confluent_kafka import KafkaException
 from stream_ml.assembly import Parts
 from stream_ml.core.replica import Halt, Replica
 from stream_ml.errors import CheckpointError, ConfigError, FatalError
+from stream_ml.failpoints import passes
 from stream_ml.kafka.clients import admin
 from stream_ml.kafka.reading import LogReader, ends, read_range
 from stream_ml.metrics import Metrics
@@ -157,6 +158,7 @@ class Learning:
         if records:
             halted = self.replica.halt
             self.replica.fold(_log_records(records))
+            passes("after-fold")
             if self.replica.halt is not None and self.replica.halt.tainted:
                 self._recover()
             if self.replica.refold_from is not None:

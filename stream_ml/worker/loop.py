@@ -18,6 +18,7 @@ from stream_ml.core.alignment import HeldFeedback
 from stream_ml.core.partition import Batch, Outputs
 from stream_ml.core.partitioners import PartitionerSample, disagreement
 from stream_ml.errors import FatalError
+from stream_ml.failpoints import passes
 from stream_ml.kafka.clients import admin
 from stream_ml.kafka.inputs import FeedbackInput, Group
 from stream_ml.kafka.pair import offsets_of, read_pairs
@@ -79,6 +80,7 @@ class Worker:
         self.learning.turn(self._config.learning.budget_per_turn / 1000)
         outputs = self._process(batches)
         if outputs:
+            passes("after-process")
             self._finish(batches, outputs, *self._commit(outputs))
         self.learning.checkpoint_if_due(self._config.checkpoints.interval / 1000)
         self._look_around()
@@ -159,6 +161,8 @@ class Worker:
 
     def _batches(self, events: dict[int, list[Record]]) -> dict[int, Batch]:
         clock, left = _clock(), self._limit
+        if events:
+            passes("after-consume")
         tick = time.monotonic() - self._tick_s >= IDLE_TICK_S
         found: dict[int, Batch] = {}
         for number, partition in self._ownership.owned.items():
@@ -176,6 +180,8 @@ class Worker:
                 found[number] = Batch(decoded, feedback, at_end, feedback_at_end, self._condemned)
         if tick and found:
             self._tick_s = time.monotonic()
+        if found:
+            passes("after-decode")
         return found
 
     def _commit_is_due(self, number: int) -> bool:
@@ -215,6 +221,7 @@ class Worker:
         ending = self._transactor.run(records, offsets, self._group.metadata)
         self.metrics.count("transactions", ending=ending.value)
         if ending is Ending.COMMITTED:
+            passes("after-commit")
             self.metrics.observe("transaction_seconds", time.monotonic() - started)
             return outputs, True
         if ending is Ending.ABORTED:
@@ -247,6 +254,7 @@ class Worker:
             self._held[number].drop(len(batches[number].feedback))
             self._committed_s[number] = time.monotonic()
             self._count(output.counts)
+            passes("between-applies")
         back = [number for number in outputs if number not in committed and number in self._ownership.owned]
         if back:
             self._group.start(

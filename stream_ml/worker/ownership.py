@@ -24,6 +24,7 @@ from stream_ml.core.metadata import OutputEnds
 from stream_ml.core.partition import Partition
 from stream_ml.core.rebuild import Evidence, rebuilt_events, rebuilt_labels
 from stream_ml.errors import ConfigError
+from stream_ml.failpoints import passes
 from stream_ml.kafka.pair import Pair, offsets_of, read_pairs, stable_pair
 from stream_ml.kafka.reading import ends, read_range
 from stream_ml.kafka.transaction import Ending, Transactor
@@ -161,6 +162,7 @@ class Ownership:
             ending = Ending.COMMITTED if ours else Ending.ABORTED
         if ending is not Ending.COMMITTED:
             raise ClaimFailed
+        passes("after-claim")
         self.tokens |= dict.fromkeys(claims, token)
 
     # --- 3: the invariant ---
@@ -188,6 +190,7 @@ class Ownership:
             self._gather(evidence, number, claimed.ends)
         events = self._range(config.events.topic, number, floors[0], partition.events_position)
         labels = self._range(config.feedback.topic, number, floors[1], partition.feedback_position)
+        passes("in-rebuild")
         payloads, limit = self._parts.reader.payloads, self._settings.record_bytes_max
         waiting, partition.leftovers = rebuilt_labels(labels, evidence, self._parts.feedback)
         partition.join.rebuild(rebuilt_events(events, evidence, payloads, record_bytes_max=limit), waiting)

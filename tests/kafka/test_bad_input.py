@@ -18,11 +18,13 @@ pytestmark = pytest.mark.kafka
 
 
 def visit_bytes(**values: Any) -> bytes:
-    return encode_record(module._VISIT, {"id": "e", "at": T0, "x": 1.0, "kind": "k", "note": None} | values)
+    return encode_record(
+        module.Service.VISIT_SCHEMA, {"id": "e", "at": T0, "x": 1.0, "kind": "k", "note": None} | values
+    )
 
 
 def truth_bytes(**values: Any) -> bytes:
-    return encode_record(module._TRUTH, {"id": "e", "at": T0 + 1000, "y": True} | values)
+    return encode_record(module.Service.TRUTH_SCHEMA, {"id": "e", "at": T0 + 1000, "y": True} | values)
 
 
 def finish(made: Service, number: int = 900) -> None:

@@ -48,7 +48,7 @@ def test_key_partition_and_trace_headers_are_kept(kafka: str, app_id: str, tmp_p
         made.start()
         import service as module
 
-        value = encode_record(module._VISIT, {"id": "a", "at": T0, "x": 1.0, "kind": "k", "note": None})
+        value = encode_record(module.Service.VISIT_SCHEMA, {"id": "a", "at": T0, "x": 1.0, "kind": "k", "note": None})
         headers = [("traceparent", b"00-ab-cd-01"), ("tracestate", b"t=1"), ("other", b"x")]
         made.raw_visit(value, partition=2, key=b"\x00\xff", headers=headers)
         made.wait_until_done()
