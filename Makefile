@@ -5,13 +5,20 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 KAFKA ?= embedded
 
-.PHONY: demo test check format clean
+ROUNDS ?= 100
+SEED ?= 1
+
+.PHONY: demo test check chaos format clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/stream-ml demo
 
 test: $(VENV)/.test check
 	$(BIN)/python -m pytest --kafka=$(KAFKA)
+
+# Workers, brokers and disks fail for ROUNDS rounds; the last line is JSON. 100 rounds take about a quarter of an hour.
+chaos: $(VENV)/.test
+	@$(BIN)/python tests/chaos/storm.py --rounds $(ROUNDS) --seed $(SEED)
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .

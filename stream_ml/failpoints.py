@@ -4,6 +4,7 @@
 passing (the first where it is left out), and, for kill, stop and sleep, how much later or for how long.
 """
 
+import errno
 import os
 import signal
 import threading
@@ -37,7 +38,7 @@ Place = Literal[
     "checkpoint-named",
     "before-prune",
 ]
-Action = Literal["kill", "stop", "sleep", "raise"]
+Action = Literal["kill", "stop", "sleep", "raise", "full"]
 
 
 class Armed(NamedTuple):
@@ -88,6 +89,8 @@ class FailPoints:
             return
         if armed.action == "raise":
             raise Injected(f"fail point {place}")
+        if armed.action == "full":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if armed.action == "sleep":
             time.sleep(armed.ms / 1000)
         elif armed.ms:

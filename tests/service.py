@@ -236,12 +236,12 @@ class Service:
             header: dict[str, Any] = json.loads(file.readline())
         return header
 
-    def refold(self, checkpoint_position: int) -> dict[str, Any]:
+    def refold(self, checkpoint_position: int, instance: str = "w1") -> dict[str, Any]:
         """Fold the log from its beginning in a process of its own, up to the checkpoint; compare their probes."""
         facts = inspect_topics(self.config)
         env = {**os.environ, "PYTHONHASHSEED": str(hash_seed(facts.training_log_id, self.config.model.seed))}
         script = Path(__file__).with_name("refold.py")
-        command = [sys.executable, str(script), str(self.folder / "w1.yaml"), str(checkpoint_position)]
+        command = [sys.executable, str(script), str(self.folder / f"{instance}.yaml"), str(checkpoint_position)]
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)

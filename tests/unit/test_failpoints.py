@@ -33,6 +33,11 @@ def test_it_happens_at_its_passing_only() -> None:
     points.passes("after-fold")
 
 
+def test_full_is_what_a_full_disk_says() -> None:
+    with pytest.raises(OSError, match="No space left"):
+        FailPoints(parse("checkpoint-written:full")).passes("checkpoint-written")
+
+
 def test_sleep_takes_its_time() -> None:
     started = time.monotonic()
     FailPoints(parse("after-fold:sleep:1:30ms")).passes("after-fold")

@@ -1,0 +1,251 @@
+"""A storm: workers, brokers and disks fail while producers go on; then everything that stands in the topics is judged.
+
+``python tests/chaos/storm.py --rounds 100 --seed 1``: the seed alone repeats the schedule. The last line is JSON.
+"""
+
+import argparse
+import json
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from chaos.schedule import INSTANCES, Fault, schedule
+from chaos.traffic import Traffic
+from confluent_kafka import KafkaException
+from service import Service, Worker, service
+
+from stream_ml.kafka.broker import EmbeddedKafka
+
+PARTITIONS = 4
+SESSION_S = 6.0  # the least that brokers allow by default
+RECOVERY_MAX_S = 60.0  # until every partition has moved on; longer is a failure
+REACH_MAX_S = 15.0  # for a fail point to be passed; counted where it is not
+
+
+class Storm:
+    """One service in trouble."""
+
+    def __init__(self, kafka: EmbeddedKafka, made: Service, seed: int, say: Callable[[str], None]) -> None:
+        self._kafka, self._made, self._say = kafka, made, say
+        self._chance = random.Random(seed + 1)
+        self.workers: dict[str, Worker] = {}
+        self.faults: Counter[str] = Counter()
+        self.kills: Counter[str] = Counter()
+        self.unreached: Counter[str] = Counter()
+        self.ended_by_themselves = 0
+        self.recoveries_s: list[float] = []
+
+    def start(self, instance: str, fail: str = "") -> Worker:
+        """A worker with a disk of its own."""
+        checkpoints = {"directory": f"checkpoints-{instance}", "interval": "1s", "keep": 3}
+        self.workers[instance] = self._made.start(instance, fail, checkpoints=checkpoints)
+        return self.workers[instance]
+
+    def round(self, number: int, fault: Fault) -> None:
+        """Peace, then a fault, then the wait until every partition has moved on."""
+        self._wait(lambda: False, fault.peace_s)
+        self._care()
+        self.faults[fault.kind] += 1
+        before = self._positions()
+        getattr(self, "_" + fault.kind.replace("-", "_"))(fault)
+        started, before = time.monotonic(), self._positions() or before
+        self._wait(lambda: self._moved(before), RECOVERY_MAX_S, must=f"going on after {fault}")
+        took_s = time.monotonic() - started
+        self.recoveries_s.append(took_s)
+        self._say(f"{number:4} {took_s:5.1f} s  {fault.kind:16} {fault.instance} {fault.detail}")
+
+    # --- faults ---
+
+    def _kill(self, fault: Fault) -> None:
+        self._worker(fault.instance).kill()
+        self.kills["anywhere"] += 1
+        self.start(fault.instance)
+
+    def _kill_at(self, fault: Fault) -> None:
+        place = fault.detail.partition(":")[0]
+        self._worker(fault.instance).kill()
+        worker = self.start(fault.instance, fault.detail)
+        if place == "on-revoke":
+            other = next(name for name in INSTANCES if name != fault.instance)
+            self._worker(other).stop()
+            self._wait(lambda: worker.process.poll() is not None, SESSION_S)
+            self.start(other)
+        self._wait(lambda: worker.process.poll() is not None, REACH_MAX_S)
+        if worker.process.poll() is None:
+            self.unreached[place] += 1
+            worker.kill()
+        else:
+            self.kills[place] += 1
+        self.start(fault.instance)
+
+    def _raise_at(self, fault: Fault) -> None:
+        self._worker(fault.instance).kill()
+        worker = self.start(fault.instance, fault.detail)
+        self._wait(lambda: worker.process.poll() is not None, REACH_MAX_S)
+        self.unreached[fault.detail.partition(":")[0]] += worker.process.poll() is None
+
+    def _zombie(self, fault: Fault) -> None:
+        worker = self._worker(fault.instance)
+        worker.process.send_signal(signal.SIGSTOP)
+        self._wait(lambda: False, SESSION_S * 1.4)
+        worker.process.send_signal(signal.SIGCONT)
+
+    def _leave(self, fault: Fault) -> None:
+        assert self._worker(fault.instance).stop() == 0, self._worker(fault.instance).log[-3000:]
+        del self.workers[fault.instance]
+
+    def _join(self, fault: Fault) -> None:
+        free = [name for name in INSTANCES if name not in self.workers]
+        if not free:  # all are here: one goes and comes back
+            self._leave(fault)
+        self.start(free[0] if free else fault.instance)
+
+    def _broker_restarts(self, fault: Fault) -> None:
+        self._kafka.stop()
+        self._kafka.start()
+
+    def _broker_dies(self, fault: Fault) -> None:
+        self._kafka.kill()
+        self._kafka.start()
+
+    def _disk_full(self, fault: Fault) -> None:
+        self._worker(fault.instance).kill()
+        self.start(fault.instance, "checkpoint-written:full")
+
+    def _bytes_flip(self, fault: Fault) -> None:
+        self._worker(fault.instance).kill()
+        files = sorted((self._made.folder / f"checkpoints-{fault.instance}").glob("*/*.ckpt"))
+        if files:
+            content = bytearray(files[-1].read_bytes())
+            for _ in range(3):
+                content[self._chance.randrange(len(content))] ^= 1 << self._chance.randrange(8)
+            files[-1].write_bytes(content)
+        self.start(fault.instance)
+
+    # --- looking ---
+
+    def _worker(self, instance: str) -> Worker:
+        return self.workers[instance] if instance in self.workers else self.start(instance)
+
+    def _care(self) -> None:
+        """What a supervisor does: a worker that ended is started again."""
+        for instance, worker in list(self.workers.items()):
+            code = worker.process.poll()
+            if code is not None:
+                self.ended_by_themselves += 1
+                self._say(f"     {instance} ended with {code}")
+                assert code in (1, 69), worker.log[-3000:]
+                self.start(instance)
+        if len(self.workers) < 2:
+            self._worker(next(name for name in INSTANCES if name not in self.workers))
+
+    def _positions(self) -> dict[int, int]:
+        try:
+            return {pair.partition: pair.events or 0 for pair in self._made.observer.pairs()}
+        except (KafkaException, RuntimeError):
+            return {}
+
+    def _moved(self, before: dict[int, int]) -> bool:
+        self._care()
+        now = self._positions()
+        return len(now) == PARTITIONS and all(now[p] > before.get(p, 0) for p in now)
+
+    def _wait(self, fact: Callable[[], bool], most_s: float, must: str = "") -> None:
+        deadline = time.monotonic() + most_s
+        while not fact():
+            if time.monotonic() > deadline:
+                assert not must, f"{must} did not happen in {most_s:.0f} s\n{self._made.logs()}"
+                return
+            time.sleep(0.05)  # between two looks; the deadline, not the pause, decides
+
+    def finish(self) -> dict[str, Any]:
+        """All workers up, everything read, all stopped in order; then the judge, and every replica's model."""
+        self._care()
+        for instance in INSTANCES:
+            self._worker(instance)
+        self._made.wait_for(self._all_read, "reading everything", 120)
+        codes = {instance: worker.stop() for instance, worker in self.workers.items()}
+        assert set(codes.values()) == {0}, (codes, self._made.logs())
+        found = self._made.audited(sample=100)
+        models = {}
+        for instance in INSTANCES:
+            newest = max((self._made.folder / f"checkpoints-{instance}").glob("*/*.ckpt"))
+            models[instance] = self._made.refold(int(newest.stem), instance)
+        return {"audit": found, "models": models}
+
+    def _all_read(self) -> bool:
+        self._care()
+        return len(set(self._made.progress())) == 1
+
+
+def storm(rounds: int, seed: int, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Run it; the result as printed."""
+    started = time.monotonic()
+    with EmbeddedKafka(folder / "kafka") as kafka:
+        (folder / "app").mkdir()
+        changes = {"delivery": {"batch_max_records": 200, "session_timeout": f"{SESSION_S:.0f}s"}}
+        with service(folder / "app", kafka.bootstrap_servers, "storm", partitions=PARTITIONS, **changes) as made:
+            tumult = Storm(kafka, made, seed, say)
+            traffic = Traffic(made, seed)
+            tumult.start("w1")
+            tumult.start("w2")
+            traffic.start()
+            faults = schedule(seed, rounds)
+            for number, fault in enumerate(faults, 1):
+                tumult.round(number, fault)
+            traffic.stop()
+            result = tumult.finish()
+    audit, models = result["audit"], result["models"]
+    return {
+        "rounds": sum(tumult.faults.values()),
+        "seed": seed,
+        "faults": dict(tumult.faults),
+        "kills": dict(tumult.kills),
+        "places_not_reached": dict(+tumult.unreached),
+        "ended_by_themselves": tumult.ended_by_themselves,
+        "events": audit["events"],
+        "predictions": audit["predictions"],
+        "examples": audit["examples"],
+        "outcomes": audit["outcomes"],
+        "dead_letters": audit["dead_letters"],
+        "lost": audit["counts"].get("lost", 0) + audit["unread"],
+        "duplicated": audit["counts"].get("repeated", 0) + audit["counts"].get("sequence", 0),
+        "findings": audit["findings"][:20],
+        "waiting": len(audit["waiting"]),
+        "rescored": audit["rescored"]["checked"],
+        "models_identical": all(m["equal"] and m["quality_equal"] and not m["dropped"] for m in models.values()),
+        "positions": {instance: m["checkpoint_position"] for instance, m in models.items()},
+        "worst_recovery_s": round(max(tumult.recoveries_s, default=0.0), 1),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def passed(result: dict[str, Any], rounds: int) -> bool:
+    """Whether a storm left nothing wrong."""
+    whole = result["rounds"] == rounds and result["models_identical"]
+    return whole and not result["findings"] and not result["lost"] and not result["duplicated"]
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--rounds", type=int, default=20)
+    arguments.add_argument("--seed", type=int, default=1)
+    arguments.add_argument("--folder", type=Path, help="keep everything here")
+    given = arguments.parse_args()
+    with tempfile.TemporaryDirectory(prefix="stream-ml-storm-") as temporary:
+        folder = given.folder or Path(temporary)
+        result = storm(given.rounds, given.seed, folder, lambda line: print(line, file=sys.stderr, flush=True))
+    print(json.dumps(result))
+    sys.exit(0 if passed(result, given.rounds) else 1)
+
+
+if __name__ == "__main__":
+    main()
