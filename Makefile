@@ -8,7 +8,7 @@ KAFKA ?= embedded
 ROUNDS ?= 100
 SEED ?= 1
 
-.PHONY: demo test check chaos format clean
+.PHONY: demo test check chaos mutants format clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/stream-ml demo
@@ -19,6 +19,10 @@ test: $(VENV)/.test check
 # Workers, brokers and disks fail for ROUNDS rounds; the last line is JSON. 100 rounds take about a quarter of an hour.
 chaos: $(VENV)/.test
 	@$(BIN)/python tests/chaos/storm.py --rounds $(ROUNDS) --seed $(SEED)
+
+# Each planted bug must be caught by a test; prints the table. About half an hour.
+mutants: $(VENV)/.test
+	@$(BIN)/python tests/mutations/run.py
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .

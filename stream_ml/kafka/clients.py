@@ -156,6 +156,25 @@ _DENIED = {
 }
 
 
+def lasting(error: KafkaError) -> bool:
+    """Whether a consumer's error stays: reading on would never succeed. All others librdkafka mends by itself.
+
+    Among those are lost connections and FENCED_LEADER_EPOCH, which a restarted broker answers once (met in a storm).
+    """
+    return error.fatal() or error.code() in _LASTING
+
+
+_LASTING = {
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.FENCED_INSTANCE_ID,
+    KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001
+}
+
+
 def record_of(message: Message) -> Record:
     """A consumed message as a value."""
     return Record(

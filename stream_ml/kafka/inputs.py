@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from stream_ml.config import Config
 from stream_ml.errors import FatalError
 from stream_ml.failpoints import passes
-from stream_ml.kafka.clients import member, reader, record_of, take
+from stream_ml.kafka.clients import lasting, member, reader, record_of, take
 from stream_ml.records import Record
 
 END_GRACE_S = 0.5  # an end counts only after so long without a record: another topic's records may be fetched first
@@ -158,20 +158,10 @@ def _sorted(messages: Iterable[Message], ends: Ends, topic: str) -> dict[int, li
                 f"{topic} [{message.partition()}]: the offset to read from is gone: {error.str()}",
                 "its records were deleted before they were read; go on with: stream-ml offsets set",
             )
-        elif error.fatal() or error.code() in _LASTING:
+        elif lasting(error):
             raise FatalError(
                 f"{topic}: {error.str()}", "another process with the same worker.instance, or a topic gone?"
             )
         else:
             log.warning("%s: %s", topic, error.str())
     return found
-
-
-_LASTING = {
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
-    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.FENCED_INSTANCE_ID,
-}

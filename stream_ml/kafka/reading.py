@@ -1,5 +1,6 @@
 """Reads that must be complete: a range of one partition, as committed, to an end that is really the end."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 
@@ -8,12 +9,14 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from stream_ml.config import Config
 from stream_ml.errors import FatalError, TransientError
-from stream_ml.kafka.clients import TIMEOUT_S, error_of, reader, record_of, take
+from stream_ml.kafka.clients import TIMEOUT_S, error_of, lasting, reader, record_of, take
 from stream_ml.records import Record
 
 _BATCH = 5_000
 _WAIT_S = 0.5  # a longer call would hold a signal back
 STALL_MAX_S = 60.0  # without a record or an end; an open transaction of a dead worker takes 10 s at most
+
+log = logging.getLogger("stream_ml.kafka")
 
 
 def ends(client: AdminClient, partitions: list[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
@@ -81,12 +84,37 @@ def read_messages(
     """
     if start >= stop:
         return
-    consumer = reader(config)
+    ranges = RangeReader(config, keep_alive)
     try:
-        consumer.assign([TopicPartition(topic, partition, start)])
-        yield from _until(consumer, (topic, partition), stop, keep_alive)
+        yield from ranges.messages(topic, partition, start, stop)
     finally:
-        consumer.close()
+        ranges.close()
+
+
+class RangeReader:
+    """Reads one range after another with the same consumer: a new one takes 0.1 to 0.5 s until its first record."""
+
+    def __init__(self, config: Config, keep_alive: Callable[[], None]) -> None:
+        self._consumer = reader(config)
+        self._keep_alive = keep_alive
+
+    def records(self, topic: str, partition: int, start: int, stop: int) -> list[Record]:
+        """All records of a range; parameters and errors as of `read_messages`."""
+        return [record_of(message) for batch in self.messages(topic, partition, start, stop) for message in batch]
+
+    def messages(self, topic: str, partition: int, start: int, stop: int) -> Iterator[list[Message]]:
+        """The range in batches; one range at a time."""
+        if start >= stop:
+            return
+        self._consumer.assign([TopicPartition(topic, partition, start)])
+        try:
+            yield from _until(self._consumer, (topic, partition), stop, self._keep_alive)
+        finally:
+            self._consumer.unassign()
+
+    def close(self) -> None:
+        """Let go of the consumer."""
+        self._consumer.close()
 
 
 def _until(
@@ -97,7 +125,6 @@ def _until(
         keep_alive()
         found: list[Message] = []
         for message in take(consumer, _BATCH, _WAIT_S):
-            heard = time.monotonic()
             error = message.error()
             if error is None:
                 if message.offset() < stop:
@@ -106,11 +133,15 @@ def _until(
                 yield found
                 return
             if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
-                raise FatalError(f"{where[0]} [{where[1]}]: {error.str()}")
+                if lasting(error):
+                    raise FatalError(f"{where[0]} [{where[1]}]: {error.str()}")
+                log.warning("%s [%d]: %s", *where, error.str())
+                continue
             if message.offset() >= stop:
                 yield found
                 return
         if found:
+            heard = time.monotonic()
             yield found
         elif time.monotonic() - heard > STALL_MAX_S:
             raise TransientError(
@@ -151,8 +182,10 @@ class LogReader:
                 self.end_seen = message.offset()
             elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
                 raise FatalError(f"{self._topic} no longer holds offset {self.position}: {error.str()}")
-            elif not error.retriable():
-                raise KafkaException(error)
+            elif lasting(error):
+                raise FatalError(f"{self._topic}: {error.str()}", "is the topic gone, or a right to read it?")
+            else:
+                log.warning("%s: %s", self._topic, error.str())
         return records
 
     def close(self) -> None:

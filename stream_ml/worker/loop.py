@@ -13,13 +13,15 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from confluent_kafka import KafkaException
+
 from stream_ml.assembly import Parts
 from stream_ml.core.alignment import HeldFeedback
 from stream_ml.core.partition import Batch, Outputs
 from stream_ml.core.partitioners import PartitionerSample, disagreement
 from stream_ml.errors import FatalError
 from stream_ml.failpoints import passes
-from stream_ml.kafka.clients import admin
+from stream_ml.kafka.clients import admin, error_of
 from stream_ml.kafka.inputs import FeedbackInput, Group
 from stream_ml.kafka.pair import offsets_of, read_pairs
 from stream_ml.kafka.topics import TopicFacts
@@ -76,6 +78,8 @@ class Worker:
         """One turn, as in the module's text."""
         if self._group.moved:
             self._settle()
+            if self._group.moved:
+                return  # it moved again, or the claim failed: nothing is ready to be worked on
         batches = self._consume()
         self.learning.turn(self._config.learning.budget_per_turn / 1000)
         outputs = self._process(batches)
@@ -92,6 +96,7 @@ class Worker:
         """
         self.learning.finish(CLOSE_STALL_S)
         self._transactor.close()
+        self._ownership.close()
         self._feedback.close()
         self._group.close()
 
@@ -296,7 +301,12 @@ class Worker:
             return
         self._landmark_s = now
         if owned:
-            for number, sample in self._ownership.output_ends(list(owned)).items():
+            try:
+                samples = self._ownership.output_ends(list(owned))
+            except KafkaException as exception:  # a later sample does as well: a rebuild would begin a little earlier
+                log.warning("ends of the outputs cannot be read now: %s", error_of(exception).str())
+                samples = {}
+            for number, sample in samples.items():
                 partition = owned[number]
                 partition.landmarks.add(partition.events_position, partition.feedback_position, sample)
         self._compare_partitioners()

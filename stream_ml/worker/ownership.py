@@ -26,7 +26,7 @@ from stream_ml.core.rebuild import Evidence, rebuilt_events, rebuilt_labels
 from stream_ml.errors import ConfigError
 from stream_ml.failpoints import passes
 from stream_ml.kafka.pair import Pair, offsets_of, read_pairs, stable_pair
-from stream_ml.kafka.reading import ends, read_range
+from stream_ml.kafka.reading import RangeReader, ends
 from stream_ml.kafka.transaction import Ending, Transactor
 from stream_ml.records import LogRecord, Produce, Record
 from stream_ml.worker.learning import Learning
@@ -58,6 +58,11 @@ class Ownership:
         self.parked: dict[int, str] = {}
         self.tokens: dict[int, str] = {}
         self._kept: dict[int, Partition] = {}
+        self._ranges = RangeReader(parts.config, learning.keep_alive)
+
+    def close(self) -> None:
+        """Let go of the reader of ranges."""
+        self._ranges.close()
 
     def let_go(self) -> None:
         """Own nothing; what was held stays in memory in case the partition comes back untouched."""
@@ -223,8 +228,7 @@ class Ownership:
         if start >= stop:
             return []
         first = ends(self._client, [(topic, number)])[topic, number][0]
-        batches = read_range(self._config, topic, number, max(start, first), stop, keep_alive=self._learning.keep_alive)
-        return [record for batch in batches for record in batch]
+        return self._ranges.records(topic, number, max(start, first), stop)
 
     def output_ends(self, numbers: list[int]) -> dict[int, OutputEnds]:
         """Ends of what each partition writes to, as they are now; taken between two transactions."""

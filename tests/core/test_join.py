@@ -370,6 +370,14 @@ def test_a_record_dated_ahead_moves_w_ten_minutes_beyond_the_host_at_most() -> N
     assert found.watermark_ms(clock()) == NOW_MS + AHEAD_SLACK_MS
 
 
+@pytest.mark.parametrize("ends", [(False, False), (False, True), (True, False), (True, True)])
+def test_neither_input_moves_w_further_ahead_whichever_is_at_its_end(ends: tuple[bool, bool]) -> None:
+    far = NOW_MS + 10**9
+    for events, feedback in ((far, T0), (T0, far), (far, far)):
+        found = InputTimes(T0, T0, False, False).advance(events, feedback, ends, clock())
+        assert found.watermark_ms(clock()) <= NOW_MS + AHEAD_SLACK_MS
+
+
 # --- the partition ---
 
 

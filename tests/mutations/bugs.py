@@ -1,0 +1,402 @@
+"""Bugs that a service like this one can have, as patches; each must be caught by the tests that it names.
+
+A patch replaces a text that stands once in its file. Tests are named as pytest takes them, quickest first.
+"""
+
+from typing import NamedTuple
+
+
+class Bug(NamedTuple):
+    """A planted bug: what is changed, and which tests must turn red."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+CRASH = "tests/kafka/test_crash.py"
+KILLS = "tests/kafka/test_failpoints.py"
+JOIN, FOLD = "tests/core/test_join.py", "tests/core/test_fold.py"
+CHECKPOINTS = "tests/unit/test_checkpoints.py"
+ROUND, BAD, OPERATOR = "tests/kafka/test_round_trip.py", "tests/kafka/test_bad_input.py", "tests/kafka/test_operator.py"
+
+BUGS = (
+    # --- the transaction ---
+    Bug(
+        "commit before produce",
+        "stream_ml/kafka/transaction.py",
+        """            self._produce(self._producer, records)
+            passes("after-produce")
+            self._flush(self._producer)
+            passes("after-flush")
+            self._offsets(self._producer, offsets, group)
+""",
+        """            self._offsets(self._producer, offsets, group)
+            self._producer.commit_transaction(10)
+            self._begin(self._producer)
+            self._produce(self._producer, records)
+            passes("after-produce")
+            self._flush(self._producer)
+            passes("after-flush")
+""",
+        (KILLS,),
+    ),
+    Bug(
+        "outputs outside of the transaction",
+        "stream_ml/kafka/transaction.py",
+        """                    made.produce(
+                        record.topic,""",
+        """                    self.__dict__.setdefault("loose", Producer({"bootstrap.servers": self._config.kafka.bootstrap_servers})).produce(
+                        record.topic,""",
+        (KILLS,),
+    ),
+    Bug(
+        "offsets from position()",
+        "stream_ml/worker/loop.py",
+        "                self._config, number, output.events_position, output.feedback_position, output.metadata\n",
+        "                self._config, number, output.events_position, max(output.feedback_position, self._feedback._consumer.position([__import__('confluent_kafka').TopicPartition(self._config.feedback.topic, number)])[0].offset), output.metadata\n",
+        (KILLS, CRASH),
+    ),
+    Bug(
+        "a feedback-only batch leaves the metadata of events stale",
+        "stream_ml/kafka/pair.py",
+        """    return [
+        TopicPartition(config.events.topic, partition, events, text),
+        TopicPartition(config.feedback.topic, partition, feedback, text),
+    ]
+""",
+        """    found = [
+        TopicPartition(config.events.topic, partition, events, text),
+        TopicPartition(config.feedback.topic, partition, feedback, text),
+    ]
+    last = offsets_of.__dict__.setdefault("last", {})
+    changed = last.get(partition) != events
+    last[partition] = events
+    return found if changed else found[1:]
+""",
+        (KILLS, CRASH),
+    ),
+    Bug(
+        "apply before COMMITTED",
+        "stream_ml/worker/loop.py",
+        """            passes("after-process")
+""",
+        """            for number, output in outputs.items():
+                self._ownership.owned[number].join.apply(output.staged)
+            passes("after-process")
+""",
+        ("tests/kafka/test_oversized.py", BAD, ROUND),
+    ),
+    Bug(
+        "UNKNOWN taken for ABORTED",
+        "stream_ml/worker/loop.py",
+        """        return self._resolve(outputs)
+""",
+        """        self._transactor.open()
+        return {}, True
+""",
+        ("tests/kafka/test_unknown_outcome.py",),
+    ),
+    Bug(
+        "UNKNOWN taken for COMMITTED",
+        "stream_ml/worker/loop.py",
+        """        return self._resolve(outputs)
+""",
+        """        self._transactor.open()
+        return outputs, True
+""",
+        ("tests/kafka/test_unknown_outcome.py",),
+    ),
+    Bug(
+        "equal offsets taken as ours after UNKNOWN",
+        "stream_ml/worker/loop.py",
+        "            if pair.metadata is not None and pair.metadata.token == output.metadata.token:\n",
+        "            if pair.events == output.events_position and pair.feedback == output.feedback_position:\n",
+        ("tests/simulation",),
+    ),
+    Bug(
+        "an error at the commit taken for an abort",
+        "stream_ml/kafka/transaction.py",
+        """            return Ending.UNKNOWN
+        if time""",
+        """            return Ending.ABORTED
+        if time""",
+        ("tests/kafka_mock",),
+    ),
+    Bug(
+        "_CONFLICT taken for retriable",
+        "stream_ml/kafka/clients.py",
+        "    if error.code() == KafkaError._CONFLICT or error.fatal():  # noqa: SLF001 - confluent-kafka's public constants\n",
+        "    if error.fatal():\n",
+        ("tests/kafka_mock",),
+    ),
+    # --- the group ---
+    Bug(
+        "group metadata taken after a rebalance",
+        "stream_ml/worker/loop.py",
+        "        ending = self._transactor.run(records, offsets, self._group.metadata)\n",
+        "        ending = self._transactor.run(records, offsets, self._group._consumer.consumer_group_metadata())\n",
+        ("tests/simulation", CRASH),
+    ),
+    Bug(
+        "no first transaction after an assignment",
+        "stream_ml/worker/ownership.py",
+        """        ending = self._transactor.run(records, offsets, group)
+        if ending is Ending.UNKNOWN:
+""",
+        """        ending = self._transactor.run(records, offsets, group) if records else Ending.COMMITTED
+        if ending is Ending.UNKNOWN:
+""",
+        ("tests/simulation", KILLS),
+    ),
+    Bug(
+        "work inside on_assign",
+        "stream_ml/kafka/inputs.py",
+        """        consumer.assign([])
+        self.assigned = sorted(tp.partition for tp in partitions)
+""",
+        """        consumer.assign(partitions)
+        self.assigned = sorted(tp.partition for tp in partitions)
+        raise RuntimeError("what a rebuild could raise")
+""",
+        (ROUND,),
+    ),
+    Bug(
+        "what was read across a rebalance is kept",
+        "stream_ml/kafka/inputs.py",
+        """        if self.moved:
+            return {}
+        return _sorted""",
+        """        return _sorted""",
+        ("tests/simulation", CRASH),
+    ),
+    Bug(
+        "a lost partition is committed",
+        "stream_ml/kafka/inputs.py",
+        "on_lost=self._on_revoke\n",
+        "on_lost=lambda consumer, partitions: None\n",
+        ("tests/simulation",),
+    ),
+    Bug(
+        "the next sequence is not compared with the log",
+        "stream_ml/worker/ownership.py",
+        """        if seen == partition.next_sequence:
+            return True
+""",
+        """        return True
+""",
+        ("tests/simulation",),
+    ),
+    # --- reading ---
+    Bug(
+        "read_uncommitted",
+        "stream_ml/kafka/clients.py",
+        '        "isolation.level": "read_committed",\n',
+        '        "isolation.level": "read_uncommitted",\n',
+        (KILLS,),
+    ),
+    Bug(
+        "a lost offset is skipped in silence",
+        "stream_ml/kafka/clients.py",
+        '        "auto.offset.reset": "error",\n',
+        '        "auto.offset.reset": "latest",\n',
+        ("tests/kafka/test_refusals.py", "tests/simulation"),
+    ),
+    Bug(
+        "fold own output",
+        "stream_ml/worker/loop.py",
+        """            passes("after-process")
+""",
+        """            own = [record for output in outputs.values() for record in output.records]
+            log_of = [r.value for r in own if r.topic == self._config.training_log]
+            from stream_ml.records import LogRecord
+
+            at = self.learning.replica.read_position
+            self.learning.replica.fold([LogRecord(at + number, value or b"") for number, value in enumerate(log_of)])
+            passes("after-process")
+""",
+        (ROUND, CRASH),
+    ),
+    # --- the join ---
+    Bug(
+        "floor at the oldest live event",
+        "stream_ml/core/join.py",
+        """        head = next(islice(chain(self._base.order, self.order), self.freed, None), None)
+""",
+        """        order = islice(chain(self._base.order, self.order), self.freed, None)
+        head = next((item for item in order if not (self._event(item[1]) or item).joined), None)
+""",
+        (JOIN,),
+    ),
+    Bug(
+        "a joined event is forgotten at once",
+        "stream_ml/core/join.py",
+        """            if event.time_ms >= remembered_ms and not over:
+""",
+        """            if event.time_ms >= remembered_ms and not over and not event.joined:
+""",
+        (JOIN,),
+    ),
+    Bug(
+        "events are forgotten at their own expiry",
+        "stream_ml/core/join.py",
+        "        remembered_ms = self.times.watermark_ms - settings.ttl_ms - settings.early_ttl_ms\n",
+        "        remembered_ms = self.times.watermark_ms - settings.ttl_ms\n",
+        (JOIN,),
+    ),
+    Bug(
+        "the last label wins",
+        "stream_ml/core/join.py",
+        "        labels = [self._label(offset) for offset in self._waiting_offsets(event.event_id)]\n",
+        "        labels = [self._label(offset) for offset in self._waiting_offsets(event.event_id)][::-1]\n",
+        (JOIN,),
+    ),
+    Bug(
+        "a duplicate event joins",
+        "stream_ml/core/partition.py",
+        "        if not duplicate:\n",
+        "        if True:\n",
+        (JOIN, BAD),
+    ),
+    Bug(
+        "time moves back",
+        "stream_ml/core/join.py",
+        "        w = max(self.watermark_ms, watermark_ms)\n",
+        "        w = watermark_ms\n",
+        (JOIN,),
+    ),
+    Bug(
+        "one record dated 2036 moves time",
+        "stream_ml/core/join.py",
+        "        events_ms = max(self.events_ms, min(events_ms, cap))\n",
+        "        events_ms = max(self.events_ms, events_ms)\n",
+        (JOIN,),
+    ),
+    Bug(
+        "a rebuild forgets which labels have ended",
+        "stream_ml/core/rebuild.py",
+        "[record for record in records if record.offset not in evidence.ended_labels]",
+        "list(records)",
+        (JOIN,),
+    ),
+    Bug(
+        "a rebuild forgets which events have joined",
+        "stream_ml/core/rebuild.py",
+        "        joined = record.offset in evidence.joined_events\n",
+        "        joined = False\n",
+        (JOIN,),
+    ),
+    # --- the fold ---
+    Bug(
+        "trigger not checked",
+        "stream_ml/core/ledger.py",
+        "        later = offset > self.last_trigger(partition, topic)\n",
+        "        later = sequence >= expected\n",
+        (FOLD,),
+    ),
+    Bug(
+        "sequence not checked",
+        "stream_ml/core/ledger.py",
+        """        if sequence == expected and later:
+            return "learn"
+""",
+        """        if later:
+            return "learn"
+""",
+        (FOLD,),
+    ),
+    Bug(
+        "a repeat is learned again",
+        "stream_ml/core/ledger.py",
+        """            return "drop"
+""",
+        """            return "learn"
+""",
+        (FOLD,),
+    ),
+    Bug(
+        "a spoilt model goes on",
+        "stream_ml/core/replica.py",
+        """            self.halt = Halt(offset, "model_raised", f"learn_one raised {error}", tainted=True)
+            return False
+""",
+        """            return True
+""",
+        (FOLD,),
+    ),
+    Bug(
+        "what came while frozen is learned",
+        "stream_ml/core/replica.py",
+        "        return True if self.frozen else self._learn_features(prepared.record.offset, features, entry)\n",
+        "        return self._learn_features(prepared.record.offset, features, entry)\n",
+        (FOLD,),
+    ),
+    # --- checkpoints ---
+    Bug(
+        "unpickle before the digest",
+        "stream_ml/storage/checkpoints.py",
+        """        try:
+            header = json.loads(line)
+            if header["format"]""",
+        """        try:
+            import pickle as early
+
+            with contextlib.suppress(Exception):
+                early.loads(zstandard.ZstdDecompressor().decompress(payload))
+            header = json.loads(line)
+            if header["format"]""",
+        (CHECKPOINTS,),
+    ),
+    Bug(
+        "any type is unpickled",
+        "stream_ml/storage/checkpoints.py",
+        "        return loads(pickled, checkpoint_types)\n",
+        "        return pickle.loads(pickled)\n",
+        (CHECKPOINTS,),
+    ),
+    Bug(
+        "the digest is not compared",
+        "stream_ml/storage/checkpoints.py",
+        "        if sums != (len(payload), hashlib.sha256(payload).hexdigest()):\n",
+        "        if sums[0] != len(payload):\n",
+        (CHECKPOINTS,),
+    ),
+    Bug(
+        "a checkpoint is not flushed to the disk",
+        "stream_ml/storage/checkpoints.py",
+        "            os.fsync(file.fileno())\n",
+        "            pass\n",
+        (CHECKPOINTS,),
+    ),
+    Bug(
+        "a blank model where no checkpoint can be used and the log has lost its beginning",
+        "stream_ml/worker/learning.py",
+        "        if first > 0:\n",
+        "        if first < 0:\n",
+        ("tests/kafka/test_refusals.py",),
+    ),
+    # --- what is written ---
+    Bug(
+        "a prediction without the event's key",
+        "stream_ml/core/outputs.py",
+        "        return Produce(self.topic, record.partition, record.key, value, headers)\n",
+        "        return Produce(self.topic, record.partition, None, value, headers)\n",
+        (ROUND,),
+    ),
+    Bug(
+        "the version is read after the batch",
+        "stream_ml/core/partition.py",
+        "        self._version: Version = replica.version\n",
+        "        self._version: Version = replica.version._replace(position=replica.version.position + 1)\n",
+        (CRASH,),
+    ),
+    Bug(
+        "a refused record stops its batch for ever",
+        "stream_ml/worker/loop.py",
+        "            self._narrow(batches)\n",
+        "",
+        ("tests/kafka/test_oversized.py", BAD),
+    ),
+)
