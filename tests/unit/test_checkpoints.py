@@ -7,6 +7,7 @@ import math
 import os
 import pickle
 import pickletools
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -658,3 +659,23 @@ def test_directory_that_is_a_file_is_a_config_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be written") as refused:
         _store(tmp_path / "file")
     assert "checkpoints.directory" in refused.value.hint
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_has_its_name_and_its_name_is_on_the_disk_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, done = _store(tmp_path), []
+    real_fsync, real_link = os.fsync, os.link
+
+    def fsync(descriptor: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        real_fsync(descriptor)
+
+    def link(source: Path, target: Path) -> None:
+        done.append("name")
+        real_link(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "link", link)
+    _save(store, 1)
+    assert done == ["file", "name", "folder"]
