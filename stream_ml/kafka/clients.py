@@ -36,8 +36,16 @@ def step_after(error: KafkaError) -> Step:
     return "retry" if error.retriable() else "fatal"
 
 
-def error_of(exception: KafkaException) -> KafkaError:
-    """The KafkaError inside an exception."""
+def error_of(exception: BaseException) -> KafkaError:
+    """The KafkaError inside an exception.
+
+    confluent-kafka raises a fatal error while it serves callbacks, and serves the next one all the same. What comes out
+    is then a SystemError, with or without the KafkaException as its cause.
+    """
+    while not isinstance(exception, KafkaException):
+        if exception.__cause__ is None:
+            return KafkaError(KafkaError._FATAL, str(exception), True)  # noqa: SLF001
+        exception = exception.__cause__
     error = exception.args[0]
     assert isinstance(error, KafkaError)  # noqa: S101 - confluent-kafka promises it
     return error

@@ -10,8 +10,9 @@ stragglers, and the token in the committed metadata says how it ended.
 """
 
 import logging
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Any
 
@@ -25,6 +26,7 @@ from stream_ml.records import Produce
 
 COMMIT_SLOW_S = 5.0  # a healthy commit takes 1 ms, one that was retried inside librdkafka 0.5 s and more
 RETRY_MAX_S = 15.0  # for calls before the commit that say they may be repeated
+OPEN_S = 10.0  # for a new producer, beside twice the transaction timeout: what an open transaction may hold it up
 REOPENED_MAX = 5  # producers made in a row without one commit between them
 
 log = logging.getLogger("stream_ml.transaction")
@@ -68,7 +70,7 @@ class Transactor:
             },
         )
         with reaching(self._config):
-            made.init_transactions(2 * self._config.delivery.transaction_timeout / 1000 + 10)
+            made.init_transactions(2 * self._config.delivery.transaction_timeout / 1000 + OPEN_S)
         self._producer = made
 
     def run(self, records: Iterable[Produce], offsets: list[TopicPartition], group: Any) -> Ending:
@@ -85,23 +87,30 @@ class Transactor:
         """
         assert self._producer is not None  # noqa: S101
         self.refused = []
-        try:
-            self._begin(self._producer)
-            self._produce(self._producer, records)
-            passes("after-produce")
-            self._flush(self._producer)
-            passes("after-flush")
-            self._offsets(self._producer, offsets, group)
-            passes("after-offsets")
-        except KafkaException as exception:
-            error = error_of(exception)
-            if error.code() in RECORD_REFUSED:
-                self.refused.append(error)
-                error = _ABORT
-            return self._give_up(error)
-        return self._commit(self._producer)
+        error = self._until_commit(self._producer, records, offsets, group)
+        return self._commit(self._producer) if error is None else self._give_up(error)
 
     # --- the steps ---
+
+    def _until_commit(
+        self, made: Producer, records: Iterable[Produce], offsets: list[TopicPartition], group: Any
+    ) -> KafkaError | None:
+        """Steps 1 to 4; the error that stands before step 5. Its exception ends here: it would keep `made` alive."""
+        try:
+            self._begin(made)
+            self._produce(made, records)
+            passes("after-produce")
+            self._flush(made)
+            passes("after-flush")
+            self._offsets(made, offsets, group)
+            passes("after-offsets")
+        except FAILURES as exception:
+            error = error_of(exception)
+            if error.code() not in RECORD_REFUSED:
+                return error
+            self.refused.append(error)
+            return _ABORT
+        return None
 
     def _begin(self, made: Producer) -> None:
         made.begin_transaction()
@@ -118,6 +127,8 @@ class Transactor:
                     break
                 except BufferError:
                     made.poll(0.05)
+                    if self.refused:
+                        raise KafkaException(_ABORT) from None
 
     def _flush(self, made: Producer) -> None:
         left = made.flush(self._config.delivery.transaction_timeout / 1000)
@@ -130,9 +141,9 @@ class Transactor:
         deadline = time.monotonic() + RETRY_MAX_S
         while True:
             try:
-                made.send_offsets_to_transaction(offsets, group, RETRY_MAX_S)
+                _bounded(lambda: made.send_offsets_to_transaction(offsets, group, RETRY_MAX_S), RETRY_MAX_S + 1)
                 return
-            except KafkaException as exception:
+            except FAILURES as exception:
                 if step_after(error_of(exception)) != "retry" or time.monotonic() > deadline:
                     raise
 
@@ -141,7 +152,7 @@ class Transactor:
         passes("before-commit")
         try:
             made.commit_transaction(COMMIT_SLOW_S)
-        except KafkaException as exception:
+        except FAILURES as exception:
             log.warning("commit ended without a certain answer: %s", error_of(exception).str())
             return Ending.UNKNOWN
         if time.monotonic() - started >= COMMIT_SLOW_S:
@@ -159,7 +170,7 @@ class Transactor:
                 assert self._producer is not None  # noqa: S101
                 self._producer.abort_transaction(RETRY_MAX_S)
                 return Ending.ABORTED
-            except KafkaException as exception:
+            except FAILURES as exception:
                 log.warning("abort failed: %s", error_of(exception).str())
         self.open()
         return Ending.ABORTED
@@ -176,6 +187,31 @@ class Transactor:
         self._producer = None
 
 
+def _bounded(call: Callable[[], None], timeout_s: float) -> None:
+    """Do a call of which librdkafka does not keep the timeout.
+
+    It waits for ever for a group coordinator that went away at the wrong moment (librdkafka issue 5456). The thread
+    that waits is then left behind with its producer, which the next producer fences.
+    """
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as exception:  # raised again by the caller's thread
+            raised.append(exception)
+
+    thread = threading.Thread(target=run, name="send_offsets", daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    if thread.is_alive():
+        raise KafkaException(_HANGS)
+    if raised:
+        raise raised[0]
+
+
+FAILURES = (KafkaException, SystemError)  # see error_of
 _PURGED = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # noqa: SLF001 - consequences of an abort
 _ABORT = KafkaError(KafkaError._FAIL, "records were not delivered")  # noqa: SLF001
+_HANGS = KafkaError(KafkaError._TIMED_OUT, "the client does not return", True)  # noqa: SLF001 - fatal
 RECORD_REFUSED = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.INVALID_MSG}

@@ -176,6 +176,9 @@ class Ownership:
         seen = self._learning.replica.seen.next_sequence(partition.number)
         if seen == partition.next_sequence:
             return True
+        now = stable_pair(self._config, partition.number).metadata
+        if now is None or now.token != self.tokens[partition.number]:
+            raise ClaimFailed  # while this process stood still somebody else went on: the log is later than the claim
         problem = (
             f"its offsets say that example {partition.next_sequence} is next, the training log says {seen}: "
             "a transaction was lost or came twice"
@@ -265,6 +268,9 @@ def refuse_lost_offsets(parts: Parts, learning: Learning, client: AdminClient, p
     """
     config = parts.config
     pairs = read_pairs(config, list(range(partitions)), stable=False)
+    if any(lost_offsets(pair, started=pair.partition in learning.replica.started) for pair in pairs):
+        # A transaction's markers come one by one: the log may show a start whose offsets are about to be readable.
+        pairs = read_pairs(config, list(range(partitions)), stable=True)
     topics = (config.events.topic, config.feedback.topic)
     found = ends(client, [(topic, number) for topic in topics for number in range(partitions)])
     for pair in pairs:

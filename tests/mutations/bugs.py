@@ -27,18 +27,18 @@ BUGS = (
     Bug(
         "commit before produce",
         "stream_ml/kafka/transaction.py",
-        """            self._produce(self._producer, records)
+        """            self._produce(made, records)
             passes("after-produce")
-            self._flush(self._producer)
+            self._flush(made)
             passes("after-flush")
-            self._offsets(self._producer, offsets, group)
+            self._offsets(made, offsets, group)
 """,
-        """            self._offsets(self._producer, offsets, group)
-            self._producer.commit_transaction(10)
-            self._begin(self._producer)
-            self._produce(self._producer, records)
+        """            self._offsets(made, offsets, group)
+            made.commit_transaction(10)
+            self._begin(made)
+            self._produce(made, records)
             passes("after-produce")
-            self._flush(self._producer)
+            self._flush(made)
             passes("after-flush")
 """,
         (KILLS,),

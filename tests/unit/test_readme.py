@@ -65,3 +65,12 @@ def test_every_module_stands_in_the_map() -> None:
     modules = [path for path in (ROOT / "stream_ml").rglob("*.py") if not path.name.startswith("__")]
     missing = [path.name for path in modules if path.name not in section and path.parent.name not in ("cli", "demo")]
     assert missing == []
+
+
+def test_every_guarantee_names_tests_that_exist() -> None:
+    section = README.partition("## Guarantees")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if re.match(r"^\| \d+ \|", line)]
+    written = "".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    named = [re.findall(r"`(test_\w+)`", row.rpartition("|")[0].rpartition("|")[2]) for row in rows]
+    assert len(rows) >= 7 and all(named)
+    assert [name for names in named for name in names if f"def {name}(" not in written] == []
