@@ -18,6 +18,12 @@ class Record(NamedTuple):
     headers: Headers = ()
 
 
+def carried_bytes(record: Record) -> int:
+    """Bytes of key, value and headers: what a record takes as long as it is held."""
+    headers = sum(len(name) + len(value or b"") for name, value in record.headers or ())
+    return len(record.key or b"") + len(record.value or b"") + headers
+
+
 class Produce(NamedTuple):
     """One record to be written."""
 

@@ -1,6 +1,6 @@
-"""Folds a training log from its beginning to a checkpoint's position and compares both, to the last bit.
+"""Folds a training log from its beginning to a position and compares checkpoints there with it, to the last bit.
 
-Run in a process of its own, with the hash seed of the model: ``refold.py CONFIG POSITION`` prints JSON.
+Run in a process of its own, with the hash seed of the model: ``refold.py POSITION PARDONS CONFIG...`` prints JSON.
 """
 
 import json
@@ -8,40 +8,49 @@ import sys
 from pathlib import Path
 
 from stream_ml.assembly import assemble
-from stream_ml.config import load_config
+from stream_ml.config import Config, load_config
 from stream_ml.core.replica import Replica
 from stream_ml.errors import CheckpointError
 from stream_ml.kafka.reading import read_range
 from stream_ml.kafka.topics import inspect_topics
 from stream_ml.records import LogRecord
-from stream_ml.storage.checkpoints import CheckpointStore
+from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
 
 
 def main() -> None:
-    config, position = load_config(Path(sys.argv[1])), int(sys.argv[2])
+    position, pardons = int(sys.argv[1]), json.loads(sys.argv[2])
+    configs = [load_config(Path(file)) for file in sys.argv[3:]]
+    config = configs[0]
     parts, facts = assemble(config), inspect_topics(config)
     lineage = parts.lineage(facts.training_log_id)
     replica = Replica(parts.fold_settings(lineage))
+    replica.pardons = {int(at): command for at, command in pardons.items()}
     for records in read_range(config, config.training_log, 0, 0, position, keep_alive=lambda: None):
         replica.fold([LogRecord(record.offset, record.value or b"") for record in records])
-    store = CheckpointStore(config.path(config.checkpoints.directory), lineage, keep=5)
-    checkpoint = next(iter(store.newest(position)))
-    assert not isinstance(checkpoint, CheckpointError), checkpoint
-    content = store.content(checkpoint, config.model.checkpoint_types)
+    probes, report = replica.probe_bits(), replica.quality.report()
+    checkpoints = [newest(other, lineage, position) for other in configs]
     print(
         json.dumps(
             {
                 "position": replica.position,
-                "checkpoint_position": checkpoint.position,
+                "checkpoint_position": checkpoints[0][0].position,
                 "examples": replica.examples_learned,
                 "probes": len(replica.probes),
-                "equal": replica.probe_bits() == content["probe_bits"],
-                "quality_equal": replica.quality.report() == checkpoint.header["quality"],
+                "equal": all(content["probe_bits"] == probes for _, content in checkpoints),
+                "quality_equal": all(checkpoint.header["quality"] == report for checkpoint, _ in checkpoints),
                 "dropped": replica.dropped,
                 "halt": replica.halt,
             }
         )
     )
+
+
+def newest(config: Config, lineage: str, position: int) -> tuple[Checkpoint, dict[str, object]]:
+    """The newest checkpoint of a worker at or before this position, and what it holds."""
+    store = CheckpointStore(config.path(config.checkpoints.directory), lineage, keep=5)
+    checkpoint = next(iter(store.newest(position)))
+    assert not isinstance(checkpoint, CheckpointError), checkpoint
+    return checkpoint, store.content(checkpoint, config.model.checkpoint_types)
 
 
 if __name__ == "__main__":

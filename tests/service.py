@@ -230,18 +230,30 @@ class Service:
         return found
 
     def newest_checkpoint(self, instance: str = "w1") -> dict[str, Any]:
-        """Header of the newest checkpoint that the workers share."""
-        newest = max((self.folder / "checkpoints").glob("*/*.ckpt"))
+        """Header of the newest checkpoint in this worker's directory, which it may share with others."""
+        config = load_config(self.folder / f"{instance}.yaml")
+        newest = max(config.path(config.checkpoints.directory).glob("*/*.ckpt"))
         with newest.open("rb") as file:
             header: dict[str, Any] = json.loads(file.readline())
         return header
 
-    def refold(self, checkpoint_position: int, instance: str = "w1") -> dict[str, Any]:
-        """Fold the log from its beginning in a process of its own, up to the checkpoint; compare their probes."""
+    def refold(
+        self, checkpoint_position: int, *instances: str, pardons: dict[int, str] | None = None
+    ) -> dict[str, Any]:
+        """Fold the log from its beginning in a process of its own, up to the checkpoint; compare their probes.
+
+        Parameters
+        ----------
+        instances
+            Whose newest checkpoints are compared with the fold, each with all of its bits; by default w1's.
+        pardons
+            Commands (skip or accept-gap) by position, known to the fold beforehand, so that it never halts there.
+        """
         facts = inspect_topics(self.config)
         env = {**os.environ, "PYTHONHASHSEED": str(hash_seed(facts.training_log_id, self.config.model.seed))}
         script = Path(__file__).with_name("refold.py")
-        command = [sys.executable, str(script), str(self.folder / f"{instance}.yaml"), str(checkpoint_position)]
+        files = [str(self.folder / f"{instance}.yaml") for instance in instances or ("w1",)]
+        command = [sys.executable, str(script), str(checkpoint_position), json.dumps(pardons or {}), *files]
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)

@@ -216,7 +216,8 @@ class _Audit:
         coordinates.finish(config.events.topic, config.feedback.topic)
         if self._whole:
             now = read_pairs(config, [partition], stable=True)[0].metadata
-            self._contents[partition].finish(partition, coordinates.waiting, now.times if now else BEGINNING)
+            times, floor = (now.times, now.events_floor) if now else (BEGINNING, 0)
+            self._contents[partition].finish(partition, coordinates.waiting, times, floor)
         return coordinates.waiting
 
     def _unread(self, coordinates: Coordinates) -> int:

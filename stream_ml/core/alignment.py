@@ -8,9 +8,10 @@ from collections import deque
 from collections.abc import Iterable
 from itertools import islice
 
-from stream_ml.records import Clock, DeadLetter, Label
+from stream_ml.records import Clock, DeadLetter, Label, carried_bytes
 
 HELD_MAX = 20_000  # labels per partition; when it is reached the consumer of feedback is left alone
+HELD_BYTES_MAX = 16_000_000  # the same for their keys, values and headers, as much as a consumer reads ahead
 WAIT_MAX_MS = 30_000  # so long a label holds back what is behind it, then it goes on before its events
 
 
@@ -19,6 +20,7 @@ class HeldFeedback:
 
     def __init__(self) -> None:
         self._items: deque[Label | DeadLetter] = deque()
+        self._bytes = 0
         self._blocked: int | None = None  # offset of the label that is held back first
         self._since_ms = 0
 
@@ -29,11 +31,13 @@ class HeldFeedback:
     @property
     def full(self) -> bool:
         """Whether no more should be read for now."""
-        return len(self._items) >= HELD_MAX
+        return len(self._items) >= HELD_MAX or self._bytes >= HELD_BYTES_MAX
 
     def extend(self, items: Iterable[Label | DeadLetter]) -> None:
         """Add what was read next."""
-        self._items.extend(items)
+        for item in items:
+            self._items.append(item)
+            self._bytes += carried_bytes(item.record)
 
     def ready(self, events_ms: int, events_at_end: bool, clock: Clock, most: int) -> list[Label | DeadLetter]:
         """The records that may be processed now: those up to the first label later than the events.
@@ -62,8 +66,9 @@ class HeldFeedback:
     def drop(self, count: int) -> None:
         """Forget the first `count` records: they are committed."""
         for _ in range(count):
-            self._items.popleft()
+            self._bytes -= carried_bytes(self._items.popleft().record)
 
     def clear(self) -> None:
         """Forget everything: it will be read again."""
         self._items.clear()
+        self._bytes = 0

@@ -112,7 +112,7 @@ class Contents:
 
     # --- the end ---
 
-    def finish(self, partition: int, waiting: list[int], times: Times) -> None:
+    def finish(self, partition: int, waiting: list[int], times: Times, events_floor: int = 0) -> None:
         """Find pairs that were not joined, joined twice, or kept apart for no reason.
 
         Parameters
@@ -121,13 +121,15 @@ class Contents:
             Offsets of labels without an end.
         times
             The partition's times, read after the outcomes: they never move back.
+        events_floor
+            Events before this offset were forgotten, by time or by a cap: a label may wait for them in vain.
         """
         for outcome in self._outcomes:
             self._check_outcome(outcome, times)
         for offset in waiting:
             label = self._labels.get(offset)
             first = None if label is None else self._first.get(label.event_id)
-            if label is None or first is None or first in self._joined_events:
+            if label is None or first is None or first < events_floor or first in self._joined_events:
                 continue
             if self._in_window(self._events[first], label):
                 message = f"it waits, and its event has been scored, at {self._events_topic} {first}"

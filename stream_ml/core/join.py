@@ -18,10 +18,11 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Literal, NamedTuple
 
-from stream_ml.records import Clock, Label, Served
+from stream_ml.records import Clock, Label, Served, carried_bytes
 
 AHEAD_SLACK_MS = 600_000  # ten minutes: a record dated later moves W only so far beyond this host's clock
 EVENT_BYTES = 700  # what an event takes beside its own bytes and id: tuples, dict and deque slots (measured)
+SCORE_BYTES = 130  # and each of its classes' scores, with the class's name as a rebuild reads it
 LABEL_BYTES = 900  # the same for a label, whose whole record is kept for a dead letter
 
 OutcomeKind = Literal["duplicate", "late", "orphan", "shed", "invalid", "too_large"]  # the last: a dead letter
@@ -55,7 +56,7 @@ class PendingEvent(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes that it takes in memory, about."""
-        return len(self.value) + len(self.event_id) + EVENT_BYTES
+        return len(self.value) + len(self.event_id) + EVENT_BYTES + SCORE_BYTES * len(self.served.scores or ())
 
 
 class Joined(NamedTuple):
@@ -135,7 +136,7 @@ class Join:
         self.events: dict[str, PendingEvent] = {}
         self.order: deque[tuple[int, str]] = deque()
         self.waiting: dict[int, Label] = {}
-        self.waiting_by_id: dict[str, tuple[int, ...]] = {}
+        self.waiting_by_id: dict[str, dict[int, None]] = {}
         self.waiting_order: deque[int] = deque()
         self.oldest_waiting_ms = NEVER_MS
         self.bytes = 0
@@ -182,7 +183,7 @@ class StagedJoin:
         self.events: dict[str, PendingEvent] = {}
         self.order: list[tuple[int, str]] = []
         self.waiting: dict[int, Label] = {}
-        self.waiting_by_id: dict[str, tuple[int, ...]] = {}
+        self.waiting_by_id: dict[str, dict[int, None]] = {}  # copied from the base at the first change of an id
         self.resolved: set[int] = set()
         self.freed = 0
         self.shed_events = 0
@@ -327,15 +328,21 @@ class StagedJoin:
         """Hold an early label."""
         self.waiting[label.record.offset] = label
         self.oldest_waiting_ms = min(self.oldest_waiting_ms, label.time_ms)
-        self.waiting_by_id[label.event_id] = (*self._waiting_offsets(label.event_id), label.record.offset)
+        self._own_offsets(label.event_id)[label.record.offset] = None
         self.bytes += _label_bytes(label)
 
     def _event(self, event_id: str) -> PendingEvent | None:
         return self.events.get(event_id) or self._base.events.get(event_id)
 
-    def _waiting_offsets(self, event_id: str) -> tuple[int, ...]:
+    def _waiting_offsets(self, event_id: str) -> dict[int, None]:
         staged = self.waiting_by_id.get(event_id)
-        return staged if staged is not None else self._base.waiting_by_id.get(event_id, ())
+        return staged if staged is not None else self._base.waiting_by_id.get(event_id, {})
+
+    def _own_offsets(self, event_id: str) -> dict[int, None]:
+        """The labels that wait for an id, to be changed; one id may have as many as the cap allows."""
+        if event_id not in self.waiting_by_id:
+            self.waiting_by_id[event_id] = dict(self._base.waiting_by_id.get(event_id, {}))
+        return self.waiting_by_id[event_id]
 
     def _label(self, offset: int) -> Label:
         return self.waiting[offset] if offset in self.waiting else self._base.waiting[offset]
@@ -343,10 +350,9 @@ class StagedJoin:
     def _resolve(self, label: Label) -> None:
         offset = label.record.offset
         self.resolved.add(offset)
-        rest = tuple(other for other in self._waiting_offsets(label.event_id) if other != offset)
-        self.waiting_by_id[label.event_id] = rest
+        self._own_offsets(label.event_id).pop(offset, None)
         self.bytes -= _label_bytes(label)
 
 
 def _label_bytes(label: Label) -> int:
-    return len(label.record.value or b"") + len(label.event_id) + LABEL_BYTES
+    return carried_bytes(label.record) + len(label.event_id) + LABEL_BYTES

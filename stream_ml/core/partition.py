@@ -280,8 +280,13 @@ class _Turn:
             message = f"the example with event {resolved.label.event_id!r} would be larger than a record may be"
             self._dead(DeadLetter(resolved.label.record, "too_large", message, "join"))
             return
-        topics = self._settings.topics
-        self._records.append(encode_outcome(topics.outcomes, self._partition.number, resolved, self._clock))
+        settings = self._settings
+        produce = encode_outcome(settings.topics.outcomes, self._partition.number, resolved, self._clock)
+        if record_bytes(produce) > settings.record_bytes_max:
+            message = f"{resolved.kind}; the outcome, with the label's key, would take {record_bytes(produce)} bytes"
+            self._dead(DeadLetter(resolved.label.record, "too_large", message, "join"))
+            return
+        self._records.append(produce)
         self._counts["labels", resolved.kind] += 1
 
     # --- what cannot be used ---

@@ -26,6 +26,7 @@ from stream_ml.records import Produce
 
 COMMIT_SLOW_S = 5.0  # a healthy commit takes 1 ms, one that was retried inside librdkafka 0.5 s and more
 RETRY_MAX_S = 15.0  # for calls before the commit that say they may be repeated
+FLUSH_SLICE_S = 0.2  # after a refusal the rest may never be sent: flush would wait out the transaction's time
 OPEN_S = 10.0  # for a new producer, beside twice the transaction timeout: what an open transaction may hold it up
 REOPENED_MAX = 5  # producers made in a row without one commit between them
 
@@ -131,10 +132,10 @@ class Transactor:
                         raise KafkaException(_ABORT) from None
 
     def _flush(self, made: Producer) -> None:
-        left = made.flush(self._config.delivery.transaction_timeout / 1000)
-        if self.refused:
-            raise KafkaException(_ABORT)
-        if left:
+        deadline = time.monotonic() + self._config.delivery.transaction_timeout / 1000
+        while (left := made.flush(FLUSH_SLICE_S)) and not self.refused and time.monotonic() < deadline:
+            pass
+        if self.refused or left:
             raise KafkaException(_ABORT)
 
     def _offsets(self, made: Producer, offsets: list[TopicPartition], group: Any) -> None:

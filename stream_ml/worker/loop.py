@@ -259,6 +259,9 @@ class Worker:
             self._held[number].drop(len(batches[number].feedback))
             self._committed_s[number] = time.monotonic()
             self._count(output.counts)
+            if self._condemned:
+                done = [*batches[number].events, *batches[number].feedback]
+                self._condemned.difference_update(tuple(item.record[:3]) for item in done)
             passes("between-applies")
         back = [number for number in outputs if number not in committed and number in self._ownership.owned]
         if back:
@@ -270,7 +273,6 @@ class Worker:
         elif committed:
             self._aborts = 0
             self._limit = min(self._config.delivery.batch_max_records, self._limit * 2)
-            self._condemned.clear()
         if not whole and not back:
             log.warning("partitions %s went to another owner", sorted(set(outputs) - set(committed)))
 

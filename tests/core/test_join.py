@@ -25,7 +25,7 @@ from stream_ml.core.metadata import Landmarks, OutputEnds, parse_metadata
 from stream_ml.core.partition import Batch, Outputs
 from stream_ml.core.rebuild import Evidence, rebuilt_labels
 from stream_ml.core.replica import Replica
-from stream_ml.records import Clock, Label, LogRecord, Record
+from stream_ml.records import Clock, Label, LogRecord, Record, carried_bytes
 
 from .builders import (
     EVENTS,
@@ -684,7 +684,7 @@ def within_caps(world: World) -> None:
     assert len(join.waiting) <= caps.early_labels_max
     assert join.bytes <= caps.bytes_max
     assert join.bytes == sum(e.size for e in join.events.values()) + sum(
-        len(item.record.value or b"") + len(item.event_id) + 900 for item in join.waiting.values()
+        carried_bytes(item.record) + len(item.event_id) + 900 for item in join.waiting.values()
     )
 
 
