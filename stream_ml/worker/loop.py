@@ -114,6 +114,7 @@ class Worker:
             self._ownership.take_up(numbers, self._group.metadata, lambda: self._group.moved)
         except ClaimFailed:
             self._count_abort()
+            self._group.keep_alive()  # without a poll a member that was thrown out would never hear of it
             if not self._group.moved:
                 self._group.assigned = numbers  # taken up again in the next turn
             return

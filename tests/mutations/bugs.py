@@ -189,6 +189,27 @@ BUGS = (
 """,
         ("tests/simulation",),
     ),
+    Bug(
+        "a failed claim is worked on",
+        "stream_ml/worker/loop.py",
+        "                return  # it moved again, or the claim failed: nothing is ready to be worked on\n",
+        "                pass\n",
+        ("tests/simulation/test_found.py",),
+    ),
+    Bug(
+        "a claimer that stood still while others went on parks what is sound",
+        "stream_ml/worker/ownership.py",
+        "            raise ClaimFailed  # while this process",
+        "            pass  # while this process",
+        ("tests/simulation/test_found.py",),
+    ),
+    Bug(
+        "a client that never returns is waited for",
+        "stream_ml/kafka/transaction.py",
+        "    thread.join(timeout_s)\n",
+        "    thread.join()\n",
+        ("tests/kafka_mock",),
+    ),
     # --- reading ---
     Bug(
         "read_uncommitted",

@@ -1,0 +1,203 @@
+"""The smallest app - events (id, t, x), labels (id, t, y) - and the real worker's modules over simulated clients."""
+
+import functools
+import json
+import logging
+import pickle
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import fastavro
+
+import stream_ml.kafka.clients
+import stream_ml.kafka.inputs
+import stream_ml.kafka.reading
+import stream_ml.kafka.transaction
+import stream_ml.worker.learning
+import stream_ml.worker.loop
+import stream_ml.worker.ownership
+from stream_ml.assembly import Parts, assemble
+from stream_ml.config import Config, Delivery, Pending, Worker
+from stream_ml.core.binary import encode_record
+from stream_ml.kafka.topics import TopicFacts
+from stream_ml.storage.checkpoints import Checkpoint
+
+from . import clients, producer
+from .scheduler import SimulatedTime, Simulation, activate, simulation
+
+T0 = 1_600_000_000_000
+PARTITIONS = 2
+EVENTS, FEEDBACK, PREDICTIONS, APP = "visits", "truths", "predictions", "app"
+LOG, OUTCOMES, LETTERS = f"{APP}.training-log", f"{APP}.outcomes", f"{APP}.dead-letters"
+TOPICS = {EVENTS: PARTITIONS, FEEDBACK: PARTITIONS, PREDICTIONS: PARTITIONS, LOG: 1, OUTCOMES: PARTITIONS}
+TOPICS[LETTERS] = PARTITIONS
+FACTS = TopicFacts(PARTITIONS, "simulated-topic-id", 1_000_000)
+TTL_MS, EARLY_TTL_MS = 3_600_000, 1_200_000
+
+_TIME = {"type": "long", "logicalType": "timestamp-millis"}
+
+
+def _schema(name: str, **fields: Any) -> dict[str, Any]:
+    return {"type": "record", "name": name, "fields": [{"name": n, "type": t} for n, t in fields.items()]}
+
+
+_EVENT = _schema("Visit", id="string", t=_TIME, x="double")
+_TRUTH = _schema("Truth", id="string", t=_TIME, y="boolean")
+_PARSED = {EVENTS: fastavro.parse_schema(_EVENT), FEEDBACK: fastavro.parse_schema(_TRUTH)}
+
+
+def encoded(topic: str, **values: Any) -> bytes:
+    """Avro of an event or a label."""
+    return encode_record(_PARSED[topic], values)
+
+
+@functools.cache
+def base() -> Parts:
+    """The parts of the app, made once."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = Path(folder, "visit.avsc"), Path(folder, "truth.avsc")
+        for file, schema in zip(files, (_EVENT, _TRUTH), strict=True):
+            file.write_text(json.dumps(schema), "utf-8")
+        config = Config(
+            app={"id": APP},
+            worker={"instance": "w1"},
+            kafka={"bootstrap_servers": "unused:9092"},
+            events={"topic": EVENTS, "schema": files[0], "id": "id", "time": "t"},
+            feedback={
+                "topic": FEEDBACK,
+                "schema": files[1],
+                "id": "id",
+                "time": "t",
+                "label": "y",
+                "ttl": "1h",
+                "early_ttl": "20m",
+            },
+            predictions={"topic": PREDICTIONS},
+            model={"factory": "river.linear_model:LogisticRegression", "task": "binary"},
+            checkpoints={"interval": "3s"},
+        )
+        return assemble(config)
+
+
+def parts_of(instance: str, *, batch: int, membership: str, pending_max: int | None) -> Parts:
+    """The parts with what a worker or a schedule sets for itself."""
+    parts = base()
+    changes: dict[str, Any] = {
+        "worker": Worker(instance=instance),
+        "delivery": Delivery(batch_max_records=batch, membership=membership),  # type: ignore[arg-type]
+    }
+    if pending_max is not None:
+        changes["pending"] = Pending(events_max=pending_max, early_labels_max=pending_max)
+    return parts._replace(config=parts.config.model_copy(update=changes))
+
+
+class MemoryStore:
+    """Checkpoints in memory, as bytes; one store for all workers of a schedule."""
+
+    files: dict[int, tuple[dict[str, Any], bytes]]
+
+    def __init__(self, directory: Path, lineage: str, *, keep: int, key: bytes | None = None) -> None:
+        self.files, self._keep = simulation().cluster.checkpoints, keep
+
+    def prepare(self) -> None:
+        """Nothing to make."""
+
+    def save(self, position: int, header: dict[str, Any], content: Any, *, checkpoint_types: list[str]) -> None:
+        """Keep the first of each position."""
+        self.files.setdefault(position, ({**header, "position": position}, pickle.dumps(content, protocol=5)))
+        simulation().note(f"checkpoint {position}")
+        for old in sorted(self.files)[: -self._keep]:
+            del self.files[old]
+
+    def newest(self, at_most: int | None = None) -> Iterator[Checkpoint]:
+        """From the newest to the oldest."""
+        for position in sorted(self.files, reverse=True):
+            if at_most is None or position <= at_most:
+                yield Checkpoint(*self.files[position])
+
+    def content(self, checkpoint: Checkpoint, checkpoint_types: list[str]) -> Any:
+        """What was kept."""
+        return pickle.loads(checkpoint.payload)
+
+
+class Counts:
+    """Takes the place of the metrics: a registry costs more than a schedule's fold."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, float] = {}
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+        """Add to a counter."""
+        where = ":".join([name, *labels.values()])
+        self.of[where] = self.of.get(where, 0) + amount
+
+    def set(self, name: str, value: float, **labels: str) -> None:
+        """Set a gauge."""
+        self.of[":".join([name, *labels.values()])] = value
+
+    def observe(self, name: str, value: float) -> None:
+        """Histograms say nothing here."""
+
+
+@functools.cache
+def lineage() -> str:
+    """Lineage of the app's model."""
+    return base().lineage(FACTS.training_log_id)
+
+
+@functools.cache
+def _spec() -> dict[str, Any]:
+    return base().spec(FACTS.training_log_id)
+
+
+class _Tokens:
+    """Takes the place of the module `secrets`: tokens of the schedule's own."""
+
+    @staticmethod
+    def token_hex(size: int) -> str:
+        return f"{simulation().rng.getrandbits(8 * size):0{2 * size}x}"
+
+
+class _ToTrace(logging.Handler):
+    def __init__(self, sim: Simulation) -> None:
+        super().__init__()
+        self._sim = sim
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._sim.note(f"{record.levelname.lower()}: {record.getMessage()}")
+
+
+@contextmanager
+def simulated(sim: Simulation, *, tracing: bool = False) -> Iterator[None]:
+    """The service's modules meet simulated clients and a simulated clock in here."""
+    kafka, worker = stream_ml.kafka, stream_ml.worker
+    timed = (kafka.inputs, kafka.reading, kafka.transaction, worker.learning, worker.loop, worker.ownership)
+    changes: list[tuple[Any, str, Any]] = [(module, "time", SimulatedTime) for module in timed]
+    changes += [(kafka.clients, name, getattr(clients, name)) for name in ("Consumer", "AdminClient")]
+    changes += [(kafka.clients, "Producer", producer.Producer)]
+    # Looking up River's version reads a file: a third of a schedule's time.
+    known, said = lineage(), _spec()
+    changes += [(Parts, "lineage", lambda *_: known), (Parts, "spec", lambda *_: said)]
+    changes += [(kafka.reading, "OffsetSpec", clients.OffsetSpec)]
+    changes += [(worker.learning, "CheckpointStore", MemoryStore), (worker.ownership, "secrets", _Tokens)]
+    logger, handler = logging.getLogger("stream_ml"), _ToTrace(sim)
+    before = logger.level, logger.propagate
+    logger.setLevel(logging.INFO if tracing else logging.CRITICAL)
+    logger.propagate = False
+    logger.addHandler(handler)
+    patches = [mock.patch.object(*change) for change in changes]
+    for patch in patches:
+        patch.start()
+    activate(sim)
+    try:
+        yield
+    finally:
+        activate(None)
+        for patch in patches:
+            patch.stop()
+        logger.removeHandler(handler)
+        logger.level, logger.propagate = before

@@ -1,0 +1,85 @@
+"""What random schedules found, each as the shortest schedule that shows it."""
+
+from typing import Any
+
+import pytest
+
+from .directed import Directed, Steps, pairs
+from .transactions import OFFSETS, Transaction
+
+
+def test_a_claim_that_fails_beside_a_kept_partition_does_not_end_the_worker() -> None:
+    def lose_the_next_end(schedule: Directed) -> bool:
+        schedule.kill("w2", for_good=True)
+        schedule.sim.armed_faults.append("end lost")
+        return True
+
+    script = Steps(
+        lambda s: s.owned("w1") == [0] and s.owned("w2") == [1],
+        lose_the_next_end,
+        lambda s: not s.sim.armed_faults and s.give(*pairs(0, 1), *pairs(1, 2)) is None,
+    )
+    assert Directed("w1", "w2", script=script).outcome() == []
+
+
+def test_a_start_beside_one_whose_markers_are_being_written_is_not_refused() -> None:
+    asked: list[str] = []
+
+    def withheld(transaction: Transaction, where: Any) -> bool:
+        return where == OFFSETS and len(asked) < 4
+
+    def note(kind: str, process: Any) -> None:
+        if process.name.startswith("w2") and kind == "committed":
+            asked.append(kind)
+
+    def hold_the_offsets_back(schedule: Directed) -> bool:
+        schedule.sim.withheld, schedule.sim.on_request = withheld, note
+        return True
+
+    script = Steps(
+        hold_the_offsets_back,
+        lambda s: bool(s.log()) and s.add("w2") is None,
+        lambda s: s.owned("w1") == [0] and s.owned("w2") == [1],
+    )
+    assert Directed("w1", script=script).outcome() == []
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 3])
+def test_a_claimer_that_stood_still_while_others_went_on_parks_nothing(seed: int) -> None:
+    commits: list[str] = []
+
+    def freeze_after_the_claim(kind: str, process: Any) -> None:
+        if process.name.startswith("w1"):
+            if commits == ["commit"]:
+                commits.append("frozen")
+                schedule.sim.freeze(process, 40)
+            elif kind == "commit":
+                commits.append(kind)
+
+    script = Steps(
+        lambda s: setattr(s.sim, "on_request", freeze_after_the_claim) is None,
+        lambda s: len(commits) > 1 and s.add("w2") is None,
+        lambda s: s.owned("w2") == [0, 1] and s.give(*pairs(0, 1, 2), *pairs(1, 3, 4)) is None,
+        lambda s: len(s.log()) > 4,
+    )
+    schedule = Directed("w1", script=script, seed=seed)
+    assert schedule.outcome() == []
+
+
+def test_a_claim_by_a_member_that_was_thrown_out_is_not_repeated_until_the_worker_gives_up() -> None:
+    frozen: list[str] = []
+
+    def freeze_in_the_claim(kind: str, process: Any) -> None:
+        if process.name.startswith("w1") and kind == "offsets" and not frozen:
+            frozen.append(kind)
+            schedule.sim.freeze(process, 25)
+
+    script = Steps(
+        lambda s: setattr(s.sim, "on_request", freeze_in_the_claim) is None,
+        lambda s: bool(frozen) and s.add("w2") is None,
+        lambda s: s.owned("w2") == [0, 1] and s.give(*pairs(0, 1, 2)) is None,
+        lambda s: len(s.log()) > 3,
+    )
+    schedule = Directed("w1", script=script, membership="dynamic")
+    assert schedule.outcome() == []
+    assert not [said for said in schedule.fatal if "in a row" in said]

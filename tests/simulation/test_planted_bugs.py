@@ -1,0 +1,67 @@
+"""Bugs planted into the service, or guards taken from Kafka: random schedules must turn red, each for its reason."""
+
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from stream_ml.core.join import Join
+from stream_ml.kafka.pair import read_pairs
+from stream_ml.kafka.transaction import Ending, Transactor
+from stream_ml.worker import ownership
+from stream_ml.worker.loop import Worker
+
+from . import groups
+from .judge import judged
+from .plan import plan_of
+from .world import Schedule
+
+SEEDS_MAX = 250
+
+
+def unknown_is_aborted(worker: Worker, outputs: Any) -> Any:
+    """Nobody asks for the token."""
+    worker._transactor.open()
+    return {}, True
+
+
+def unknown_is_committed(real: Callable[..., Ending]) -> Callable[..., Ending]:
+    """A commit without an answer is taken for one with."""
+
+    def commit(transactor: Transactor, made: Any) -> Ending:
+        ending = real(transactor, made)
+        if ending is Ending.UNKNOWN:
+            transactor.open()
+        return Ending.COMMITTED
+
+    return commit
+
+
+def unstable_pair(config: Any, number: int) -> Any:
+    """Offsets are read while a transaction holds them."""
+    return read_pairs(config, [number], stable=False)[0]
+
+
+PLANTED = {
+    "unknown is aborted": (mock.patch.object(Worker, "_resolve", unknown_is_aborted), "ends 2 times"),
+    "unknown is committed": (
+        mock.patch.object(Transactor, "_commit", unknown_is_committed(Transactor._commit)),
+        "has no end",
+    ),
+    "offsets are read unstable": (mock.patch.object(ownership, "stable_pair", unstable_pair), "parked"),
+    "nothing is rebuilt": (mock.patch.object(Join, "rebuild", lambda *_: None), "has no end"),
+    "Kafka lets old members commit": (mock.patch.object(groups.Group, "check", lambda *_: ""), "ends 2 times"),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_planted_bug_is_found(name: str) -> None:
+    patch, expected = PLANTED[name]
+    with patch:
+        for seed in range(SEEDS_MAX):
+            schedule = Schedule(plan_of(seed))
+            schedule.run()
+            if any(expected in finding for finding in judged(schedule)):
+                return
+    pytest.fail(f"{SEEDS_MAX} schedules, and none shows that something {expected!r}")
