@@ -88,7 +88,8 @@ class Group:
     def settle(self) -> list[int] | None:
         """Acknowledge the move: the partitions to take up, or None while the group has given none."""
         self.revoked = False
-        self._stash = []
+        stash, self._stash = self._stash, []
+        _sorted(stash, self.ends, self._topic)  # only for the errors in it
         assigned, self.assigned = self.assigned, None
         if assigned is not None:
             self.metadata = self._consumer.consumer_group_metadata()
@@ -104,9 +105,8 @@ class Group:
         """Events by partition; empty when the group moved meanwhile."""
         stash, self._stash = self._stash, []
         messages = [*stash, *take(self._consumer, most, 0 if stash else wait_s)]
-        if self.moved:
-            return {}
-        return _sorted(messages, self.ends, self._topic)
+        found = _sorted(messages, self.ends, self._topic)  # a lasting error is raised from what is dropped, too
+        return {} if self.moved else found
 
     def keep_alive(self) -> None:
         """Stay a member while something else takes long; what comes is kept for the next `take`."""

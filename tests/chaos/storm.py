@@ -17,11 +17,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from chaos.schedule import INSTANCES, Fault, schedule
-from chaos.traffic import Traffic
 from confluent_kafka import KafkaException
 from service import Service, Worker, service
 
+from chaos.schedule import INSTANCES, Fault, schedule
+from chaos.traffic import Traffic
 from stream_ml.kafka.broker import EmbeddedKafka
 
 PARTITIONS = 4

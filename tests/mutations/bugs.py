@@ -166,10 +166,8 @@ BUGS = (
     Bug(
         "what was read across a rebalance is kept",
         "stream_ml/kafka/inputs.py",
-        """        if self.moved:
-            return {}
-        return _sorted""",
-        """        return _sorted""",
+        "        return {} if self.moved else found\n",
+        "        return found\n",
         ("tests/simulation", CRASH),
     ),
     Bug(
