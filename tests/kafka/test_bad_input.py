@@ -90,6 +90,7 @@ def test_bad_feedback_ends_as_dead_letter_or_outcome(kafka: str, app_id: str, tm
         for number in (10_000, 10_001):  # time goes on by hours: what waits for nobody ends
             made.visit(number)
             made.truth(number)
+            made.wait_until_done()  # else time could pass both by more than ttl before their labels are fetched
         finish(made, 20_000)
         made.wait_for(lambda: made.audit().outcomes["orphan"] > 0, "the orphan's end")
         found = made.audit()
