@@ -3,7 +3,7 @@
 import contextlib
 import logging
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
@@ -21,6 +21,7 @@ FETCH_WAIT_MS = 100  # how long the broker may hold an empty fetch
 log = logging.getLogger("stream_ml.kafka")
 
 Step = Literal["fatal", "abort", "retry"]
+Client = TypeVar("Client", Consumer, Producer, AdminClient)
 
 
 def step_after(error: KafkaError) -> Step:
@@ -87,7 +88,7 @@ def reading(config: Config) -> dict[str, Any]:
 
 def reader(config: Config, **changes: Any) -> Consumer:
     """A consumer for assign() alone: it never joins the group."""
-    return Consumer({**reading(config), **changes})
+    return _made(Consumer, {**reading(config), **changes})
 
 
 def member(config: Config) -> Consumer:
@@ -103,12 +104,13 @@ def member(config: Config) -> Consumer:
     }
     if config.delivery.membership == "static":
         settings["group.instance.id"] = config.transactional_id
-    return Consumer(settings)
+    return _made(Consumer, settings)
 
 
 def producer(config: Config, transactional_id: str, **changes: Any) -> Producer:
     """A transactional producer under this id, not yet initialised."""
-    return Producer(
+    return _made(
+        Producer,
         {
             **common(config),
             "transactional.id": transactional_id,
@@ -116,13 +118,23 @@ def producer(config: Config, transactional_id: str, **changes: Any) -> Producer:
             "queue.buffering.max.messages": 500_000,
             **config.kafka.producer,
             **changes,
-        }
+        },
     )
 
 
 def admin(config: Config) -> AdminClient:
     """An admin client."""
-    return AdminClient(common(config))
+    return _made(AdminClient, common(config))
+
+
+def _made(client: type[Client], settings: dict[str, Any]) -> Client:
+    try:
+        return client(settings)
+    except KafkaException as exception:
+        raise ConfigError(
+            f"kafka.properties, kafka.consumer or kafka.producer: {error_of(exception).str()}",
+            "librdkafka's CONFIGURATION.md lists its keys",
+        ) from exception
 
 
 @contextlib.contextmanager

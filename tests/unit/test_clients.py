@@ -3,7 +3,9 @@
 import pytest
 from confluent_kafka import KafkaError
 
-from stream_ml.kafka.clients import lasting
+from stream_ml.config import Config
+from stream_ml.errors import ConfigError
+from stream_ml.kafka.clients import admin, lasting, member, producer, reader
 
 
 @pytest.mark.parametrize(
@@ -32,3 +34,20 @@ def test_a_consumer_reads_on_after_an_error_that_passes(code: int) -> None:
 )
 def test_a_consumer_ends_after_an_error_that_stays(error: KafkaError) -> None:
     assert lasting(error)
+
+
+@pytest.mark.parametrize("make", [admin, reader, member, lambda config: producer(config, "t")])
+@pytest.mark.parametrize("properties", [{"security.protokol": "SSL"}, {"ssl.ca.location": "/nowhere/ca.pem"}])
+def test_a_setting_that_librdkafka_refuses_is_an_error_of_the_configuration(make, properties) -> None:  # type: ignore[no-untyped-def]
+    source = {"topic": "t", "schema": "s", "id": "key"}
+    config = Config(
+        app={"id": "a"},
+        kafka={"bootstrap_servers": "none:1", "properties": {"security.protocol": "SSL"} | properties},
+        events=source,
+        feedback={**source, "topic": "f", "label": "y", "ttl": "1h"},
+        predictions={"topic": "p"},
+        model={"factory": "m:f", "task": "binary"},
+    )
+    with pytest.raises(ConfigError, match=r"kafka\.properties") as caught:
+        make(config)
+    assert caught.value.exit_code == 78
