@@ -8,7 +8,7 @@ KAFKA ?= embedded
 ROUNDS ?= 100
 SEED ?= 1
 
-.PHONY: demo test check chaos mutants format clean
+.PHONY: demo test faults check chaos mutants format clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/stream-ml demo
@@ -23,6 +23,10 @@ chaos: $(VENV)/.test
 # Each planted bug must be caught by a test; prints the table. About half an hour.
 mutants: $(VENV)/.test
 	@$(BIN)/python tests/mutations/run.py
+
+# One fault at a time, each on a real broker: every fail point, poison, floods, oversized records, lost answers.
+faults: $(VENV)/.test
+	$(BIN)/python -m pytest --kafka=$(KAFKA) -m long
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .

@@ -15,7 +15,7 @@ from stream_ml.core.binary import encode_record
 from stream_ml.core.log_entry import decode_pair
 from stream_ml.core.outputs import decode_outcome
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.long]
 
 MB = 1_000_000
 READAHEAD_MB = 80  # both consumers' queues, a batch in Python's hands, the producer's queue; measured 22 to 50

@@ -9,7 +9,7 @@ from service import Service, service
 
 from stream_ml.failpoints import Place
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300), pytest.mark.long]
 
 STEP = 60  # events, each with a label, for each place
 DELAY = 20

@@ -11,7 +11,7 @@ from service import T0, Service, service
 
 from stream_ml.core.binary import encode_record
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.long]
 
 ORDINARY = 2000
 

@@ -16,7 +16,7 @@ from stream_ml.core.log_entry import Example, encode_example
 from stream_ml.kafka.operator import write_command
 from stream_ml.records import NOT_SERVED, Label, Record, Target
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.long]
 
 ALL = ("w1", "w2", "w3")
 BRITTLE = """

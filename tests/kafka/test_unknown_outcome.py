@@ -6,7 +6,7 @@ import pytest
 from proxy import Fault, Proxy
 from service import Service, Worker, service
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120), pytest.mark.long]
 
 WAVE = 300  # events, and as many labels
 DELAY = 50

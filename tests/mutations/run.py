@@ -40,7 +40,19 @@ def caught(bug: Bug) -> tuple[str, float]:
         plant(bug, root)
         started = time.monotonic()
         for test in bug.tests:
-            command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", test]
+            command = [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-x",
+                "-q",
+                "-m",
+                "",
+                "-p",
+                "no:cacheprovider",
+                "--no-header",
+                test,
+            ]
             try:
                 done = subprocess.run(
                     command,
