@@ -96,7 +96,7 @@ class Bench:
         deadline = time.monotonic() + WAIT_MAX_S
         while self.position() <= position:
             assert time.monotonic() < deadline, (self.folder / "worker.log").read_text("utf-8")[-3000:]
-            time.sleep(0.02)
+            time.sleep(0.02)  # between two looks: how exact the measurement is
 
     def start(self) -> subprocess.Popen[bytes]:
         (self.folder / "worker.log").unlink(missing_ok=True)

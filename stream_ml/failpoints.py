@@ -92,7 +92,7 @@ class FailPoints:
         if armed.action == "full":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if armed.action == "sleep":
-            time.sleep(armed.ms / 1000)
+            time.sleep(armed.ms / 1000)  # what was asked for
         elif armed.ms:
             number = _SIGNALS[armed.action]
             threading.Timer(armed.ms / 1000, os.kill, (os.getpid(), number)).start()

@@ -22,11 +22,12 @@ from stream_ml.audit.topics import Audit, audit
 from stream_ml.config import Config, load_config
 from stream_ml.core.binary import encode_record
 from stream_ml.core.lineage import hash_seed
+from stream_ml.core.log_entry import Example, encode_example
 from stream_ml.kafka.clients import admin
 from stream_ml.kafka.operator import Observer
 from stream_ml.kafka.reading import ends, read_range
 from stream_ml.kafka.topics import create_topics, inspect_topics
-from stream_ml.records import Record
+from stream_ml.records import NOT_SERVED, Label, Record, Target
 
 WAIT_S = 60.0  # for anything that a healthy service does within seconds
 
@@ -60,6 +61,21 @@ def build():
     return (numbers + texts) | linear_model.LogisticRegression()
 """
 T0 = 1_600_000_000_000  # 2020-09-13: old times are fine
+
+
+def until(fact: Callable[[], bool], most_s: float) -> bool:
+    """Wait until a fact holds, so long at most; whether it does."""
+    deadline = time.monotonic() + most_s
+    while not fact():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)  # between two looks; the deadline, not the pause, decides
+    return True
+
+
+def any_hash_seed() -> dict[str, str]:
+    """The environment of a process that has to find its hash seed by itself."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"}
 
 
 class Service:
@@ -161,6 +177,26 @@ class Service:
             except BufferError:
                 self.producer.poll(0.1)
 
+    def forge(self, sequence: int) -> None:
+        """An example of a partition that nobody owns, as a lost transaction of a former owner would leave it."""
+        payload = {"id": "forged", "at": T0, "x": 3.0, "kind": "k1", "note": None}
+        forged = Example(
+            source_partition=7,
+            sequence=sequence,
+            trigger_topic="t",
+            trigger_offset=sequence,
+            event_id="forged",
+            event_time_ms=T0,
+            event_offset=sequence,
+            event_schema=assemble(self.config).reader.payloads.reader.fingerprint,
+            event_framing="bare",
+            event=encode_record(self.VISIT_SCHEMA, payload),
+            label=Label(Record("t", 7, sequence, 0, None, None), "forged", T0, Target("true", None)),
+            served=NOT_SERVED,
+        )
+        self._produce(self.config.training_log, encode_example(forged, written_at_ms=0, writer="x"), None, 0, None)
+        self.flush()
+
     def flush(self) -> None:
         assert self.producer.flush(30) == 0
 
@@ -179,11 +215,8 @@ class Service:
 
     def wait_for(self, fact: Callable[[], bool], what: str, timeout_s: float = WAIT_S) -> None:
         """Wait until a fact holds; fails with the workers' logs."""
-        deadline = time.monotonic() + timeout_s
-        while not fact():
-            if time.monotonic() > deadline:
-                raise AssertionError(f"{what} did not happen in {timeout_s:.0f} s\n" + self.logs())
-            time.sleep(0.05)  # between two looks; the deadline, not the pause, decides
+        if not until(fact, timeout_s):
+            raise AssertionError(f"{what} did not happen in {timeout_s:.0f} s\n" + self.logs())
 
     def wait_until_done(self) -> None:
         self.flush()
@@ -199,9 +232,13 @@ class Service:
     def audited(self, sample: int = 100) -> dict[str, Any]:
         """What ``stream-ml audit`` prints: scores derived again, too."""
         command = [sys.executable, "-m", "stream_ml", "audit", str(self.folder / "w1.yaml"), "--json"]
-        env = {name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"}
         done = subprocess.run(
-            [*command, "--sample", str(sample)], env=env, capture_output=True, text=True, check=False, timeout=120
+            [*command, "--sample", str(sample)],
+            env=any_hash_seed(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
         )
         assert done.returncode in (0, 1), done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
@@ -265,7 +302,6 @@ class Worker:
 
     def __init__(self, folder: Path, instance: str, fail: str = "") -> None:
         self.instance = instance
-        env = {name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"}
         self._log_file = folder / f"{instance}.log"
         with self._log_file.open("ab") as log:
             self.process = subprocess.Popen(
@@ -273,7 +309,7 @@ class Worker:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env=env | ({failpoints.VARIABLE: fail} if fail else {}),
+                env=any_hash_seed() | ({failpoints.VARIABLE: fail} if fail else {}),
             )
 
     @property

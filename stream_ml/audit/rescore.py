@@ -13,7 +13,6 @@ from stream_ml.core.replica import Replica
 from stream_ml.core.sample import Sample
 from stream_ml.kafka.clients import admin
 from stream_ml.kafka.reading import ends, read_range
-from stream_ml.kafka.topics import TopicFacts
 from stream_ml.records import Event, LogRecord, Record, Served
 
 AGREE = 1e-12  # relative and absolute: a batch and single calls of a model may differ in the last digits
@@ -35,13 +34,13 @@ class Rescored(NamedTuple):
     quality: dict[str, float]
 
 
-def rescore(parts: Parts, facts: TopicFacts, sample: Sample, found: Findings) -> Rescored:
+def rescore(parts: Parts, lineage: str, sample: Sample, found: Findings) -> Rescored:
     """Fold the whole log, and on the way score each event of the sample with the version that its prediction names."""
     config = parts.config
     log = (config.training_log, 0)
     first, end = ends(admin(config), [log])[log]
     left: Pairs = deque(sample.pairs())
-    rescorer = _Rescorer(parts, parts.lineage(facts.training_log_id), found)
+    rescorer = _Rescorer(parts, lineage, found)
     if first == 0:
         while _fold(parts, rescorer, left, end):
             pass

@@ -44,10 +44,6 @@ class Audit(NamedTuple):
     counts: Counter[Rule]
     rescored: Rescored | None
 
-    def of(self, *rules: Rule) -> list[Finding]:
-        """Findings of these rules."""
-        return [finding for finding in self.findings if finding.rule in rules]
-
 
 def audit(parts: Parts, facts: TopicFacts, sample: int | None) -> Audit:
     """Read everything and compare.
@@ -62,10 +58,11 @@ def audit(parts: Parts, facts: TopicFacts, sample: int | None) -> Audit:
 
 class _Audit:
     def __init__(self, parts: Parts, facts: TopicFacts, sample: int | None) -> None:
-        self._parts, self._config, self._facts = parts, parts.config, facts
+        self._parts, self._config = parts, parts.config
         self._whole = sample is not None
         self._found = Findings()
         self._sample = Sample(sample or 0)
+        self._lineage = parts.lineage(facts.training_log_id)
         self._numbers = range(facts.partitions)
         self._pairs = {pair.partition: pair for pair in read_pairs(parts.config, list(self._numbers), stable=True)}
         config = parts.config
@@ -94,13 +91,13 @@ class _Audit:
         log = (config.training_log, 0)
         self._outputs = ends(admin(config), [*outputs, log])
         for partition in self._numbers:
-            if self._whole:
+            if self._sample.size:
                 self._choose(partition)
             self._read_inputs(partition)
             self._read_outputs(partition)
         self._read_log(*self._outputs[log])
         waiting = [(config.feedback.topic, p, offset) for p in self._numbers for offset in self._finish(p)]
-        rescored = rescore(self._parts, self._facts, self._sample, self._found) if self._sample.size else None
+        rescored = rescore(self._parts, self._lineage, self._sample, self._found) if self._sample.size else None
         every = self._coordinates.values()
         return Audit(
             sum(c.events.count for c in every),
@@ -122,7 +119,7 @@ class _Audit:
         """Which predictions are derived again: known before the events are read, so that these can be kept."""
         for record in self._all(self._config.predictions.topic, partition):
             said = self._published(record)
-            if said is not None and said.served.lineage == self._parts.lineage(self._facts.training_log_id):
+            if said is not None and said.served.lineage == self._lineage:
                 self._sample.offer(said)
 
     def _read_inputs(self, partition: int) -> None:

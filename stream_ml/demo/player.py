@@ -2,7 +2,6 @@
 
 import subprocess
 import time
-from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -22,7 +21,6 @@ from stream_ml.kafka.clients import reader, record_of, take
 from stream_ml.records import Produce
 
 WINDOW_MS = 5 * 3_600_000  # of the flights' time is played at once
-IN_FLIGHT = 1  # windows played and not yet done: the service works at one while the next arrives
 WAIT_S = 0.05  # for the next thing to be committed
 STALL_MAX_S = 60.0  # without progress: then the worker is stuck
 
@@ -131,7 +129,7 @@ def play(config: Config, items: list[Item], worker: subprocess.Popen[bytes], con
         The worker ended, or nothing was committed for STALL_MAX_S.
     """
     player, committed = Player(config), Committed(config, items)
-    coming, in_flight = windows(config, items), deque[Window]()
+    coming, played = windows(config, items), None
     ready = _next(coming, player)
     with Progress(
         TextColumn("{task.description}"),
@@ -144,12 +142,9 @@ def play(config: Config, items: list[Item], worker: subprocess.Popen[bytes], con
         bar = progress.add_task("scoring and learning", total=len(items))
         heard, last = time.monotonic(), 0
         while last < len(items):
-            while in_flight and committed.caught_up(in_flight[0]):
-                in_flight.popleft()
-            if ready is not None and len(in_flight) < IN_FLIGHT:
+            if ready is not None and (played is None or committed.caught_up(played)):
                 player.play(ready.events)
-                in_flight.append(ready)
-                ready = _next(coming, player)
+                played, ready = ready, _next(coming, player)
             committed.read(WAIT_S)
             done = sum(committed.done.values())
             if done != last:

@@ -18,7 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from confluent_kafka import KafkaException
-from service import Service, Worker, service
+from service import Service, Worker, service, until
 
 from chaos.schedule import INSTANCES, Fault, schedule
 from chaos.traffic import Traffic
@@ -51,13 +51,13 @@ class Storm:
 
     def round(self, number: int, fault: Fault) -> None:
         """Peace, then a fault, then the wait until every partition has moved on."""
-        self._wait(lambda: False, fault.peace_s)
+        until(lambda: False, fault.peace_s)
         self._care()
         self.faults[fault.kind] += 1
         before = self._positions()
         getattr(self, "_" + fault.kind.replace("-", "_"))(fault)
         started, before = time.monotonic(), self._positions() or before
-        self._wait(lambda: self._moved(before), RECOVERY_MAX_S, must=f"going on after {fault}")
+        self._made.wait_for(lambda: self._moved(before), f"going on after {fault}", RECOVERY_MAX_S)
         took_s = time.monotonic() - started
         self.recoveries_s.append(took_s)
         self._say(f"{number:4} {took_s:5.1f} s  {fault.kind:16} {fault.instance} {fault.detail}")
@@ -76,9 +76,9 @@ class Storm:
         if place == "on-revoke":
             other = next(name for name in INSTANCES if name != fault.instance)
             self._worker(other).stop()
-            self._wait(lambda: worker.process.poll() is not None, SESSION_S)
+            until(lambda: worker.process.poll() is not None, SESSION_S)
             self.start(other)
-        self._wait(lambda: worker.process.poll() is not None, REACH_MAX_S)
+        until(lambda: worker.process.poll() is not None, REACH_MAX_S)
         if worker.process.poll() is None:
             self.unreached[place] += 1
             worker.kill()
@@ -89,13 +89,13 @@ class Storm:
     def _raise_at(self, fault: Fault) -> None:
         self._worker(fault.instance).kill()
         worker = self.start(fault.instance, fault.detail)
-        self._wait(lambda: worker.process.poll() is not None, REACH_MAX_S)
+        until(lambda: worker.process.poll() is not None, REACH_MAX_S)
         self.unreached[fault.detail.partition(":")[0]] += worker.process.poll() is None
 
     def _zombie(self, fault: Fault) -> None:
         worker = self._worker(fault.instance)
         worker.process.send_signal(signal.SIGSTOP)
-        self._wait(lambda: False, SESSION_S * 1.4)
+        until(lambda: False, SESSION_S * 1.4)
         worker.process.send_signal(signal.SIGCONT)
 
     def _leave(self, fault: Fault) -> None:
@@ -157,14 +157,6 @@ class Storm:
         self._care()
         now = self._positions()
         return len(now) == PARTITIONS and all(now[p] > before.get(p, 0) for p in now)
-
-    def _wait(self, fact: Callable[[], bool], most_s: float, must: str = "") -> None:
-        deadline = time.monotonic() + most_s
-        while not fact():
-            if time.monotonic() > deadline:
-                assert not must, f"{must} did not happen in {most_s:.0f} s\n{self._made.logs()}"
-                return
-            time.sleep(0.05)  # between two looks; the deadline, not the pause, decides
 
     def finish(self) -> dict[str, Any]:
         """All workers up, everything read, all stopped in order; then the judge, and every replica's model."""

@@ -8,8 +8,6 @@ from service import Service, service
 from typer.testing import CliRunner
 
 from stream_ml.cli.app import app
-from stream_ml.core.log_entry import Example, encode_example
-from stream_ml.records import NOT_SERVED, Label, Record, Target
 
 pytestmark = pytest.mark.kafka
 
@@ -48,22 +46,7 @@ def test_a_gap_halts_learning_scoring_goes_on_flagged_and_skip_lifts_it(
     with service(tmp_path, kafka, app_id) as made:
         worker = made.start()
         learn(made, 0, 20)
-        forged = Example(
-            source_partition=7,
-            sequence=5,
-            trigger_topic="t",
-            trigger_offset=1,
-            event_id="forged",
-            event_time_ms=0,
-            event_offset=1,
-            event_schema=0,
-            event_framing="bare",
-            event=b"",
-            label=Label(Record("t", 7, 1, 0, None, None), "forged", 0, Target("true", None)),
-            served=NOT_SERVED,
-        )
-        made._produce(made.config.training_log, encode_example(forged, written_at_ms=0, writer="x"), None, 0, None)
-        made.flush()
+        made.forge(5)
         made.wait_for(lambda: "learning halted at" in worker.log, "the halt")
         learn(made, 20, 40)
         assert made.predictions()[-1]["flags"] == ["learning_halted"]

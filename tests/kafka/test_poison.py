@@ -8,13 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from service import T0, Service, Worker, service
+from service import Service, Worker, service
 
-from stream_ml.assembly import assemble
-from stream_ml.core.binary import encode_record
-from stream_ml.core.log_entry import Example, encode_example
 from stream_ml.kafka.operator import write_command
-from stream_ml.records import NOT_SERVED, Label, Record, Target
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 
@@ -156,27 +152,6 @@ def test_a_model_that_stops_being_finite_halts_all_replicas_at_the_example_that_
         assert not found["findings"] and not found["waiting"], found
 
 
-def forge(made: Service, sequence: int) -> None:
-    """An example of a partition that nobody owns, as a lost transaction of a former owner would leave it."""
-    value = encode_record(made.VISIT_SCHEMA, {"id": "forged", "at": T0, "x": 3.0, "kind": "k1", "note": None})
-    forged = Example(
-        source_partition=7,
-        sequence=sequence,
-        trigger_topic="t",
-        trigger_offset=sequence,
-        event_id="forged",
-        event_time_ms=T0,
-        event_offset=sequence,
-        event_schema=assemble(made.config).reader.payloads.reader.fingerprint,
-        event_framing="bare",
-        event=value,
-        label=Label(Record("t", 7, sequence, 0, None, None), "forged", T0, Target("true", None)),
-        served=NOT_SERVED,
-    )
-    made._produce(made.config.training_log, encode_example(forged, written_at_ms=0, writer="x"), None, 0, None)
-    made.flush()
-
-
 def test_a_gap_halts_all_replicas_and_accepting_it_learns_the_example_in_all(
     kafka: str, app_id: str, tmp_path: Path
 ) -> None:
@@ -184,11 +159,11 @@ def test_a_gap_halts_all_replicas_and_accepting_it_learns_the_example_in_all(
         workers = start_three(made)
         learn(made, 0, 60)
         workers[1].process.send_signal(signal.SIGSTOP)
-        forge(made, 5)
+        made.forge(5)
         made.wait_for(lambda: bool(halts(workers[0]) and halts(workers[2])), "the halt of two")
         (position,) = halts(workers[0])
         write_command(made.config, "accept-gap", {"position": position})
-        forge(made, 6)
+        made.forge(6)
         made.wait_for(lambda: "lifted" in workers[0].log and "lifted" in workers[2].log, "the lift of two")
         workers[1].process.send_signal(signal.SIGCONT)
         made.wait_for(lambda: "lifted" in workers[1].log, "the halt and the lift of the third, both in one turn")
