@@ -304,6 +304,7 @@ class Worker:
         self.instance = instance
         self._log_file = folder / f"{instance}.log"
         with self._log_file.open("ab") as log:
+            self._log_start = log.tell()
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "stream_ml", "run", str(folder / f"{instance}.yaml")],
                 stdout=log,
@@ -315,6 +316,11 @@ class Worker:
     @property
     def log(self) -> str:
         return self._log_file.read_text("utf-8")
+
+    @property
+    def joined(self) -> bool:
+        """Whether this process has asked for partitions: from then on SIGTERM ends it in order."""
+        return "joining group" in self._log_file.read_bytes()[self._log_start :].decode()
 
     def kill(self) -> None:
         """As a power cut would."""

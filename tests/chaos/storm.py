@@ -164,6 +164,7 @@ class Storm:
         for instance in INSTANCES:
             self._worker(instance)
         self._made.wait_for(self._all_read, "reading everything", 120)
+        self._made.wait_for(lambda: all(worker.joined for worker in self.workers.values()), "the start of all")
         codes = {instance: worker.stop() for instance, worker in self.workers.items()}
         assert set(codes.values()) == {0}, (codes, self._made.logs())
         found = self._made.audited(sample=100)
