@@ -6,6 +6,10 @@ from collections.abc import Generator, Iterator
 
 import pytest
 from brokers import broker
+from hypothesis import Phase, settings
+
+# For the planted bugs: that a test turns red is enough, the smallest example is not needed.
+settings.register_profile("no-shrinking", phases=[Phase.explicit, Phase.generate], database=None)
 
 # --- options and hooks ---------------------------------------------------------------------------------------
 

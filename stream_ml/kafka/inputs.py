@@ -3,8 +3,7 @@
 1. Only events are subscribed to; feedback p is assigned by hand wherever events p went. The assignor is range.
 2. Callbacks record and unassign, nothing else: they neither work nor raise, because an exception in one makes
    consume() drop what it had already taken.
-3. What was read in a call during which the group moved is dropped; its offsets are not committed, so it comes again.
-4. The group metadata is captured when an assignment is taken up: a commit with it is refused once the group has moved.
+3. The group metadata is captured when an assignment is taken up: a commit with it is refused once the group has moved.
 """
 
 import logging
@@ -102,11 +101,10 @@ class Group:
         self._consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in positions.items()])
 
     def take(self, most: int, wait_s: float) -> dict[int, list[Record]]:
-        """Events by partition; empty when the group moved meanwhile."""
+        """Events by partition."""
         stash, self._stash = self._stash, []
         messages = [*stash, *take(self._consumer, most, 0 if stash else wait_s)]
-        found = _sorted(messages, self.ends, self._topic)  # a lasting error is raised from what is dropped, too
-        return {} if self.moved else found
+        return _sorted(messages, self.ends, self._topic)
 
     def keep_alive(self) -> None:
         """Stay a member while something else takes long; what comes is kept for the next `take`."""

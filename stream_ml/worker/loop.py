@@ -82,6 +82,8 @@ class Worker:
                 return  # it moved again, or the claim failed: nothing is ready to be worked on
         batches = self._consume()
         self.learning.turn(self._config.learning.budget_per_turn / 1000)
+        if self._group.moved:
+            return  # what was read meanwhile is not committed, so it comes again, here or elsewhere
         outputs = self._process(batches)
         if outputs:
             passes("after-process")

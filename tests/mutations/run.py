@@ -50,6 +50,7 @@ def caught(bug: Bug) -> tuple[str, float]:
                 "",
                 "-p",
                 "no:cacheprovider",
+                "--hypothesis-profile=no-shrinking",
                 "--no-header",
                 test,
             ]

@@ -19,11 +19,18 @@ class Stored(NamedTuple):
 
 
 class GroupMetadata(NamedTuple):
-    """What a consumer says of itself when its offsets are committed."""
+    """What a consumer says of itself when its offsets are committed; Kafka never hears of `moves`."""
 
     member: str
     generation: int
     instance: str | None
+    moves: Callable[[], int]
+    moves_then: int
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the application has been told since that its partitions went."""
+        return self.moves() != self.moves_then
 
 
 class Member:

@@ -20,12 +20,13 @@ class Membership:
         self._lost = self._fenced = False
         self._given: list[int] = []
         self.name, self._generation = "", -1
+        self._moves = 0  # how often the application was told that partitions went
 
     def subscribe(self, topic: str, callbacks: dict[str, Callable[..., None]]) -> None:
         self._topic, self._callbacks, self._state = topic, callbacks, "out"
 
     def metadata(self) -> GroupMetadata:
-        return GroupMetadata(self.name, self._generation, self._instance)
+        return GroupMetadata(self.name, self._generation, self._instance, lambda: self._moves, self._moves)
 
     def heartbeat(self) -> None:
         """The answer to a heartbeat came. Who is no member now forgets its id, not its generation (librdkafka 2.16)."""
@@ -69,6 +70,7 @@ class Membership:
 
     def _call(self, name: str) -> None:
         self._sim.note(f"{self.name or 'a lost member'}: {name} {self._given}")
+        self._moves += name != "on_assign"
         self._callbacks[name](self._consumer, [TopicPartition(self._topic, number) for number in self._given])
 
     def leave(self) -> None:

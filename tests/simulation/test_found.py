@@ -44,21 +44,22 @@ def test_a_start_beside_one_whose_markers_are_being_written_is_not_refused() -> 
     assert Directed("w1", script=script).outcome() == []
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2, 3])
-def test_a_claimer_that_stood_still_while_others_went_on_parks_nothing(seed: int) -> None:
-    commits: list[str] = []
+@pytest.mark.parametrize("request_number", range(1, 9))
+@pytest.mark.parametrize("seed", range(4))
+def test_a_claimer_that_stood_still_while_others_went_on_parks_nothing(seed: int, request_number: int) -> None:
+    """It stands still from this request after its claim on, and hears of the group only when it has read the log."""
+    since_claim: list[str] = []
 
     def freeze_after_the_claim(kind: str, process: Any) -> None:
-        if process.name.startswith("w1"):
-            if commits == ["commit"]:
-                commits.append("frozen")
-                schedule.sim.freeze(process, 40)
-            elif kind == "commit":
-                commits.append(kind)
+        if not process.name.startswith("w1") or (not since_claim and kind != "commit"):
+            return
+        since_claim.append(kind)
+        if len(since_claim) == 1 + request_number:
+            schedule.sim.freeze(process, 40)
 
     script = Steps(
         lambda s: setattr(s.sim, "on_request", freeze_after_the_claim) is None,
-        lambda s: len(commits) > 1 and s.add("w2") is None,
+        lambda s: len(since_claim) > request_number and s.add("w2") is None,
         lambda s: s.owned("w2") == [0, 1] and s.give(*pairs(0, 1, 2), *pairs(1, 3, 4)) is None,
         lambda s: len(s.log()) > 4,
     )
