@@ -21,6 +21,7 @@ from typing import Literal, NamedTuple
 from stream_ml.records import Clock, Label, Served, carried_bytes
 
 AHEAD_SLACK_MS = 600_000  # ten minutes: a record dated later moves W only so far beyond this host's clock
+SETTLE_MS = 500  # of the host: so long after it was fetched an input's time moves another one that is at its end
 EVENT_BYTES = 700  # what an event takes beside its own bytes and id: tuples, dict and deque slots (measured)
 SCORE_BYTES = 130  # and each of its classes' scores, with the class's name as a rebuild reads it
 LABEL_BYTES = 900  # the same for a label, whose whole record is kept for a dead letter
@@ -96,13 +97,20 @@ BEGINNING = Times(-NEVER_MS, -NEVER_MS, -NEVER_MS)
 
 
 class InputTimes(NamedTuple):
-    """How far each input has come: the largest time consumed, and whether it is at its end."""
+    """How far each input has come: the largest time consumed, and whether it is at its end.
+
+    An input at its end takes the other's time, but only what that was SETTLE_MS ago: of a backlog that comes into both
+    topics at once, one is fetched a little earlier, and would expire what the other is about to bring.
+    """
 
     events_ms: int
     feedback_ms: int
     events_at_end: bool
     feedback_at_end: bool
     both_since_ms: int | None = None  # monotonic: since when both have been at their end, and no time has grown
+    settled_ms: int = -NEVER_MS  # the larger time, as it was SETTLE_MS ago or earlier
+    latest_then_ms: int = -NEVER_MS  # the larger time at `then_ms` of the monotonic clock; settles next
+    then_ms: int | None = None
 
     def advance(self, events_ms: int, feedback_ms: int, ends: tuple[bool, bool], clock: Clock) -> "InputTimes":
         """After a batch whose largest times were these (BEGINNING's value where it had none)."""
@@ -111,16 +119,22 @@ class InputTimes(NamedTuple):
         feedback_ms = max(self.feedback_ms, min(feedback_ms, cap))
         grown = max(events_ms, feedback_ms) > max(self.events_ms, self.feedback_ms)
         since = clock.monotonic_ms if grown or self.both_since_ms is None else self.both_since_ms
-        return InputTimes(events_ms, feedback_ms, *ends, since if all(ends) else None)
+        both_since_ms = since if all(ends) else None
+        moved = InputTimes(
+            events_ms, feedback_ms, *ends, both_since_ms, self.settled_ms, self.latest_then_ms, self.then_ms
+        )
+        if self.then_ms is not None and clock.monotonic_ms - self.then_ms < SETTLE_MS:
+            return moved
+        latest_ms = max(events_ms, feedback_ms)
+        return moved._replace(settled_ms=self.latest_then_ms, latest_then_ms=latest_ms, then_ms=clock.monotonic_ms)
 
     def watermark_ms(self, clock: Clock) -> int:
         """The smaller input's time; an input at its end takes the other's; both at their end: host time goes on."""
-        latest = max(self.events_ms, self.feedback_ms)
         if self.both_since_ms is not None:
-            return latest + (clock.monotonic_ms - self.both_since_ms)
+            return max(self.events_ms, self.feedback_ms) + (clock.monotonic_ms - self.both_since_ms)
         return min(
-            latest if self.events_at_end else self.events_ms,
-            latest if self.feedback_at_end else self.feedback_ms,
+            max(self.events_ms, self.settled_ms) if self.events_at_end else self.events_ms,
+            max(self.feedback_ms, self.settled_ms) if self.feedback_at_end else self.feedback_ms,
         )
 
 

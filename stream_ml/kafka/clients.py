@@ -185,6 +185,7 @@ def lasting(error: KafkaError) -> bool:
 
 
 _LASTING = {
+    KafkaError._FATAL,  # noqa: SLF001 - as a consumer gives it, without the flag: a static member that was fenced
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
     KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001

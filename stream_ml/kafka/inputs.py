@@ -79,7 +79,6 @@ class Group:
         self.assigned = None
         consumer.unassign()
 
-    @property
     def moved(self) -> bool:
         """Whether the group has moved since `settle`: partitions came or went."""
         return self.revoked or self.assigned is not None
@@ -158,7 +157,9 @@ def _sorted(messages: Iterable[Message], ends: Ends, topic: str) -> dict[int, li
             )
         elif lasting(error):
             raise FatalError(
-                f"{topic}: {error.str()}", "another process with the same worker.instance, or a topic gone?"
+                f"{topic}: {error.str()}",
+                "another process with the same worker.instance, a topic gone, or Kafka away for longer than "
+                "delivery.session_timeout? After the last a restart is all that it takes",
             )
         else:
             log.warning("%s: %s", topic, error.str())

@@ -19,16 +19,23 @@ STALL_MAX_S = 60.0  # without a record or an end; an open transaction of a dead 
 log = logging.getLogger("stream_ml.kafka")
 
 
-def ends(client: AdminClient, partitions: list[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
+def ends(
+    client: AdminClient, partitions: list[tuple[str, int]], patience_s: float = TIMEOUT_S
+) -> dict[tuple[str, int], tuple[int, int]]:
     """First offset and read_uncommitted end of each partition.
 
     The end counts transaction markers and open transactions: a reader is done when it meets an end-of-partition event
     at or past it, which the last record's offset plus one may never reach.
+
+    Parameters
+    ----------
+    patience_s
+        How long to ask again while a leader is on its move; after it the KafkaException is raised.
     """
     wanted = [TopicPartition(topic, partition) for topic, partition in partitions]
     found: list[dict[TopicPartition, int]] = []
     for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):
-        deadline = time.monotonic() + TIMEOUT_S
+        deadline = time.monotonic() + patience_s
         while True:
             futures = client.list_offsets(
                 dict.fromkeys(wanted, spec),
@@ -42,6 +49,8 @@ def ends(client: AdminClient, partitions: list[tuple[str, int]]) -> dict[tuple[s
                 if error_of(exception).code() not in _MOVING or time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
+                for topic in {topic for topic, _ in partitions}:
+                    client.list_topics(topic, timeout=TIMEOUT_S)  # else it asks with the leader's old epoch for ever
     return {(tp.topic, tp.partition): (found[0][tp], found[1][tp]) for tp in wanted}
 
 

@@ -26,6 +26,7 @@ from stream_ml.records import Produce
 
 COMMIT_SLOW_S = 5.0  # a healthy commit takes 1 ms, one that was retried inside librdkafka 0.5 s and more
 RETRY_MAX_S = 15.0  # for calls before the commit that say they may be repeated
+OFFSETS_MAX_S = 4.0  # for sending offsets once: it takes milliseconds, and after a lost connection it may hang for ever
 FLUSH_SLICE_S = 0.2  # after a refusal the rest may never be sent: flush would wait out the transaction's time
 OPEN_S = 10.0  # for a new producer, beside twice the transaction timeout: what an open transaction may hold it up
 REOPENED_MAX = 5  # producers made in a row without one commit between them
@@ -142,7 +143,7 @@ class Transactor:
         deadline = time.monotonic() + RETRY_MAX_S
         while True:
             try:
-                _bounded(lambda: made.send_offsets_to_transaction(offsets, group, RETRY_MAX_S), RETRY_MAX_S + 1)
+                _bounded(lambda: made.send_offsets_to_transaction(offsets, group, OFFSETS_MAX_S), OFFSETS_MAX_S + 1)
                 return
             except FAILURES as exception:
                 if step_after(error_of(exception)) != "retry" or time.monotonic() > deadline:

@@ -76,13 +76,13 @@ class Worker:
 
     def turn(self) -> None:
         """One turn, as in the module's text."""
-        if self._group.moved:
+        if self._group.moved():
             self._settle()
-            if self._group.moved:
+            if self._group.moved():
                 return  # it moved again, or the claim failed: nothing is ready to be worked on
         batches = self._consume()
         self.learning.turn(self._config.learning.budget_per_turn / 1000)
-        if self._group.moved:
+        if self._group.moved():
             return  # what was read meanwhile is not committed, so it comes again, here or elsewhere
         outputs = self._process(batches)
         if outputs:
@@ -113,14 +113,14 @@ class Worker:
             log.info("partitions revoked")
             return
         try:
-            self._ownership.take_up(numbers, self._group.metadata, lambda: self._group.moved)
+            self._ownership.take_up(numbers, self._group.metadata, self._group.moved)
         except ClaimFailed:
             self._count_abort()
             self._group.keep_alive()  # without a poll a member that was thrown out would never hear of it
-            if not self._group.moved:
+            if not self._group.moved():
                 self._group.assigned = numbers  # taken up again in the next turn
             return
-        if self._group.moved:
+        if self._group.moved():
             return
         owned = self._ownership.owned
         self._held = {number: HeldFeedback() for number in owned}
@@ -141,7 +141,7 @@ class Worker:
         for slice_s in SLICES_S:
             self._read_feedback()
             batches = self._batches(self._group.take(self._limit, 0.0 if self._feedback_waits() else slice_s))
-            if batches or self._group.moved or time.monotonic() >= deadline:
+            if batches or self._group.moved() or time.monotonic() >= deadline:
                 return batches
             self.learning.turn(slice_s)
         return {}
@@ -307,7 +307,7 @@ class Worker:
         self._landmark_s = now
         if owned:
             try:
-                samples = self._ownership.output_ends(list(owned))
+                samples = self._ownership.output_ends(list(owned), 0.5)
             except KafkaException as exception:  # a later sample does as well: a rebuild would begin a little earlier
                 log.warning("ends of the outputs cannot be read now: %s", error_of(exception).str())
                 samples = {}

@@ -25,6 +25,7 @@ from stream_ml.core.partition import Partition
 from stream_ml.core.rebuild import Evidence, rebuilt_events, rebuilt_labels
 from stream_ml.errors import ConfigError
 from stream_ml.failpoints import passes
+from stream_ml.kafka.clients import TIMEOUT_S
 from stream_ml.kafka.pair import Pair, offsets_of, read_pairs, stable_pair
 from stream_ml.kafka.reading import RangeReader, ends
 from stream_ml.kafka.transaction import Ending, Transactor
@@ -233,12 +234,13 @@ class Ownership:
         first = ends(self._client, [(topic, number)])[topic, number][0]
         return self._ranges.records(topic, number, max(start, first), stop)
 
-    def output_ends(self, numbers: list[int]) -> dict[int, OutputEnds]:
+    def output_ends(self, numbers: list[int], patience_s: float = TIMEOUT_S) -> dict[int, OutputEnds]:
         """Ends of what each partition writes to, as they are now; taken between two transactions."""
         config = self._config
         topics = (config.predictions.topic, config.outcomes, config.dead_letters)
         log_topic = (config.training_log, 0)
-        found = ends(self._client, [*[(topic, number) for topic in topics for number in numbers], log_topic])
+        wanted = [*[(topic, number) for topic in topics for number in numbers], log_topic]
+        found = ends(self._client, wanted, patience_s)
         return {
             number: OutputEnds(*[found[where][1] for where in [*((topic, number) for topic in topics), log_topic]])
             for number in numbers

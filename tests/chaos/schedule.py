@@ -1,6 +1,7 @@
 """What is done to the service, round by round: a function of the seed alone."""
 
 import random
+from collections.abc import Sequence
 from typing import NamedTuple, get_args
 
 from stream_ml.failpoints import Place
@@ -32,14 +33,14 @@ WEIGHTS = {
 }
 
 
-def schedule(seed: int, rounds: int) -> list[Fault]:
-    """The faults of a storm, in order."""
+def schedule(seed: int, rounds: int, kinds: Sequence[str] = tuple(WEIGHTS)) -> list[Fault]:
+    """The faults of a storm, in order; of all kinds, or of some."""
     chance = random.Random(seed)
-    return [_fault(chance) for _ in range(rounds)]
+    return [_fault(chance, kinds) for _ in range(rounds)]
 
 
-def _fault(chance: random.Random) -> Fault:
-    kind = chance.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+def _fault(chance: random.Random, kinds: Sequence[str]) -> Fault:
+    kind = chance.choices(kinds, [WEIGHTS[kind] for kind in kinds])[0]
     instance = chance.choice(INSTANCES)
     detail = ""
     if kind in ("kill-at", "raise-at"):

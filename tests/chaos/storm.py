@@ -6,12 +6,13 @@
 import argparse
 import json
 import random
+import shutil
 import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from confluent_kafka import KafkaException
 from service import Service, Worker, service, until
 
-from chaos.schedule import INSTANCES, Fault, schedule
+from chaos.schedule import INSTANCES, WEIGHTS, Fault, schedule
 from chaos.traffic import Traffic
 from stream_ml.kafka.broker import EmbeddedKafka
 
@@ -179,7 +180,9 @@ class Storm:
         return len(set(self._made.progress())) == 1
 
 
-def storm(rounds: int, seed: int, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+def storm(
+    rounds: int, seed: int, folder: Path, say: Callable[[str], None], kinds: Sequence[str] = tuple(WEIGHTS)
+) -> dict[str, Any]:
     """Run it; the result as printed."""
     started = time.monotonic()
     with EmbeddedKafka(folder / "kafka") as kafka:
@@ -191,7 +194,7 @@ def storm(rounds: int, seed: int, folder: Path, say: Callable[[str], None]) -> d
             tumult.start("w1")
             tumult.start("w2")
             traffic.start()
-            faults = schedule(seed, rounds)
+            faults = schedule(seed, rounds, kinds)
             for number, fault in enumerate(faults, 1):
                 tumult.round(number, fault)
             traffic.stop()
@@ -231,13 +234,20 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--rounds", type=int, default=20)
     arguments.add_argument("--seed", type=int, default=1)
-    arguments.add_argument("--folder", type=Path, help="keep everything here")
+    arguments.add_argument("--only", nargs="*", choices=WEIGHTS, default=tuple(WEIGHTS), help="kinds of faults")
     given = arguments.parse_args()
-    with tempfile.TemporaryDirectory(prefix="stream-ml-storm-") as temporary:
-        folder = given.folder or Path(temporary)
-        result = storm(given.rounds, given.seed, folder, lambda line: print(line, file=sys.stderr, flush=True))
+    folder = Path(tempfile.mkdtemp(prefix="stream-ml-storm-"))
+    try:
+        result = storm(
+            given.rounds, given.seed, folder, lambda line: print(line, file=sys.stderr, flush=True), given.only
+        )
+    except BaseException:
+        print(f"topics, logs and checkpoints are in {folder}", file=sys.stderr)
+        raise
     print(json.dumps(result))
-    sys.exit(0 if passed(result, given.rounds) else 1)
+    if not passed(result, given.rounds):
+        sys.exit(f"topics, logs and checkpoints are in {folder}")
+    shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

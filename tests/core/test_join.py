@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_ml.core.join import (
-    AHEAD_SLACK_MS,
     BEGINNING,
     InputTimes,
     Join,
@@ -25,12 +24,11 @@ from stream_ml.core.metadata import Landmarks, OutputEnds, parse_metadata
 from stream_ml.core.partition import Batch, Outputs
 from stream_ml.core.rebuild import Evidence, rebuilt_labels
 from stream_ml.core.replica import Replica
-from stream_ml.records import Clock, Label, LogRecord, Record, carried_bytes
+from stream_ml.records import Label, LogRecord, Record, carried_bytes
 
 from .builders import (
     EVENTS,
     FEEDBACK,
-    NOW_MS,
     ROOMY,
     T0,
     Pairing,
@@ -304,78 +302,6 @@ def test_staged_changes_are_nothing_until_applied() -> None:
     staged.label(label(1, "a", 1000))
     to_watermark(staged, 9000)
     assert held(join) == before
-
-
-# --- time ---
-
-
-def times(
-    *, events: int = 1000, feedback: int = 900, at: tuple[bool, bool] = (False, False), wall: Clock
-) -> InputTimes:
-    """Both inputs after one batch."""
-    return InputTimes(NO_TIME, NO_TIME, False, False).advance(events, feedback, at, wall)
-
-
-def test_w_is_the_smaller_of_the_two_inputs_times() -> None:
-    assert times(wall=clock()).watermark_ms(clock()) == 900
-    assert times(events=800, wall=clock()).watermark_ms(clock()) == 800
-
-
-def test_an_input_at_its_end_takes_the_others_time() -> None:
-    assert times(at=(False, True), wall=clock()).watermark_ms(clock()) == 1000
-    assert times(at=(True, False), wall=clock()).watermark_ms(clock()) == 900
-    assert times(events=800, at=(True, False), wall=clock()).watermark_ms(clock()) == 900
-    assert times(feedback=NO_TIME, at=(False, True), wall=clock()).watermark_ms(clock()) == 1000
-
-
-def test_an_input_that_gave_nothing_and_is_not_at_its_end_holds_w() -> None:
-    assert times(feedback=NO_TIME, wall=clock()).watermark_ms(clock()) == NO_TIME
-
-
-def test_both_at_their_end_add_monotonic_time_only() -> None:
-    found = times(at=(True, True), wall=Clock(NOW_MS, 50))
-    assert found.watermark_ms(Clock(NOW_MS, 50)) == 1000
-    later = found.advance(NO_TIME, NO_TIME, (True, True), Clock(NOW_MS + 10**9, 57))
-    assert later.watermark_ms(Clock(NOW_MS + 10**9, 57)) == 1007
-
-
-def test_what_was_added_at_the_end_does_not_move_w_back_when_records_come_again() -> None:
-    join = blank_join(NARROW)
-    for monotonic_ms, event_ms, at in ((0, 1000, True), (500, NO_TIME, True), (600, 1100, False)):
-        staged = StagedJoin(join)
-        staged.advance(event_ms, NO_TIME, (at, at), clock(monotonic_ms))
-        join.apply(staged)
-    assert join.times.watermark_ms == 1500
-
-
-# since. Live traffic, one record a second, each batch read to the end: W moves two seconds a second.
-def test_records_that_come_while_both_are_at_their_end_start_the_added_time_anew() -> None:
-    join = blank_join(ROOMY)
-    for second in range(100):
-        staged = StagedJoin(join)
-        staged.advance(T0 + 1000 * second, NO_TIME, (True, True), clock(1000 * second))
-        join.apply(staged)
-    assert join.times.watermark_ms == T0 + 99_000
-
-
-def test_w_never_moves_back() -> None:
-    join = blank_join(NARROW, watermark_ms=5000)
-    staged = StagedJoin(join)
-    to_watermark(staged, 4000)
-    assert staged.times == join.times
-
-
-def test_a_record_dated_ahead_moves_w_ten_minutes_beyond_the_host_at_most() -> None:
-    found = times(events=NOW_MS + 10**9, feedback=NOW_MS + 10**9, wall=clock())
-    assert found.watermark_ms(clock()) == NOW_MS + AHEAD_SLACK_MS
-
-
-@pytest.mark.parametrize("ends", [(False, False), (False, True), (True, False), (True, True)])
-def test_neither_input_moves_w_further_ahead_whichever_is_at_its_end(ends: tuple[bool, bool]) -> None:
-    far = NOW_MS + 10**9
-    for events, feedback in ((far, T0), (T0, far), (far, far)):
-        found = InputTimes(T0, T0, False, False).advance(events, feedback, ends, clock())
-        assert found.watermark_ms(clock()) <= NOW_MS + AHEAD_SLACK_MS
 
 
 # --- the partition ---

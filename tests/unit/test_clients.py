@@ -30,6 +30,7 @@ def test_a_consumer_reads_on_after_an_error_that_passes(code: int) -> None:
         KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED),
         KafkaError(KafkaError._AUTO_OFFSET_RESET),
         KafkaError(KafkaError._FATAL, "no more", fatal=True),
+        KafkaError(KafkaError._FATAL, "a fenced static member, as poll() gives it: without the flag"),
     ],
 )
 def test_a_consumer_ends_after_an_error_that_stays(error: KafkaError) -> None:
