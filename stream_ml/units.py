@@ -3,7 +3,7 @@
 import re
 from typing import Annotated
 
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 _DURATIONS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -50,5 +50,10 @@ def size_text(size: int) -> str:
     return _text(size, _SIZES)
 
 
-Duration = Annotated[int, BeforeValidator(duration_ms), PlainSerializer(duration_text)]
-Size = Annotated[int, BeforeValidator(size_bytes), PlainSerializer(size_text)]
+def _schema(units: dict[str, int], example: str) -> WithJsonSchema:
+    pattern = rf"^\d+(\.\d+)?\s*({'|'.join(units)})$"
+    return WithJsonSchema({"anyOf": [{"type": "string", "pattern": pattern, "examples": [example]}, {"const": 0}]})
+
+
+Duration = Annotated[int, BeforeValidator(duration_ms), PlainSerializer(duration_text), _schema(_DURATIONS_MS, "100ms")]
+Size = Annotated[int, BeforeValidator(size_bytes), PlainSerializer(size_text), _schema(_SIZES, "1GiB")]

@@ -11,6 +11,9 @@ from typing import Annotated
 import typer
 
 from stream_ml.cli import operate
+from stream_ml.cli.config import config as config_verbs
+from stream_ml.cli.options import configured
+from stream_ml.config import Config
 from stream_ml.errors import StreamMLError
 
 app = typer.Typer(
@@ -22,29 +25,30 @@ app = typer.Typer(
 app.add_typer(operate.topics, name="topics")
 app.add_typer(operate.offsets, name="offsets")
 app.add_typer(operate.schema, name="schema")
+app.add_typer(config_verbs, name="config")
 operate.add_commands(app)
-
-ConfigFile = Annotated[Path, typer.Argument(help="The configuration, for example stream_ml.yaml.")]
 
 
 @app.command()
-def run(config_file: ConfigFile) -> None:
+@configured
+def run(config: Config) -> None:
     """Score and learn until SIGTERM."""
     from stream_ml.cli.run import run as run_worker
 
-    run_worker(config_file)
+    run_worker(config)
 
 
 @app.command()
+@configured
 def audit(
-    config_file: ConfigFile,
+    config: Config,
     sample: Annotated[int, typer.Option(help="How many predictions are derived again from the log.", min=0)] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
 ) -> None:
     """Read everything in the topics and say what is lost, twice or wrong. Exit code 1 where something is."""
     from stream_ml.cli.audit import audit as read_all
 
-    sys.exit(read_all(config_file, sample, as_json=as_json))
+    sys.exit(read_all(config, sample, as_json=as_json))
 
 
 @app.command()

@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from stream_ml.cli.run import fix_hash_seed
-from stream_ml.config import load_config
+from stream_ml.config import Config
 from stream_ml.kafka.topics import inspect_topics
 
 if TYPE_CHECKING:
@@ -17,9 +16,8 @@ if TYPE_CHECKING:
 SHOWN_MAX = 50
 
 
-def audit(config_file: Path, sample: int, *, as_json: bool) -> int:
+def audit(config: Config, sample: int, *, as_json: bool) -> int:
     """Print what stands in the topics; the exit code: 1 where something is wrong."""
-    config = load_config(config_file)
     facts = inspect_topics(config)
     if sample:
         fix_hash_seed(facts.training_log_id, config.model.seed)

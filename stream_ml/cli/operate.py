@@ -1,25 +1,25 @@
 """The verbs of operators: topics, offsets, schemas, and commands to every replica."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from stream_ml.config import load_config
+from stream_ml.cli.options import configured
+from stream_ml.config import Config
 from stream_ml.errors import ConfigError
 
 topics = typer.Typer(no_args_is_help=True, help="The topics that the service needs.")
 offsets = typer.Typer(no_args_is_help=True, help="Where each partition goes on.")
 schema = typer.Typer(no_args_is_help=True, help="Avro schemas of what the service writes.")
 
-ConfigFile = Annotated[Path, typer.Argument(help="The configuration, for example stream_ml.yaml.")]
 Position = Annotated[int, typer.Argument(help="Position in the training log where learning halted.", min=0)]
 
 
 @topics.command("create")
+@configured
 def create(
-    config_file: ConfigFile,
+    config: Config,
     partitions: Annotated[
         int, typer.Option(help="Of topics that are partitioned, where events is missing.", min=1)
     ] = 4,
@@ -28,17 +28,17 @@ def create(
     """Make the topics that are missing; what exists is left as it is."""
     from stream_ml.kafka.topics import create_topics
 
-    for line in create_topics(load_config(config_file), partitions, dry_run=dry_run):
+    for line in create_topics(config, partitions, dry_run=dry_run):
         typer.echo(line)
 
 
 @offsets.command("show")
-def show(config_file: ConfigFile) -> None:
+@configured
+def show(config: Config) -> None:
     """Committed positions of each partition beside what its topics hold."""
     from stream_ml.kafka.operator import Observer
     from stream_ml.kafka.topics import inspect_topics
 
-    config = load_config(config_file)
     typer.echo("partition  events (of first-end)      feedback (of first-end)    next sequence  writer")
     for shown in Observer(config, inspect_topics(config).partitions).shown():
         pair, metadata = shown.pair, shown.pair.metadata
@@ -57,8 +57,9 @@ def _position(position: int | None, held: tuple[int, int]) -> str:
 
 
 @offsets.command("set")
+@configured
 def set_(
-    config_file: ConfigFile,
+    config: Config,
     partition: Annotated[int, typer.Option(min=0)],
     events: Annotated[int, typer.Option(min=0, help="Next event to score.")],
     feedback: Annotated[int, typer.Option(min=0, help="Next label to read.")],
@@ -67,7 +68,6 @@ def set_(
     from stream_ml.kafka.operator import set_offsets
     from stream_ml.kafka.topics import inspect_topics
 
-    config = load_config(config_file)
     count = inspect_topics(config).partitions
     if partition >= count:
         raise ConfigError(f"there is no partition {partition}: {config.events.topic} has {count}")
@@ -75,8 +75,9 @@ def set_(
 
 
 @schema.command("show")
+@configured
 def show_schema(
-    config_file: ConfigFile,
+    config: Config,
     what: Annotated[str, typer.Argument(help="predictions, outcomes, training-log or signals.")],
 ) -> None:
     """The concrete schema of what the app writes, as JSON."""
@@ -85,7 +86,7 @@ def show_schema(
 
     names = {"outcomes": "outcome", "training-log": "log_entry", "signals": "signal"}
     if what == "predictions":
-        typer.echo(json.dumps(assemble(load_config(config_file)).predictions.schema, indent=2))
+        typer.echo(json.dumps(assemble(config).predictions.schema, indent=2))
     elif what in names:
         typer.echo(json.dumps(schemas.load(names[what]), indent=2))
     else:
@@ -96,31 +97,34 @@ def add_commands(app: typer.Typer) -> None:
     """Add the verbs that write a command into the training log."""
 
     @app.command()
-    def skip(config_file: ConfigFile, position: Position) -> None:
+    @configured
+    def skip(config: Config, position: Position) -> None:
         """Let learning go on after the example at which it halted, without learning it."""
-        _order(config_file, "skip", {"position": position})
+        _order(config, "skip", {"position": position})
 
     @app.command("accept-gap")
-    def accept_gap(config_file: ConfigFile, position: Position) -> None:
+    @configured
+    def accept_gap(config: Config, position: Position) -> None:
         """Let learning go on with the example at which it halted, although examples before it are missing."""
-        _order(config_file, "accept-gap", {"position": position})
+        _order(config, "accept-gap", {"position": position})
 
     @app.command()
-    def freeze(config_file: ConfigFile) -> None:
+    @configured
+    def freeze(config: Config) -> None:
         """Stop learning in every replica from here on; what comes meanwhile is not learned later either."""
-        _order(config_file, "freeze", {})
+        _order(config, "freeze", {})
 
     @app.command()
-    def resume(config_file: ConfigFile) -> None:
+    @configured
+    def resume(config: Config) -> None:
         """Learn again after freeze."""
-        _order(config_file, "resume", {})
+        _order(config, "resume", {})
 
 
-def _order(config_file: Path, command: str, arguments: dict[str, int]) -> None:
+def _order(config: Config, command: str, arguments: dict[str, int]) -> None:
     from stream_ml.kafka.operator import write_command
     from stream_ml.kafka.topics import inspect_topics
 
-    config = load_config(config_file)
     inspect_topics(config)
     at = write_command(config, command, arguments)
     typer.echo(f"{command} stands in {config.training_log} at {at}; every replica obeys it there")

@@ -6,12 +6,11 @@ import logging
 import os
 import signal
 import sys
-from pathlib import Path
 from types import FrameType
 
 from prometheus_client import start_http_server
 
-from stream_ml.config import Config, load_config
+from stream_ml.config import Config
 from stream_ml.core.lineage import hash_seed
 from stream_ml.errors import ConfigError
 from stream_ml.kafka.topics import inspect_topics
@@ -21,9 +20,8 @@ INTERRUPTED = 130
 log = logging.getLogger("stream_ml")
 
 
-def run(config_file: Path) -> None:
+def run(config: Config) -> None:
     """Run one worker. SIGTERM ends it after its turn, with a checkpoint and exit code 0; Ctrl-C with 130."""
-    config = load_config(config_file)
     set_up_log(config)
     facts = inspect_topics(config)
     fix_hash_seed(facts.training_log_id, config.model.seed)

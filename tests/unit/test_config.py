@@ -391,7 +391,7 @@ def test_broken_yaml_is_refused_with_the_file_name(tmp_path: Path, text: str) ->
 
 
 def test_empty_file_lists_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="app: Field required"):
+    with pytest.raises(ConfigError, match="app: is required"):
         _load_text(tmp_path, "")
 
 

@@ -1,0 +1,39 @@
+"""The configuration: its tree, where its values come from, how it is shown."""
+
+from stream_ml.config.load import load_config
+from stream_ml.config.tree import (
+    OWNED_KEYS,
+    Checkpoints,
+    Config,
+    Delivery,
+    Events,
+    Features,
+    Feedback,
+    Framing,
+    Impute,
+    Model,
+    Pending,
+    Predictions,
+    Scalar,
+    Source,
+    Worker,
+)
+
+__all__ = [
+    "OWNED_KEYS",
+    "Checkpoints",
+    "Config",
+    "Delivery",
+    "Events",
+    "Features",
+    "Feedback",
+    "Framing",
+    "Impute",
+    "Model",
+    "Pending",
+    "Predictions",
+    "Scalar",
+    "Source",
+    "Worker",
+    "load_config",
+]

@@ -1,0 +1,146 @@
+"""Where values come from: flags, environment, secret files, the YAML file. Each knows the origin of every value."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic_settings import EnvSettingsSource, SettingsError
+
+from stream_ml.config.tree import Config
+from stream_ml.errors import ConfigError
+
+PREFIX = "STREAM_ML_"
+SECRETS = PREFIX + "SECRETS"  # names a directory: each file in it holds the value of the key that it is named after
+RESERVED = {SECRETS, PREFIX + "FAIL_POINTS"}
+SECRET_BYTES_MAX = 65_536
+
+Keys = tuple[str, ...]
+
+
+class Given(NamedTuple):
+    """What one source gives: a nested mapping, and where each of its values stands."""
+
+    values: dict[str, Any]
+    origins: dict[Keys, str]
+
+    def origin(self, keys: Keys) -> str | None:
+        """Where a value, or else what it is a part of, stands."""
+        for end in range(len(keys), 0, -1):
+            if keys[:end] in self.origins:
+                return self.origins[keys[:end]]
+        return None
+
+
+def from_flags(flags: list[str]) -> Given:
+    """``--set kafka.bootstrap_servers=localhost:9092``; values as in YAML."""
+    values: dict[str, Any] = {}
+    origins: dict[Keys, str] = {}
+    for flag in flags:
+        dotted, equals, text = flag.partition("=")
+        if not equals or not dotted:
+            raise ConfigError(f"--set {flag} is not KEY=VALUE", "for example --set http.port=8081")
+        keys = _keys_of(dotted)
+        _put(values, keys, _value(text, f"--set {dotted}"))
+        origins[keys] = f"--set {dotted}"
+    return Given(values, origins)
+
+
+def from_environment(environment: Mapping[str, str] = os.environ) -> Given:
+    """``STREAM_ML_KAFKA__BOOTSTRAP_SERVERS``; of lists and mappings also as JSON."""
+    names = [name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in RESERVED]
+    try:
+        values = EnvSettingsSource(Config)()
+    except SettingsError as error:
+        raise ConfigError(f"an environment variable STREAM_ML_... cannot be read: {error}") from None
+    origins = {}
+    for name in names:
+        keys = tuple(name[len(PREFIX) :].lower().split("__"))
+        origins[keys] = name
+        if keys[0] not in Config.model_fields:
+            _put(values, keys, environment[name])
+    return Given(values, origins)
+
+
+def from_secrets(folder: Path | None) -> Given:
+    """Files named after keys (``kafka.properties.sasl.password``), as Kubernetes mounts a secret."""
+    values: dict[str, Any] = {}
+    origins: dict[Keys, str] = {}
+    if folder is None:
+        return Given(values, origins)
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is no directory of secrets", f"it is named by --secrets or {SECRETS}")
+    for file in sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")):
+        if file.stat().st_size > SECRET_BYTES_MAX:
+            raise ConfigError(f"{file} has more than {SECRET_BYTES_MAX} bytes: no secret has as many")
+        keys = _keys_of(file.name)
+        try:
+            _put(values, keys, file.read_text("utf-8").rstrip("\r\n"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"secret {file} cannot be read: {type(error).__name__}") from None
+        origins[keys] = str(file)
+    return Given(values, origins)
+
+
+def from_yaml(file: Path) -> Given:
+    """The configuration file, with the line of each key.
+
+    Raises
+    ------
+    ConfigError
+        It does not exist, is no YAML, no mapping, or a key in it stands twice.
+    """
+    if not file.is_file():
+        raise ConfigError(f"{file} does not exist", "name the configuration file: stream-ml run FILE")
+    origins: dict[Keys, str] = {}
+    try:
+        with file.open(encoding="utf-8") as text:
+            node = yaml.compose(text, Loader=yaml.SafeLoader)
+        for keys, line in _lines(node, ()):
+            if keys in origins:
+                raise ConfigError(f"{file}:{line}: {'.'.join(keys)} stands a second time (first at {origins[keys]})")
+            origins[keys] = f"{file}:{line}"
+        values = yaml.safe_load(file.read_text("utf-8"))
+    except yaml.MarkedYAMLError as error:
+        place = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{file}{place}: cannot be read as YAML: {error.problem}") from None
+    except (yaml.YAMLError, OSError, ValueError) as error:
+        raise ConfigError(f"{file} cannot be read as YAML: {error}") from None
+    if values is not None and not isinstance(values, dict):
+        raise ConfigError(f"{file} cannot be read as YAML with keys: it holds {type(values).__name__}")
+    return Given(_text_keys(values or {}), origins)
+
+
+def _lines(node: yaml.Node | None, above: Keys) -> Iterator[tuple[Keys, int]]:
+    if not isinstance(node, yaml.MappingNode):
+        return
+    for name, value in node.value:
+        keys = (*above, str(name.value))
+        yield keys, name.start_mark.line + 1
+        yield from _lines(value, keys)
+
+
+def _text_keys(values: dict[Any, Any]) -> dict[str, Any]:
+    return {str(name): value for name, value in values.items()}
+
+
+def _keys_of(dotted: str) -> Keys:
+    """Keys of a dotted name. What comes after kafka.properties (consumer, producer) is one key of librdkafka's."""
+    keys = tuple(dotted.split("."))
+    if keys[0] == "kafka" and keys[1:2] in (("properties",), ("consumer",), ("producer",)) and len(keys) > 2:
+        return (*keys[:2], ".".join(keys[2:]))
+    return keys
+
+
+def _value(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"the value of {where} cannot be read as YAML") from None
+
+
+def _put(values: dict[str, Any], keys: Keys, value: Any) -> None:
+    for name in keys[:-1]:
+        values = values.setdefault(name, {})
+    values[keys[-1]] = value

@@ -1,0 +1,325 @@
+"""The one configuration tree of ``stream_ml.yaml``: every key with its type, default and meaning.
+
+Relative paths are relative to the file. The reference in the README and the JSON Schema for editors are made from it.
+"""
+
+import socket
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from stream_ml.units import Duration, Size, duration_ms, size_bytes
+
+Framing = Literal["bare", "confluent", "single-object"]
+Scalar = bool | int | float | str
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]
+
+OWNED_KEYS = {
+    "bootstrap.servers": "set kafka.bootstrap_servers",
+    "metadata.broker.list": "set kafka.bootstrap_servers",
+    "group.id": "it is app.id",
+    "group.instance.id": "it is <app.id>-<worker.instance>",
+    "transactional.id": "it is <app.id>-<worker.instance>",
+    "enable.auto.commit": "offsets travel inside the transactions",
+    "enable.auto.offset.store": "offsets travel inside the transactions",
+    "enable.idempotence": "transactions need it",
+    "isolation.level": "aborted records must never be read",
+    "auto.offset.reset": "a lost offset must never be skipped in silence",
+    "enable.partition.eof": "the end of a partition is told by it",
+    "partition.assignment.strategy": "cooperative ones tear events and feedback apart",
+    "group.protocol": "the new protocol's default assignor tears events and feedback apart",
+    "transaction.timeout.ms": "set delivery.transaction_timeout",
+    "session.timeout.ms": "set delivery.session_timeout",
+}
+
+
+def key(default: Any, meaning: str, **limits: Any) -> Any:
+    """A key of the tree; `...` for one that has no default."""
+    return Field(default, description=meaning, **limits)
+
+
+class Section(BaseModel):
+    """A part of the tree: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class App(Section):
+    """Who the application is."""
+
+    id: Name = key(..., "group id; prefix of topics and transactional ids")
+
+
+class Worker(Section):
+    """Who this process is among the workers of the application."""
+
+    instance: Name | None = key(
+        None, "name of this worker among its like; null: the host name. Two processes must never share one"
+    )
+
+
+class Kafka(Section):
+    """Where Kafka is, and librdkafka's own keys for all clients, the consumers, the producer."""
+
+    bootstrap_servers: str = key(..., "where Kafka is")
+    properties: dict[str, Scalar] = key(
+        {}, "librdkafka's own keys, for all clients; keys that the service owns are refused"
+    )
+    consumer: dict[str, Scalar] = key({}, "the same, for consumers")
+    producer: dict[str, Scalar] = key({}, "the same, for the producer")
+
+    @field_validator("properties", "consumer", "producer", mode="before")
+    @classmethod
+    def _dotted(cls, given: Any) -> Any:
+        """An environment variable cannot hold a dot: `sasl_password` is librdkafka's `sasl.password`."""
+        return (
+            {str(name).replace("_", "."): value for name, value in given.items()} if isinstance(given, dict) else given
+        )
+
+    @field_validator("properties", "consumer", "producer")
+    @classmethod
+    def _owned(cls, given: dict[str, Scalar]) -> dict[str, Scalar]:
+        owned = [f"{name} belongs to the service: {OWNED_KEYS[name]}" for name in given if name in OWNED_KEYS]
+        if owned:
+            raise ValueError("; ".join(owned))
+        return given
+
+
+class Source(Section):
+    """A topic of Avro records, and how its bytes name their schema."""
+
+    topic: Name = key(..., "topic of the records")
+    schema_: Path = key(..., "Avro record schema (.avsc) that they are read into", alias="schema")
+    framing: Framing = key("bare", "`bare`, `confluent` or `single-object`; stated, never guessed")
+    schema_ids: dict[int, Path] = key(
+        {}, "writer schemas: `{id: file}`; confluent needs them, single-object may have more than one writer"
+    )
+    id: str = key(..., "field with the id of the event, dotted for nested ones, or `key`: the record key")
+    time: str = key("record", "field with a timestamp or date type, or `record`: Kafka's timestamp")
+
+    @model_validator(mode="after")
+    def _ids(self) -> Self:
+        if self.framing == "confluent" and not self.schema_ids:
+            raise ValueError("framing confluent needs schema_ids: {id: file of the writer's schema}")
+        return self
+
+
+class Events(Source):
+    """The events to be scored."""
+
+
+class Feedback(Source):
+    """The truth about events, which comes later."""
+
+    label: str = key(..., "field with the label")
+    ttl: Duration = key(..., "how long after its event a label joins")
+    early_ttl: Duration = key(duration_ms("1h"), "how long before its event a label may be known")
+
+
+class Predictions(Section):
+    """Where predictions go and in which form."""
+
+    topic: Name = key(..., "predictions")
+    framing: Framing = key("single-object", "as for events")
+    schema_id: int | None = key(None, "id for confluent framing, from 0 to 2^32-1", ge=0, lt=2**32)
+    carry: list[str] = key([], "event fields passed through, typed as in the event")
+
+    @model_validator(mode="after")
+    def _id(self) -> Self:
+        if (self.framing == "confluent") != (self.schema_id is not None):
+            raise ValueError("framing confluent needs schema_id, and only it has one")
+        return self
+
+
+class Impute(Section):
+    """Fill a missing feature with a value."""
+
+    impute: Scalar
+
+
+class Features(Section):
+    """Which fields the model sees, and what happens where one is missing."""
+
+    include: list[str] | None = key(
+        None, "fields that the model sees; null: every scalar field but id and time. Always in schema order"
+    )
+    exclude: list[str] = key([], "fields that it does not see")
+    missing: dict[str, Literal["reject", "drop"] | Impute] = key(
+        {"default": "reject"},
+        "where a feature is null: `reject` (a dead letter), `drop`, or `{impute: value}`; by feature, or `default`",
+    )
+
+
+class Model(Section):
+    """What is learned. `factory` is ``module:attribute``."""
+
+    factory: str = key(
+        ...,
+        "`module:attribute`: a function that gives a River estimator, or an estimator; beside the file, or installed",
+        pattern=r"^[\w.]+:[\w.]+$",
+    )
+    params: dict[str, Any] = key({}, "arguments of the function; one named `seed` gets model.seed")
+    task: Literal["binary", "multiclass", "regression"] = key(..., "`binary`, `multiclass` or `regression`")
+    positive: Scalar = key(True, "binary: the label that the score is about")
+    labels: list[Scalar] | None = key(None, "the closed list of labels, where the type of the label does not say it")
+    threshold: float = key(0.5, "binary: score from which the positive class is predicted, 0 to 1", ge=0.0, le=1.0)
+    seed: int = key(7, "seed of everything random, and part of the hash seed", ge=0, lt=2**31)
+    checkpoint_types: list[str] = key(
+        [], "`module.Class` or `module.function` beyond River's and numpy's that a checkpoint may hold"
+    )
+
+
+class Delivery(Section):
+    """Limits of a batch and of its transaction."""
+
+    batch_max_records: int = key(5000, "records in one turn, over all partitions", ge=1, le=100_000)
+    first_record_wait: Duration = key(
+        duration_ms("100ms"), "longest wait for the first record; then what is there is the batch"
+    )
+    transaction_timeout: Duration = key(
+        duration_ms("10s"), "after it Kafka aborts the transaction of a worker that died", ge=1_000, le=900_000
+    )
+    session_timeout: Duration = key(
+        duration_ms("10s"), "after it the partitions of a worker that died go to others", ge=1_000, le=1_800_000
+    )
+    membership: Literal["static", "dynamic"] = key(
+        "static", "`static`: a worker that restarts in time keeps its partitions; `dynamic`: they move at once"
+    )
+
+
+class Learning(Section):
+    """How long a turn may fold, and how far learning may lag."""
+
+    budget_per_turn: Duration = key(duration_ms("50ms"), "longest time that a turn folds")
+    lag_max: Duration = key(
+        duration_ms("60s"), "learning further behind than this: a backlog waits, live predictions are flagged `stale`"
+    )
+
+
+class Pending(Section):
+    """Caps of what waits for its other half, per partition."""
+
+    events_max: int = key(
+        1_000_000,
+        "events held per partition, waiting or remembered; beyond it the oldest are forgotten and counted",
+        ge=1,
+    )
+    early_labels_max: int = key(100_000, "early labels per partition; beyond it the oldest end as `shed`", ge=1)
+    bytes_max: Size = key(size_bytes("1GiB"), "memory of both per partition, about")
+
+
+class Checkpoints(Section):
+    """Where caches of the fold are kept."""
+
+    directory: Path = key(Path("checkpoints"), "where they are kept")
+    interval: Duration = key(duration_ms("60s"), "between two")
+    keep: int = key(5, "so many newest ones", ge=1)
+    key_file: Path | None = key(None, "file with a key of at least 16 bytes that authenticates them")
+
+
+class Http(Section):
+    """Where /metrics answers. Port 0: off."""
+
+    host: str = key("127.0.0.1", "where /metrics, /livez, /readyz and /v1/status answer")
+    port: int = key(8080, "its port; 0: none", ge=0, lt=65536)
+
+
+class Log(Section):
+    """How much is logged, and in which form (auto: text on a terminal, else JSON)."""
+
+    level: Literal["debug", "info", "warning", "error"] = key("info", "`debug`, `info`, `warning` or `error`")
+    format: Literal["auto", "text", "json"] = key("auto", "`text`, `json`, or `auto`: text on a terminal")
+
+
+class Config(BaseSettings):
+    """The whole of ``stream_ml.yaml``."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        env_prefix="STREAM_ML_",
+        env_nested_delimiter="__",
+        hide_input_in_errors=True,
+        title="stream_ml.yaml",
+    )
+    _folder: Path = PrivateAttr(default=Path())
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    app: App
+    worker: Worker = Worker()
+    kafka: Kafka
+    events: Events
+    feedback: Feedback
+    predictions: Predictions
+    features: Features = Features()
+    model: Model
+    start: Literal["earliest", "latest"] = key(
+        "earliest", "`earliest` or `latest`: where a partition begins that was never committed"
+    )
+    delivery: Delivery = Delivery()
+    learning: Learning = Learning()
+    pending: Pending = Pending()
+    checkpoints: Checkpoints = Checkpoints()
+    http: Http = Http()
+    log: Log = Log()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)  # load.py merges the sources, because it can say where each value comes from
+
+    @model_validator(mode="after")
+    def _topics(self) -> Self:
+        uses = {part: getattr(self, part).topic for part in ("events", "feedback", "predictions")}
+        uses |= {name: f"{self.app.id}.{name}" for name in ("training-log", "outcomes", "dead-letters", "signals")}
+        names = list(uses.values())
+        for twice in sorted({name for name in names if names.count(name) > 1}):
+            both = " and for ".join(use for use, name in uses.items() if name == twice)
+            raise ValueError(f"topic {twice} is named for {both}: give each a topic of its own")
+        return self
+
+    @property
+    def instance(self) -> str:
+        """Name of this worker: configured, or the host's."""
+        return self.worker.instance or socket.gethostname()
+
+    @property
+    def transactional_id(self) -> str:
+        """Id under which this worker's producer fences its predecessor."""
+        return f"{self.app.id}-{self.instance}"
+
+    def origin(self, dotted: str) -> str:
+        """Where the value of a key comes from: a line of the file, a variable, a flag, a secret file, the default."""
+        return self._origins.get(dotted, "default")
+
+    def path(self, path: Path) -> Path:
+        """Path as seen from the configuration file's folder."""
+        return self._folder / path
+
+    @property
+    def training_log(self) -> str:
+        """Topic of the training log."""
+        return f"{self.app.id}.training-log"
+
+    @property
+    def outcomes(self) -> str:
+        """Topic of the outcomes."""
+        return f"{self.app.id}.outcomes"
+
+    @property
+    def dead_letters(self) -> str:
+        """Topic of the dead letters."""
+        return f"{self.app.id}.dead-letters"
+
+    @property
+    def signals(self) -> str:
+        """Topic of the signals."""
+        return f"{self.app.id}.signals"

@@ -1,0 +1,179 @@
+"""Where values come from: which source wins, where each stands, what is hidden, and how wrong ones are told."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from stream_ml.cli.app import app
+from stream_ml.config import load_config
+from stream_ml.config.show import HIDDEN, is_secret, schema, show
+from stream_ml.errors import ConfigError
+
+MINIMAL = """app: {id: flights}
+kafka:
+  bootstrap_servers: localhost:9092
+  properties: {sasl.username: reader}
+events: {topic: flights, schema: a.avsc, id: flight_id}
+feedback: {topic: arrivals, schema: b.avsc, id: flight_id, label: late, ttl: 2d}
+predictions: {topic: flight-delays}
+model: {factory: "m:build", task: binary}
+http:
+  port: 1001
+"""
+CANARY = "correct-horse-battery"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("STREAM_ML_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """The smallest configuration."""
+    found = tmp_path / "stream_ml.yaml"
+    found.write_text(MINIMAL, "utf-8")
+    return found
+
+
+def secret(folder: Path, name: str, value: str) -> Path:
+    """A directory with one secret, as Kubernetes mounts it."""
+    data = folder / "secrets" / "..2026"
+    data.mkdir(parents=True)
+    (data / name).write_text(value + "\n", "utf-8")
+    (folder / "secrets" / "..data").symlink_to(data)
+    (folder / "secrets" / name).symlink_to(Path("..data", name))
+    return folder / "secrets"
+
+
+def test_flag_wins_over_environment_over_secret_file_over_yaml_over_default(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_config(file).log.level == "info"
+    assert load_config(file).origin("log.level") == "default"
+    assert load_config(file).http.port == 1001
+    assert load_config(file).origin("http.port") == f"{file}:10"
+    secrets = secret(tmp_path, "http.port", "1002")
+    monkeypatch.setenv("STREAM_ML_SECRETS", str(secrets))
+    assert load_config(file).http.port == 1002
+    assert load_config(file).origin("http.port") == str(secrets / "http.port")
+    monkeypatch.setenv("STREAM_ML_HTTP__PORT", "1003")
+    assert load_config(file).http.port == 1003
+    assert load_config(file).origin("http.port") == "STREAM_ML_HTTP__PORT"
+    assert load_config(file, ["http.port=1004"]).http.port == 1004
+    assert load_config(file, ["http.port=1004"]).origin("http.port") == "--set http.port"
+
+
+def test_a_client_key_has_underscores_in_the_environment_and_dots_elsewhere(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAM_ML_KAFKA__PROPERTIES__SASL_MECHANISM", "PLAIN")
+    config = load_config(
+        file, ["kafka.producer.linger.ms=3"], secret(tmp_path, "kafka.properties.sasl.password", CANARY)
+    )
+    assert config.kafka.properties == {"sasl.username": "reader", "sasl.mechanism": "PLAIN", "sasl.password": CANARY}
+    assert config.kafka.producer == {"linger.ms": 3}
+    assert config.origin("kafka.properties.sasl.mechanism") == "STREAM_ML_KAFKA__PROPERTIES__SASL_MECHANISM"
+    assert config.origin("kafka.properties.sasl.username") == f"{file}:4"
+
+
+def test_an_owned_key_is_refused_in_the_spelling_of_the_environment(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAM_ML_KAFKA__CONSUMER__ISOLATION_LEVEL", "read_uncommitted")
+    with pytest.raises(ConfigError, match=r"isolation\.level belongs to the service: aborted records"):
+        load_config(file)
+
+
+@pytest.mark.parametrize("name", ["STREAM_ML_KAFK__BOOTSTRAP_SERVERS", "STREAM_ML_KAFKA__BOOTSTRAP_SERVER"])
+def test_a_misspelt_variable_is_refused_by_its_name(file: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "x")
+    with pytest.raises(ConfigError, match=rf"{name}: .*did you mean (kafka|bootstrap_servers)\?"):
+        load_config(file)
+
+
+def test_every_problem_has_its_line_and_the_nearest_name(tmp_path: Path) -> None:
+    file = tmp_path / "stream_ml.yaml"
+    wrong = MINIMAL.replace("ttl: 2d", "ttl: 2").replace("http:", "htpp:").replace("topic: flights", "topics: flights")
+    file.write_text(wrong, "utf-8")
+    with pytest.raises(ConfigError) as refused:
+        load_config(file)
+    told = str(refused.value).splitlines()[1:]
+    assert [line.strip().removeprefix(f"{file}:") for line in told] == [
+        "5: events.topic: is required",
+        "5: events.topics: no such key; did you mean topic?",
+        "6: feedback.ttl: 2 is not a duration: write a number and one of ms, s, m, h, d, w",
+        "9: htpp: no such key; did you mean http?",
+    ]
+
+
+def test_a_key_that_stands_twice_is_refused_with_both_lines(file: Path) -> None:
+    file.write_text(MINIMAL + "app: {id: other}\n", "utf-8")
+    with pytest.raises(ConfigError, match=r":11: app stands a second time \(first at .*:1\)"):
+        load_config(file)
+
+
+@pytest.mark.parametrize("missing", [{"default": "ignore"}, {"x": {"imput": 2}}, {"x": 3}])
+def test_a_wrong_way_with_missing_values_is_told_the_right_ones_once(file: Path, missing: object) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_config(file, [f"features.missing={json.dumps(missing)}"])
+    assert str(refused.value).count("must be reject, drop, or {impute: VALUE}") == 1
+
+
+@pytest.mark.parametrize("flag", ["http.port", "=3", ""])
+def test_a_flag_that_is_no_assignment_is_refused(file: Path, flag: str) -> None:
+    with pytest.raises(ConfigError, match="is not KEY=VALUE"):
+        load_config(file, [flag])
+
+
+def test_a_directory_of_secrets_that_is_not_there_is_refused(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is no directory of secrets"):
+        load_config(file, secrets=tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    "key", ["sasl.password", "ssl.key.password", "sasl.oauthbearer.client.secret", "ssl.key.pem", "sasl.username"]
+)
+@pytest.mark.parametrize("section", ["properties", "consumer", "producer"])
+def test_secrets_are_shown_by_nothing(file: Path, section: str, key: str) -> None:
+    config = load_config(file, [f"kafka.{section}.{key}={CANARY}"])
+    said = [show(config, with_origins=False), show(config, with_origins=True)]
+    assert all(CANARY not in text and HIDDEN in text for text in said)
+    assert is_secret(f"kafka.{section}.{key}")
+
+
+@pytest.mark.parametrize(
+    "key", ["linger.ms", "ssl.ca.location", "security.protocol", "enable.ssl.certificate.verification"]
+)
+def test_ordinary_keys_are_no_secrets(key: str) -> None:
+    assert not is_secret(key)
+
+
+def test_what_is_shown_loads_to_the_same_configuration(file: Path, tmp_path: Path) -> None:
+    file.write_text(MINIMAL.replace("sasl.username: reader", "linger.ms: 3"), "utf-8")
+    config = load_config(file)
+    again = tmp_path / "again.yaml"
+    again.write_text(show(config, with_origins=False), "utf-8")
+    assert load_config(again).model_dump() == config.model_dump()
+
+
+def test_the_schema_for_editors_knows_every_key_and_no_other() -> None:
+    made = schema()
+    definitions = made["$defs"]
+    for section in ("App", "Kafka", "Events", "Feedback", "Model", "Delivery", "Http"):
+        assert definitions[section]["additionalProperties"] is False
+        assert all(key.get("description") for key in definitions[section]["properties"].values())
+    assert set(made["required"]) == {"app", "kafka", "events", "feedback", "predictions", "model"}
+
+
+def test_verbs_of_the_configuration_print_it(file: Path) -> None:
+    shown = CliRunner().invoke(app, ["config", "show", str(file), "--set", "http.port=7"])
+    assert yaml.safe_load(shown.stdout)["http"] == {"host": "127.0.0.1", "port": 7}
+    assert json.loads(CliRunner().invoke(app, ["config", "schema"]).stdout)["title"] == "stream_ml.yaml"
+    assert "`feedback.ttl`" in CliRunner().invoke(app, ["config", "reference"]).stdout
