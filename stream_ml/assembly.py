@@ -5,6 +5,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from stream_ml.core.outputs import PredictionCodec, prediction_schema
 from stream_ml.core.partition import PartitionSettings, Topics
 from stream_ml.core.replica import FoldSettings
 from stream_ml.core.schema import Schema, load_schema
-from stream_ml.errors import ConfigError
+from stream_ml.errors import ConfigError, Problems
 from stream_ml.storage.unpickle import loads
 
 _OWN_ROOTS = {"river", "numpy", "builtins", *sys.stdlib_module_names}
@@ -90,24 +91,29 @@ def assemble(config: Config) -> Parts:
     Raises
     ------
     ConfigError
-        A schema, a field, the features, the labels or the model do not fit; the operator mends it.
+        Schemas, fields, features, labels or the model do not fit; it names all that does not. The operator mends it.
     """
-    events, feedback = _payloads(config, config.events), _payloads(config, config.feedback)
-    left_out = {config.events.id, config.events.time}
-    plan = FeaturePlan(events.reader, config.features, left_out)
-    label = find_field(feedback.reader, config.feedback.label, where="feedback.label")
-    domain = LabelDomain(config.model, label, feedback.reader)
-    concrete = prediction_schema(events.reader, config.predictions.carry)
-    predictions = config.predictions
-    return Parts(
-        config,
-        EventReader(config.events, events, plan, predictions.carry),
-        FeedbackReader(config.feedback, feedback, domain),
-        plan,
-        domain,
-        PredictionCodec(predictions.topic, predictions.framing, predictions.schema_id, concrete),
-        load_factory(config),
-    )
+    problems = Problems()
+    events = problems.of(lambda: _payloads(config, config.events))
+    feedback = problems.of(lambda: _payloads(config, config.feedback))
+    build = problems.of(lambda: load_factory(config))
+    plan: Any = None  # a reader without one is made only to learn what else is wrong
+    reader = concrete = domain = labels = None
+    if events is not None:
+        left_out, carry = {config.events.id, config.events.time}, config.predictions.carry
+        plan = problems.of(partial(FeaturePlan, events.reader, config.features, left_out))
+        concrete = problems.of(partial(prediction_schema, events.reader, carry))
+        reader = problems.of(partial(EventReader, config.events, events, plan, carry if concrete else ()))
+    if feedback is not None:
+        label = problems.of(partial(find_field, feedback.reader, config.feedback.label, where="feedback.label"))
+        if label is not None:
+            domain = problems.of(partial(LabelDomain, config.model, label, feedback.reader))
+        labels = problems.of(partial(FeedbackReader, config.feedback, feedback, domain)) if domain else None
+    if not (build and plan and reader and concrete and domain and labels):
+        raise problems.error()
+    out = config.predictions
+    codec = PredictionCodec(out.topic, out.framing, out.schema_id, concrete)
+    return Parts(config, reader, labels, plan, domain, codec, build)
 
 
 def checked(parts: Parts) -> Parts:

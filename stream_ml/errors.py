@@ -10,6 +10,11 @@
     (no exception)       DeadLetter, Outcome                         bad data is a value
 """
 
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
 
 class StreamMLError(Exception):
     """What happened and where, with a hint that says what to type next."""
@@ -30,6 +35,31 @@ class ConfigError(StreamMLError):
     """The configuration, a schema, a model or the topics are not what the service needs."""
 
     exit_code = 78
+
+
+class Problems:
+    """Gathers errors of one configuration, so that the operator is told all of them and not only the first."""
+
+    def __init__(self) -> None:
+        self.found: list[ConfigError] = []
+
+    def of(self, make: Callable[[], T]) -> T | None:
+        """What `make` gives, or None where it raises a ConfigError, which is kept."""
+        try:
+            return make()
+        except ConfigError as error:
+            self.found.append(error)
+            return None
+
+    def add(self, message: str, hint: str = "") -> None:
+        """One more."""
+        self.found.append(ConfigError(message, hint))
+
+    def error(self) -> ConfigError:
+        """All of them as one."""
+        if len(self.found) == 1:
+            return self.found[0]
+        return ConfigError(f"{len(self.found)} things are wrong:\n" + "\n".join(f"- {error}" for error in self.found))
 
 
 class TransientError(StreamMLError):

@@ -40,6 +40,21 @@ def run(config: Config) -> None:
 
 @app.command()
 @configured
+def check(
+    config: Config,
+    online: Annotated[bool, typer.Option("--online", help="Ask Kafka too: topics, retention, limits, rights.")] = False,
+    downtime: Annotated[
+        str, typer.Option(help="Longest time that all workers may be down; records must live longer.")
+    ] = "1d",
+) -> None:
+    """Say everything that is wrong before a worker runs; exit code 78 where something is."""
+    from stream_ml.cli.check import check as look
+
+    sys.exit(look(config, online=online, downtime=downtime))
+
+
+@app.command()
+@configured
 def audit(
     config: Config,
     sample: Annotated[int, typer.Option(help="How many predictions are derived again from the log.", min=0)] = 100,

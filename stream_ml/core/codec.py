@@ -228,8 +228,11 @@ class EventReader(_Reader):
         if isinstance(extracted, Refused):
             return DeadLetter(record, extracted.reason, extracted.message, "features")
         features, imputed = extracted
-        carried = {name: get(payload) for name, get in self._carry} if self._carry else None
-        return Event(record, event_id, time_ms, features, imputed, carried, fingerprint)
+        return Event(record, event_id, time_ms, features, imputed, self.carried(payload), fingerprint)
+
+    def carried(self, payload: dict[str, Any]) -> dict[str, Any] | None:
+        """Fields of the event that its prediction takes along; None where there are none."""
+        return {name: get(payload) for name, get in self._carry} if self._carry else None
 
 
 class FeedbackReader(_Reader):

@@ -46,7 +46,7 @@ def check_model(
         wrong.append("it is one object that all replicas would share: name a function that builds a new one")
     if wrong:
         return wrong
-    examples = list(_examples(kinds, domain))
+    examples = list(synthetic(kinds, domain))
     try:
         return list(_behaviour(build, domain, examples, reload))
     except ModelFailed as error:
@@ -139,7 +139,8 @@ def _parts(value: Any) -> Iterable[tuple[str, Any]]:
     return []
 
 
-def _examples(kinds: dict[str, str], domain: LabelDomain) -> Iterator[tuple[dict[str, Any], Target]]:
+def synthetic(kinds: dict[str, str], domain: LabelDomain) -> Iterator[tuple[dict[str, Any], Target]]:
+    """EXAMPLES made-up examples of the configured features and labels; always the same ones."""
     for i in range(EXAMPLES):
         features = {name: _value(kind, i, j) for j, (name, kind) in enumerate(kinds.items())}
         if domain.task == "regression":

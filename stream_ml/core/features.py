@@ -1,12 +1,13 @@
 """From a decoded event to what the model sees: d typed, finite values in schema order."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from stream_ml.config import Features, Impute
 from stream_ml.core.fields import Field, NotUsable, converter, find_field, finite, getter, scalar_fields
 from stream_ml.core.schema import Schema
-from stream_ml.errors import ConfigError
+from stream_ml.errors import ConfigError, Problems
 
 
 class Refused(NamedTuple):
@@ -83,22 +84,26 @@ def _plain(missing: Any) -> Any:
 
 
 def _chosen(schema: Schema, settings: Features, left_out: set[str]) -> list[Field]:
+    problems = Problems()
     for name in [*(settings.include or []), *settings.exclude]:
-        field = find_field(schema, name, where="features")
-        if name in (settings.include or []) and not field.kind:
+        field = problems.of(partial(find_field, schema, name, where="features"))
+        if field is not None and name in (settings.include or []) and not field.kind:
             what = f"a {field.base}" if field.base != "array" else "an array"
-            raise ConfigError(
+            problems.add(
                 f"features.include: {name} is {what}, which no model can take",
                 "a feature is a number, a boolean, a string, an enum, a time, a decimal or a uuid",
             )
     scalars = scalar_fields(schema)
     wanted = set(settings.include) if settings.include is not None else {f.name for f in scalars} - left_out
     chosen = [field for field in scalars if field.name in wanted and field.name not in settings.exclude]
-    if not chosen:
-        raise ConfigError("features: none is left", "name some fields in features.include")
+    names = [field.name for field in chosen]
+    if not chosen and not problems.found:
+        problems.add("features: none is left", "name some fields in features.include")
     for name in settings.missing:
-        if name != "default" and name not in {field.name for field in chosen}:
-            raise ConfigError(f"features.missing: {name} is not a feature")
+        if name != "default" and name not in names and not problems.found:
+            problems.add(f"features.missing: {name} is not a feature", f"the features are: {', '.join(names)}")
+    if problems.found:
+        raise problems.error()
     return chosen
 
 

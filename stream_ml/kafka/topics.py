@@ -7,7 +7,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from stream_ml.config import Config
-from stream_ml.errors import ConfigError
+from stream_ml.errors import ConfigError, Problems
 from stream_ml.kafka.clients import TIMEOUT_S, admin, error_of, reaching
 
 CLIENT_RECORD_BYTES = 1_000_000  # librdkafka's default of message.max.bytes
@@ -81,47 +81,69 @@ def create_topics(config: Config, partitions: int, *, dry_run: bool) -> list[str
     return lines
 
 
+class Inspected(NamedTuple):
+    """All topics of the app as Kafka has them: partition counts and settings by name; missing ones are in neither."""
+
+    counts: dict[str, int]
+    settings: dict[str, dict[str, str]]
+
+
 def inspect_topics(config: Config) -> TopicFacts:
     """Look at all topics.
 
     Raises
     ------
     ConfigError
-        One is missing, partition counts differ, or the training log could lose entries; the operator mends it.
+        Topics are missing, partition counts differ, or the training log could lose entries; the operator mends them.
     TransientError
         Kafka does not answer.
     """
     client = admin(config)
     with reaching(config):
-        there = client.list_topics(timeout=TIMEOUT_S).topics
-        names = [topic.name for topic in wanted_topics(config)]
-        missing = [name for name in names if name not in there]
-        if missing:
-            raise ConfigError(
-                f"{'topic' if len(missing) == 1 else 'topics'} {', '.join(missing)} "
-                f"{'does' if len(missing) == 1 else 'do'} not exist",
-                "make what is missing: stream-ml topics create stream_ml.yaml",
-            )
-        counts = {name: len(there[name].partitions) for name in names}
-        _check_counts(config, counts)
-        settings = _settings(client, names)
-        _check_log(config, settings.get(config.training_log, {}))
+        found = inspected(config, client)
+        problems = topic_problems(config, found)
+        if problems.found:
+            raise problems.error()
         described = client.describe_topics(TopicCollection([config.training_log]), request_timeout=TIMEOUT_S)
         topic_id = str(described[config.training_log].result().topic_id)
-    return TopicFacts(counts[config.events.topic], topic_id, _record_bytes(config, settings))
+    return TopicFacts(found.counts[config.events.topic], topic_id, record_bytes_max(config, found.settings))
 
 
-def _check_counts(config: Config, counts: dict[str, int]) -> None:
-    events = counts[config.events.topic]
+def inspected(config: Config, client: AdminClient) -> Inspected:
+    """What Kafka says of the topics; KafkaException where it does not answer."""
+    there = client.list_topics(timeout=TIMEOUT_S).topics
+    names = [topic.name for topic in wanted_topics(config) if topic.name in there]
+    return Inspected({name: len(there[name].partitions) for name in names}, _settings(client, names) if names else {})
+
+
+def topic_problems(config: Config, found: Inspected) -> Problems:
+    """Everything about the topics that `run` refuses."""
+    problems = Problems()
+    missing = [topic.name for topic in wanted_topics(config) if topic.name not in found.counts]
+    if missing:
+        problems.add(
+            f"{'topic' if len(missing) == 1 else 'topics'} {', '.join(missing)} "
+            f"{'does' if len(missing) == 1 else 'do'} not exist",
+            "make what is missing: stream-ml topics create stream_ml.yaml",
+        )
+    _check_counts(config, found.counts, problems)
+    _check_log(config, found.settings.get(config.training_log, {}), problems)
+    if found.settings:
+        problems.of(lambda: record_bytes_max(config, found.settings))
+    return problems
+
+
+def _check_counts(config: Config, counts: dict[str, int], problems: Problems) -> None:
+    events = counts.get(config.events.topic)
     for name in (config.feedback.topic, config.predictions.topic, config.outcomes, config.dead_letters):
-        if counts[name] != events:
-            raise ConfigError(
+        if events is not None and counts.get(name, events) != events:
+            problems.add(
                 f"{config.events.topic} has {events} partitions and {name} has {counts[name]}: they must be equal, "
                 "because event and label meet in the partition of the same number",
                 f"give {name} {events} partitions (kafka-topics.sh --alter) or make it anew",
             )
-    if counts[config.training_log] != 1:
-        raise ConfigError(
+    if counts.get(config.training_log, 1) != 1:
+        problems.add(
             f"{config.training_log} has {counts[config.training_log]} partitions; the training log has one, because "
             "its order is the order of learning",
             "make it anew: stream-ml topics create stream_ml.yaml",
@@ -140,22 +162,23 @@ def _settings(client: AdminClient, names: list[str]) -> dict[str, dict[str, str]
     return found
 
 
-def _check_log(config: Config, settings: dict[str, str]) -> None:
+def _check_log(config: Config, settings: dict[str, str], problems: Problems) -> None:
     name = config.training_log
     if "compact" in settings.get("cleanup.policy", "delete"):
-        raise ConfigError(
+        problems.add(
             f"{name} is compacted: examples with equal keys would vanish and the model could not be rebuilt",
             f"kafka-configs.sh --alter --topic {name} --add-config cleanup.policy=delete",
         )
     for key in ("retention.ms", "retention.bytes"):
         if settings.get(key, "-1") != "-1":
-            raise ConfigError(
+            problems.add(
                 f"{name} has {key}={settings[key]}: entries that the model is made of would be deleted",
                 f"kafka-configs.sh --alter --topic {name} --add-config {key}=-1",
             )
 
 
-def _record_bytes(config: Config, settings: dict[str, dict[str, str]]) -> int:
+def record_bytes_max(config: Config, settings: dict[str, dict[str, str]]) -> int:
+    """The largest record that can be written to every topic; ConfigError where it is too small for a dead letter."""
     own = (config.predictions.topic, config.training_log, config.outcomes, config.dead_letters)
     limits = [int(settings.get(name, {}).get("max.message.bytes", BROKER_RECORD_BYTES)) for name in own]
     client = {**config.kafka.properties, **config.kafka.producer}.get("message.max.bytes", CLIENT_RECORD_BYTES)

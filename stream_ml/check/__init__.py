@@ -1,0 +1,1 @@
+"""``stream-ml check``: everything that can be known before a worker runs."""

@@ -1,0 +1,57 @@
+"""``stream-ml check``: every problem that a worker would meet, before one runs."""
+
+from stream_ml.config import Config
+from stream_ml.errors import Problems, StreamMLError
+from stream_ml.units import duration_ms, duration_text
+
+SHOWN_FEATURES_MAX = 12
+
+
+def check(config: Config, *, online: bool, downtime: str) -> int:
+    """Print what is right and everything that is wrong; the exit code: 78 where something is."""
+    import typer
+
+    from stream_ml.assembly import Parts, assemble, checked
+    from stream_ml.check.speed import speed
+
+    problems = Problems()
+    parts: Parts | None = problems.of(lambda: assemble(config))
+    learn_us = 0.0
+    typer.echo("ok    configuration")
+    if parts is not None:
+        kinds = [f"{name} ({kind})" for name, kind in parts.plan.kinds.items()]
+        more = f" and {len(kinds) - SHOWN_FEATURES_MAX} more" if len(kinds) > SHOWN_FEATURES_MAX else ""
+        typer.echo(f"ok    schemas; the model sees {len(kinds)}: {', '.join(kinds[:SHOWN_FEATURES_MAX])}{more}")
+        labels = parts.domain.classes or ["any number"]
+        typer.echo(f"ok    labels: {', '.join(labels[:SHOWN_FEATURES_MAX])}")
+        if problems.of(lambda: checked(parts)) is not None:
+            found = speed(parts)
+            learn_us = found.decode + found.learn
+            typer.echo(
+                f"ok    model {config.model.factory}: {found.score:.0f} us to score an event, {found.learn:.0f} to "
+                f"learn one; decoding {found.decode:.0f}, publishing {found.publish:.0f}\n"
+                f"      one core holds about {found.scored_per_s:,} events/s, or {found.learned_per_s:,} when every "
+                "one is labelled (new model, made-up events, without Kafka's part)"
+            )
+    if online:
+        from stream_ml.check.online import check_online
+
+        try:
+            seen = check_online(config, duration_ms(downtime))
+        except StreamMLError as error:
+            typer.echo(f"\n{error}")
+            return error.exit_code if not problems.found else 78
+        problems.found += seen.problems.found
+        for fact in seen.facts:
+            typer.echo(f"ok    {fact}")
+        if learn_us and seen.log_entries:
+            folding = duration_text(max(1_000, int(seen.log_entries * learn_us / 1e6) * 1_000))
+            typer.echo(f"ok    training log: {seen.log_entries:,} entries, folded anew in about {folding}")
+    for problem in problems.found:
+        typer.echo(f"WRONG {problem}")
+    if problems.found:
+        count = len(problems.found)
+        typer.echo(f"\n{count} problem{'s' if count > 1 else ''}")
+        return 78
+    typer.echo("\nnothing is wrong" + ("" if online else "; --online asks Kafka too"))
+    return 0
