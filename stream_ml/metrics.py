@@ -21,12 +21,21 @@ TABLE = (
     Metric("stream_ml_flags", "counter", ("flag",), "Flags on predictions."),
     Metric("stream_ml_events_shed", "counter", (), "Events forgotten before their time because a cap was reached."),
     Metric("stream_ml_transactions", "counter", ("ending",), "Transactions by ending: committed, aborted, unknown."),
-    Metric("stream_ml_transaction_seconds", "histogram", (), "Time of a committed transaction, in seconds."),
+    Metric(
+        "stream_ml_stage_seconds",
+        "histogram",
+        ("stage",),
+        "Time of a batch in a stage: fold, process, commit; seconds.",
+    ),
+    Metric("stream_ml_consumer_lag_records", "gauge", ("topic",), "Records of events or feedback not yet committed."),
+    Metric("stream_ml_consumer_lag_seconds", "gauge", ("topic",), "Age of the last record read, where more wait."),
     Metric("stream_ml_examples_learned", "gauge", (), "Examples that the model has learned."),
     Metric("stream_ml_examples_dropped", "gauge", (), "Examples met a second time in the log and not learned again."),
     Metric("stream_ml_model_position", "gauge", (), "Model version: offset of the next log entry to fold."),
     Metric("stream_ml_learning_lag_seconds", "gauge", (), "How far learning is behind the log, in seconds."),
     Metric("stream_ml_learning_halted", "gauge", (), "1 while learning is halted."),
+    Metric("stream_ml_learning_frozen", "gauge", (), "1 while learning is frozen."),
+    Metric("stream_ml_ready", "gauge", (), "1 while /readyz says yes."),
     Metric("stream_ml_partitions", "gauge", ("state",), "Partitions that this worker owns or has parked."),
     Metric(
         "stream_ml_partitioners_differ", "gauge", (), "1 while keys of events and feedback stand in other partitions."
@@ -59,9 +68,9 @@ class Metrics:
         """Set a gauge."""
         self._of(name, labels).set(value)
 
-    def observe(self, name: str, value: float) -> None:
+    def observe(self, name: str, value: float, **labels: str) -> None:
         """Add to a histogram."""
-        self._of(name, {}).observe(value)
+        self._of(name, labels).observe(value)
 
     def _of(self, name: str, labels: dict[str, str]) -> Any:
         metric: Any = self._by_name[f"stream_ml_{name}"]

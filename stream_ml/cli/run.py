@@ -1,23 +1,18 @@
 """``stream-ml run``: refuse what is wrong, fix the hash seed, then turn the loop until a signal."""
 
+import contextlib
 import gc
-import json
-import logging
 import os
 import signal
 import sys
 from types import FrameType
 
-from prometheus_client import start_http_server
-
+from stream_ml.cli.logs import set_up_log
 from stream_ml.config import Config
 from stream_ml.core.lineage import hash_seed
-from stream_ml.errors import ConfigError
 from stream_ml.kafka.topics import inspect_topics
 
 INTERRUPTED = 130
-
-log = logging.getLogger("stream_ml")
 
 
 def run(config: Config) -> None:
@@ -27,16 +22,20 @@ def run(config: Config) -> None:
     fix_hash_seed(facts.training_log_id, config.model.seed)
 
     from stream_ml.assembly import assemble, checked
+    from stream_ml.endpoints import Endpoints, serve
     from stream_ml.kafka.clients import reaching
     from stream_ml.metrics import Metrics
     from stream_ml.worker.loop import Worker
+    from stream_ml.worker.report import ALIVE_S
 
     parts = checked(assemble(config))
     metrics = Metrics()
     stop = Stop()
-    _serve_metrics(config, metrics)
-    with reaching(config):
+    with reaching(config), contextlib.ExitStack() as stack:
         worker = Worker(parts, facts, metrics)
+        if config.http.port:
+            endpoints = Endpoints(metrics.registry, worker.report, ALIVE_S)
+            stack.callback(serve(config.http.host, config.http.port, endpoints))
         worker.start()
         calm_collector()
         try:
@@ -81,36 +80,3 @@ def fix_hash_seed(topic_id: str, seed: int) -> None:
             [sys.executable, "-m", "stream_ml", *sys.argv[1:]],
             {**os.environ, "PYTHONHASHSEED": wanted},
         )
-
-
-def _serve_metrics(config: Config, metrics: "object") -> None:
-    if config.http.port == 0:
-        return
-    try:
-        start_http_server(config.http.port, config.http.host, registry=metrics.registry)  # type: ignore[attr-defined]
-    except OSError as error:
-        raise ConfigError(
-            f"http.port {config.http.port} on {config.http.host} cannot be listened on: {error.strerror}",
-            "set http.port to a free one, or to 0 for none",
-        ) from error
-
-
-class _JsonLines(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        found = {
-            "time": self.formatTime(record),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            found["exception"] = self.formatException(record.exc_info)
-        return json.dumps(found)
-
-
-def set_up_log(config: Config) -> None:
-    """Log to standard error: one line per change, never one per record."""
-    handler = logging.StreamHandler()
-    as_json = config.log.format == "json" or (config.log.format == "auto" and not sys.stderr.isatty())
-    handler.setFormatter(_JsonLines() if as_json else logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
-    logging.basicConfig(level=config.log.level.upper(), handlers=[handler], force=True)

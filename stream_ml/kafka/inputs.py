@@ -89,8 +89,7 @@ class Group:
         stash, self._stash = self._stash, []
         _sorted(stash, self.ends, self._topic)  # only for the errors in it
         assigned, self.assigned = self.assigned, None
-        if assigned is not None:
-            self.metadata = self._consumer.consumer_group_metadata()
+        self.metadata = self._consumer.consumer_group_metadata() if assigned is not None else None
         return assigned
 
     def start(self, positions: dict[int, int]) -> None:
@@ -114,6 +113,15 @@ class Group:
         if message is not None:
             self._stash.append(message)
 
+    @property
+    def settled(self) -> bool:
+        """Whether an assignment was taken up and stands."""
+        return self.metadata is not None and not self.moved()
+
+    def end(self, partition: int) -> int | None:
+        """End of the partition as its last fetch saw it; None before the first."""
+        return _end(self._consumer, self._topic, partition)
+
     def close(self) -> None:
         """Leave. A static member's place is kept for the session timeout."""
         self._consumer.close()
@@ -136,9 +144,19 @@ class FeedbackInput:
         """Labels by partition, not yet decoded."""
         return _sorted(take(self._consumer, most, wait_s), self.ends, self._topic)
 
+    def end(self, partition: int) -> int | None:
+        """End of the partition as its last fetch saw it; None before the first."""
+        return _end(self._consumer, self._topic, partition)
+
     def close(self) -> None:
         """Let go of the consumer."""
         self._consumer.close()
+
+
+def _end(consumer: Consumer, topic: str, partition: int) -> int | None:
+    """No request is made: librdkafka keeps what the last fetch said."""
+    found = consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
+    return found[1] if found is not None and found[1] >= 0 else None
 
 
 def _sorted(messages: Iterable[Message], ends: Ends, topic: str) -> dict[int, list[Record]]:

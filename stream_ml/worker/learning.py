@@ -43,7 +43,7 @@ class Learning:
         self._reader: LogReader | None = None
         self._at_end_s = time.monotonic()
         self._checkpoint_s = time.monotonic()
-        self._checkpoint_position = -1
+        self._checkpoint_position, self._checkpoint_written_s = -1, 0.0
 
     # --- start ---
 
@@ -172,13 +172,16 @@ class Learning:
         return bool(records)
 
     def _tell(self, halt: Halt) -> None:
+        gap = f", or: stream-ml accept-gap CONFIG {halt.position}" if halt.reason in ("gap", "disagree") else ""
         log.error(
-            "learning halted at %d (%s): %s\n  -> look at it, then: stream-ml skip CONFIG %d%s",
-            halt.position,
-            halt.reason,
-            halt.message,
-            halt.position,
-            f", or: stream-ml accept-gap CONFIG {halt.position}" if halt.reason in ("gap", "disagree") else "",
+            "learning halted at %d (%s): %s",
+            *(halt.position, halt.reason, halt.message),
+            extra={
+                "topic": self._parts.config.training_log,
+                "partition": 0,
+                "offset": halt.position,
+                "hint": f"look at it, then: stream-ml skip CONFIG {halt.position}{gap}",
+            },
         )
 
     def _recover(self) -> None:
@@ -221,8 +224,15 @@ class Learning:
             self._metrics.count("checkpoint_failures")
             log.error("%s; scoring goes on, older checkpoints stay", error)
             return
-        self._checkpoint_position = replica.position
+        self._checkpoint_position, self._checkpoint_written_s = replica.position, time.monotonic()
         self._metrics.set("checkpoint_timestamp_seconds", time.time())
+
+    def checkpointed(self) -> dict[str, Any]:
+        """Position and age of this process's last checkpoint; None before the first."""
+        if self._checkpoint_position < 0:
+            return {"position": None, "age_seconds": None}
+        age_s = time.monotonic() - self._checkpoint_written_s
+        return {"position": self._checkpoint_position, "age_seconds": round(age_s, 1)}
 
     def _content(self) -> dict[str, Any]:
         return {"state": self.replica.state(), "probe_bits": self.replica.probe_bits()}

@@ -30,6 +30,7 @@ from stream_ml.metrics import Metrics
 from stream_ml.records import Clock, Record
 from stream_ml.worker.learning import Learning
 from stream_ml.worker.ownership import ClaimFailed, Ownership, new_token, refuse_lost_offsets
+from stream_ml.worker.report import Report
 
 SLICES_S = (0.002,) * 10 + (0.01,) * 1000  # of the wait for a first record: feedback and the log are looked at as often
 LANDMARK_S = 10.0  # between two samples of the outputs' ends
@@ -51,8 +52,9 @@ class Worker:
         self._transactor = Transactor(config, facts.record_bytes_max)
         self._group = Group(config)
         self._feedback = FeedbackInput(config)
-        self.learning = Learning(parts, facts.training_log_id, metrics, self._group.keep_alive)
+        self.learning = Learning(parts, facts.training_log_id, metrics, self._keep_alive)
         self._ownership = Ownership(parts, facts.record_bytes_max, self._client, self.learning, self._transactor)
+        self.report = Report(parts, metrics, self.learning, self._ownership, (self._group, self._feedback))
         self._held: dict[int, HeldFeedback] = {}
         self._keys = {name: PartitionerSample(facts.partitions) for name in ("events", "feedback")}
         self._disagreement = ""
@@ -81,15 +83,27 @@ class Worker:
             if self._group.moved():
                 return  # it moved again, or the claim failed: nothing is ready to be worked on
         batches = self._consume()
+        began_s = time.monotonic()
         self.learning.turn(self._config.learning.budget_per_turn / 1000)
+        folded_s = time.monotonic()
         if self._group.moved():
             return  # what was read meanwhile is not committed, so it comes again, here or elsewhere
         outputs = self._process(batches)
         if outputs:
             passes("after-process")
+            self._observe(fold=folded_s - began_s, process=time.monotonic() - folded_s)
             self._finish(batches, outputs, *self._commit(outputs))
         self.learning.checkpoint_if_due(self._config.checkpoints.interval / 1000)
         self._look_around()
+        self.report.renew()
+
+    def _observe(self, **seconds: float) -> None:
+        for stage, took_s in seconds.items():
+            self.metrics.observe("stage_seconds", took_s, stage=stage)
+
+    def _keep_alive(self) -> None:
+        self.report.alive()
+        self._group.keep_alive()
 
     def close(self) -> None:
         """Learn what is committed, write a checkpoint, let go of everything.
@@ -116,7 +130,7 @@ class Worker:
             self._ownership.take_up(numbers, self._group.metadata, self._group.moved)
         except ClaimFailed:
             self._count_abort()
-            self._group.keep_alive()  # without a poll a member that was thrown out would never hear of it
+            self._keep_alive()  # without a poll a member that was thrown out would never hear of it
             if not self._group.moved():
                 self._group.assigned = numbers  # taken up again in the next turn
             return
@@ -128,14 +142,12 @@ class Worker:
         self._group.start({number: partition.events_position for number, partition in owned.items()})
         self._feedback.start({number: partition.feedback_position for number, partition in owned.items()})
         log.info("partitions %s owned, %s parked", sorted(owned), sorted(self._ownership.parked))
-        self.metrics.set("partitions", len(owned), state="owned")
-        self.metrics.set("partitions", len(self._ownership.parked), state="parked")
 
     # --- 1: consume ---
 
     def _consume(self) -> dict[int, Batch]:
         if self._catching_up():
-            self._group.keep_alive()
+            self._keep_alive()
             return {}
         deadline = time.monotonic() + self._config.delivery.first_record_wait / 1000
         for slice_s in SLICES_S:
@@ -230,7 +242,7 @@ class Worker:
         self.metrics.count("transactions", ending=ending.value)
         if ending is Ending.COMMITTED:
             passes("after-commit")
-            self.metrics.observe("transaction_seconds", time.monotonic() - started)
+            self._observe(commit=time.monotonic() - started)
             return outputs, True
         if ending is Ending.ABORTED:
             return {}, True
@@ -262,6 +274,8 @@ class Worker:
             self._held[number].drop(len(batches[number].feedback))
             self._committed_s[number] = time.monotonic()
             self._count(output.counts)
+            self.report.counted(output.counts)
+            self.report.consumed({number: batches[number]})
             if self._condemned:
                 done = [*batches[number].events, *batches[number].feedback]
                 self._condemned.difference_update(tuple(item.record[:3]) for item in done)
@@ -292,8 +306,11 @@ class Worker:
         inputs = [item.record for batch in batches.values() for item in [*batch.events, *batch.feedback]]
         if len(inputs) == 1:
             self._condemned.add((inputs[0].topic, inputs[0].partition, inputs[0].offset))
+            where = inputs[0][:3]
             log.warning(
-                "%s [%d] %d: what it would become is refused by Kafka; it becomes a dead letter", *inputs[0][:3]
+                "%s [%d] %d: what it would become is refused by Kafka; it becomes a dead letter",
+                *where,
+                extra=dict(zip(("topic", "partition", "offset"), where, strict=True)),
             )
         self._limit = max(1, min(self._limit, len(inputs)) // 2)
 
@@ -315,33 +332,18 @@ class Worker:
                 partition = owned[number]
                 partition.landmarks.add(partition.events_position, partition.feedback_position, sample)
         self._compare_partitioners()
-        self._gauges()
 
     def _compare_partitioners(self) -> None:
         said = disagreement(self._keys["events"].verdict, self._keys["feedback"].verdict)
         self.metrics.set("partitioners_differ", bool(said))
         if said and said != self._disagreement:
             log.warning("%s", said)
-        self._disagreement = said
+        self._disagreement = self.report.warnings["partitioners"] = said
 
     def _count(self, counts: Counter[tuple[str, str]]) -> None:
         labels = {"labels": "outcome", "dead_letters": "reason", "flags": "flag"}
         for (name, value), amount in counts.items():
             self.metrics.count(name, amount, **({labels[name]: value} if value else {}))
-
-    def _gauges(self) -> None:
-        replica, metrics = self.learning.replica, self.metrics
-        metrics.set("examples_learned", replica.examples_learned)
-        metrics.set("examples_dropped", replica.dropped)
-        metrics.set("model_position", replica.position)
-        metrics.set("learning_lag_seconds", self.learning.lag_s)
-        metrics.set("learning_halted", replica.halt is not None)
-        joins = [partition.join for partition in self._ownership.owned.values()]
-        metrics.set("pending_events", sum(len(join.events) for join in joins))
-        metrics.set("pending_labels", sum(len(join.waiting) for join in joins))
-        metrics.set("pending_bytes", sum(join.bytes for join in joins))
-        for name, value in replica.quality.report().items():
-            metrics.set("quality", value, metric=name)
 
 
 def _clock() -> Clock:

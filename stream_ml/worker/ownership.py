@@ -114,7 +114,7 @@ class Ownership:
         problem = lost_offsets(pair, started=number in self._learning.replica.started)
         if problem:
             self.parked[number] = problem
-            log.error("partition %d parked: %s\n  -> %s", number, problem, LOST_HINT.format(number))
+            _tell_parked(number, problem)
             return None
         if pair.absent:
             return self._first_start(number)
@@ -145,7 +145,11 @@ class Ownership:
         value = encode_start(
             number, events, feedback, written_at_ms=time.time_ns() // 1_000_000, writer=config.transactional_id
         )
-        log.info("partition %d starts for the first time: events %d, feedback %d", number, events, feedback)
+        log.info(
+            "partition %d starts for the first time: events %d, feedback %d",
+            *(number, events, feedback),
+            extra={"partition": number, "events": events, "feedback": feedback},
+        )
         return Claimed(partition, (events, feedback), now, [Produce(config.training_log, 0, None, value)])
 
     # --- 2: the claim ---
@@ -185,7 +189,7 @@ class Ownership:
             "a transaction was lost or came twice"
         )
         self.parked[partition.number] = problem
-        log.error("partition %d parked: %s\n  -> %s", partition.number, problem, LOST_HINT.format(partition.number))
+        _tell_parked(partition.number, problem)
         return False
 
     # --- 4: what a crash lost ---
@@ -206,14 +210,14 @@ class Ownership:
         partition.landmarks.add(
             partition.events_position, partition.feedback_position, self.output_ends([number])[number]
         )
+        where = (number, partition.events_position, partition.feedback_position)
         log.info(
             "partition %d taken up at events %d, feedback %d: %d events and %d labels held, rebuilt in %.1f s",
-            number,
-            partition.events_position,
-            partition.feedback_position,
+            *where,
             len(partition.join.events),
             len(partition.join.waiting),
             time.monotonic() - started,
+            extra=dict(zip(("partition", "events", "feedback"), where, strict=True)),
         )
 
     def _gather(self, evidence: Evidence, number: int, since: OutputEnds) -> None:
@@ -249,6 +253,11 @@ class Ownership:
 
 class ClaimFailed(Exception):
     """The group moved or the transaction failed while partitions were being taken up; done anew."""
+
+
+def _tell_parked(number: int, problem: str) -> None:
+    hint = LOST_HINT.format(number)
+    log.error("partition %d parked: %s", number, problem, extra={"partition": number, "hint": hint})
 
 
 def lost_offsets(pair: Pair, *, started: bool) -> str:

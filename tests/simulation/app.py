@@ -20,6 +20,7 @@ import stream_ml.kafka.transaction
 import stream_ml.worker.learning
 import stream_ml.worker.loop
 import stream_ml.worker.ownership
+import stream_ml.worker.report
 from stream_ml.assembly import Parts, assemble
 from stream_ml.config import Config, Delivery, Pending, Worker
 from stream_ml.core.binary import encode_record
@@ -139,7 +140,7 @@ class Counts:
         """Set a gauge."""
         self.of[":".join([name, *labels.values()])] = value
 
-    def observe(self, name: str, value: float) -> None:
+    def observe(self, name: str, value: float, **labels: str) -> None:
         """Histograms say nothing here."""
 
 
@@ -176,6 +177,7 @@ def simulated(sim: Simulation, *, tracing: bool = False) -> Iterator[None]:
     """The service's modules meet simulated clients and a simulated clock in here."""
     kafka, worker = stream_ml.kafka, stream_ml.worker
     timed = (kafka.inputs, kafka.reading, kafka.transaction, worker.learning, worker.loop, worker.ownership)
+    timed += (worker.report,)
     changes: list[tuple[Any, str, Any]] = [(module, "time", SimulatedTime) for module in timed]
     changes += [(kafka.clients, name, getattr(clients, name)) for name in ("Consumer", "AdminClient")]
     changes += [(kafka.clients, "Producer", producer.Producer)]

@@ -117,6 +117,10 @@ class Consumer:
                 self._ends[where] = end
                 yield Message(where, end, None, KafkaError(KafkaError._PARTITION_EOF))
 
+    def get_watermark_offsets(self, partition: TopicPartition, *, cached: bool) -> tuple[int, int]:
+        assert cached
+        return 0, self._ends.get((partition.topic, partition.partition), NO_OFFSET)
+
     def fail(self, error: KafkaError) -> None:
         """Let the next poll return this."""
         self._queue.appendleft(Message(("", -1), -1, None, error))

@@ -1,0 +1,161 @@
+"""/metrics, /livez, /readyz and /v1/status over HTTP, in a thread beside the loop; nothing here can change anything.
+
+What is served is what the loop has left behind: a scrape never waits for it, and a flood of them costs the loop little.
+"""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from socketserver import ThreadingMixIn
+from typing import Any, Protocol
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from stream_ml.errors import ConfigError
+
+RENDER_S = 1.0  # so often /metrics is rendered at most
+CONNECTIONS_MAX = 32  # at once; more are closed unanswered
+TIMEOUT_S = 5.0  # for a client to send its request
+BACKLOG = 16
+
+StartResponse = Callable[[str, list[tuple[str, str]]], Any]
+Answer = tuple[str, str, bytes]
+
+
+class Said(Protocol):
+    """What a worker says of itself."""
+
+    status: dict[str, Any]
+
+    @property
+    def hangs_s(self) -> float:
+        """Seconds without a sign of life of the loop."""
+
+
+class Endpoints:
+    """The WSGI application.
+
+    Parameters
+    ----------
+    registry
+        Metrics of the process.
+    said
+        Status, ready or not with its reasons, and how long the loop has been silent.
+    alive_s
+        After so long a silence /livez says no.
+    """
+
+    def __init__(self, registry: CollectorRegistry, said: Said, alive_s: float) -> None:
+        self._registry, self._said, self._alive_s = registry, said, alive_s
+        self._lock = threading.Lock()
+        self._rendered, self._rendered_s = b"", -RENDER_S
+        self._routes: dict[str, Callable[[], Answer]] = {
+            "/metrics": self._metrics,
+            "/livez": self._livez,
+            "/readyz": self._readyz,
+            "/v1/status": self._status,
+        }
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        route = self._routes.get(environ.get("PATH_INFO", ""))
+        if environ.get("REQUEST_METHOD") not in ("GET", "HEAD"):
+            status, kind, body = "405 Method Not Allowed", "text/plain", b"only GET\n"
+        elif route is None:
+            there = ", ".join(self._routes)
+            status, kind, body = "404 Not Found", "text/plain", f"there is {there}\n".encode()
+        else:
+            status, kind, body = route()
+        headers = [("Content-Type", kind), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
+        start_response(status, headers)
+        return [] if environ.get("REQUEST_METHOD") == "HEAD" else [body]
+
+    def _metrics(self) -> Answer:
+        with self._lock:
+            if time.monotonic() - self._rendered_s >= RENDER_S:
+                self._rendered, self._rendered_s = generate_latest(self._registry), time.monotonic()
+            return "200 OK", CONTENT_TYPE_PLAIN_0_0_4, self._rendered
+
+    def _livez(self) -> Answer:
+        silent_s = self._said.hangs_s
+        if silent_s <= self._alive_s:
+            return "200 OK", "text/plain", b"the loop turns\n"
+        text = f"the loop has not turned for {silent_s:.0f} s\n"
+        return "503 Service Unavailable", "text/plain", text.encode()
+
+    def _readyz(self) -> Answer:
+        status = self._said.status
+        if status["ready"]:
+            return "200 OK", "text/plain", b"ready\n"
+        text = "".join(f"{reason}\n" for reason in status["reasons"])
+        return "503 Service Unavailable", "text/plain", text.encode()
+
+    def _status(self) -> Answer:
+        body = json.dumps({**self._said.status, "loop_silent_seconds": round(self._said.hangs_s, 1)}, indent=2)
+        return "200 OK", "application/json", body.encode() + b"\n"
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+    request_queue_size = BACKLOG
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self._free = threading.BoundedSemaphore(CONNECTIONS_MAX)
+        super().__init__(*arguments, **named)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away is no event."""
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = TIMEOUT_S
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """No line for a request."""
+
+    def address_string(self) -> str:
+        return str(self.client_address[0])
+
+
+def serve(host: str, port: int, application: Endpoints) -> Callable[[], None]:
+    """Answer on a port until what is returned is called.
+
+    Raises
+    ------
+    ConfigError
+        The port cannot be listened on; the operator names another one.
+    """
+    try:
+        server = make_server(host, port, application, _Server6 if ":" in host else _Server, _Handler)
+    except OSError as error:
+        raise ConfigError(
+            f"http.port {port} on {host} cannot be listened on: {error.strerror or error}",
+            "set http.port to a free one, or to 0 for none",
+        ) from error
+    threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+
+    return stop

@@ -1,0 +1,211 @@
+"""What a worker says of itself: gauges and one status, made anew every second; other threads read the last one.
+
+The loop alone writes. A status is a plain dict that is replaced as a whole and never changed, so reading needs no lock.
+"""
+
+import platform
+import time
+from collections import Counter
+from importlib.metadata import version
+from typing import Any
+
+from stream_ml.assembly import Parts
+from stream_ml.core.partition import Batch
+from stream_ml.kafka.inputs import FeedbackInput, Group
+from stream_ml.metrics import Metrics
+from stream_ml.worker.learning import Learning
+from stream_ml.worker.ownership import Ownership
+
+INTERVAL_S = 1.0
+ALIVE_S = 60.0  # a turn takes milliseconds, a rebuild polls; after so long without either the loop hangs
+RATE_OVER_S = 5.0
+PACKAGES = ("stream-ml", "river", "numpy", "confluent-kafka", "fastavro")
+
+
+class Report:
+    """Status and gauges of one worker."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        metrics: Metrics,
+        learning: Learning,
+        ownership: Ownership,
+        inputs: tuple[Group, FeedbackInput],
+    ) -> None:
+        self._config, self._metrics = parts.config, metrics
+        self._learning, self._ownership = learning, ownership
+        self._group, self._feedback = inputs
+        self._started_s = self._alive_s = time.monotonic()
+        self._due_s = 0.0
+        self._latest_ms: dict[tuple[str, int], int] = {}
+        self._totals: Counter[str] = Counter()
+        self._history: list[tuple[float, int, int]] = []
+        self._versions = {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
+        self.warnings: dict[str, str] = {}
+        self.status: dict[str, Any] = {
+            "app": self._config.app.id,
+            "instance": self._config.instance,
+            "ready": False,
+            "reasons": ["starting: reading the training log"],
+        }
+
+    # --- called by the loop ---
+
+    def alive(self) -> None:
+        """The loop turns, or reads while it rebuilds."""
+        self._alive_s = time.monotonic()
+
+    @property
+    def hangs_s(self) -> float:
+        """How long the loop has given no sign of life."""
+        return time.monotonic() - self._alive_s
+
+    def consumed(self, batches: dict[int, Batch]) -> None:
+        """Remember the time of what was read last, which a lag in seconds needs."""
+        config = self._config
+        for number, batch in batches.items():
+            for topic, items in ((config.events.topic, batch.events), (config.feedback.topic, batch.feedback)):
+                if items:
+                    self._latest_ms[topic, number] = items[-1].record.timestamp_ms
+            self._totals["events"] += len(batch.events)
+            self._totals["labels"] += len(batch.feedback)
+
+    def counted(self, counts: Counter[tuple[str, str]]) -> None:
+        """What a committed batch counted."""
+        for (name, value), amount in counts.items():
+            self._totals[f"{name}.{value}" if value else name] += amount
+
+    def renew(self) -> None:
+        """Make status and gauges anew, where they are older than INTERVAL_S."""
+        now_s = time.monotonic()
+        self._alive_s = now_s
+        if now_s < self._due_s:
+            return
+        self._due_s = now_s + INTERVAL_S
+        self._history = [*[seen for seen in self._history if now_s - seen[0] <= RATE_OVER_S], self._seen(now_s)]
+        self.status = self._made(now_s)
+        self._gauges()
+
+    def _seen(self, now_s: float) -> tuple[float, int, int]:
+        return now_s, self._totals["events"], self._totals["labels"]
+
+    # --- the status ---
+
+    def _made(self, now_s: float) -> dict[str, Any]:
+        reasons = self._reasons()
+        joins = {number: partition.join for number, partition in self._ownership.owned.items()}
+        pending = self._config.pending
+        return {
+            "app": self._config.app.id,
+            "instance": self._config.instance,
+            "uptime_seconds": round(now_s - self._started_s, 1),
+            "ready": not reasons,
+            "reasons": reasons,
+            "warnings": self._warnings(),
+            "partitions": {
+                "owned": {str(number): self._partition(number) for number in sorted(joins)},
+                "parked": {str(number): why for number, why in sorted(self._ownership.parked.items())},
+            },
+            "model": self._model(),
+            "quality": self._learning.replica.quality.report(),
+            "checkpoint": self._learning.checkpointed(),
+            "pending": {
+                "events": sum(len(join.events) for join in joins.values()),
+                "labels": sum(len(join.waiting) for join in joins.values()),
+                "bytes": sum(join.bytes for join in joins.values()),
+                "max_per_partition": {
+                    "events": pending.events_max,
+                    "labels": pending.early_labels_max,
+                    "bytes": pending.bytes_max,
+                },
+            },
+            "since_start": dict(sorted(self._totals.items())),
+            "per_second": self._rates(),
+            "versions": self._versions,
+        }
+
+    def _reasons(self) -> list[str]:
+        """Why this worker is not ready; none where it holds what the group gave it, be that nothing."""
+        if not self._group.settled or self._group.moved():
+            return ["the group has given no partitions yet, or is moving them"]
+        return [
+            f"partition {number} is parked: {why}; stream-ml offsets set mends it"
+            for number, why in sorted(self._ownership.parked.items())
+        ]
+
+    def _warnings(self) -> list[str]:
+        replica, config = self._learning.replica, self._config
+        found = [text for text in self.warnings.values() if text]
+        if replica.halt is not None:
+            halt = replica.halt
+            found.append(
+                f"learning is halted at {halt.position} ({halt.reason}): {halt.message}; "
+                f"stream-ml skip CONFIG {halt.position} goes on"
+            )
+        elif replica.frozen:
+            found.append("learning is frozen; stream-ml resume CONFIG goes on")
+        elif self._learning.lag_s > config.learning.lag_max / 1000:
+            found.append(f"learning lags {self._learning.lag_s:.0f} s behind: predictions are flagged stale")
+        return found
+
+    def _partition(self, number: int) -> dict[str, Any]:
+        partition, config = self._ownership.owned[number], self._config
+        return {
+            "events": self._lag(config.events.topic, number, partition.events_position, self._group.end(number)),
+            "feedback": self._lag(
+                config.feedback.topic, number, partition.feedback_position, self._feedback.end(number)
+            ),
+            "watermark_ms": partition.join.times.watermark_ms if partition.join.times.watermark_ms > 0 else None,
+            "next_sequence": partition.next_sequence,
+        }
+
+    def _lag(self, topic: str, number: int, position: int, end: int | None) -> dict[str, Any]:
+        """Records that are there and not committed, transaction markers among them, and how old the last one was."""
+        behind = None if end is None else max(0, end - position)
+        latest_ms = self._latest_ms.get((topic, number))
+        seconds = 0.0 if not behind or latest_ms is None else max(0.0, round(time.time() - latest_ms / 1000, 1))
+        return {"position": position, "end": end, "lag_records": behind, "lag_seconds": seconds}
+
+    def _model(self) -> dict[str, Any]:
+        replica, halt = self._learning.replica, self._learning.replica.halt
+        return {
+            "lineage": replica.version.lineage,
+            "position": replica.position,
+            "examples_learned": replica.examples_learned,
+            "examples_dropped": replica.dropped,
+            "lag_seconds": round(self._learning.lag_s, 1),
+            "halted": None if halt is None else {"position": halt.position, "reason": halt.reason, "why": halt.message},
+            "frozen": replica.frozen,
+        }
+
+    def _rates(self) -> dict[str, float]:
+        first, last = self._history[0], self._history[-1]
+        seconds = max(last[0] - first[0], INTERVAL_S)
+        return {
+            "events": round((last[1] - first[1]) / seconds, 1),
+            "labels": round((last[2] - first[2]) / seconds, 1),
+        }
+
+    # --- gauges ---
+
+    def _gauges(self) -> None:
+        status, metrics = self.status, self._metrics
+        model, owned = status["model"], status["partitions"]["owned"]
+        for name in ("examples_learned", "examples_dropped"):
+            metrics.set(name, model[name])
+        metrics.set("model_position", model["position"])
+        metrics.set("learning_lag_seconds", self._learning.lag_s)
+        metrics.set("learning_halted", model["halted"] is not None)
+        metrics.set("learning_frozen", model["frozen"])
+        metrics.set("ready", status["ready"])
+        for name in ("events", "labels", "bytes"):
+            metrics.set(f"pending_{name}", status["pending"][name])
+        metrics.set("partitions", len(owned), state="owned")
+        metrics.set("partitions", len(status["partitions"]["parked"]), state="parked")
+        for topic in ("events", "feedback"):
+            lags = [partition[topic] for partition in owned.values()]
+            metrics.set("consumer_lag_records", sum(lag["lag_records"] or 0 for lag in lags), topic=topic)
+            metrics.set("consumer_lag_seconds", max((lag["lag_seconds"] for lag in lags), default=0), topic=topic)
+        for name, value in status["quality"].items():
+            metrics.set("quality", value, metric=name)
