@@ -94,8 +94,8 @@ def assemble(config: Config) -> Parts:
         Schemas, fields, features, labels or the model do not fit; it names all that does not. The operator mends it.
     """
     problems = Problems()
-    events = problems.of(lambda: _payloads(config, config.events))
-    feedback = problems.of(lambda: _payloads(config, config.feedback))
+    events = problems.of(lambda: payloads_of(config, config.events))
+    feedback = problems.of(lambda: payloads_of(config, config.feedback))
     build = problems.of(lambda: load_factory(config))
     plan: Any = None  # a reader without one is made only to learn what else is wrong
     reader = concrete = domain = labels = None
@@ -125,7 +125,8 @@ def checked(parts: Parts) -> Parts:
     return parts
 
 
-def _payloads(config: Config, source: Source) -> Payloads:
+def payloads_of(config: Config, source: Source) -> Payloads:
+    """The codec of a topic's values; ConfigError where a schema file is wrong."""
     by_id = {number: _schema(config, path) for number, path in source.schema_ids.items()}
     reader = _schema(config, source.schema_)
     if source.framing == "confluent":

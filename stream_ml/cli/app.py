@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from stream_ml.cli import operate
+from stream_ml.cli import operate, trial
 from stream_ml.cli.config import config as config_verbs
 from stream_ml.cli.options import configured
 from stream_ml.config import Config
@@ -27,6 +27,8 @@ app.add_typer(operate.offsets, name="offsets")
 app.add_typer(operate.schema, name="schema")
 app.add_typer(config_verbs, name="config")
 operate.add_commands(app)
+app.command("produce")(trial.produce)
+app.command("try")(trial.attempt)
 
 
 @app.command()

@@ -6,11 +6,17 @@ import os
 import signal
 import sys
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from stream_ml.cli.logs import set_up_log
 from stream_ml.config import Config
 from stream_ml.core.lineage import hash_seed
 from stream_ml.kafka.topics import inspect_topics
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+    from stream_ml.worker.report import Report
 
 INTERRUPTED = 130
 
@@ -36,6 +42,9 @@ def run(config: Config) -> None:
         if config.http.port:
             endpoints = Endpoints(metrics.registry, worker.report, ALIVE_S)
             stack.callback(serve(config.http.host, config.http.port, endpoints))
+        if watched(config):
+            stack.enter_context(_live(worker.report))
+            set_up_log(config, sys.stderr)  # which now writes above the display
         worker.start()
         calm_collector()
         try:
@@ -44,6 +53,20 @@ def run(config: Config) -> None:
             worker.close()
     if stop.signal == signal.SIGINT:
         sys.exit(INTERRUPTED)
+
+
+def watched(config: Config) -> bool:
+    """Whether somebody looks at a terminal and asked for no other form."""
+    return sys.stderr.isatty() and config.log.format == "auto" and os.environ.get("TERM") != "dumb"
+
+
+def _live(report: "Report") -> "Live":
+    from rich.console import Console
+    from rich.live import Live
+
+    from stream_ml.live import Shown
+
+    return Live(Shown(lambda: report.status), console=Console(stderr=True), refresh_per_second=2)
 
 
 class Stop:

@@ -7,11 +7,11 @@ from typing import Any
 from fastavro.read import SchemaResolutionError
 
 from stream_ml.config import Events, Feedback, Framing, Source
-from stream_ml.core.binary import decode_record
+from stream_ml.core.binary import decode_record, encode_record
 from stream_ml.core.features import FeaturePlan, Refused
 from stream_ml.core.fields import NotUsable, converter, find_field, getter, id_text_of, time_ms_of
 from stream_ml.core.labels import LabelDomain
-from stream_ml.core.schema import Schema
+from stream_ml.core.schema import Schema, single_object_header
 from stream_ml.records import DeadLetter, Event, Label, Record, Target
 
 ID_MAX_CHARS = 1_024
@@ -74,6 +74,21 @@ class Payloads:
         writer, start = found
         payload = self.read(writer, value, start)
         return payload if isinstance(payload, Refused) else (writer.fingerprint, payload)
+
+    def encode(self, payload: dict[str, Any]) -> bytes:
+        """A record, as the reader schema writes it, in this topic's framing; ValueError where no id names that schema.
+
+        Single-object and Confluent header: Avro specification, and Confluent's "Wire format".
+        """
+        header = b""
+        if self.framing == "single-object":
+            header = single_object_header(self.reader.fingerprint)
+        elif self.framing == "confluent":
+            ids = [number for number, s in self._by_id.items() if s.fingerprint == self.reader.fingerprint]
+            if not ids:
+                raise ValueError(f"no id in schema_ids stands for the schema of {self.reader.name}")
+            header = b"\x00" + max(ids).to_bytes(4, "big")
+        return encode_record(self.reader.parsed, payload, header)
 
     def fingerprint_of(self, value: bytes) -> int:
         """Fingerprint of the writer schema that a readable value names."""

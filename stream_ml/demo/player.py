@@ -2,13 +2,11 @@
 
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import fastavro
 from confluent_kafka import Message, Producer, TopicPartition
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from stream_ml import schemas
 from stream_ml.config import Config
@@ -120,8 +118,13 @@ class Committed:
         self._consumer.close()
 
 
-def play(config: Config, items: list[Item], worker: subprocess.Popen[bytes], console: Console) -> None:
-    """Play everything and wait until it is done; progress is shown on a terminal.
+def play(config: Config, items: list[Item], worker: subprocess.Popen[bytes], progress: Callable[[int], None]) -> None:
+    """Play everything and wait until it is done.
+
+    Parameters
+    ----------
+    progress
+        Called with the number of records that are done.
 
     Raises
     ------
@@ -131,26 +134,17 @@ def play(config: Config, items: list[Item], worker: subprocess.Popen[bytes], con
     player, committed = Player(config), Committed(config, items)
     coming, played = windows(config, items), None
     ready = _next(coming, player)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:>7,.0f} of {task.total:,.0f} records"),
-        TimeElapsedColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    ) as progress:
-        bar = progress.add_task("scoring and learning", total=len(items))
-        heard, last = time.monotonic(), 0
-        while last < len(items):
-            if ready is not None and (played is None or committed.caught_up(played)):
-                player.play(ready.events)
-                played, ready = ready, _next(coming, player)
-            committed.read(WAIT_S)
-            done = sum(committed.done.values())
-            if done != last:
-                heard, last = time.monotonic(), done
-                progress.update(bar, completed=done)
-            _check_alive(worker, heard)
+    heard, last = time.monotonic(), 0
+    while last < len(items):
+        if ready is not None and (played is None or committed.caught_up(played)):
+            player.play(ready.events)
+            played, ready = ready, _next(coming, player)
+        committed.read(WAIT_S)
+        done = sum(committed.done.values())
+        if done != last:
+            heard, last = time.monotonic(), done
+            progress(done)
+        _check_alive(worker, heard)
     committed.close()
 
 

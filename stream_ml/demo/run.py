@@ -18,6 +18,7 @@ from stream_ml import schemas
 from stream_ml.assembly import assemble
 from stream_ml.audit.topics import audit
 from stream_ml.config import Config, load_config
+from stream_ml.demo.display import Display, free_port
 from stream_ml.demo.flights import flights
 from stream_ml.demo.player import play
 from stream_ml.errors import FatalError
@@ -50,7 +51,7 @@ predictions:
 model:
   factory: stream_ml.demo.model:build
   task: binary
-http: {{port: 0}}
+http: {{port: {port}}}
 learning: {{budget_per_turn: 500ms}}
 checkpoints: {{directory: checkpoints}}
 """
@@ -65,14 +66,17 @@ def run_demo(limit: int | None, directory: Path | None) -> None:
         console.print("starting Apache Kafka (the first time its jars are downloaded, 43 MB)")
         kafka = stack.enter_context(EmbeddedKafka(folder / "kafka"))
         file = folder / "stream_ml.yaml"
-        file.write_text(_CONFIG.format(servers=kafka.bootstrap_servers, schemas=schemas.FOLDER), "utf-8")
+        file.write_text(
+            _CONFIG.format(servers=kafka.bootstrap_servers, schemas=schemas.FOLDER, port=free_port()), "utf-8"
+        )
         config = load_config(file)
         create_topics(config, PARTITIONS, dry_run=False)
         with worker_process(file, folder / "worker.log") as worker:
             items = flights(limit)  # read while the worker starts
             where = f"Kafka answers at {kafka.bootstrap_servers}"
             console.print(f"{where}; {len(items):,} records to play, faster than real time")
-            play(config, items, worker, console)
+            with Display(config.http.port, len(items), console) as display:
+                play(config, items, worker, display.progress)
         console.print("reading every topic from its beginning to count what is there")
         result = _result(config, folder)
     result["seconds"] = round(time.monotonic() - started, 1)

@@ -1,5 +1,6 @@
 """Drives the fold: reads the training log, keeps checkpoints, gets a tainted replica out of the way."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any
 from confluent_kafka import KafkaException
 
 from stream_ml.assembly import Parts
-from stream_ml.core.replica import Halt, Replica
+from stream_ml.core.replica import FoldSettings, Halt, Replica
 from stream_ml.errors import CheckpointError, ConfigError, FatalError
 from stream_ml.failpoints import passes
 from stream_ml.kafka.clients import admin
@@ -108,17 +109,7 @@ class Learning:
         return Replica(self._settings)
 
     def _loaded(self, checkpoint: Checkpoint) -> Replica:
-        if checkpoint.header["topic_id"] != self._topic_id:
-            raise CheckpointError(f"checkpoint {checkpoint.position} belongs to another training log")
-        content = self.store.content(checkpoint, self._types)
-        replica = Replica(self._settings)
-        try:
-            replica.restore(content["state"])
-            probes = replica.probe_bits()
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise CheckpointError(f"checkpoint {checkpoint.position} has another content: {error}") from error
-        if probes != content["probe_bits"] or replica.position != checkpoint.position:
-            raise CheckpointError(f"checkpoint {checkpoint.position} predicts differently from when it was written")
+        replica = restored(self.store, checkpoint, self._settings, self._types, self._topic_id)
         self._check_last_entry(replica)
         return replica
 
@@ -260,6 +251,37 @@ class Learning:
             log.warning("not everything was folded at the end: %s", error)
         self.checkpoint()
         self._reader.close()
+
+
+def restored(
+    store: CheckpointStore, checkpoint: Checkpoint, settings: FoldSettings, types: list[str], topic_id: str
+) -> Replica:
+    """The replica in a checkpoint; CheckpointError where it is of another log or predicts something else."""
+    if checkpoint.header["topic_id"] != topic_id:
+        raise CheckpointError(f"checkpoint {checkpoint.position} belongs to another training log")
+    content = store.content(checkpoint, types)
+    replica = Replica(settings)
+    try:
+        replica.restore(content["state"])
+        probes = replica.probe_bits()
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"checkpoint {checkpoint.position} has another content: {error}") from error
+    if probes != content["probe_bits"] or replica.position != checkpoint.position:
+        raise CheckpointError(f"checkpoint {checkpoint.position} predicts differently from when it was written")
+    return replica
+
+
+def newest_replica(parts: Parts, topic_id: str) -> Replica:
+    """The replica in the newest usable checkpoint, or an untrained one; nothing is read from Kafka."""
+    config = parts.config
+    settings = parts.fold_settings(parts.lineage(topic_id))
+    folder, types = config.path(config.checkpoints.directory), config.model.checkpoint_types
+    store = CheckpointStore(folder, settings.lineage, keep=config.checkpoints.keep, key=_key(parts))
+    for found in store.newest():
+        with contextlib.suppress(CheckpointError):
+            if isinstance(found, Checkpoint):
+                return restored(store, found, settings, types, topic_id)
+    return Replica(settings)
 
 
 def _log_records(records: list[Record]) -> list[LogRecord]:

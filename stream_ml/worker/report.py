@@ -3,6 +3,7 @@
 The loop alone writes. A status is a plain dict that is replaced as a whole and never changed, so reading needs no lock.
 """
 
+import logging
 import platform
 import time
 from collections import Counter
@@ -12,14 +13,18 @@ from typing import Any
 from stream_ml.assembly import Parts
 from stream_ml.core.partition import Batch
 from stream_ml.kafka.inputs import FeedbackInput, Group
+from stream_ml.live import line
 from stream_ml.metrics import Metrics
 from stream_ml.worker.learning import Learning
 from stream_ml.worker.ownership import Ownership
 
 INTERVAL_S = 1.0
+LINE_S = 60.0  # between two lines of the log that say how it goes
 ALIVE_S = 60.0  # a turn takes milliseconds, a rebuild polls; after so long without either the loop hangs
 RATE_OVER_S = 5.0
 PACKAGES = ("stream-ml", "river", "numpy", "confluent-kafka", "fastavro")
+
+log = logging.getLogger("stream_ml.worker")
 
 
 class Report:
@@ -37,7 +42,7 @@ class Report:
         self._learning, self._ownership = learning, ownership
         self._group, self._feedback = inputs
         self._started_s = self._alive_s = time.monotonic()
-        self._due_s = 0.0
+        self._due_s, self._line_s = 0.0, self._started_s
         self._latest_ms: dict[tuple[str, int], int] = {}
         self._totals: Counter[str] = Counter()
         self._history: list[tuple[float, int, int]] = []
@@ -86,6 +91,9 @@ class Report:
         self._history = [*[seen for seen in self._history if now_s - seen[0] <= RATE_OVER_S], self._seen(now_s)]
         self.status = self._made(now_s)
         self._gauges()
+        if now_s - self._line_s >= LINE_S:
+            self._line_s = now_s
+            log.info("%s", line(self.status))
 
     def _seen(self, now_s: float) -> tuple[float, int, int]:
         return now_s, self._totals["events"], self._totals["labels"]

@@ -1,0 +1,119 @@
+"""``stream-ml produce`` and ``stream-ml try``: give the service records, or see what would become of one."""
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Annotated, Any, Literal
+
+import typer
+
+from stream_ml.cli.options import configured
+from stream_ml.config import Config
+from stream_ml.errors import ConfigError, TransientError
+
+What = Annotated[Literal["events", "feedback"], typer.Argument(help="events or feedback.")]
+
+
+@contextlib.contextmanager
+def _lines(file: str) -> Iterator[IO[str]]:
+    if file == "-":
+        yield sys.stdin
+        return
+    try:
+        with Path(file).open(encoding="utf-8") as opened:
+            yield opened
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
+
+
+@configured
+def produce(
+    config: Config,
+    what: What,
+    file: Annotated[str, typer.Argument(help="A file with one JSON object a line; - for standard input.")],
+    rate: Annotated[float | None, typer.Option(help="Records a second at most.", min=0.001)] = None,
+    partitioner: Annotated[
+        str, typer.Option(help="murmur2_random hashes keys as Java's clients do; both topics need the same.")
+    ] = "consistent_random",
+) -> None:
+    """Write JSON lines into the topic of events or feedback, as Avro by its schema and framing."""
+    from stream_ml.assembly import payloads_of
+    from stream_ml.kafka.produce import Line, encoded
+    from stream_ml.kafka.produce import produce as write
+
+    source = config.events if what == "events" else config.feedback
+    payloads = payloads_of(config, source)
+    hashed = {"partitioner": partitioner, **config.kafka.producer}
+    config = config.model_copy(update={"kafka": config.kafka.model_copy(update={"producer": hashed})})
+    with _lines(file) as opened:
+        lines = (Line(number, text) for number, text in enumerate(opened, 1) if text.strip())
+        count = write(config, source, (encoded(source, payloads, line, what) for line in lines), rate)
+    typer.echo(f"{count:,} records written to {source.topic}")
+
+
+@configured
+def attempt(
+    config: Config,
+    record: Annotated[str, typer.Argument(help="The record as JSON; - for standard input.")],
+    feedback: Annotated[bool, typer.Option("--feedback", help="It is a label, not an event.")] = False,
+) -> None:
+    """Say what would become of a record, without writing anything: fields, features, prediction, or why not."""
+    from stream_ml.assembly import assemble
+    from stream_ml.kafka.produce import Line, encoded
+    from stream_ml.records import Record
+
+    topic_id = _topic_id(config)
+    parts = assemble(config)
+    text = sys.stdin.read() if record == "-" else record
+    source, reader = (config.feedback, parts.feedback) if feedback else (config.events, parts.reader)
+    key, value = encoded(source, reader.payloads, Line(1, text), "feedback" if feedback else "events")
+    now_ms = time.time_ns() // 1_000_000
+    found = reader.decode([Record(source.topic, 0, 0, now_ms, key, value)], now_ms)[0]
+    typer.echo(json.dumps(_judged(parts, found, topic_id), indent=2, default=str))
+
+
+def _topic_id(config: Config) -> str | None:
+    """Kafka's id of the training log, by which a trained model is known; None where nobody tells it."""
+    from stream_ml.cli.run import fix_hash_seed
+    from stream_ml.kafka.topics import inspect_topics
+
+    try:
+        topic_id = inspect_topics(config).training_log_id
+    except (ConfigError, TransientError):
+        return None
+    fix_hash_seed(topic_id, config.model.seed)
+    return topic_id
+
+
+def _judged(parts: Any, found: Any, topic_id: str | None) -> dict[str, Any]:
+    from stream_ml.core.learner import ModelFailed
+    from stream_ml.core.replica import Replica
+    from stream_ml.records import DeadLetter, Label
+    from stream_ml.worker.learning import newest_replica
+
+    if isinstance(found, DeadLetter):
+        return {"becomes": "dead letter", "reason": found.reason, "message": found.message}
+    if isinstance(found, Label):
+        target = found.target.class_name if found.target.class_name is not None else found.target.value
+        return {"becomes": "label", "event_id": found.event_id, "time_ms": found.time_ms, "label": target}
+    replica = newest_replica(parts, topic_id) if topic_id else Replica(parts.fold_settings(""))
+    head = {"event_id": found.event_id, "time_ms": found.time_ms, "features": found.features}
+    try:
+        scored = replica.score(found.features)
+    except ModelFailed as error:
+        return {"becomes": "dead letter", "reason": "model_refused", "message": f"the model raised {error}", **head}
+    by = f"{replica.version.lineage}/{replica.position}" if replica.position else "an untrained model"
+    said = {"class": scored.class_name, "score": scored.score, "scores": scored.scores, "value": scored.value}
+    flags = [name for name, is_set in (("cold", scored.cold), ("imputed", found.imputed)) if is_set]
+    prediction = {name: value for name, value in said.items() if value is not None}
+    return {
+        "becomes": "prediction",
+        **head,
+        "prediction": prediction,
+        "flags": flags,
+        "scored_by": by,
+        "carried": found.carried,
+    }

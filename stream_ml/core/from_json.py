@@ -1,0 +1,153 @@
+"""JSON as people write it to what a schema's records hold: times and decimals as text, null without a type's name.
+
+Avro's own JSON encoding names the branch of every union and has no words for logical types, so nobody writes it.
+"""
+
+import base64
+import datetime
+import decimal
+import uuid
+from typing import Any
+
+from stream_ml.core.schema import Schema
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_PER_S = {"millis": 1_000, "micros": 1_000_000, "nanos": 1_000_000_000}
+_BITS = {"int": 32, "long": 64}
+
+
+class NotOfSchema(ValueError):
+    """A value that its field cannot hold; the message names the field. Whoever wrote the JSON mends it."""
+
+
+def from_json(schema: Schema, value: Any) -> dict[str, Any]:
+    """A record in the form that `schema.parsed` encodes.
+
+    Timestamps are ISO 8601 text or the number that Avro holds, dates ``2026-01-31``, decimals and uuids text, bytes
+    base64. A field that is left out takes its default.
+    """
+    found: dict[str, Any] = _record(schema, schema.fields, value, "")
+    return found
+
+
+def _record(schema: Schema, fields: list[dict[str, Any]], value: Any, path: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise NotOfSchema(f"{path or schema.name} is a record: write {{...}}")
+    names = [field["name"] for field in fields]
+    unknown = [name for name in value if name not in names]
+    if unknown:
+        raise NotOfSchema(f"{_at(path, unknown[0])} is no field; there are {', '.join(names)}")
+    found = {}
+    for field in fields:
+        at = _at(path, field["name"])
+        if field["name"] in value:
+            found[field["name"]] = _value(schema, field["type"], value[field["name"]], at)
+        elif "default" in field:
+            found[field["name"]] = _value(schema, field["type"], field["default"], at)
+        elif "null" in (branches := _branches(schema, field["type"])):
+            found[field["name"]] = None
+        else:
+            raise NotOfSchema(f"{at} is missing; it is {_name(branches[0])}")
+    return found
+
+
+def _at(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _branches(schema: Schema, type_: Any) -> list[Any]:
+    resolved = schema.resolve(type_)
+    return [schema.resolve(branch) for branch in resolved] if isinstance(resolved, list) else [resolved]
+
+
+def _name(type_: Any) -> str:
+    return str(type_.get("logicalType", type_["type"])) if isinstance(type_, dict) else str(type_)
+
+
+def _value(schema: Schema, type_: Any, value: Any, path: str) -> Any:
+    branches = _branches(schema, type_)
+    if value is None:
+        if "null" in branches:
+            return None
+        raise NotOfSchema(f"{path} is null, and it is {_name(branches[0])}")
+    problem = None
+    for branch in branches:
+        if branch == "null":
+            continue
+        try:
+            return _of(schema, branch, value, path)
+        except NotOfSchema as error:
+            problem = problem or error
+    raise problem or NotOfSchema(f"{path} can only be null")
+
+
+def _of(schema: Schema, type_: Any, value: Any, path: str) -> Any:
+    base = type_["type"] if isinstance(type_, dict) else type_
+    logical = type_.get("logicalType", "") if isinstance(type_, dict) else ""
+    if base == "record":
+        return _record(schema, type_["fields"], value, path)
+    if base == "array" and isinstance(value, list):
+        return [_value(schema, type_["items"], item, f"{path}[{number}]") for number, item in enumerate(value)]
+    if base == "map" and isinstance(value, dict):
+        return {name: _value(schema, type_["values"], item, f"{path}[{name}]") for name, item in value.items()}
+    if base == "boolean" and isinstance(value, bool):
+        return value
+    if base in _BITS:
+        return _whole(base, logical, value, path)
+    if base in ("float", "double") and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if base == "enum" and value in type_["symbols"]:
+        return value
+    if base == "string" and isinstance(value, str):
+        return value
+    if base in ("bytes", "fixed") and isinstance(value, str | int | float):
+        return _bytes(type_ if isinstance(type_, dict) else {}, logical, str(value), path)
+    allowed = f" (one of {', '.join(type_['symbols'])})" if base == "enum" else ""
+    raise NotOfSchema(f"{path} is {value!r}, and it is {logical or base}{allowed}")
+
+
+def _whole(base: str, logical: str, value: Any, path: str) -> int:
+    if isinstance(value, str) and logical:
+        value = _time(logical, value, path)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise NotOfSchema(f"{path} is {value!r}, and it is {logical or base}")
+    if not -(2 ** (_BITS[base] - 1)) <= value < 2 ** (_BITS[base] - 1):
+        raise NotOfSchema(f"{path} is {value}, which takes more than {_BITS[base]} bits")
+    return value
+
+
+def _time(logical: str, text: str, path: str) -> int:
+    kind, _, unit = logical.rpartition("-")
+    try:
+        if logical == "date":
+            return (datetime.date.fromisoformat(text) - _EPOCH.date()).days
+        per_s = _PER_S[unit]
+        if kind == "time":
+            moment = datetime.datetime.combine(_EPOCH, datetime.time.fromisoformat(text), datetime.UTC)
+        else:
+            moment = datetime.datetime.fromisoformat(text)
+            moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=datetime.UTC)
+    except (ValueError, KeyError):
+        example = {"date": "2026-01-31", "time": "12:30:00"}.get(kind or logical, "2026-01-31T12:30:00Z")
+        raise NotOfSchema(f"{path} is {text!r}, and it is {logical}: write {example}") from None
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * per_s + since.microseconds * per_s // 1_000_000
+
+
+def _bytes(type_: dict[str, Any], logical: str, text: str, path: str) -> bytes:
+    try:
+        if logical == "decimal":
+            scaled = decimal.Decimal(text).scaleb(int(type_.get("scale", 0)))
+            if scaled != scaled.to_integral_value():
+                raise NotOfSchema(f"{path} is {text}, which has more than {type_.get('scale', 0)} decimal places")
+            whole = int(scaled)
+            size = int(type_["size"]) if type_["type"] == "fixed" else (whole + (whole < 0)).bit_length() // 8 + 1
+            return whole.to_bytes(size, "big", signed=True)
+        raw = uuid.UUID(text).bytes if logical == "uuid" else base64.b64decode(text, validate=True)
+    except (ArithmeticError, ValueError) as error:
+        if isinstance(error, NotOfSchema):
+            raise
+        raise NotOfSchema(f"{path} is {text!r}, and it is {logical or 'bytes: write base64'}") from None
+    if type_.get("type") == "fixed" and len(raw) != type_["size"]:
+        raise NotOfSchema(f"{path} has {len(raw)} bytes, and it has {type_['size']}")
+    return raw

@@ -1,0 +1,88 @@
+"""Records out of JSON lines into a topic, for trials and for those who have no producer of their own yet."""
+
+import json
+import time
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from stream_ml.config import Config, Source
+from stream_ml.core.codec import Payloads
+from stream_ml.core.fields import find_field, getter, id_text_of
+from stream_ml.core.from_json import NotOfSchema, from_json
+from stream_ml.errors import ConfigError, FatalError
+from stream_ml.kafka.clients import common, reaching
+
+FLUSH_S = 30.0
+
+
+class Line(NamedTuple):
+    """A line of a file: its number, from 1, and its text."""
+
+    number: int
+    text: str
+
+
+def encoded(source: Source, payloads: Payloads, line: Line, where: str) -> tuple[bytes, bytes]:
+    """Key and value of the record that a line of JSON describes; the key is the id of the event.
+
+    Raises
+    ------
+    ConfigError
+        It is no JSON, or not of the schema; the message names line and field.
+    """
+    try:
+        given = json.loads(line.text)
+        if source.id == "key":
+            key = str(given.pop("key")) if isinstance(given, dict) and "key" in given else ""
+            if not key:
+                raise NotOfSchema(f'{where}.id is key: give the record key as "key" beside the fields')
+        payload = from_json(payloads.reader, given)
+        value = payloads.encode(payload)
+        if source.id != "key":
+            field = find_field(payloads.reader, source.id, where=f"{where}.id")
+            raw = getter(field)(payload)
+            key = "" if raw is None else id_text_of(field, where=f"{where}.id")(raw)
+    except ValueError as error:
+        text = "is no JSON" if isinstance(error, json.JSONDecodeError) else str(error)
+        raise ConfigError(f"line {line.number}: {text}") from None
+    return key.encode(), value
+
+
+def produce(config: Config, source: Source, records: Iterable[tuple[bytes, bytes]], per_s: float | None) -> int:
+    """Write records and see that they have arrived; how many.
+
+    Parameters
+    ----------
+    per_s
+        So many records a second at most; None: as fast as it goes.
+    """
+    refused: list[KafkaError] = []
+
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            refused.append(error)
+
+    settings: dict[str, Any] = {**common(config), "enable.idempotence": True, "linger.ms": 5, **config.kafka.producer}
+    producer = Producer(settings)
+    count, began_s = 0, time.monotonic()
+    with reaching(config):
+        for key, value in records:
+            while True:
+                try:
+                    producer.produce(source.topic, value, key, on_delivery=delivered)
+                    break
+                except BufferError:
+                    producer.poll(0.1)
+            count += 1
+            producer.poll(0)
+            if per_s is not None:
+                time.sleep(max(0.0, count / per_s - (time.monotonic() - began_s)))
+            if refused:
+                break
+        left = producer.flush(FLUSH_S)
+    if refused or left:
+        why = refused[0].str() if refused else f"{left} records were not confirmed in {FLUSH_S:.0f} s"
+        raise FatalError(f"{source.topic}: {why}", "is Kafka reachable, and does the topic exist?")
+    return count

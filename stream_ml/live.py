@@ -1,0 +1,100 @@
+"""A worker's status for the eyes: a few lines on a terminal, made anew several times a second."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+# The first metric of a task that is there is shown, with its baseline.
+METRICS = {"auc": "ROC AUC", "log_loss": "log loss", "accuracy": "accuracy", "mae": "MAE", "rmse": "RMSE", "r2": "R2"}
+SHOWN_METRICS = 2
+
+
+def panel(status: dict[str, Any]) -> RenderableType:
+    """The status as lines; while a worker starts, only why it is not ready."""
+    title = Text(f"{status['app']} / {status['instance']}  ", style="bold")
+    title.append("ready" if status["ready"] else "not ready", style="green" if status["ready"] else "yellow")
+    lines: list[RenderableType] = [title]
+    if "model" in status:
+        lines.append(_table(status))
+    lines += [Text(f"! {text}", style="yellow") for text in [*status["reasons"], *status.get("warnings", [])]]
+    return Group(*lines)
+
+
+def line(status: dict[str, Any]) -> str:
+    """The same in one line, for a log."""
+    rates, model = status["per_second"], status["model"]
+    return (
+        f"{rates['events']:,.0f} events/s, {rates['labels']:,.0f} labels/s, {_lag(status, 'events')} behind, "
+        f"model {_version(model)}, {model['examples_learned']:,} examples, learning {model['lag_seconds']:.0f} s behind"
+        + "".join(f", {text}" for text in _quality(status["quality"]))
+    )
+
+
+def _table(status: dict[str, Any]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    since, rates, model = status["since_start"], status["per_second"], status["model"]
+    owned, parked = status["partitions"]["owned"], status["partitions"]["parked"]
+    joined, letters = since.get("labels.joined", 0), _sum(since, "dead_letters")
+    rows = [
+        (
+            "events",
+            f"{rates['events']:>9,.0f} /s",
+            f"{since.get('predictions', 0):,} predicted, {letters:,} dead letters",
+        ),
+        ("", "", f"{_lag(status, 'events')} behind"),
+        (
+            "labels",
+            f"{rates['labels']:>9,.0f} /s",
+            f"{joined:,} joined, {_sum(since, 'labels') - since.get('labels', 0) - joined:,} without an example",
+        ),
+        (
+            "model",
+            "",
+            f"{_version(model)}, {model['examples_learned']:,} examples, {model['lag_seconds']:.1f} s behind",
+        ),
+        ("quality", "", "; ".join(_quality(status["quality"])) or "no labelled prediction yet"),
+        ("pending", "", f"{status['pending']['events']:,} events, {status['pending']['bytes'] / 1e6:,.0f} MB"),
+        ("partitions", "", f"{len(owned)} owned" + (f", {len(parked)} parked" if parked else "")),
+        ("checkpoint", "", _checkpoint(status["checkpoint"])),
+    ]
+    for name, rate, text in rows:
+        table.add_row(Text(name, style="dim"), rate, text)
+    return table
+
+
+def _sum(since: dict[str, int], prefix: str) -> int:
+    return sum(count for name, count in since.items() if name.partition(".")[0] == prefix)
+
+
+def _version(model: dict[str, Any]) -> str:
+    return f"{model['lineage'][:8]}/{model['position']}"
+
+
+def _lag(status: dict[str, Any], topic: str) -> str:
+    lags = [partition[topic] for partition in status["partitions"]["owned"].values()]
+    records = sum(lag["lag_records"] or 0 for lag in lags)
+    return f"{records:,} records ({max((lag['lag_seconds'] for lag in lags), default=0):,.0f} s)"
+
+
+def _quality(quality: dict[str, float]) -> list[str]:
+    named = [name for name in METRICS if name in quality and f"{name}_baseline" in quality][:SHOWN_METRICS]
+    return [f"{METRICS[n]} {quality[n]:.3f} (knowing only the labels {quality[f'{n}_baseline']:.3f})" for n in named]
+
+
+def _checkpoint(checkpoint: dict[str, Any]) -> str:
+    if checkpoint["position"] is None:
+        return "none yet"
+    return f"at {checkpoint['position']}, {checkpoint['age_seconds']:.0f} s ago"
+
+
+class Shown:
+    """A renderable that asks for the newest status each time it is drawn."""
+
+    def __init__(self, status: Callable[[], dict[str, Any]]) -> None:
+        self._status = status
+
+    def __rich__(self) -> RenderableType:
+        return panel(self._status())

@@ -1,0 +1,136 @@
+"""JSON as people write it becomes what the schema says, or an error that names the field and what to write."""
+
+import datetime
+import decimal
+import io
+import json
+import uuid
+from typing import Any
+
+import fastavro
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream_ml.core.binary import decode_record, encode_record
+from stream_ml.core.from_json import NotOfSchema, from_json
+from stream_ml.core.schema import Schema, load_schema
+
+
+def schema_of(**types: Any) -> Schema:
+    """A record with these fields."""
+    fields = [{"name": name, "type": type_} for name, type_ in types.items()]
+    return load_schema(json.dumps({"type": "record", "name": "R", "fields": fields}), where="r.avsc")
+
+
+def through(type_: Any, value: Any) -> Any:
+    """What a reader of the bytes gets, logical types included."""
+    schema = schema_of(f=type_)
+    encoded = encode_record(schema.parsed, from_json(schema, {"f": value}))
+    full = fastavro.parse_schema({"type": "record", "name": "R", "fields": [{"name": "f", "type": type_}]})
+    return fastavro.schemaless_reader(io.BytesIO(encoded), full, None)["f"]  # type: ignore[index, call-overload]
+
+
+UTC = datetime.UTC
+MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
+DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
+
+
+@pytest.mark.parametrize(
+    ("type_", "given", "expected"),
+    [
+        ("string", "x", "x"),
+        ("double", 3, 3.0),
+        ("int", -7, -7),
+        ("boolean", True, True),
+        ("bytes", "aGk=", b"hi"),
+        (["null", "string"], None, None),
+        (["null", "string"], "x", "x"),
+        (["null", "long", "string"], "x", "x"),
+        ({"type": "enum", "name": "E", "symbols": ["A", "B"]}, "B", "B"),
+        ({"type": "array", "items": "int"}, [1, 2], [1, 2]),
+        ({"type": "map", "values": ["null", "int"]}, {"a": 1, "b": None}, {"a": 1, "b": None}),
+        (MILLIS, "2026-01-31T12:30:00.25Z", datetime.datetime(2026, 1, 31, 12, 30, 0, 250_000, UTC)),
+        (MILLIS, "2026-01-31T14:30:00+02:00", datetime.datetime(2026, 1, 31, 12, 30, tzinfo=UTC)),
+        (MILLIS, "2026-01-31T12:30:00", datetime.datetime(2026, 1, 31, 12, 30, tzinfo=UTC)),
+        (MILLIS, 1_000, datetime.datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)),
+        (MILLIS, "1969-12-31T23:59:59.5Z", datetime.datetime(1969, 12, 31, 23, 59, 59, 500_000, UTC)),
+        (
+            {"type": "long", "logicalType": "timestamp-micros"},
+            "1970-01-01T00:00:00.000001Z",
+            datetime.datetime(1970, 1, 1, 0, 0, 0, 1, UTC),
+        ),
+        ({"type": "int", "logicalType": "date"}, "2026-01-31", datetime.date(2026, 1, 31)),
+        ({"type": "int", "logicalType": "time-millis"}, "12:30:00", datetime.time(12, 30)),
+        (DECIMAL, "-12.34", decimal.Decimal("-12.34")),
+        (DECIMAL, 5, decimal.Decimal("5.00")),
+        (
+            {"type": "string", "logicalType": "uuid"},
+            "12345678-1234-1234-1234-123456789abc",
+            uuid.UUID("12345678-1234-1234-1234-123456789abc"),
+        ),
+    ],
+)
+def test_a_value_arrives_as_it_was_meant(type_: Any, given: Any, expected: Any) -> None:
+    assert through(type_, given) == expected
+
+
+@pytest.mark.parametrize(
+    ("type_", "given", "told"),
+    [
+        ("int", "7", "f is '7', and it is int"),
+        ("int", 2**31, "more than 32 bits"),
+        ("int", True, "f is True, and it is int"),
+        ("double", "x", "f is 'x', and it is double"),
+        ("string", None, "f is null, and it is string"),
+        (MILLIS, "yesterday", "write 2026-01-31T12:30:00Z"),
+        ({"type": "int", "logicalType": "date"}, "31.1.2026", "write 2026-01-31"),
+        ({"type": "enum", "name": "E", "symbols": ["A", "B"]}, "C", "one of A, B"),
+        (DECIMAL, "1.234", "more than 2 decimal places"),
+        ("bytes", "?", "write base64"),
+        ({"type": "fixed", "name": "F", "size": 4}, "aGk=", "f has 2 bytes, and it has 4"),
+        ({"type": "array", "items": "int"}, [1, "x"], r"f\[1\] is 'x'"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_in_words(type_: Any, given: Any, told: str) -> None:
+    with pytest.raises(NotOfSchema, match=told):
+        from_json(schema_of(f=type_), {"f": given})
+
+
+def test_fields_that_are_left_out_take_their_default_or_null_or_are_asked_for() -> None:
+    fields = [
+        {"name": "a", "type": "int", "default": 5},
+        {"name": "b", "type": ["null", "string"]},
+        {"name": "c", "type": "string"},
+    ]
+    schema = load_schema(json.dumps({"type": "record", "name": "R", "fields": fields}), where="r.avsc")
+    assert from_json(schema, {"c": "x"}) == {"a": 5, "b": None, "c": "x"}
+    with pytest.raises(NotOfSchema, match="c is missing; it is string"):
+        from_json(schema, {})
+    with pytest.raises(NotOfSchema, match="d is no field; there are a, b, c"):
+        from_json(schema, {"c": "x", "d": 1})
+
+
+def test_nested_fields_are_named_with_their_path() -> None:
+    inner = {"type": "record", "name": "I", "fields": [{"name": "x", "type": "int"}]}
+    with pytest.raises(NotOfSchema, match=r"place\.x is 'a', and it is int"):
+        from_json(schema_of(place=inner), {"place": {"x": "a"}})
+
+
+PLAIN = st.fixed_dictionaries(
+    {
+        "i": st.integers(-(2**31), 2**31 - 1),
+        "d": st.floats(allow_nan=False, allow_infinity=False),
+        "s": st.none() | st.text(),
+        "l": st.lists(st.booleans()),
+    }
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(value=PLAIN)
+def test_plain_json_comes_back_as_it_was(value: dict[str, Any]) -> None:
+    schema = schema_of(i="int", d="double", s=["null", "string"], l={"type": "array", "items": "boolean"})
+    given_ = json.loads(json.dumps(value))
+    decoded, _ = decode_record(encode_record(schema.parsed, from_json(schema, given_)), schema.parsed, 0, None)
+    assert decoded == value
