@@ -112,7 +112,7 @@ class Bench:
                 entry = json.loads(line)
                 for text, phase in MARKS:
                     if text in entry["message"] and phase not in found:
-                        found[phase] = datetime.fromisoformat(entry["time"].replace(",", ".")).timestamp()
+                        found[phase] = datetime.fromisoformat(entry["timestamp"]).timestamp()
         return found
 
 

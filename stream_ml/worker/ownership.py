@@ -13,7 +13,6 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 from confluent_kafka.admin import AdminClient
 
@@ -22,28 +21,19 @@ from stream_ml.core.join import Join
 from stream_ml.core.log_entry import encode_start
 from stream_ml.core.metadata import OutputEnds
 from stream_ml.core.partition import Partition
-from stream_ml.core.rebuild import Evidence, rebuilt_events, rebuilt_labels
 from stream_ml.errors import ConfigError
 from stream_ml.failpoints import passes
-from stream_ml.kafka.clients import TIMEOUT_S
+from stream_ml.kafka.clients import TIMEOUT_S, record_of
 from stream_ml.kafka.pair import Pair, offsets_of, read_pairs, stable_pair
-from stream_ml.kafka.reading import RangeReader, ends
+from stream_ml.kafka.reading import RangeReader, Where, ends
 from stream_ml.kafka.transaction import Ending, Transactor
-from stream_ml.records import LogRecord, Produce, Record
+from stream_ml.records import Produce
 from stream_ml.worker.learning import Learning
+from stream_ml.worker.rebuild import Claimed, Rebuild, merged
 
 log = logging.getLogger("stream_ml.ownership")
 
 LOST_HINT = "go on from offsets of your choice: stream-ml offsets set CONFIG --partition {} --events N --feedback N"
-
-
-class Claimed(NamedTuple):
-    """A partition before its join is rebuilt; `records` go into the transaction that claims it."""
-
-    partition: Partition
-    floors: tuple[int, int]
-    ends: OutputEnds
-    records: list[Produce]
 
 
 class Ownership:
@@ -100,12 +90,12 @@ class Ownership:
         if claims and not moved():
             self._claim(claims, group)
             self._learning.fold_past_end()
-            for number, claimed in claims.items():
-                if moved():
-                    return
-                if self._sequence_is_right(claimed.partition):
-                    self._rebuild(claimed)
-                    self.owned[number] = claimed.partition
+            if moved():
+                return
+            sound = [claimed for claimed in claims.values() if self._sequence_is_right(claimed.partition)]
+            self._rebuild(sound)
+            if not moved():
+                self.owned |= {claimed.partition.number: claimed.partition for claimed in sound}
 
     # --- 1: what is committed ---
 
@@ -194,49 +184,36 @@ class Ownership:
 
     # --- 4: what a crash lost ---
 
-    def _rebuild(self, claimed: Claimed) -> None:
-        config, partition, floors = self._config, claimed.partition, claimed.floors
-        number = partition.number
+    def _rebuild(self, claims: list[Claimed]) -> None:
+        """Fill the joins of these partitions; everything that they need is read at once."""
+        if not claims:
+            return
         started = time.monotonic()
-        evidence = Evidence(number, *floors, config.events.topic, config.feedback.topic)
-        if floors != (partition.events_position, partition.feedback_position):
-            self._gather(evidence, number, claimed.ends)
-        events = self._range(config.events.topic, number, floors[0], partition.events_position)
-        labels = self._range(config.feedback.topic, number, floors[1], partition.feedback_position)
+        now = self.output_ends([claimed.partition.number for claimed in claims])
+        rebuilds = {
+            claimed.partition.number: Rebuild(
+                self._parts, claimed, now[claimed.partition.number], self._settings.record_bytes_max
+            )
+            for claimed in claims
+        }
         passes("in-rebuild")
-        payloads, limit = self._parts.reader.payloads, self._settings.record_bytes_max
-        waiting, partition.leftovers = rebuilt_labels(labels, evidence, self._parts.feedback)
-        partition.join.rebuild(rebuilt_events(events, evidence, payloads, record_bytes_max=limit), waiting)
-        partition.landmarks.add(
-            partition.events_position, partition.feedback_position, self.output_ends([number])[number]
-        )
-        where = (number, partition.events_position, partition.feedback_position)
-        log.info(
-            "partition %d taken up at events %d, feedback %d: %d events and %d labels held, rebuilt in %.1f s",
-            *where,
-            len(partition.join.events),
-            len(partition.join.waiting),
-            time.monotonic() - started,
-            extra=dict(zip(("partition", "events", "feedback"), where, strict=True)),
-        )
+        for batch in self._ranges.messages(self._still_there(merged(rebuilds.values()))):
+            for record in map(record_of, batch):
+                of_all = record.topic == self._config.training_log
+                for rebuild in rebuilds.values() if of_all else (rebuilds[record.partition],):
+                    rebuild.take(record)
+        for number, rebuild in rebuilds.items():
+            rebuild.finish()
+            _tell_taken_up(rebuild.claimed.partition, time.monotonic() - started)
+            partition = rebuild.claimed.partition
+            partition.landmarks.add(partition.events_position, partition.feedback_position, now[number])
 
-    def _gather(self, evidence: Evidence, number: int, since: OutputEnds) -> None:
-        config = self._config
-        now = self.output_ends([number])[number]
-        for record in self._range(config.predictions.topic, number, since.predictions, now.predictions):
-            evidence.prediction(record.value or b"", self._parts.predictions)
-        for record in self._range(config.outcomes, number, since.outcomes, now.outcomes):
-            evidence.outcome(record.value or b"")
-        for record in self._range(config.dead_letters, number, since.dead_letters, now.dead_letters):
-            evidence.dead_letter(record)
-        for record in self._range(config.training_log, 0, since.training_log, now.training_log):
-            evidence.log_record(LogRecord(record.offset, record.value or b""))
-
-    def _range(self, topic: str, number: int, start: int, stop: int) -> list[Record]:
-        if start >= stop:
-            return []
-        first = ends(self._client, [(topic, number)])[topic, number][0]
-        return self._ranges.records(topic, number, max(start, first), stop)
+    def _still_there(self, ranges: dict[Where, tuple[int, int]]) -> dict[Where, tuple[int, int]]:
+        """The same without what was deleted since."""
+        if not ranges:
+            return {}
+        first = {where: found[0] for where, found in ends(self._client, list(ranges)).items()}
+        return {where: (max(start, first[where]), stop) for where, (start, stop) in ranges.items()}
 
     def output_ends(self, numbers: list[int], patience_s: float = TIMEOUT_S) -> dict[int, OutputEnds]:
         """Ends of what each partition writes to, as they are now; taken between two transactions."""
@@ -253,6 +230,16 @@ class Ownership:
 
 class ClaimFailed(Exception):
     """The group moved or the transaction failed while partitions were being taken up; done anew."""
+
+
+def _tell_taken_up(partition: Partition, seconds: float) -> None:
+    where = (partition.number, partition.events_position, partition.feedback_position)
+    log.info(
+        "partition %d taken up at events %d, feedback %d: %d events and %d labels held, rebuilt in %.1f s",
+        *where,
+        *(len(partition.join.events), len(partition.join.waiting), seconds),
+        extra=dict(zip(("partition", "events", "feedback"), where, strict=True)),
+    )
 
 
 def _tell_parked(number: int, problem: str) -> None:

@@ -83,6 +83,12 @@ class Consumer:
     def unassign(self) -> None:
         self.assign([])
 
+    def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
+        gone = {(tp.topic, tp.partition) for tp in partitions}
+        for where in gone:
+            del self._positions[where]
+        self._queue = deque(m for m in self._queue if (m.topic(), m.partition()) not in gone)
+
     def poll(self, timeout: float) -> Message | None:
         self._sim.request("poll", self._process)
         self._fill()
@@ -168,6 +174,9 @@ class AdminClient:
     def __init__(self, settings: dict[str, Any]) -> None:
         self._sim = simulation()
         self._process = self._sim.current
+
+    def list_topics(self, topic: str, timeout: float) -> None:
+        self._sim.pause(self._process, 0.1)
 
     def list_offsets(self, wanted: dict[TopicPartition, Any], **_: Any) -> dict[TopicPartition, "Answer"]:
         self._sim.pause(self._process, 0.1)

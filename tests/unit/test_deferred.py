@@ -1,0 +1,53 @@
+"""What River asks of scipy is put off; whoever uses it gets the real thing. Each in a process of its own."""
+
+import subprocess
+import sys
+
+import pytest
+
+START = (
+    "import sys, stream_ml.core.quality\nfrom river import compose, linear_model, metrics, preprocessing, proba, tree\n"
+)
+
+
+def said(program: str) -> list[str]:
+    """Lines that a program prints."""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_worker_and_its_model_import_without_scipy_stats() -> None:
+    program = "import stream_ml.worker.loop, stream_ml.endpoints\n" + START
+    assert said(program + "print('scipy.stats._stats_py' in sys.modules, 'scipy.integrate._ode' in sys.modules)") == [
+        "False False"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("use", "expected"),
+    [
+        ("import scipy.stats; print(scipy.stats.norm.cdf(0))", "0.5"),
+        ("from scipy.stats import norm; print(norm.cdf(0))", "0.5"),
+        ("import scipy.stats; print(isinstance(scipy.stats.norm, scipy.stats.rv_continuous))", "True"),
+        ("from scipy.stats._stats_py import gmean; print(gmean([1, 4]))", "2.0"),
+        ("import scipy.stats.qmc as qmc; print(qmc.Sobol(1).d)", "1"),
+        ("from scipy import integrate; print(integrate.trapezoid([1, 1]))", "1.0"),
+        ("from scipy.stats import f; print(round(f.cdf(1, 1, 1), 9))", "0.5"),
+        ("m = metrics.GeometricMean(); m.update(1, 1); m.update(0, 0); print(m.get())", "1.0"),
+        ("r = metrics.RollingROCAUC(); r.update(True, 0.3); r.update(False, 0.2); print(r.get())", "1.0"),
+        (
+            "g = proba.MultivariateGaussian(); [g.update({'a': i, 'b': i * i}) for i in range(4)]; "
+            "print(g({'a': 1, 'b': 1}) > 0)",
+            "True",
+        ),
+        ("import pickle; print(type(pickle.loads(pickle.dumps(tree.SGTClassifier()))).__name__)", "SGTClassifier"),
+    ],
+)
+def test_what_is_used_is_the_real_thing(use: str, expected: str) -> None:
+    assert said(START + use)[-1] == expected
+
+
+def test_what_is_imported_already_is_left_alone() -> None:
+    program = "import scipy.stats as real\n" + START + "import scipy.stats\nprint(scipy.stats is real)"
+    assert said(program) == ["True"]
