@@ -150,8 +150,9 @@ def load_factory(config: Config) -> Callable[[], Any]:
     """
     module_name, _, attribute = config.model.factory.partition(":")
     folder = str(config.path(Path()).resolve())
-    if folder not in sys.path:
+    if sys.path[0] != folder:
         sys.path.insert(0, folder)
+    _forget_namesake(module_name, Path(folder, *module_name.split(".")).with_suffix(".py"))
     try:
         found: Any = importlib.import_module(module_name)
         for part in attribute.split("."):
@@ -170,6 +171,13 @@ def load_factory(config: Config) -> Callable[[], Any]:
     if "seed" in _parameters(found):
         params.setdefault("seed", config.model.seed)
     return lambda: found(**params)
+
+
+def _forget_namesake(module_name: str, file: Path) -> None:
+    """Another app's module of the same name, in one process, is not this app's."""
+    known = sys.modules.get(module_name)
+    if file.exists() and known is not None and Path(getattr(known, "__file__", None) or file) != file:
+        del sys.modules[module_name]
 
 
 def _parameters(factory: Callable[..., Any]) -> set[str]:

@@ -12,6 +12,7 @@ import typer
 
 from stream_ml.cli import operate, trial
 from stream_ml.cli.config import config as config_verbs
+from stream_ml.cli.init import init
 from stream_ml.cli.options import configured
 from stream_ml.config import Config
 from stream_ml.errors import StreamMLError
@@ -27,6 +28,7 @@ app.add_typer(operate.offsets, name="offsets")
 app.add_typer(operate.schema, name="schema")
 app.add_typer(config_verbs, name="config")
 operate.add_commands(app)
+app.command("init")(init)
 app.command("produce")(trial.produce)
 app.command("try")(trial.attempt)
 

@@ -34,6 +34,8 @@ OWNED_KEYS = {
     "session.timeout.ms": "set delivery.session_timeout",
 }
 
+UNDERSCORED = {"log_level"}  # librdkafka's only key with an underscore that a file can set
+
 
 def key(default: Any, meaning: str, **limits: Any) -> Any:
     """A key of the tree; `...` for one that has no default."""

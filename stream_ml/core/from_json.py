@@ -9,6 +9,9 @@ import decimal
 import uuid
 from typing import Any
 
+from stream_ml.config import Source
+from stream_ml.core.codec import Payloads
+from stream_ml.core.fields import find_field, getter, id_text_of
 from stream_ml.core.schema import Schema
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -28,6 +31,26 @@ def from_json(schema: Schema, value: Any) -> dict[str, Any]:
     """
     found: dict[str, Any] = _record(schema, schema.fields, value, "")
     return found
+
+
+def keyed(source: Source, payloads: Payloads, row: Any, where: str) -> tuple[bytes, bytes]:
+    """Key and framed value of the record that a row describes; the key is the id of its event.
+
+    Raises
+    ------
+    NotOfSchema
+        The row is not of the schema; whoever wrote it mends it.
+    """
+    if source.id != "key":
+        payload = from_json(payloads.reader, row)
+        field = find_field(payloads.reader, source.id, where=f"{where}.id")
+        raw = getter(field)(payload)
+        return ("" if raw is None else id_text_of(field, where=f"{where}.id")(raw)).encode(), payloads.encode(payload)
+    given = dict(row) if isinstance(row, dict) else {}
+    key = str(given.pop("key", ""))
+    if not key:
+        raise NotOfSchema(f'{where}.id is key: give the record key as "key" beside the fields')
+    return key.encode(), payloads.encode(from_json(payloads.reader, given))
 
 
 def _record(schema: Schema, fields: list[dict[str, Any]], value: Any, path: str) -> dict[str, Any]:

@@ -98,7 +98,7 @@ class PredictionCodec:
         self.topic = topic
         self.schema = concrete
         self._parsed = fastavro.parse_schema(concrete)
-        self._header = {
+        self.header = {
             "bare": b"",
             "confluent": b"\x00" + (schema_id or 0).to_bytes(4, "big"),
             "single-object": single_object_header(fingerprint(to_parsing_canonical_form(concrete))),
@@ -128,16 +128,16 @@ class PredictionCodec:
                 "flags": served.flags,
                 "carried": event.carried,
             },
-            self._header,
+            self.header,
         )
         headers = [header for header in record.headers if header[0] in TRACE_HEADERS] if record.headers else ()
         return Produce(self.topic, record.partition, record.key, value, headers)
 
     def decode(self, value: bytes) -> Published:
         """The head of a prediction written by this app, whatever it carried; ValueError where it is none."""
-        if value[: self._marker] != self._header[: self._marker]:
+        if value[: self._marker] != self.header[: self._marker]:
             raise ValueError("not a prediction: other framing")
-        raw, _ = decode_own(value, self._head, len(self._header))
+        raw, _ = decode_own(value, self._head, len(self.header))
         served = Served(
             raw["class"],
             raw["score"],

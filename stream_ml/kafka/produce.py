@@ -9,8 +9,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from stream_ml.config import Config, Source
 from stream_ml.core.codec import Payloads
-from stream_ml.core.fields import find_field, getter, id_text_of
-from stream_ml.core.from_json import NotOfSchema, from_json
+from stream_ml.core.from_json import keyed
 from stream_ml.errors import ConfigError, FatalError
 from stream_ml.kafka.clients import common, reaching
 
@@ -33,21 +32,10 @@ def encoded(source: Source, payloads: Payloads, line: Line, where: str) -> tuple
         It is no JSON, or not of the schema; the message names line and field.
     """
     try:
-        given = json.loads(line.text)
-        if source.id == "key":
-            key = str(given.pop("key")) if isinstance(given, dict) and "key" in given else ""
-            if not key:
-                raise NotOfSchema(f'{where}.id is key: give the record key as "key" beside the fields')
-        payload = from_json(payloads.reader, given)
-        value = payloads.encode(payload)
-        if source.id != "key":
-            field = find_field(payloads.reader, source.id, where=f"{where}.id")
-            raw = getter(field)(payload)
-            key = "" if raw is None else id_text_of(field, where=f"{where}.id")(raw)
+        return keyed(source, payloads, json.loads(line.text), where)
     except ValueError as error:
         text = "is no JSON" if isinstance(error, json.JSONDecodeError) else str(error)
         raise ConfigError(f"line {line.number}: {text}") from None
-    return key.encode(), value
 
 
 def produce(config: Config, source: Source, records: Iterable[tuple[bytes, bytes]], per_s: float | None) -> int:

@@ -70,8 +70,9 @@ def caught(bug: Bug) -> tuple[str, float]:
                 f"{bug.name}: {test} cannot run\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
             )
             if done.returncode == 1:
-                failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-                return failed[0].split()[1].partition("::")[2] if failed else test, time.monotonic() - started
+                failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
+                assert failed, f"{bug.name}: {test} broke down instead of failing\n{done.stdout[-2000:]}"
+                return failed[0].split()[1].partition("::")[2], time.monotonic() - started
         return "", time.monotonic() - started
 
 

@@ -83,6 +83,13 @@ def test_a_client_key_has_underscores_in_the_environment_and_dots_elsewhere(
     assert config.origin("kafka.properties.sasl.username") == f"{file}:4"
 
 
+def test_the_one_client_key_with_an_underscore_keeps_it(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAM_ML_KAFKA__PROPERTIES__LOG_LEVEL", "3")
+    config = load_config(file)
+    assert config.kafka.properties == {"sasl.username": "reader", "log_level": "3"}
+    assert config.origin("kafka.properties.log_level") == "STREAM_ML_KAFKA__PROPERTIES__LOG_LEVEL"
+
+
 def test_an_owned_key_is_refused_in_the_spelling_of_the_environment(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

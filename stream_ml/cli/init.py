@@ -1,0 +1,119 @@
+"""``stream-ml init``: the files of a new app, from answers or flags."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from stream_ml.errors import ConfigError
+
+if TYPE_CHECKING:
+    from stream_ml.cli.scaffold import Answers, Side
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(help="Where the files go; made where it is missing.")],
+    app: Annotated[str | None, typer.Option(help="Name of the app: group id and prefix of its topics.")] = None,
+    kafka: Annotated[str | None, typer.Option(help="Bootstrap servers, for example localhost:9092.")] = None,
+    events: Annotated[str | None, typer.Option(help="Topic of events.")] = None,
+    feedback: Annotated[str | None, typer.Option(help="Topic of labels.")] = None,
+    predictions: Annotated[str | None, typer.Option(help="Topic for predictions.")] = None,
+    task: Annotated[str | None, typer.Option(help="binary, multiclass or regression.")] = None,
+    ttl: Annotated[str | None, typer.Option(help="How long after its event a label may come, for example 2d.")] = None,
+    event_schema: Annotated[Path | None, typer.Option(help="Avro schema of events that you have (.avsc).")] = None,
+    label_schema: Annotated[Path | None, typer.Option(help="Avro schema of labels that you have (.avsc).")] = None,
+    framing: Annotated[str, typer.Option(help="Of schemas that you have: bare or single-object.")] = "bare",
+    from_topic: Annotated[
+        bool, typer.Option("--from-topic", help="Look at records of the topic of events, and propose a schema.")
+    ] = False,
+) -> None:
+    """Write stream_ml.yaml, model.py, schemas, sample records and a README of ten lines. Asks what no flag says."""
+    from stream_ml.cli.scaffold import Answers, Task, files
+
+    name = _ask(app, "Name of the app", directory.resolve().name or "app")
+    answers = Answers(
+        app=name,
+        servers=_ask(kafka, "Kafka's bootstrap servers", "localhost:9092"),
+        events=_ask(events, "Topic of events", f"{name}-events"),
+        feedback=_ask(feedback, "Topic of labels", f"{name}-labels"),
+        predictions=_ask(predictions, "Topic for predictions", f"{name}-predictions"),
+        task=_ask(task, f"Task ({', '.join(get_args(Task))})", "binary"),  # type: ignore[arg-type]
+        ttl=_ask(ttl, "How long after its event a label may come", "2d"),
+    )
+    if answers.task not in get_args(Task):
+        raise ConfigError(f"{answers.task} is no task", f"write {', '.join(get_args(Task))}")
+    sides = _sides(answers, event_schema, label_schema, framing, directory=directory, from_topic=from_topic)
+    made = files(answers, *sides, samples=event_schema is None and label_schema is None and not from_topic)
+    taken = [file for file in made if (directory / file).exists()]
+    if taken:
+        raise ConfigError(f"{', '.join(taken)} in {directory} would be overwritten", "name an empty directory")
+    directory.mkdir(parents=True, exist_ok=True)
+    for file, text in made.items():
+        (directory / file).write_text(text, "utf-8")
+        typer.echo(f"wrote {directory / file}")
+    typer.echo(f"\nnext: cd {directory} and look into README.md")
+
+
+def _ask(given: str | None, question: str, default: str) -> str:
+    if given is not None:
+        return given
+    return str(typer.prompt(question, default=default)) if sys.stdin.isatty() else default
+
+
+def _sides(
+    answers: "Answers",
+    event_schema: Path | None,
+    label_schema: Path | None,
+    framing: str,
+    *,
+    directory: Path,
+    from_topic: bool,
+) -> "tuple[Side, Side]":
+    from stream_ml.cli.scaffold import sample_side, side_of
+    from stream_ml.core.schema import load_schema
+
+    def side(file: Path | None, *, label: bool) -> "Side":
+        if file is None:
+            return sample_side(answers.task, label=label)
+        try:
+            text = file.read_text("utf-8")
+        except OSError as error:
+            raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
+        return side_of(load_schema(text, where=str(file)), text, framing, label=label)
+
+    events, feedback = side(event_schema, label=False), side(label_schema, label=True)
+    if from_topic and event_schema is None:
+        events = _proposed(answers, directory)
+    return events, feedback
+
+
+def _proposed(answers: "Answers", directory: Path) -> "Side":
+    from stream_ml.cli.scaffold import side_of
+    from stream_ml.config import Config
+    from stream_ml.core.schema import load_schema
+    from stream_ml.kafka.proposal import propose
+
+    anything: dict[str, Any] = {"schema": directory, "id": "key"}
+    clients: dict[str, Any] = {  # only the address is used
+        "app": {"id": answers.app},
+        "kafka": {"bootstrap_servers": answers.servers},
+        "events": {**anything, "topic": answers.events},
+        "feedback": {**anything, "topic": answers.feedback, "label": "label", "ttl": answers.ttl},
+        "predictions": {"topic": answers.predictions},
+        "model": {"factory": "model:build", "task": answers.task},
+    }
+    config = Config(**clients)
+    seen = propose(config, answers.events)
+    typer.echo(f"{answers.events}: {seen.records} records looked at: {seen.looks}")
+    if seen.schema is None:
+        raise ConfigError(
+            f"the records of {answers.events} name or need a schema that only their producer has",
+            "give it: stream-ml init --event-schema FILE --framing ...",
+        )
+    text = json.dumps(seen.schema, indent=2) + "\n"
+    typer.echo(
+        "these are JSON, and the service reads Avro: event.avsc is a proposal for the producer, to be looked over"
+    )
+    return side_of(load_schema(text, where=answers.events), text, "bare", label=False)

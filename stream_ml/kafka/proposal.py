@@ -1,0 +1,108 @@
+"""What the records of a topic look like: their framing, and of JSON ones a schema that would hold them."""
+
+import datetime
+import json
+from typing import Any, NamedTuple
+
+from confluent_kafka import TopicPartition
+
+from stream_ml.config import Config
+from stream_ml.errors import ConfigError
+from stream_ml.kafka.clients import TIMEOUT_S, admin, reaching, reader, take
+from stream_ml.kafka.reading import ends
+
+SAMPLE = 500  # records looked at
+WAIT_S = 5.0
+
+
+class Proposal(NamedTuple):
+    """What was seen: how many records, their framing in words, and an Avro schema where they are JSON."""
+
+    records: int
+    looks: str
+    schema: dict[str, Any] | None
+
+
+def propose(config: Config, topic: str) -> Proposal:
+    """Look at the newest records of a topic; ConfigError where it does not exist or is empty."""
+    with reaching(config):
+        client = admin(config)
+        there = client.list_topics(timeout=TIMEOUT_S).topics
+        if topic not in there:
+            raise ConfigError(f"there is no topic {topic}", f"there are: {', '.join(sorted(there)[:20])}")
+        held = ends(client, [(topic, partition) for partition in there[topic].partitions])
+        values = _newest(config, held)
+    if not values:
+        raise ConfigError(f"{topic} holds no records to look at")
+    rows = [_row(value) for value in values]
+    if all(row is not None for row in rows):
+        return Proposal(len(values), "JSON objects", schema_of(topic, [row for row in rows if row is not None]))
+    return Proposal(len(values), _looks(values), None)
+
+
+def _newest(config: Config, held: dict[tuple[str, int], tuple[int, int]]) -> list[bytes]:
+    each = max(1, SAMPLE // len(held))
+    starts = {where: max(first, end - each) for where, (first, end) in held.items() if end > first}
+    if not starts:
+        return []
+    consumer = reader(config)
+    consumer.assign([TopicPartition(*where, start) for where, start in starts.items()])
+    try:
+        found = take(consumer, SAMPLE, WAIT_S) + take(consumer, SAMPLE, 0.5)
+        return [message.value() for message in found if message.error() is None and message.value()]
+    finally:
+        consumer.close()
+
+
+def _row(value: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(value)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _looks(values: list[bytes]) -> str:
+    if all(value[:2] == b"\xc3\x01" for value in values):
+        return "Avro, single-object encoding (framing: single-object)"
+    if all(value[:1] == b"\x00" and len(value) > 5 for value in values):
+        ids = sorted({int.from_bytes(value[1:5], "big") for value in values})
+        return f"Confluent framing (framing: confluent), schema ids {', '.join(map(str, ids[:10]))}"
+    return "no JSON and no framing that is known: perhaps bare Avro (framing: bare)"
+
+
+def schema_of(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """An Avro record schema that holds all rows; fields that are missing or null somewhere are nullable."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    fields = [{"name": field, **_type([row.get(field) for row in rows])} for field in names]
+    plain = "".join(part.capitalize() for part in name.replace("-", "_").replace(".", "_").split("_")) or "Record"
+    return {"type": "record", "name": plain if plain[0].isalpha() else f"R{plain}", "fields": fields}
+
+
+def _type(values: list[Any]) -> dict[str, Any]:
+    given = [value for value in values if value is not None]
+    type_: Any = _common(given)
+    if len(given) < len(values):
+        return {"type": ["null", type_], "default": None}
+    return {"type": type_}
+
+
+def _common(values: list[Any]) -> Any:
+    if values and all(isinstance(value, bool) for value in values):
+        return "boolean"
+    if values and all(isinstance(value, int) and not isinstance(value, bool) for value in values):
+        return "long"
+    if values and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        return "double"
+    if values and all(isinstance(value, str) and _is_time(value) for value in values):
+        return {"type": "long", "logicalType": "timestamp-millis"}
+    if values and all(isinstance(value, dict) for value in values):
+        return schema_of("nested", values)
+    return "string"
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return len(text) >= len("2026-01-31T12:30") and bool(datetime.datetime.fromisoformat(text))
+    except ValueError:
+        return False

@@ -1,0 +1,64 @@
+"""For the tests of those who write a model: does it hold what the service asks of it?"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from stream_ml.config import Features, Model, Scalar
+from stream_ml.core.contract import check_model as problems_of
+from stream_ml.core.features import FeaturePlan
+from stream_ml.core.fields import find_field
+from stream_ml.core.labels import LabelDomain
+from stream_ml.core.schema import load_schema
+from stream_ml.storage.unpickle import loads
+
+_LABELS = {"binary": "boolean", "multiclass": "string", "regression": "double"}
+
+
+def check_model(
+    factory: Callable[[], Any],
+    schema: Path | str | Mapping[str, Any],
+    *,
+    task: Literal["binary", "multiclass", "regression"] = "binary",
+    labels: list[Scalar] | None = None,
+    include: list[str] | None = None,
+    exclude: list[str] | None = None,
+    checkpoint_types: list[str] | None = None,
+) -> None:
+    """Run the contract check that a worker runs at its start.
+
+    Parameters
+    ----------
+    factory
+        Gives a new estimator each time.
+    schema
+        The Avro record schema of events: a file, or as Python values.
+    task, labels, include, exclude, checkpoint_types
+        As model.task, model.labels, features.include, features.exclude and model.checkpoint_types say; a multiclass
+        task needs its labels.
+
+    Raises
+    ------
+    AssertionError
+        The model cannot be used; the message lists why.
+    ConfigError
+        The schema or the features are wrong.
+
+    Examples
+    --------
+    >>> from river import linear_model
+    >>> event = {"type": "record", "name": "Event", "fields": [{"name": "x", "type": "double"}]}
+    >>> check_model(linear_model.LogisticRegression, event)
+    """
+    text = json.dumps(schema) if isinstance(schema, Mapping) else Path(schema).read_text("utf-8")
+    where = "schema" if isinstance(schema, Mapping) else str(schema)
+    plan = FeaturePlan(load_schema(text, where=where), Features(include=include, exclude=exclude or []), set())
+    label = {"type": "record", "name": "Label", "fields": [{"name": "label", "type": _LABELS[task]}]}
+    label_schema = load_schema(json.dumps(label), where="label")
+    field = find_field(label_schema, "label", where="label")
+    model = Model(factory="tests:factory", task=task, labels=labels)
+    domain = LabelDomain(model, field, label_schema)
+    wrong = problems_of(factory, plan.kinds, domain, lambda pickled: loads(pickled, checkpoint_types or []))
+    if wrong:
+        raise AssertionError("the model cannot be used:\n  " + "\n  ".join(wrong))
