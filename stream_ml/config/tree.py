@@ -76,9 +76,10 @@ class Kafka(Section):
     @classmethod
     def _dotted(cls, given: Any) -> Any:
         """An environment variable cannot hold a dot: `sasl_password` is librdkafka's `sasl.password`."""
-        return (
-            {str(name).replace("_", "."): value for name, value in given.items()} if isinstance(given, dict) else given
-        )
+        if not isinstance(given, dict):
+            return given
+        names = [str(name) if name in UNDERSCORED else str(name).replace("_", ".") for name in given]
+        return dict(zip(names, given.values(), strict=True))
 
     @field_validator("properties", "consumer", "producer")
     @classmethod
