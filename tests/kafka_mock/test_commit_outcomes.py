@@ -92,6 +92,7 @@ AT_START = [
 def short_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transaction, "COMMIT_SLOW_S", TIMEOUT_S)
     monkeypatch.setattr(transaction, "RETRY_MAX_S", TIMEOUT_S)
+    monkeypatch.setattr(transaction, "OFFSETS_MAX_S", TIMEOUT_S)
     monkeypatch.setattr(transaction, "OPEN_S", TIMEOUT_S)
 
 
