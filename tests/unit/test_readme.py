@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from stream_ml.cli.app import app
 from stream_ml.config.show import reference
+from stream_ml.metrics import TABLE
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -26,6 +27,13 @@ def test_every_verb_stands_in_the_readme() -> None:
     verbs = re.findall(r"^[│ ]+([a-z-]+) {2,}\w", listed.partition("Commands")[2], re.M)
     assert len(verbs) >= 10
     assert [verb for verb in verbs if f"`{verb} " not in README and f"`{verb}`" not in README] == []
+
+
+def test_every_metric_stands_in_the_readme_with_its_kind_and_meaning() -> None:
+    for metric in TABLE:
+        name = metric.name + ("_total" if metric.kind == "counter" else "")
+        labels = "{" + ",".join(metric.labels) + "}" if metric.labels else ""
+        assert f"| `{name}{labels}` | {metric.kind} | {metric.meaning} |" in README
 
 
 def test_every_module_stands_in_the_map() -> None:
