@@ -1,5 +1,6 @@
 """What cannot work is refused before anything is consumed: one clear message, the way out, exit code 78."""
 
+import shutil
 import socket
 from pathlib import Path
 
@@ -65,6 +66,28 @@ def test_a_model_that_cannot_be_imported_or_breaks_its_contract_is_refused(
         worker = made.start()
         assert worker.wait() == 78
         assert "ARFClassifier.seed has no seed" in worker.log
+
+
+def test_a_log_that_lost_its_beginning_gives_no_blank_model_where_no_checkpoint_is_left(
+    kafka: str, app_id: str, tmp_path: Path
+) -> None:
+    with service(tmp_path, kafka, app_id) as made:
+        worker = made.start()
+        for number in range(5):
+            made.visit(number)
+            made.truth(number)
+        made.wait_until_done()
+        assert worker.stop() == 0
+        client = AdminClient({"bootstrap.servers": kafka})
+        beginning = TopicPartition(made.config.training_log, 0, 3)
+        client.delete_records([beginning])[beginning].result()
+        again = made.start()
+        made.wait_for(lambda: again.log.count("] owned") == 2, "going on from its checkpoint")
+        assert again.stop() == 0
+        shutil.rmtree(tmp_path / "checkpoints")
+        alone = made.start()
+        assert alone.wait() == 78, alone.log
+        assert f"{made.config.training_log} begins at 3, and there is no usable checkpoint" in alone.log
 
 
 def test_lost_offsets_are_refused_and_setting_them_by_hand_goes_on(kafka: str, app_id: str, tmp_path: Path) -> None:
