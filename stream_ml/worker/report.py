@@ -3,6 +3,7 @@
 The loop alone writes. A status is a plain dict that is replaced as a whole and never changed, so reading needs no lock.
 """
 
+import functools
 import logging
 import platform
 import time
@@ -45,8 +46,9 @@ class Report:
         self._due_s, self._line_s = 0.0, self._started_s
         self._latest_ms: dict[tuple[str, int], int] = {}
         self._totals: Counter[str] = Counter()
+        self._quality_then: tuple[int, dict[str, float]] = (0, {})
         self._history: list[tuple[float, int, int]] = []
-        self._versions = {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
+        self._versions = _versions()
         self.warnings: dict[str, str] = {}
         self.status: dict[str, Any] = {
             "app": self._config.app.id,
@@ -116,7 +118,7 @@ class Report:
                 "parked": {str(number): why for number, why in sorted(self._ownership.parked.items())},
             },
             "model": self._model(),
-            "quality": self._learning.replica.quality.report(),
+            "quality": self._quality(),
             "checkpoint": self._learning.checkpointed(),
             "pending": {
                 "events": sum(len(join.events) for join in joins.values()),
@@ -187,6 +189,12 @@ class Report:
             "frozen": replica.frozen,
         }
 
+    def _quality(self) -> dict[str, float]:
+        quality = self._learning.replica.quality
+        if quality.count != self._quality_then[0]:
+            self._quality_then = (quality.count, quality.report())
+        return self._quality_then[1]
+
     def _rates(self) -> dict[str, float]:
         first, last = self._history[0], self._history[-1]
         seconds = max(last[0] - first[0], INTERVAL_S)
@@ -217,3 +225,9 @@ class Report:
             metrics.set("consumer_lag_seconds", max((lag["lag_seconds"] for lag in lags), default=0), topic=topic)
         for name, value in status["quality"].items():
             metrics.set("quality", value, metric=name)
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    """Looked up once: each reads a file."""
+    return {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
