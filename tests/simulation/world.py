@@ -59,6 +59,9 @@ class Schedule:
                 self.sim.run()
             finally:
                 self.sim.abandon()
+        coordinator = self.cluster.coordinator
+        while unmarked := list(coordinator.unmarked()):  # the last commit's markers come, whoever is still there
+            coordinator.write(*unmarked[0])
 
     # --- one worker ---
 
