@@ -8,7 +8,7 @@ from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, Res
 
 from stream_ml.config import Config
 from stream_ml.errors import Problems
-from stream_ml.kafka.clients import TIMEOUT_S, admin, error_of, reaching
+from stream_ml.kafka.clients import TIMEOUT_S, admin, error_of, reaching, topics_there
 from stream_ml.kafka.reading import ends
 from stream_ml.kafka.topics import Inspected, inspected, topic_problems, wanted_topics
 from stream_ml.units import duration_text
@@ -103,7 +103,7 @@ def _sizes(config: Config, found: Inspected, problems: Problems) -> None:
 
 def _broker(config: Config, client: AdminClient, downtime_ms: int, problems: Problems) -> None:
     """Limits of the cluster that the configuration must keep; a cluster that hides them is left alone."""
-    brokers = list(client.list_topics(timeout=TIMEOUT_S).brokers)
+    brokers = list(topics_there(client).brokers)
     resource = ConfigResource(ResourceType.BROKER, str(brokers[0]))
     try:
         entries: dict[str, Any] = client.describe_configs([resource], request_timeout=TIMEOUT_S)[resource].result()

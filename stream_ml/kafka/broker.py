@@ -121,15 +121,16 @@ def prepare(*, cache: Path | None = None, repositories: dict[str, str] | None = 
 class EmbeddedKafka:
     """One broker and controller on 127.0.0.1, its state in `directory`; not for use by several threads.
 
-    `port` 0 chooses a free one, `heap` is java's ``-Xmx``. A start after a stop or kill, by another object too,
+    `port` 0 chooses a free one, `heap` is java's ``-Xmx``; `settings` are more lines of server.properties, in which
+    ``{port}`` and ``{controller}`` stand for the two ports. A start after a stop or kill, by another object too,
     finds the data of the directory again; the same object keeps its port.
     """
 
-    def __init__(self, directory: Path, *, port: int = 0, heap: str = "512m") -> None:
+    def __init__(self, directory: Path, *, port: int = 0, heap: str = "512m", settings: str = "") -> None:
         self.directory = directory.absolute()
         self.log = self.directory / "broker.log"
         self.port = port or _free_port()
-        self.heap = heap
+        self.heap, self.settings = heap, settings
         self.bootstrap_servers = f"127.0.0.1:{self.port}"
         self._child: subprocess.Popen[bytes] | None = None
         self._log_start = 0
@@ -189,7 +190,7 @@ class EmbeddedKafka:
         if not _is_free(self.port):
             hint = "stop what listens there, or choose another port (0: any free one)"
             raise ConfigError(f"port {self.port} on 127.0.0.1 is taken: the embedded Kafka cannot listen there", hint)
-        settings = PROPERTIES.format(port=self.port, controller=_free_port())
+        settings = (PROPERTIES + self.settings).format(port=self.port, controller=_free_port())
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             free_bytes = shutil.disk_usage(self.directory).free

@@ -2,6 +2,8 @@
 
 import contextlib
 import logging
+import time
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, Literal, TypeVar
 
@@ -16,6 +18,7 @@ TIMEOUT_S = 10.0  # of one request that is expected to be answered at once
 MAX_POLL_INTERVAL_MS = 300_000  # a turn takes milliseconds; a rebuild polls while it reads
 FETCH_BACKOFF_MS = 2  # with small queues and librdkafka's 1000 ms, throughput collapses to a tenth (measured)
 QUEUED_KBYTES = 16_384  # prefetched per consumer; the default of 64 MB is for clients without other memory
+RECENT_S = 30.0  # so long a refused login explains why Kafka does not answer
 FETCH_WAIT_MS = 100  # how long the broker may hold an empty fetch
 
 log = logging.getLogger("stream_ml.kafka")
@@ -66,6 +69,22 @@ def common(config: Config) -> dict[str, Any]:
 
 def _error(error: KafkaError) -> None:
     log.warning("kafka: %s", error.str())
+    if error.code() in _REFUSED_LOGIN:
+        _refusals.append((time.monotonic(), error.str()))
+
+
+# Why brokers could not be reached, as the clients said it; a request only says that it got no answer.
+_REFUSED_LOGIN = {KafkaError._AUTHENTICATION, KafkaError._SSL}  # noqa: SLF001
+_refusals: deque[tuple[float, str]] = deque(maxlen=1)
+
+
+def topics_there(client: AdminClient) -> Any:
+    """All topics, as `list_topics` gives them; KafkaException where Kafka does not answer."""
+    try:
+        return client.list_topics(timeout=TIMEOUT_S)
+    except KafkaException:
+        client.poll(0)  # serves the callback that tells why
+        raise
 
 
 def reading(config: Config) -> dict[str, Any]:
@@ -145,6 +164,11 @@ def reaching(config: Config) -> Iterator[None]:
     except KafkaException as exception:
         error = error_of(exception)
         where = config.kafka.bootstrap_servers
+        if error.code() in _UNREACHABLE and _refusals and time.monotonic() - _refusals[0][0] < RECENT_S:
+            raise ConfigError(
+                f"Kafka at {where} refuses the connection: {_refusals[0][1]}",
+                "look at security.protocol, sasl.* and ssl.* in kafka.properties: stream-ml config show --origin",
+            ) from exception
         if error.code() in _UNREACHABLE:
             raise TransientError(
                 f"Kafka at {where} does not answer: {error.str()}",

@@ -8,7 +8,7 @@ from confluent_kafka import TopicPartition
 
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError
-from stream_ml.kafka.clients import TIMEOUT_S, admin, reaching, reader, take
+from stream_ml.kafka.clients import admin, reaching, reader, take, topics_there
 from stream_ml.kafka.reading import ends
 
 SAMPLE = 500  # records looked at
@@ -27,7 +27,7 @@ def propose(config: Config, topic: str) -> Proposal:
     """Look at the newest records of a topic; ConfigError where it does not exist or is empty."""
     with reaching(config):
         client = admin(config)
-        there = client.list_topics(timeout=TIMEOUT_S).topics
+        there = topics_there(client).topics
         if topic not in there:
             raise ConfigError(f"there is no topic {topic}", f"there are: {', '.join(sorted(there)[:20])}")
         held = ends(client, [(topic, partition) for partition in there[topic].partitions])

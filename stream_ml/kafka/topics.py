@@ -8,7 +8,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError, Problems
-from stream_ml.kafka.clients import TIMEOUT_S, admin, error_of, reaching
+from stream_ml.kafka.clients import TIMEOUT_S, admin, error_of, reaching, topics_there
 
 CLIENT_RECORD_BYTES = 1_000_000  # librdkafka's default of message.max.bytes
 BROKER_RECORD_BYTES = 1_048_588  # Kafka's default of max.message.bytes
@@ -60,7 +60,7 @@ def create_topics(config: Config, partitions: int, *, dry_run: bool) -> list[str
     """
     client = admin(config)
     with reaching(config):
-        there = client.list_topics(timeout=TIMEOUT_S).topics
+        there = topics_there(client).topics
     count = len(there[config.events.topic].partitions) if config.events.topic in there else partitions
     lines, missing = [], []
     for topic in wanted_topics(config):
@@ -111,7 +111,7 @@ def inspect_topics(config: Config) -> TopicFacts:
 
 def inspected(config: Config, client: AdminClient) -> Inspected:
     """What Kafka says of the topics; KafkaException where it does not answer."""
-    there = client.list_topics(timeout=TIMEOUT_S).topics
+    there = topics_there(client).topics
     names = [topic.name for topic in wanted_topics(config) if topic.name in there]
     return Inspected({name: len(there[name].partitions) for name in names}, _settings(client, names) if names else {})
 
@@ -124,7 +124,7 @@ def topic_problems(config: Config, found: Inspected) -> Problems:
         problems.add(
             f"{'topic' if len(missing) == 1 else 'topics'} {', '.join(missing)} "
             f"{'does' if len(missing) == 1 else 'do'} not exist",
-            "make what is missing: stream-ml topics create stream_ml.yaml",
+            "make what is missing: stream-ml topics create stream_ml.yaml; or grant Describe, without it they look so",
         )
     _check_counts(config, found.counts, problems)
     _check_log(config, found.settings.get(config.training_log, {}), problems)
