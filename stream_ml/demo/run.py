@@ -63,7 +63,7 @@ def run_demo(limit: int | None, directory: Path | None) -> None:
     console = Console(stderr=not sys.stdout.isatty())
     with contextlib.ExitStack() as stack:
         folder = directory or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stream-ml-demo-")))
-        console.print("starting Apache Kafka (the first time its jars are downloaded, 43 MB)")
+        console.print("starting Apache Kafka (the first time its jars are downloaded, 43 MB)", soft_wrap=True)
         kafka = stack.enter_context(EmbeddedKafka(folder / "kafka"))
         file = folder / "stream_ml.yaml"
         file.write_text(
@@ -74,13 +74,13 @@ def run_demo(limit: int | None, directory: Path | None) -> None:
         with worker_process(file, folder / "worker.log") as worker:
             items = flights(limit)  # read while the worker starts
             where = f"Kafka answers at {kafka.bootstrap_servers}"
-            console.print(f"{where}; {len(items):,} records to play, faster than real time")
+            console.print(f"{where}; {len(items):,} records to play, faster than real time", soft_wrap=True)
             with Display(config.http.port, len(items), console) as display:
                 play(config, items, worker, display.progress)
-        console.print("reading every topic from its beginning to count what is there")
+        console.print("reading every topic from its beginning to count what is there", soft_wrap=True)
         result = _result(config, folder)
     result["seconds"] = round(time.monotonic() - started, 1)
-    console.print(_words(result))
+    console.print(_words(result), soft_wrap=True)
     print(json.dumps(result))  # noqa: T201 - the demo's result
     if result["lost"] or result["duplicated"]:
         raise FatalError(f"{result['lost']} events were lost and {result['duplicated']} came twice")
