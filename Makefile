@@ -28,7 +28,7 @@ mutants: $(VENV)/.test
 
 # One fault at a time, each on a real broker: every fail point, poison, floods, oversized records, lost answers.
 faults: $(VENV)/.test
-	$(BIN)/python -m pytest --kafka=$(KAFKA) -m long
+	$(BIN)/python -m pytest --kafka=$(KAFKA) $(TWICE) -m long
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .

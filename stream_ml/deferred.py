@@ -8,7 +8,9 @@ does not help, because ``from scipy.stats import name`` is a use.
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -23,7 +25,7 @@ class DeferredModule(ModuleType):
         super().__init__(name)
         self._later = later
         self.__spec__ = importlib.util.find_spec(name)
-        self.__path__ = DeferredPath(self)  # type: ignore[assignment]
+        self.__path__ = list((self.__spec__.submodule_search_locations if self.__spec__ else None) or ())
 
     def __getattr__(self, attribute: str) -> Any:
         """Something of the real module."""
@@ -40,17 +42,6 @@ class DeferredModule(ModuleType):
         return importlib.import_module(self.__name__)
 
 
-class DeferredPath:
-    """Where submodules are: who looks there wants the real module first, because its parts need each other."""
-
-    def __init__(self, module: DeferredModule) -> None:
-        self._module = module
-
-    def __iter__(self) -> Iterator[str]:
-        """The real module's folders."""
-        return iter(self._module.real().__path__)
-
-
 class DeferredObject:
     """Stands in for a function or a distribution, which is called or asked for a method."""
 
@@ -64,9 +55,38 @@ class DeferredObject:
         return getattr(getattr(self._module.real(), self._name), attribute)
 
 
+class _Submodules(MetaPathFinder, Loader):
+    """Who imports a part of a deferred module gets the real one first, because its parts need each other."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """A spec whose module is the one that the real parent's import has left behind, if it has."""
+        parent = sys.modules.get(fullname.rpartition(".")[0])
+        if not isinstance(parent, DeferredModule):
+            return None
+        parent.real()
+        there = sys.modules.get(fullname)
+        if there is None:
+            return None
+        kept, there.__spec__ = there.__spec__, None  # importlib would take that one, and run the module again
+        return ModuleSpec(fullname, self, loader_state=kept)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """The module that is there."""
+        return sys.modules[spec.name]
+
+    def exec_module(self, module: ModuleType) -> None:
+        """It has run already."""
+        assert module.__spec__ is not None  # noqa: S101 - the import system has just set it
+        module.__spec__ = module.__spec__.loader_state
+
+
 def defer_imports() -> None:
     """Put off what BY_NAME names, where it is not imported already."""
     for name, later in BY_NAME.items():
         if name not in sys.modules:
             sys.modules[name] = DeferredModule(name, later)
             setattr(importlib.import_module(name.rpartition(".")[0]), name.rpartition(".")[2], sys.modules[name])
+    if not any(isinstance(finder, _Submodules) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Submodules())

@@ -20,6 +20,7 @@ from stream_ml.core.metadata import OutputEnds
 from stream_ml.core.outputs import dead_letter_origin, decode_outcome
 from stream_ml.core.partition import Batch, Outputs, Partition
 from stream_ml.core.replica import Replica
+from stream_ml.errors import FatalError
 from stream_ml.records import Clock, LogRecord, Produce, Record
 
 RECORD_BYTES_MAX = 1_000_000
@@ -65,6 +66,13 @@ class LocalApp:
         list of dict
             For each event its prediction, as consumers would read it; or of one that cannot be used
             ``{"dead_letter": reason, "message": text}``. A label that waited for one of them is learned.
+
+        Raises
+        ------
+        NotOfSchema
+            A row is not of the schema; nothing was taken.
+        FatalError
+            The model raised while it learned, or gives values that are not finite.
         """
         at = self._partition.events_position
         source = self.config.events
@@ -123,6 +131,8 @@ class LocalApp:
         log = [produce.value or b"" for produce in outputs.records if produce.topic == self.config.training_log]
         self._replica.fold([LogRecord(self._log_end + number, value) for number, value in enumerate(log)])
         self._log_end += len(log)
+        if self._replica.halt is not None:
+            raise FatalError(f"the model cannot learn on: {self._replica.halt.message}", "make a new LocalApp")
         return outputs
 
     def _ends(self, outputs: Outputs, topic: str, records: list[Record]) -> list[dict[str, Any]]:

@@ -92,7 +92,7 @@ def _sizes(config: Config, found: Inspected, problems: Problems) -> None:
         return int(found.settings.get(name, {}).get("max.message.bytes", 0))
 
     events, log = limit(config.events.topic), limit(config.training_log)
-    if log < events:
+    if 0 < log < events:
         problems.add(
             f"{config.events.topic} takes records of {events} bytes and {config.training_log} only of {log}: the "
             "largest events could be scored but not learned",

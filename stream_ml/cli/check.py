@@ -1,7 +1,7 @@
 """``stream-ml check``: every problem that a worker would meet, before one runs."""
 
 from stream_ml.config import Config
-from stream_ml.errors import Problems, StreamMLError
+from stream_ml.errors import ConfigError, Problems, StreamMLError
 from stream_ml.units import duration_ms, duration_text
 
 SHOWN_FEATURES_MAX = 12
@@ -16,6 +16,7 @@ def check(config: Config, *, online: bool, downtime: str) -> int:
 
     problems = Problems()
     parts: Parts | None = problems.of(lambda: assemble(config))
+    away: StreamMLError | None = None
     learn_us = 0.0
     typer.echo("ok    configuration")
     if parts is not None:
@@ -37,21 +38,28 @@ def check(config: Config, *, online: bool, downtime: str) -> int:
         from stream_ml.check.online import check_online
 
         try:
-            seen = check_online(config, duration_ms(downtime))
+            seen = check_online(config, _downtime_ms(downtime))
         except StreamMLError as error:
-            typer.echo(f"\n{error}")
-            return error.exit_code if not problems.found else 78
-        problems.found += seen.problems.found
-        for fact in seen.facts:
-            typer.echo(f"ok    {fact}")
-        if learn_us and seen.log_entries:
-            folding = duration_text(max(1_000, int(seen.log_entries * learn_us / 1e6) * 1_000))
-            typer.echo(f"ok    training log: {seen.log_entries:,} entries, folded anew in about {folding}")
-    for problem in problems.found:
+            away = error
+        else:
+            problems.found += seen.problems.found
+            for fact in seen.facts:
+                typer.echo(f"ok    {fact}")
+            if learn_us and seen.log_entries:
+                folding = duration_text(max(1_000, int(seen.log_entries * learn_us / 1e6) * 1_000))
+                typer.echo(f"ok    training log: {seen.log_entries:,} entries, folded anew in about {folding}")
+    wrong: list[StreamMLError] = [*problems.found, *([away] if away is not None else [])]
+    for problem in wrong:
         typer.echo(f"WRONG {problem}")
-    if problems.found:
-        count = len(problems.found)
-        typer.echo(f"\n{count} problem{'s' if count > 1 else ''}")
-        return 78
+    if wrong:
+        typer.echo(f"\n{len(wrong)} problem{'s' if len(wrong) > 1 else ''}")
+        return wrong[0].exit_code
     typer.echo("\nnothing is wrong" + ("" if online else "; --online asks Kafka too"))
     return 0
+
+
+def _downtime_ms(text: str) -> int:
+    try:
+        return duration_ms(text)
+    except ValueError as error:
+        raise ConfigError(f"--downtime: {error}") from None

@@ -1,6 +1,7 @@
 """``stream-ml init``: the files of a new app, from answers or flags."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -31,6 +32,7 @@ def init(
 ) -> None:
     """Write stream_ml.yaml, model.py, schemas, sample records and a README of ten lines. Asks what no flag says."""
     from stream_ml.cli.scaffold import Answers, Task, files
+    from stream_ml.config.tree import NAME
 
     name = _ask(app, "Name of the app", directory.resolve().name or "app")
     answers = Answers(
@@ -42,6 +44,12 @@ def init(
         task=_ask(task, f"Task ({', '.join(get_args(Task))})", "binary"),  # type: ignore[arg-type]
         ttl=_ask(ttl, "How long after its event a label may come", "2d"),
     )
+    for what in (answers.app, answers.events, answers.feedback, answers.predictions):
+        if not re.fullmatch(NAME, what):
+            raise ConfigError(
+                f"{what!r} is no name for an app or a topic",
+                "letters, digits, dots, dashes, underscores, a letter or digit first: --app, --events, ...",
+            )
     if answers.task not in get_args(Task):
         raise ConfigError(f"{answers.task} is no task", f"write {', '.join(get_args(Task))}")
     sides = _sides(answers, event_schema, label_schema, framing, directory=directory, from_topic=from_topic)

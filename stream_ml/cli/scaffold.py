@@ -4,6 +4,8 @@ import datetime
 import json
 from typing import Any, Literal, NamedTuple
 
+import yaml
+
 from stream_ml.core.fields import scalar_fields
 from stream_ml.core.schema import Schema
 from stream_ml.errors import ConfigError
@@ -99,7 +101,7 @@ def files(answers: Answers, events: Side, feedback: Side, *, samples: bool) -> d
     """Names and contents of all files."""
     module, estimator = _ESTIMATORS[answers.task]
     found = {
-        "stream_ml.yaml": _configuration(answers, events, feedback),
+        "stream_ml.yaml": _configuration(answers, events, feedback, samples=samples),
         "model.py": _MODEL.format(module=module, estimator=estimator),
         "event.avsc": events.text,
         "label.avsc": feedback.text,
@@ -110,31 +112,37 @@ def files(answers: Answers, events: Side, feedback: Side, *, samples: bool) -> d
     return found
 
 
-def _configuration(answers: Answers, events: Side, feedback: Side) -> str:
-    labels = f"\n  labels: [{', '.join(CLASSES)}]" if answers.task == "multiclass" else ""
+def _configuration(answers: Answers, events: Side, feedback: Side, *, samples: bool) -> str:
+    classes = ", ".join(CLASSES) if samples else ""
+    labels = f"\n  labels: [{classes}]{'' if classes else '  # list them'}" if answers.task == "multiclass" else ""
     return f"""\
 # All keys with their meaning: stream-ml config reference
-app: {{id: {answers.app}}}
+app: {{id: {_quoted(answers.app)}}}
 kafka: {{bootstrap_servers: "{answers.servers}"}}
 events:
-  topic: {answers.events}
+  topic: {_quoted(answers.events)}
   schema: event.avsc
   framing: {events.framing}
   id: {events.id}
   time: {events.time}
 feedback:
-  topic: {answers.feedback}
+  topic: {_quoted(answers.feedback)}
   schema: label.avsc
   framing: {feedback.framing}
   id: {feedback.id}
   time: {feedback.time}
   label: {feedback.label}
   ttl: {answers.ttl}                    # how long after its event a label may come
-predictions: {{topic: {answers.predictions}}}
+predictions: {{topic: {_quoted(answers.predictions)}}}
 model:
   factory: "model:build"
   task: {answers.task}{labels}
 """
+
+
+def _quoted(name: str) -> str:
+    """A name as YAML keeps it a name: 2024 would be a number."""
+    return name if isinstance(yaml.safe_load(name), str) else json.dumps(name)
 
 
 def _readme(answers: Answers, *, samples: bool) -> str:

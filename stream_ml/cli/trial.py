@@ -25,8 +25,8 @@ def _lines(file: str) -> Iterator[IO[str]]:
     try:
         with Path(file).open(encoding="utf-8") as opened:
             yield opened
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from error
 
 
 @configured
@@ -36,8 +36,8 @@ def produce(
     file: Annotated[str, typer.Argument(help="A file with one JSON object a line; - for standard input.")],
     rate: Annotated[float | None, typer.Option(help="Records a second at most.", min=0.001)] = None,
     partitioner: Annotated[
-        str, typer.Option(help="murmur2_random hashes keys as Java's clients do; both topics need the same.")
-    ] = "consistent_random",
+        str | None, typer.Option(help="murmur2_random hashes keys as Java's clients do; both topics need the same.")
+    ] = None,
 ) -> None:
     """Write JSON lines into the topic of events or feedback, as Avro by its schema and framing."""
     from stream_ml.assembly import payloads_of
@@ -46,7 +46,7 @@ def produce(
 
     source = config.events if what == "events" else config.feedback
     payloads = payloads_of(config, source)
-    hashed = {"partitioner": partitioner, **config.kafka.producer}
+    hashed = config.kafka.producer | ({"partitioner": partitioner} if partitioner else {})
     config = config.model_copy(update={"kafka": config.kafka.model_copy(update={"producer": hashed})})
     with _lines(file) as opened:
         lines = (Line(number, text) for number, text in enumerate(opened, 1) if text.strip())

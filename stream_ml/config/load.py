@@ -4,7 +4,6 @@ import difflib
 import os
 import re
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -133,35 +132,19 @@ def _place(problem: str) -> tuple[bool, int, str]:
 
 
 def _origin(given: list[Given], keys: Keys) -> str:
+    """Where the value of a key stands, a part of it, or else the section that lacks it."""
     for source in given:
-        value: Any = source.values
-        for name in keys:
-            value = value.get(name, ...) if isinstance(value, dict) else ...
-        if value is not ... and (found := source.origin(keys)) is not None:
-            return found
-    above = (found for source in given if keys[:-1] and (found := source.origin(keys[:-1])))
-    below = (found for source in given for at, found in source.origins.items() if at[: len(keys)] == keys)
-    return next(chain(above, below), DEFAULT)
+        if keys and source.holds(keys):
+            below = (found for at, found in source.origins.items() if at[: len(keys)] == keys)
+            return source.origins.get(keys) or next(below, None) or source.origin(keys) or DEFAULT
+    return next((found for source in given if keys[:-1] and (found := source.origin(keys[:-1]))), DEFAULT)
 
 
 def _origins(config: Config, given: list[Given]) -> dict[str, str]:
     """Dotted key -> where its value comes from."""
-    found = {}
-    for keys in leaves(config):
-        spellings = [keys, (*keys[:-1], keys[-1].replace(".", "_"))]
-        origins = (
-            source.origin(spelling) for source in given for spelling in spellings if _holds(source.values, spelling)
-        )
-        found[".".join(keys)] = next((origin for origin in origins if origin), DEFAULT)
-    return found
-
-
-def _holds(values: Any, keys: Keys) -> bool:
-    for name in keys:
-        if not isinstance(values, dict) or name not in values:
-            return False
-        values = values[name]
-    return True
+    return {
+        ".".join(keys): next((_origin([g], keys) for g in given if g.holds(keys)), DEFAULT) for keys in leaves(config)
+    }
 
 
 def leaves(model: BaseModel, above: Keys = ()) -> Iterator[Keys]:

@@ -24,15 +24,16 @@ def is_secret(dotted: str) -> bool:
 
 def plain(config: Config) -> dict[str, Any]:
     """The resolved tree as YAML would have it, secrets hidden."""
-    tree: dict[str, Any] = json.loads(config.model_dump_json(by_alias=True))
-    for keys in leaves(config):
-        if is_secret(".".join(keys)):
-            *above, last = keys
-            part = tree
-            for name in above:
-                part = part[name]
-            part[last] = HIDDEN
+    tree: dict[str, Any] = _without_secrets(json.loads(config.model_dump_json(by_alias=True)), "")
     return tree
+
+
+def _without_secrets(value: Any, dotted: str) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_secrets(inner, f"{dotted}.{name}") for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets(inner, dotted) for inner in value]
+    return HIDDEN if value is not None and is_secret(dotted) else value
 
 
 def show(config: Config, *, with_origins: bool) -> str:

@@ -1,6 +1,7 @@
 """Where values come from: flags, environment, secret files, the YAML file. Each knows the origin of every value."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,11 @@ PREFIX = "STREAM_ML_"
 SECRETS = PREFIX + "SECRETS"  # names a directory: each file in it holds the value of the key that it is named after
 RESERVED = {SECRETS, PREFIX + "FAIL_POINTS"}
 SECRET_BYTES_MAX = 65_536
+
+UNDERSCORED = {"log_level"}  # librdkafka's only key with an underscore that a file can set
+CLIENT_MAPS = (("kafka", "properties"), ("kafka", "consumer"), ("kafka", "producer"))
+# What Kubernetes sets in every pod beside a Service called stream-ml.
+_OF_KUBERNETES = re.compile(r"STREAM_ML_(SERVICE_(HOST|PORT(_.*)?)|PORT(_\d+_.*)?)")
 
 Keys = tuple[str, ...]
 
@@ -32,6 +38,33 @@ class Given(NamedTuple):
                 return self.origins[keys[:end]]
         return None
 
+    def holds(self, keys: Keys) -> bool:
+        """Whether it gives this value, or parts of it."""
+        values: Any = self.values
+        for name in keys:
+            if not isinstance(values, dict) or name not in values:
+                return False
+            values = values[name]
+        return True
+
+
+def _given(values: dict[str, Any], origins: dict[Keys, str]) -> Given:
+    """With librdkafka's keys in its own spelling: an environment variable cannot hold the dot of sasl.password."""
+    for section, name in CLIENT_MAPS:
+        part = values.get(section)
+        found = part.get(name) if isinstance(part, dict) else None
+        if isinstance(part, dict) and isinstance(found, dict):
+            values = {**values, section: {**part, name: {_client_key(key): value for key, value in found.items()}}}
+    return Given(values, {_client_keys(keys): where for keys, where in origins.items()})
+
+
+def _client_key(key: Any) -> str:
+    return str(key) if key in UNDERSCORED else str(key).replace("_", ".")
+
+
+def _client_keys(keys: Keys) -> Keys:
+    return (*keys[:2], *map(_client_key, keys[2:])) if keys[:2] in CLIENT_MAPS else keys
+
 
 def from_flags(flags: list[str]) -> Given:
     """``--set kafka.bootstrap_servers=localhost:9092``; values as in YAML."""
@@ -44,12 +77,12 @@ def from_flags(flags: list[str]) -> Given:
         keys = _keys_of(dotted)
         _put(values, keys, _value(text, f"--set {dotted}"))
         origins[keys] = f"--set {dotted}"
-    return Given(values, origins)
+    return _given(values, origins)
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Given:
     """``STREAM_ML_KAFKA__BOOTSTRAP_SERVERS``; of lists and mappings also as JSON."""
-    names = [name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in RESERVED]
+    names = [name for name in environment if _is_ours(name.upper())]
     try:
         values = EnvSettingsSource(Config)()
     except SettingsError as error:
@@ -60,7 +93,11 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Given:
         origins[keys] = name
         if keys[0] not in Config.model_fields:
             _put(values, keys, environment[name])
-    return Given(values, origins)
+    return _given(values, origins)
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(PREFIX) and name not in RESERVED and not _OF_KUBERNETES.fullmatch(name)
 
 
 def from_secrets(folder: Path | None) -> Given:
@@ -68,7 +105,7 @@ def from_secrets(folder: Path | None) -> Given:
     values: dict[str, Any] = {}
     origins: dict[Keys, str] = {}
     if folder is None:
-        return Given(values, origins)
+        return _given(values, origins)
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no directory of secrets", f"it is named by --secrets or {SECRETS}")
     for file in sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")):
@@ -80,7 +117,7 @@ def from_secrets(folder: Path | None) -> Given:
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"secret {file} cannot be read: {type(error).__name__}") from None
         origins[keys] = str(file)
-    return Given(values, origins)
+    return _given(values, origins)
 
 
 def from_yaml(file: Path) -> Given:
@@ -109,7 +146,7 @@ def from_yaml(file: Path) -> Given:
         raise ConfigError(f"{file} cannot be read as YAML: {error}") from None
     if values is not None and not isinstance(values, dict):
         raise ConfigError(f"{file} cannot be read as YAML with keys: it holds {type(values).__name__}")
-    return Given(_text_keys(values or {}), origins)
+    return _given(_text_keys(values or {}), origins)
 
 
 def _lines(node: yaml.Node | None, above: Keys) -> Iterator[tuple[Keys, int]]:
@@ -141,6 +178,10 @@ def _value(text: str, where: str) -> Any:
 
 
 def _put(values: dict[str, Any], keys: Keys, value: Any) -> None:
-    for name in keys[:-1]:
+    for depth, name in enumerate(keys[:-1], 1):
         values = values.setdefault(name, {})
+        if not isinstance(values, dict):
+            raise ConfigError(
+                f"{'.'.join(keys)} cannot be set: {'.'.join(keys[:depth])} is given as a value of its own"
+            )
     values[keys[-1]] = value

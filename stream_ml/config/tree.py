@@ -14,7 +14,8 @@ from stream_ml.units import Duration, Size, duration_ms, size_bytes
 
 Framing = Literal["bare", "confluent", "single-object"]
 Scalar = bool | int | float | str
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+Name = Annotated[str, Field(pattern=NAME, max_length=200)]
 
 OWNED_KEYS = {
     "bootstrap.servers": "set kafka.bootstrap_servers",
@@ -33,8 +34,6 @@ OWNED_KEYS = {
     "transaction.timeout.ms": "set delivery.transaction_timeout",
     "session.timeout.ms": "set delivery.session_timeout",
 }
-
-UNDERSCORED = {"log_level"}  # librdkafka's only key with an underscore that a file can set
 
 
 def key(default: Any, meaning: str, **limits: Any) -> Any:
@@ -71,15 +70,6 @@ class Kafka(Section):
     )
     consumer: dict[str, Scalar] = key({}, "the same, for consumers")
     producer: dict[str, Scalar] = key({}, "the same, for the producer")
-
-    @field_validator("properties", "consumer", "producer", mode="before")
-    @classmethod
-    def _dotted(cls, given: Any) -> Any:
-        """An environment variable cannot hold a dot: `sasl_password` is librdkafka's `sasl.password`."""
-        if not isinstance(given, dict):
-            return given
-        names = [str(name) if name in UNDERSCORED else str(name).replace("_", ".") for name in given]
-        return dict(zip(names, given.values(), strict=True))
 
     @field_validator("properties", "consumer", "producer")
     @classmethod

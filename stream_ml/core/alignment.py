@@ -13,13 +13,14 @@ from stream_ml.records import Clock, DeadLetter, Label, carried_bytes
 HELD_MAX = 20_000  # labels per partition; when it is reached the consumer of feedback is left alone
 HELD_BYTES_MAX = 16_000_000  # the same for their keys, values and headers, as much as a consumer reads ahead
 WAIT_MAX_MS = 30_000  # so long a label holds back what is behind it, then it goes on before its events
+WAIT_AT_END_MS = 500  # from its arrival, where events are at their end: labels may be fetched before their events
 
 
 class HeldFeedback:
     """Decoded feedback of one partition that has been read and not yet processed, in offset order."""
 
     def __init__(self) -> None:
-        self._items: deque[Label | DeadLetter] = deque()
+        self._items: deque[tuple[Label | DeadLetter, int]] = deque()  # with the monotonic ms of their arrival
         self._bytes = 0
         self._blocked: int | None = None  # offset of the label that is held back first
         self._since_ms = 0
@@ -33,10 +34,10 @@ class HeldFeedback:
         """Whether no more should be read for now."""
         return len(self._items) >= HELD_MAX or self._bytes >= HELD_BYTES_MAX
 
-    def extend(self, items: Iterable[Label | DeadLetter]) -> None:
+    def extend(self, items: Iterable[Label | DeadLetter], clock: Clock) -> None:
         """Add what was read next."""
         for item in items:
-            self._items.append(item)
+            self._items.append((item, clock.monotonic_ms))
             self._bytes += carried_bytes(item.record)
 
     def ready(self, events_ms: int, events_at_end: bool, clock: Clock, most: int) -> list[Label | DeadLetter]:
@@ -49,24 +50,33 @@ class HeldFeedback:
         events_ms
             Largest event time so far, this batch's included.
         events_at_end
-            Events at their end never hold feedback back.
+            Events at their end hold a label back for WAIT_AT_END_MS only.
         most
             At most so many records.
         """
         found: list[Label | DeadLetter] = []
-        for item in islice(self._items, most):
-            if not events_at_end and isinstance(item, Label) and item.time_ms > events_ms:
-                if self._blocked != item.record.offset:
-                    self._blocked, self._since_ms = item.record.offset, clock.monotonic_ms
-                if clock.monotonic_ms - self._since_ms < WAIT_MAX_MS:
-                    break
+        for item, arrived_ms in islice(self._items, most):
+            if (
+                isinstance(item, Label)
+                and item.time_ms > events_ms
+                and self._waits(item, arrived_ms, events_at_end, clock)
+            ):
+                break
             found.append(item)
         return found
+
+    def _waits(self, label: Label, arrived_ms: int, events_at_end: bool, clock: Clock) -> bool:
+        """Whether a label later than the events is held back. While they come, the first one in the row tells."""
+        if events_at_end:
+            return clock.monotonic_ms - arrived_ms < WAIT_AT_END_MS
+        if self._blocked != label.record.offset:
+            self._blocked, self._since_ms = label.record.offset, clock.monotonic_ms
+        return clock.monotonic_ms - self._since_ms < WAIT_MAX_MS
 
     def drop(self, count: int) -> None:
         """Forget the first `count` records: they are committed."""
         for _ in range(count):
-            self._bytes -= carried_bytes(self._items.popleft().record)
+            self._bytes -= carried_bytes(self._items.popleft()[0].record)
 
     def clear(self) -> None:
         """Forget everything: it will be read again."""

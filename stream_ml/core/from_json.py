@@ -47,8 +47,8 @@ def keyed(source: Source, payloads: Payloads, row: Any, where: str) -> tuple[byt
         raw = getter(field)(payload)
         return ("" if raw is None else id_text_of(field, where=f"{where}.id")(raw)).encode(), payloads.encode(payload)
     given = dict(row) if isinstance(row, dict) else {}
-    key = str(given.pop("key", ""))
-    if not key:
+    key = given.pop("key", None)
+    if not isinstance(key, str) or not key:
         raise NotOfSchema(f'{where}.id is key: give the record key as "key" beside the fields')
     return key.encode(), payloads.encode(from_json(payloads.reader, given))
 
@@ -66,12 +66,21 @@ def _record(schema: Schema, fields: list[dict[str, Any]], value: Any, path: str)
         if field["name"] in value:
             found[field["name"]] = _value(schema, field["type"], value[field["name"]], at)
         elif "default" in field:
-            found[field["name"]] = _value(schema, field["type"], field["default"], at)
+            found[field["name"]] = _default(schema, field["type"], field["default"], at)
         elif "null" in (branches := _branches(schema, field["type"])):
             found[field["name"]] = None
         else:
             raise NotOfSchema(f"{at} is missing; it is {_name(branches[0])}")
     return found
+
+
+def _default(schema: Schema, type_: Any, default: Any, path: str) -> Any:
+    """A default as the schema spells it: bytes are text of code points up to 255 (Avro specification)."""
+    first = _branches(schema, type_)[0]
+    base = first["type"] if isinstance(first, dict) else first
+    if base in ("bytes", "fixed") and isinstance(default, str):
+        return default.encode("latin-1")
+    return _value(schema, type_, default, path)
 
 
 def _at(path: str, name: str) -> str:
@@ -118,7 +127,10 @@ def _of(schema: Schema, type_: Any, value: Any, path: str) -> Any:
     if base in _BITS:
         return _whole(base, logical, value, path)
     if base in ("float", "double") and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise NotOfSchema(f"{path} is beyond what a {base} holds") from None
     if base == "enum" and value in type_["symbols"]:
         return value
     if base == "string" and isinstance(value, str):
@@ -160,7 +172,8 @@ def _time(logical: str, text: str, path: str) -> int:
 def _bytes(type_: dict[str, Any], logical: str, text: str, path: str) -> bytes:
     try:
         if logical == "decimal":
-            scaled = decimal.Decimal(text).scaleb(int(type_.get("scale", 0)))
+            with decimal.localcontext(prec=len(text) + int(type_.get("scale", 0)) + 1):
+                scaled = decimal.Decimal(text).scaleb(int(type_.get("scale", 0)))
             if scaled != scaled.to_integral_value():
                 raise NotOfSchema(f"{path} is {text}, which has more than {type_.get('scale', 0)} decimal places")
             whole = int(scaled)

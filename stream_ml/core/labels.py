@@ -33,6 +33,8 @@ class LabelDomain:
                 raise ConfigError(f"feedback.label: {field.name} is {field.base}; regression needs a number")
             return
         self.classes = sorted({class_text(value) for value in _possible(model, field, schema)})
+        if self.task == "multiclass" and len(self.classes) < 2:
+            raise ConfigError("model.labels: a class is told from another, so there are two at least", "list them")
         if len(self.classes) > CLASSES_MAX:
             raise ConfigError(f"model.labels: {len(self.classes)} classes; at most {CLASSES_MAX}")
         if self.task == "binary":

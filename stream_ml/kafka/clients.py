@@ -107,7 +107,7 @@ def reading(config: Config) -> dict[str, Any]:
 
 def reader(config: Config, **changes: Any) -> Consumer:
     """A consumer for assign() alone: it never joins the group."""
-    return _made(Consumer, {**reading(config), **changes})
+    return made(Consumer, {**reading(config), **changes})
 
 
 def member(config: Config) -> Consumer:
@@ -123,12 +123,12 @@ def member(config: Config) -> Consumer:
     }
     if config.delivery.membership == "static":
         settings["group.instance.id"] = config.transactional_id
-    return _made(Consumer, settings)
+    return made(Consumer, settings)
 
 
 def producer(config: Config, transactional_id: str, **changes: Any) -> Producer:
     """A transactional producer under this id, not yet initialised."""
-    return _made(
+    return made(
         Producer,
         {
             **common(config),
@@ -143,10 +143,11 @@ def producer(config: Config, transactional_id: str, **changes: Any) -> Producer:
 
 def admin(config: Config) -> AdminClient:
     """An admin client."""
-    return _made(AdminClient, common(config))
+    return made(AdminClient, common(config))
 
 
-def _made(client: type[Client], settings: dict[str, Any]) -> Client:
+def made(client: type[Client], settings: dict[str, Any]) -> Client:
+    """A client with these settings; ConfigError where librdkafka refuses one."""
     try:
         return client(settings)
     except KafkaException as exception:

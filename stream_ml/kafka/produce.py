@@ -2,8 +2,8 @@
 
 import json
 import time
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from confluent_kafka import KafkaError, Message, Producer
 
@@ -11,7 +11,7 @@ from stream_ml.config import Config, Source
 from stream_ml.core.codec import Payloads
 from stream_ml.core.from_json import keyed
 from stream_ml.errors import ConfigError, FatalError
-from stream_ml.kafka.clients import common, reaching
+from stream_ml.kafka.clients import common, made, reaching
 
 FLUSH_S = 30.0
 
@@ -46,31 +46,43 @@ def produce(config: Config, source: Source, records: Iterable[tuple[bytes, bytes
     per_s
         So many records a second at most; None: as fast as it goes.
     """
-    refused: list[KafkaError] = []
+    failed: list[KafkaError] = []
+    confirmed = 0
 
     def delivered(error: KafkaError | None, message: Message) -> None:
+        nonlocal confirmed
         if error is not None:
-            refused.append(error)
+            failed.append(error)
+        confirmed += error is None
 
-    settings: dict[str, Any] = {**common(config), "enable.idempotence": True, "linger.ms": 5, **config.kafka.producer}
-    producer = Producer(settings)
-    count, began_s = 0, time.monotonic()
+    producer = made(Producer, {**common(config), "enable.idempotence": True, "linger.ms": 5, **config.kafka.producer})
+    began_s, broken = time.monotonic(), None
     with reaching(config):
-        for key, value in records:
-            while True:
-                try:
-                    producer.produce(source.topic, value, key, on_delivery=delivered)
+        try:
+            for count, (key, value) in enumerate(records, 1):
+                _put(producer, source.topic, key, value, delivered)
+                if per_s is not None:
+                    time.sleep(max(0.0, count / per_s - (time.monotonic() - began_s)))
+                if failed:
                     break
-                except BufferError:
-                    producer.poll(0.1)
-            count += 1
+        except ConfigError as error:
+            broken = error
+        finally:
+            left = producer.flush(FLUSH_S)
+    if broken is not None:
+        raise ConfigError(f"{broken.message}; {confirmed:,} records before it were written to {source.topic}")
+    if failed or left:
+        why = failed[0].str() if failed else f"{left} records were not confirmed in {FLUSH_S:.0f} s"
+        hint = "is Kafka reachable, and does the topic exist?"
+        raise FatalError(f"{source.topic}: {why}; {confirmed:,} records were written", hint)
+    return confirmed
+
+
+def _put(producer: Producer, topic: str, key: bytes, value: bytes, delivered: Callable[..., None]) -> None:
+    while True:
+        try:
+            producer.produce(topic, value, key, on_delivery=delivered)
             producer.poll(0)
-            if per_s is not None:
-                time.sleep(max(0.0, count / per_s - (time.monotonic() - began_s)))
-            if refused:
-                break
-        left = producer.flush(FLUSH_S)
-    if refused or left:
-        why = refused[0].str() if refused else f"{left} records were not confirmed in {FLUSH_S:.0f} s"
-        raise FatalError(f"{source.topic}: {why}", "is Kafka reachable, and does the topic exist?")
-    return count
+            return
+        except BufferError:
+            producer.poll(0.1)

@@ -74,20 +74,20 @@ def _looks(values: list[bytes]) -> str:
 def schema_of(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """An Avro record schema that holds all rows; fields that are missing or null somewhere are nullable."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    fields = [{"name": field, **_type([row.get(field) for row in rows])} for field in names]
+    fields = [{"name": field, **_type(f"{name}_{field}", [row.get(field) for row in rows])} for field in names]
     plain = "".join(part.capitalize() for part in name.replace("-", "_").replace(".", "_").split("_")) or "Record"
     return {"type": "record", "name": plain if plain[0].isalpha() else f"R{plain}", "fields": fields}
 
 
-def _type(values: list[Any]) -> dict[str, Any]:
+def _type(name: str, values: list[Any]) -> dict[str, Any]:
     given = [value for value in values if value is not None]
-    type_: Any = _common(given)
+    type_: Any = _common(name, given)
     if len(given) < len(values):
         return {"type": ["null", type_], "default": None}
     return {"type": type_}
 
 
-def _common(values: list[Any]) -> Any:
+def _common(name: str, values: list[Any]) -> Any:
     if values and all(isinstance(value, bool) for value in values):
         return "boolean"
     if values and all(isinstance(value, int) and not isinstance(value, bool) for value in values):
@@ -97,7 +97,7 @@ def _common(values: list[Any]) -> Any:
     if values and all(isinstance(value, str) and _is_time(value) for value in values):
         return {"type": "long", "logicalType": "timestamp-millis"}
     if values and all(isinstance(value, dict) for value in values):
-        return schema_of("nested", values)
+        return schema_of(name, values)
     return "string"
 
 

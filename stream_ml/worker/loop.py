@@ -119,6 +119,7 @@ class Worker:
     # --- the group moved ---
 
     def _settle(self) -> None:
+        self.report.renew(at_once=True)  # not ready: what follows may take long
         self._ownership.let_go()
         self._held = {}
         self._feedback.start({})
@@ -142,6 +143,7 @@ class Worker:
         self._group.start({number: partition.events_position for number, partition in owned.items()})
         self._feedback.start({number: partition.feedback_position for number, partition in owned.items()})
         log.info("partitions %s owned, %s parked", sorted(owned), sorted(self._ownership.parked))
+        self.report.renew(at_once=True)
 
     # --- 1: consume ---
 
@@ -166,11 +168,11 @@ class Worker:
     def _read_feedback(self) -> None:
         if not self._held or any(held.full for held in self._held.values()):
             return
-        now_ms = time.time_ns() // 1_000_000
+        clock = _clock()
         for number, records in self._feedback.take(self._limit, 0.0).items():
             self._keys["feedback"].look(records)
             if number in self._held:
-                self._held[number].extend(self._parts.feedback.decode(records, now_ms))
+                self._held[number].extend(self._parts.feedback.decode(records, clock.now_ms), clock)
 
     def _feedback_waits(self) -> bool:
         clock, owned, ends = _clock(), self._ownership.owned, self._group.ends

@@ -33,6 +33,7 @@ from stream_ml.worker.rebuild import Claimed, Rebuild, merged
 
 log = logging.getLogger("stream_ml.ownership")
 
+TOGETHER = 8  # partitions that are rebuilt at once: what they have read is held beside what it becomes
 LOST_HINT = "go on from offsets of your choice: stream-ml offsets set CONFIG --partition {} --events N --feedback N"
 
 
@@ -90,12 +91,11 @@ class Ownership:
         if claims and not moved():
             self._claim(claims, group)
             self._learning.fold_past_end()
-            if moved():
-                return
             sound = [claimed for claimed in claims.values() if self._sequence_is_right(claimed.partition)]
-            self._rebuild(sound)
-            if not moved():
-                self.owned |= {claimed.partition.number: claimed.partition for claimed in sound}
+            for first in range(0, len(sound), TOGETHER):
+                self._rebuild(sound[first : first + TOGETHER], moved)
+                if moved():
+                    return
 
     # --- 1: what is committed ---
 
@@ -184,29 +184,33 @@ class Ownership:
 
     # --- 4: what a crash lost ---
 
-    def _rebuild(self, claims: list[Claimed]) -> None:
-        """Fill the joins of these partitions; everything that they need is read at once."""
-        if not claims:
-            return
+    def _rebuild(self, claims: list[Claimed], moved: Callable[[], bool]) -> None:
+        """Fill the joins of these partitions and own them; everything that they need is read at once.
+
+        Given up where the group moves meanwhile; those of earlier calls stay, and are kept where they come back.
+        """
         started = time.monotonic()
         now = self.output_ends([claimed.partition.number for claimed in claims])
+        limit = self._settings.record_bytes_max
         rebuilds = {
-            claimed.partition.number: Rebuild(
-                self._parts, claimed, now[claimed.partition.number], self._settings.record_bytes_max
-            )
+            claimed.partition.number: Rebuild(self._parts, claimed, now[claimed.partition.number], limit)
             for claimed in claims
         }
         passes("in-rebuild")
         for batch in self._ranges.messages(self._still_there(merged(rebuilds.values()))):
+            if moved():
+                return
             for record in map(record_of, batch):
                 of_all = record.topic == self._config.training_log
                 for rebuild in rebuilds.values() if of_all else (rebuilds[record.partition],):
                     rebuild.take(record)
-        for number, rebuild in rebuilds.items():
+        while rebuilds:  # each lets go of what it has read before the next one is filled
+            number, rebuild = rebuilds.popitem()
             rebuild.finish()
-            _tell_taken_up(rebuild.claimed.partition, time.monotonic() - started)
             partition = rebuild.claimed.partition
             partition.landmarks.add(partition.events_position, partition.feedback_position, now[number])
+            _tell_taken_up(partition, time.monotonic() - started)
+            self.owned[number] = partition
 
     def _still_there(self, ranges: dict[Where, tuple[int, int]]) -> dict[Where, tuple[int, int]]:
         """The same without what was deleted since."""

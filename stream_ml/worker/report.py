@@ -83,11 +83,11 @@ class Report:
         for (name, value), amount in counts.items():
             self._totals[f"{name}.{value}" if value else name] += amount
 
-    def renew(self) -> None:
-        """Make status and gauges anew, where they are older than INTERVAL_S."""
+    def renew(self, *, at_once: bool = False) -> None:
+        """Make status and gauges anew, where they are older than INTERVAL_S, or at once."""
         now_s = time.monotonic()
         self._alive_s = now_s
-        if now_s < self._due_s:
+        if now_s < self._due_s and not at_once:
             return
         self._due_s = now_s + INTERVAL_S
         self._history = [*[seen for seen in self._history if now_s - seen[0] <= RATE_OVER_S], self._seen(now_s)]

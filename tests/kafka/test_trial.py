@@ -71,3 +71,12 @@ def test_a_line_that_is_not_of_the_schema_is_refused_by_number_and_field(
         code, said = typed(made, "produce", "events", "-", given=line + "\n")
         assert code != 0 and told in said
         assert made.progress() == (0, 0)
+
+
+def test_what_stands_before_a_wrong_line_is_written_and_counted(kafka: str, app_id: str, tmp_path: Path) -> None:
+    with service(tmp_path, kafka, app_id) as made:
+        code, said = typed(made, "produce", "events", "-", given=visits(30) + "{\n" + visits(5))
+        assert code != 0 and f"line 31: is no JSON; 30 records before it were written to {app_id}-visits" in said
+        assert made.progress() == (0, 30)
+        code, said = typed(made, "produce", "events", "-", "--partitioner", "nonsense", given=visits(1))
+        assert code != 0 and "kafka.producer" in said and "nonsense" in said

@@ -96,3 +96,15 @@ def test_a_kafka_that_does_not_answer_is_an_exit_code_of_its_own(folder: Path) -
     )
     assert found.exit_code == 69
     assert "Kafka at 127.0.0.1:1 does not answer" in found.output
+
+
+def test_what_is_wrong_offline_is_told_also_when_kafka_is_away(folder: Path) -> None:
+    found = check(folder, "--online", "--set", "events.id=nope", "--set", "kafka.bootstrap_servers=127.0.0.1:1")
+    assert found.exit_code == 78
+    assert "events.id: E has no field 'nope'" in found.output and "127.0.0.1:1 does not answer" in found.output
+
+
+def test_a_downtime_without_a_unit_is_refused(folder: Path) -> None:
+    found = check(folder, "--online", "--downtime", "5")
+    assert "--downtime: '5' is not a duration" in found.output
+    assert found.exit_code == 78

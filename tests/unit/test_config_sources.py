@@ -83,6 +83,50 @@ def test_a_client_key_has_underscores_in_the_environment_and_dots_elsewhere(
     assert config.origin("kafka.properties.sasl.username") == f"{file}:4"
 
 
+@pytest.mark.parametrize("spelling", ["sasl.password", "sasl_password"])
+def test_a_client_key_is_one_key_whichever_way_a_source_spells_it(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str
+) -> None:
+    file.write_text(MINIMAL.replace("sasl.username: reader", f"{spelling}: of-the-file"), "utf-8")
+    secrets = secret(tmp_path, "kafka.properties.sasl.password", "of-the-secret")
+    assert load_config(file).kafka.properties == {"sasl.password": "of-the-file"}
+    assert load_config(file, secrets=secrets).kafka.properties == {"sasl.password": "of-the-secret"}
+    monkeypatch.setenv("STREAM_ML_KAFKA__PROPERTIES__SASL_PASSWORD", "of-the-environment")
+    config = load_config(file, secrets=secrets)
+    assert config.kafka.properties == {"sasl.password": "of-the-environment"}
+    assert config.origin("kafka.properties.sasl.password") == "STREAM_ML_KAFKA__PROPERTIES__SASL_PASSWORD"
+    config = load_config(file, [f"kafka.properties.{spelling}=of-the-flag"], secrets)
+    assert config.kafka.properties == {"sasl.password": "of-the-flag"}
+    assert config.origin("kafka.properties.sasl.password") == f"--set kafka.properties.{spelling}"
+
+
+def test_a_wrong_part_of_a_section_is_told_with_its_own_origin(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAM_ML_KAFKA__SSL__X", "1")
+    with pytest.raises(ConfigError, match=r"STREAM_ML_KAFKA__SSL__X: kafka\.ssl: no such key"):
+        load_config(file)
+
+
+@pytest.mark.parametrize(
+    "name", ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_8080_TCP", "PORT_8080_TCP_ADDR"]
+)
+def test_what_kubernetes_sets_for_a_service_of_the_same_name_is_no_key(
+    file: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(f"STREAM_ML_{name}", "tcp://10.0.0.1:8080")
+    assert load_config(file).http.port == 1001
+
+
+def test_a_flag_into_a_value_that_is_no_section_is_refused(file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"http\.port cannot be set: http is given as a value of its own"):
+        load_config(file, ["http=1", "http.port=2"])
+
+
+def test_a_secret_deep_in_the_models_arguments_is_hidden(file: Path) -> None:
+    config = load_config(file, [f'model.params={{"auth": {{"password": "{CANARY}"}}, "l2": 0.5}}'])
+    for text in (show(config, with_origins=False), show(config, with_origins=True)):
+        assert CANARY not in text and "0.5" in text
+
+
 def test_the_one_client_key_with_an_underscore_keeps_it(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STREAM_ML_KAFKA__PROPERTIES__LOG_LEVEL", "3")
     config = load_config(file)

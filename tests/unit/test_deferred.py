@@ -31,6 +31,11 @@ def test_a_worker_and_its_model_import_without_scipy_stats() -> None:
         ("from scipy.stats import norm; print(norm.cdf(0))", "0.5"),
         ("import scipy.stats; print(isinstance(scipy.stats.norm, scipy.stats.rv_continuous))", "True"),
         ("from scipy.stats._stats_py import gmean; print(gmean([1, 4]))", "2.0"),
+        (
+            "import scipy.stats._distn_infrastructure as d, scipy.stats; "
+            "print(isinstance(scipy.stats.norm, d.rv_continuous), d.__spec__.name)",
+            "True scipy.stats._distn_infrastructure",
+        ),
         ("import scipy.stats.qmc as qmc; print(qmc.Sobol(1).d)", "1"),
         ("from scipy import integrate; print(integrate.trapezoid([1, 1]))", "1.0"),
         ("from scipy.stats import f; print(round(f.cdf(1, 1, 1), 9))", "0.5"),

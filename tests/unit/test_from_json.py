@@ -111,6 +111,22 @@ def test_fields_that_are_left_out_take_their_default_or_null_or_are_asked_for() 
         from_json(schema, {"c": "x", "d": 1})
 
 
+def test_a_decimal_keeps_all_its_digits() -> None:
+    wide = {"type": "bytes", "logicalType": "decimal", "precision": 40, "scale": 2}
+    assert through(wide, "123456789012345678901234567890.12") == decimal.Decimal("123456789012345678901234567890.12")
+
+
+def test_a_default_of_bytes_is_text_of_code_points_and_no_base64() -> None:
+    field = {"name": "f", "type": "bytes", "default": "abcd\u00ff"}
+    schema = load_schema(json.dumps({"type": "record", "name": "R", "fields": [field]}), where="r.avsc")
+    assert from_json(schema, {}) == {"f": b"abcd\xff"}
+
+
+def test_a_number_beyond_a_double_is_refused() -> None:
+    with pytest.raises(NotOfSchema, match="f is beyond what a double holds"):
+        from_json(schema_of(f="double"), {"f": 10**400})
+
+
 def test_nested_fields_are_named_with_their_path() -> None:
     inner = {"type": "record", "name": "I", "fields": [{"name": "x", "type": "int"}]}
     with pytest.raises(NotOfSchema, match=r"place\.x is 'a', and it is int"):

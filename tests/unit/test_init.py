@@ -39,6 +39,31 @@ def test_an_unknown_task_is_refused(tmp_path: Path) -> None:
     assert "ranking is no task" in str(refused.exception)
 
 
+@pytest.mark.parametrize("name", ["my app", "-x", ""])
+def test_a_name_that_kafka_would_not_take_is_refused(tmp_path: Path, name: str) -> None:
+    refused = typed("init", str(tmp_path / "app"), "--app", name)
+    assert "is no name for an app or a topic" in str(refused.exception)
+    assert not (tmp_path / "app").exists()
+
+
+def test_a_name_that_yaml_takes_for_a_number_stays_a_name(tmp_path: Path) -> None:
+    typed("init", str(tmp_path / "2024"), "--events", "007")
+    assert load_config(tmp_path / "2024" / "stream_ml.yaml").app.id == "2024"
+    assert load_config(tmp_path / "2024" / "stream_ml.yaml").events.topic == "007"
+
+
+def test_classes_of_a_schema_that_exists_are_asked_for_and_not_made_up(tmp_path: Path) -> None:
+    label = {
+        "type": "record",
+        "name": "L",
+        "fields": [{"name": "id", "type": "string"}, {"name": "y", "type": "string"}],
+    }
+    (tmp_path / "label.avsc").write_text(json.dumps(label), "utf-8")
+    typed("init", str(tmp_path / "app"), "--task", "multiclass", "--label-schema", str(tmp_path / "label.avsc"))
+    checked = typed("check", str(tmp_path / "app" / "stream_ml.yaml"))
+    assert checked.exit_code == 78 and "model.labels" in checked.output
+
+
 def test_roles_of_the_fields_of_a_schema_that_exists_are_guessed(tmp_path: Path) -> None:
     millis = {"type": "long", "logicalType": "timestamp-millis"}
     event = [("amount", "double"), ("ordered_at", millis), ("order_id", "string")]
@@ -67,5 +92,8 @@ def test_a_schema_is_proposed_that_holds_every_row() -> None:
     assert found["id"] == "string" and found["n"] == "long" and found["x"] == "double"
     assert found["at"] == {"type": "long", "logicalType": "timestamp-millis"}
     assert found["ok"] == ["null", "boolean"]
+    twice = [{"a": {"k": 1}, "b": {"k": {"x": 1}}}]
+    names = [field["type"]["name"] for field in schema_of("t", twice)["fields"]]
+    assert len(set(names)) == 2, "a name stands for one type"
     assert found["in"]["fields"] == [{"name": "k", "type": ["null", "string"], "default": None}]
     assert schema_of("some-topic", rows)["name"] == "SomeTopic"

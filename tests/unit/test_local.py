@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from stream_ml import LocalApp
 from stream_ml.cli.app import app as command_line
 from stream_ml.core.from_json import NotOfSchema
-from stream_ml.errors import ConfigError
+from stream_ml.errors import ConfigError, FatalError
 from stream_ml.testing import check_model
 
 EVENT = {"type": "record", "name": "E", "fields": [{"name": "x", "type": "double"}, {"name": "k", "type": "string"}]}
@@ -58,6 +58,25 @@ def test_each_row_has_its_end_in_order(tmp_path: Path) -> None:
     assert again["flags"] == ["duplicate_event"]
     assert app.examples_learned == 1, "the label that waited"
     assert app.learn_many([label]) == [{"outcome": "duplicate"}]
+
+
+def test_a_model_that_raises_while_it_learns_is_no_longer_asked(tmp_path: Path) -> None:
+    CliRunner().invoke(command_line, ["init", str(tmp_path / "app")])
+    text = (
+        "from river import linear_model\n\n\nclass Brittle(linear_model.LogisticRegression):\n"
+        "    def learn_one(self, x, y):\n        if x.get('amount') == 666.0:\n            raise ValueError('no')\n"
+        "        super().learn_one({'amount': x['amount']}, y)\n\n"
+        "    def predict_proba_one(self, x):\n        return super().predict_proba_one({'amount': x['amount']})\n\n\n"
+        "def build():\n    return Brittle()\n"
+    )
+    (tmp_path / "app" / "model.py").write_text(text, "utf-8")
+    extra = "  checkpoint_types: [model.Brittle]\n"
+    with (tmp_path / "app" / "stream_ml.yaml").open("a", encoding="utf-8") as file:
+        file.write(extra)
+    app = LocalApp(tmp_path / "app" / "stream_ml.yaml")
+    app.predict_many([{"id": "a", "time": 0, "amount": 666.0, "kind": "x"}])
+    with pytest.raises(FatalError, match="cannot learn on: learn_one raised"):
+        app.learn_many([{"id": "a", "time": 1, "label": True}])
 
 
 def test_a_row_that_is_not_of_the_schema_is_an_error_that_names_the_field(tmp_path: Path) -> None:
