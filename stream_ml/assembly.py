@@ -1,5 +1,6 @@
 """From a configuration to the parts of the core: schemas are read, the model's factory imported, everything checked."""
 
+import difflib
 import hashlib
 import importlib
 import inspect
@@ -139,7 +140,10 @@ def _schema(config: Config, path: Path) -> Schema:
     try:
         text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"schema {file} cannot be read: {error}") from error
+        near = difflib.get_close_matches(file.name, [other.name for other in file.parent.glob("*.avsc")], 1)
+        what = "there is no such file" if isinstance(error, FileNotFoundError) else str(error)
+        hint = f"did you mean {near[0]}?" if near else "paths are relative to the configuration file"
+        raise ConfigError(f"schema {file.absolute()} cannot be read: {what}", hint) from error
     return load_schema(text, where=str(file))
 
 
@@ -158,9 +162,11 @@ def load_factory(config: Config) -> Callable[[], Any]:
         for part in attribute.split("."):
             found = getattr(found, part)
     except Exception as error:
+        missing = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}.")
+        there = f"is {module_name}.py beside the configuration, or its package installed?"
         raise ConfigError(
             f"model.factory {config.model.factory} cannot be imported: {type(error).__name__}: {error}",
-            f"is {module_name}.py beside the configuration, or the package installed?",
+            there if missing else f"{module_name} was found; look into it",
         ) from error
     if not callable(found):
         if config.model.params or not hasattr(found, "clone"):

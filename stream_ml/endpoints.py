@@ -150,7 +150,7 @@ def serve(host: str, port: int, application: Endpoints) -> Callable[[], None]:
     except OSError as error:
         raise ConfigError(
             f"http.port {port} on {host} cannot be listened on: {error.strerror or error}",
-            "set http.port to a free one, or to 0 for none",
+            "one more worker here? it needs a name and a port: --set worker.instance=w2 --set http.port=8081",
         ) from error
     threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
 

@@ -35,6 +35,7 @@ class ConfigError(StreamMLError):
     """The configuration, a schema, a model or the topics are not what the service needs."""
 
     exit_code = 78
+    parts: "tuple[ConfigError, ...]" = ()  # where it stands for several
 
 
 class Problems:
@@ -48,7 +49,7 @@ class Problems:
         try:
             return make()
         except ConfigError as error:
-            self.found.append(error)
+            self.found += error.parts or (error,)
             return None
 
     def add(self, message: str, hint: str = "") -> None:
@@ -59,7 +60,9 @@ class Problems:
         """All of them as one."""
         if len(self.found) == 1:
             return self.found[0]
-        return ConfigError(f"{len(self.found)} things are wrong:\n" + "\n".join(f"- {error}" for error in self.found))
+        every = ConfigError(f"{len(self.found)} things are wrong:\n" + "\n".join(f"- {error}" for error in self.found))
+        every.parts = tuple(self.found)
+        return every
 
 
 class TransientError(StreamMLError):

@@ -28,7 +28,8 @@ def line(status: dict[str, Any]) -> str:
     rates, model = status["per_second"], status["model"]
     return (
         f"{rates['events']:,.0f} events/s, {rates['labels']:,.0f} labels/s, {_lag(status, 'events')} behind, "
-        f"model {_version(model)}, {model['examples_learned']:,} examples, learning {model['lag_seconds']:.0f} s behind"
+        f"{_sum(status['since_start'], 'dead_letters'):,} dead letters so far, model {_version(model)}, "
+        f"{model['examples_learned']:,} examples, learning {model['lag_seconds']:.0f} s behind"
         + "".join(f", {text}" for text in _quality(status["quality"]))
     )
 

@@ -23,6 +23,11 @@ def check(config: Config, *, online: bool, downtime: str) -> int:
         kinds = [f"{name} ({kind})" for name, kind in parts.plan.kinds.items()]
         more = f" and {len(kinds) - SHOWN_FEATURES_MAX} more" if len(kinds) > SHOWN_FEATURES_MAX else ""
         typer.echo(f"ok    schemas; the model sees {len(kinds)}: {', '.join(kinds[:SHOWN_FEATURES_MAX])}{more}")
+        for name in parts.plan.refused_when_null:
+            typer.echo(
+                f"note  {name} may be null, and its event is then a dead letter; "
+                f"features.missing: {{{name}: drop}} or {{{name}: {{impute: VALUE}}}} would score it"
+            )
         labels = parts.domain.classes or ["any number"]
         typer.echo(f"ok    labels: {', '.join(labels[:SHOWN_FEATURES_MAX])}")
         if problems.of(lambda: checked(parts)) is not None:

@@ -36,9 +36,10 @@ def create(
 @configured
 def show(config: Config) -> None:
     """Committed positions of each partition beside what its topics hold."""
-    from stream_ml.kafka.operator import Observer
+    from stream_ml.kafka.operator import Observer, continuation
     from stream_ml.kafka.topics import inspect_topics
 
+    lost = False
     typer.echo("partition  events (of first-end)      feedback (of first-end)    next sequence  writer")
     for shown in Observer(config, inspect_topics(config).partitions).shown():
         pair, metadata = shown.pair, shown.pair.metadata
@@ -50,6 +51,13 @@ def show(config: Config) -> None:
             metadata.writer if metadata else "- (no state of this service)",
         ]
         typer.echo(" ".join(columns))
+        if metadata is None:
+            events, feedback = continuation(config, pair.partition)
+            lost = lost or bool(events or feedback)
+            if events or feedback:
+                typer.echo(f"           by its outputs it was at events {events}, feedback {feedback}")
+    if lost:
+        typer.echo("\n-> with the workers stopped: stream-ml offsets set CONFIG --partition P --events N --feedback N")
 
 
 def _position(position: int | None, held: tuple[int, int]) -> str:
@@ -107,6 +115,17 @@ def add_commands(app: typer.Typer) -> None:
     def accept_gap(config: Config, position: Position) -> None:
         """Let learning go on with the example at which it halted, although examples before it are missing."""
         _order(config, "accept-gap", {"position": position})
+
+    @app.command("dead-letters")
+    @configured
+    def dead_letters(
+        config: Config, last: Annotated[int, typer.Option(help="So many of each partition, the newest.", min=1)] = 20
+    ) -> None:
+        """The newest dead letters, one JSON object a line: which record, why, its key and the start of its value."""
+        from stream_ml.kafka.operator import newest_dead_letters
+
+        for letter in newest_dead_letters(config, last):
+            typer.echo(json.dumps(letter))
 
     @app.command()
     @configured

@@ -54,6 +54,7 @@ class Side(NamedTuple):
     time: str
     label: str
     framing: str = "bare"
+    nullable: tuple[str, ...] = ()  # features that may be null
 
 
 def sample_side(task: Task, *, label: bool) -> Side:
@@ -89,7 +90,8 @@ def side_of(schema: Schema, text: str, framing: str, *, label: bool) -> Side:
     ]
     chosen_id, chosen_time = (ids[0] if ids else "key"), (times[0] if times else "record")
     if not label:
-        return Side(text, chosen_id, chosen_time, "", framing)
+        nullable = tuple(f.name for f in fields if f.nullable and f.name not in (chosen_id, chosen_time))
+        return Side(text, chosen_id, chosen_time, "", framing, nullable)
     left = [field.name for field in fields if field.name not in (chosen_id, *times)]
     named = [name for name in left if name.lower() in ("label", "truth", "y", "target", "outcome", "class")]
     if not left:
@@ -134,10 +136,20 @@ feedback:
   label: {feedback.label}
   ttl: {answers.ttl}                    # how long after its event a label may come
 predictions: {{topic: {_quoted(answers.predictions)}}}
-model:
+{_features(events)}model:
   factory: "model:build"
   task: {answers.task}{labels}
 """
+
+
+def _features(events: Side) -> str:
+    if not events.nullable:
+        return ""
+    lines = "".join(f"    {name}: drop\n" for name in events.nullable)
+    return (
+        "features:\n  missing:                    # of a null: drop it, {impute: VALUE}, or reject the event\n"
+        f"    default: reject\n{lines}"
+    )
 
 
 def _quoted(name: str) -> str:
@@ -150,7 +162,7 @@ def _readme(answers: Answers, *, samples: bool) -> str:
     return f"""\
 # {answers.app}
 
-No Kafka yet? `stream-ml broker kafka` in a terminal of its own runs one on this machine.
+No Kafka yet? `stream-ml broker kafka{_port(answers.servers)}` in a terminal of its own runs one on this machine.
 
     stream-ml check stream_ml.yaml
     stream-ml topics create stream_ml.yaml
@@ -159,6 +171,11 @@ No Kafka yet? `stream-ml broker kafka` in a terminal of its own runs one on this
     stream-ml run stream_ml.yaml        # Ctrl-C ends it; http://127.0.0.1:8080/v1/status says how it goes
     stream-ml audit stream_ml.yaml      # reads every topic: nothing lost, nothing twice
 """
+
+
+def _port(servers: str) -> str:
+    port = servers.rpartition(":")[2]
+    return f" --port {port}" if port.isdecimal() and port != "9092" else ""
 
 
 def _samples(task: Task) -> tuple[str, str]:

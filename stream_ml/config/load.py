@@ -9,7 +9,16 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from stream_ml.config.sources import SECRETS, Given, Keys, from_environment, from_flags, from_secrets, from_yaml
+from stream_ml.config.sources import (
+    CLIENT_MAPS,
+    SECRETS,
+    Given,
+    Keys,
+    from_environment,
+    from_flags,
+    from_secrets,
+    from_yaml,
+)
 from stream_ml.config.tree import Config
 from stream_ml.errors import ConfigError
 
@@ -68,6 +77,9 @@ def _found(error: ValidationError, merged: dict[str, Any]) -> Iterator[tuple[Key
     for problem in error.errors():
         keys = _known(tuple(str(part) for part in problem["loc"]), merged, missing=problem["type"] == "missing")
         words = _words(problem, keys)
+        if keys in CLIENT_MAPS and " belongs to the service: " in words:
+            yield from (((*keys, one.partition(" ")[0]), one.partition(" ")[2]) for one in words.split("; "))
+            continue
         yield (keys[:3] if keys[:2] == ("features", "missing") else keys), words
 
 
@@ -97,6 +109,11 @@ def _words(problem: Any, keys: Keys) -> str:
 
 
 def _unknown(name: str, known: list[str]) -> str:
+    section = next((part for part in known if name.startswith(f"{part}_")), None)
+    if section is not None and known == _names(Config):
+        return (
+            f"no such key; two underscores part a section from its key: {section}__{name.removeprefix(section + '_')}"
+        )
     near = difflib.get_close_matches(name, known, 1)
     return f"no such key; did you mean {near[0]}?" if near else f"no such key; known are {', '.join(sorted(known))}"
 

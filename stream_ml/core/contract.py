@@ -42,7 +42,7 @@ def check_model(
         return [f"it cannot be built: {type(error).__name__}: {error}"]
     wrong = [*_kind_problems(first, domain.task)]
     wrong += [f"{path} has no seed: give it one, or its replicas differ" for path in unseeded(first)]
-    if first is second:
+    if first is second and not wrong:
         wrong.append("it is one object that all replicas would share: name a function that builds a new one")
     if wrong:
         return wrong
@@ -50,7 +50,12 @@ def check_model(
     try:
         return list(_behaviour(build, domain, examples, reload))
     except ModelFailed as error:
-        return [f"it fails on features {examples[0][0]}: {error}"]
+        hint = (
+            ": texts need an encoder (preprocessing.OneHotEncoder) or features.exclude"
+            if "text" in kinds.values()
+            else ""
+        )
+        return [f"it fails on features {examples[0][0]}: {error}{hint}"]
 
 
 def _kind_problems(estimator: Any, task: str) -> Iterator[str]:

@@ -44,6 +44,11 @@ class FeaturePlan:
         ]
         self.names = [step.name for step in self._steps]
         self.kinds = {field.name: field.kind for field in chosen}
+        self.refused_when_null = [
+            field.name
+            for field, step in zip(chosen, self._steps, strict=True)
+            if field.nullable and step.missing == "reject"
+        ]
         self.resolved = [
             {
                 "name": f.name,

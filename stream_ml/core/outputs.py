@@ -104,8 +104,7 @@ class PredictionCodec:
             "single-object": single_object_header(fingerprint(to_parsing_canonical_form(concrete))),
         }[framing]
         self._marker = {"bare": 0, "confluent": 1, "single-object": 2}[framing]
-        head = {**concrete, "name": "PredictionHead", "fields": concrete["fields"][:-1]}
-        self._head = fastavro.parse_schema(_plain_times(head))
+        self._head = _head_of(concrete)
 
     def encode(self, event: Event, scored: Scored, served: Served, examples_learned: int, clock: Clock) -> Produce:
         """The record of a prediction, with the event's key and its trace headers."""
@@ -153,12 +152,27 @@ class PredictionCodec:
         )
 
 
+def prediction_origin(value: bytes, framing: Framing) -> int:
+    """Offset of the event of a prediction, whatever it carries; ValueError where it is none."""
+    header = {"bare": 0, "confluent": 5, "single-object": 10}[framing]
+    return int(decode_own(value, _HEAD, header)[0]["origin"]["offset"])
+
+
+def _head_of(prediction: dict[str, Any]) -> Any:
+    """A prediction's schema up to what it carries."""
+    head = {**prediction, "name": "PredictionHead", "fields": prediction["fields"][:-1]}
+    return fastavro.parse_schema(_plain_times(head))
+
+
 def _plain_times(node: Any) -> Any:
     fields = []
     for field in node["fields"]:
         time = isinstance(field["type"], dict) and str(field["type"].get("logicalType", "")).startswith("timestamp")
         fields.append({**field, "type": "long"} if time else field)
     return {**node, "fields": fields}
+
+
+_HEAD = _head_of(schemas.load("prediction"))
 
 
 def served_of(scored: Scored, version: Version, flags: tuple[str, ...]) -> Served:

@@ -57,7 +57,10 @@ class Batch(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """Everything that one batch gives: records in order, the state to commit, and what to count."""
+    """Everything that one batch gives: records in order, the state to commit, and what to count.
+
+    `letters` has the first dead letter of each reason, for people.
+    """
 
     records: list[Produce]
     events_position: int
@@ -65,6 +68,7 @@ class Outputs(NamedTuple):
     metadata: Metadata
     counts: Counter[tuple[str, str]]
     staged: StagedJoin
+    letters: dict[str, DeadLetter]
 
     @property
     def moved(self) -> bool:
@@ -147,6 +151,7 @@ class _Turn:
         self._flags = (("stale",) if stale else ()) + (("learning_halted",) if replica.halt else ())
         self._records: list[Produce] = []
         self._counts: Counter[tuple[str, str]] = Counter()
+        self._letters: dict[str, DeadLetter] = {}
         self._next_sequence = partition.next_sequence
         self._schemas_written: set[int] = set()
         self._events_ms, self._feedback_ms = _NO_TIME, _NO_TIME
@@ -193,7 +198,8 @@ class _Turn:
         feedback_position = batch.feedback[-1].record.offset + 1 if batch.feedback else partition.feedback_position
         floors = self._staged.floors(events_position, feedback_position)
         metadata = partition.metadata_of(self._staged, floors, self._next_sequence, token)
-        return Outputs(self._records, events_position, feedback_position, metadata, self._counts, self._staged)
+        moved = (self._records, events_position, feedback_position, metadata)
+        return Outputs(*moved, self._counts, self._staged, self._letters)
 
     # --- events ---
 
@@ -297,6 +303,7 @@ class _Turn:
             encode_dead_letter(settings.topics.dead_letters, letter, self._clock, settings.record_bytes_max)
         )
         self._counts["dead_letters", letter.reason] += 1
+        self._letters.setdefault(letter.reason, letter)
 
     def _condemned(self, record: Record) -> bool:
         condemned = self._batch.condemned

@@ -67,8 +67,38 @@ def common(config: Config) -> dict[str, Any]:
     }
 
 
+class Outage:
+    """Since when no broker has answered, as the clients' callbacks say; who hears from one says when it is over."""
+
+    def __init__(self) -> None:
+        self._since_s: float | None = None
+
+    def begins(self) -> bool:
+        """Note it; whether it is a new one."""
+        new = self._since_s is None
+        self._since_s = self._since_s or time.monotonic()
+        return new
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it has lasted; None where there is none."""
+        since_s = self._since_s
+        return None if since_s is None else time.monotonic() - since_s
+
+    def over(self) -> float | None:
+        """A broker has answered: how long it lasted, None where there was none."""
+        seconds, self._since_s = self.seconds, None
+        return seconds
+
+
+outage = Outage()
+
+
 def _error(error: KafkaError) -> None:
-    log.warning("kafka: %s", error.str())
+    if error.code() == KafkaError._ALL_BROKERS_DOWN and outage.begins():  # noqa: SLF001
+        log.warning("Kafka does not answer: %s; the worker waits for it", error.str())
+    elif error.code() not in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):  # noqa: SLF001 - librdkafka logs these
+        log.warning("kafka: %s", error.str())
     if error.code() in _REFUSED_LOGIN:
         _refusals.append((time.monotonic(), error.str()))
 

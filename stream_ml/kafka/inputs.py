@@ -174,11 +174,19 @@ def _sorted(messages: Iterable[Message], ends: Ends, topic: str) -> dict[int, li
                 "its records were deleted before they were read; go on with: stream-ml offsets set",
             )
         elif lasting(error):
-            raise FatalError(
-                f"{topic}: {error.str()}",
-                "another process with the same worker.instance, a topic gone, or Kafka away for longer than "
-                "delivery.session_timeout? After the last a restart is all that it takes",
-            )
+            raise _lost(topic, error)
         else:
             log.warning("%s: %s", topic, error.str())
     return found
+
+
+def _lost(topic: str, error: KafkaError) -> FatalError:
+    """What ended a consumer for good."""
+    said = error.str().rpartition("Fatal consumer error: ")[2]
+    if "fenced" in said.lower():
+        return FatalError(
+            f"{topic}: {said}",
+            "another process runs with this worker.instance? give each its own: --set worker.instance=w2. "
+            "After Kafka was away for longer than delivery.session_timeout it was this one: start it again",
+        )
+    return FatalError(f"{topic}: {said}", "is the topic still there, and may this user read it?")

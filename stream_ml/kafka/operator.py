@@ -1,7 +1,9 @@
 """What operators order: commands in the training log, and offsets of a partition set by hand."""
 
+import contextlib
 import getpass
 import time
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaException, Producer, TopicPartition
@@ -9,14 +11,18 @@ from confluent_kafka import KafkaException, Producer, TopicPartition
 from stream_ml.config import Config
 from stream_ml.core.join import BEGINNING
 from stream_ml.core.ledger import Ledger
-from stream_ml.core.log_entry import decode_entry, encode_command
+from stream_ml.core.log_entry import decode_entry, decode_pair, encode_command
 from stream_ml.core.metadata import Metadata, OutputEnds
+from stream_ml.core.outputs import dead_letter_origin, decode_outcome, prediction_origin
 from stream_ml.errors import ConfigError, FatalError
-from stream_ml.kafka.clients import TIMEOUT_S, admin, common, error_of, reaching, reader
+from stream_ml.kafka.clients import TIMEOUT_S, admin, common, error_of, reaching, reader, record_of, topics_there
 from stream_ml.kafka.pair import Pair, committed_pair, offsets_of, pair_reader, read_pairs
-from stream_ml.kafka.reading import ends, read_range
+from stream_ml.kafka.reading import RangeReader, ends, read_range
+from stream_ml.records import Record
 
 BY_HAND = "set-by-hand"
+SHOWN_BYTES = 64  # of a dead letter's key and value
+TAIL = 20_000  # newest records of an output that are read to see where a partition was
 
 
 class Shown(NamedTuple):
@@ -89,6 +95,15 @@ def set_offsets(config: Config, partition: int, events: int, feedback: int) -> s
         ledger = _ledger(config)
         outputs = [(t, partition) for t in (config.predictions.topic, config.outcomes, config.dead_letters)]
         found = ends(client, [*outputs, (config.training_log, 0)])
+        inputs = [(config.events.topic, partition), (config.feedback.topic, partition)]
+        held = ends(client, inputs)
+        for where, position in zip(inputs, (events, feedback), strict=True):
+            first, end = held[where]
+            if not first <= position <= end:
+                raise ConfigError(
+                    f"{where[0]} [{partition}] holds {first} to {end}; {position} is not in it", "name an offset in it"
+                )
+        next_event, next_label = continuation(config, partition)
     now = OutputEnds(*[found[output][1] for output in [*outputs, (config.training_log, 0)]])
     last = [ledger.last_trigger(partition, topic) for topic in (config.events.topic, config.feedback.topic)]
     backwards = events <= last[0] or feedback <= last[1]
@@ -108,7 +123,83 @@ def set_offsets(config: Config, partition: int, events: int, feedback: int) -> s
     if backwards:
         at = write_command(config, "rebase", {"partition": partition, "events": events, "feedback": feedback})
         return f"{done}; rebase written at {at}: records from there on are scored again"
-    return f"{done}; the sequence goes on at {metadata.next_sequence}"
+    twice = (
+        f"; events {events} to {next_event - 1} have an end already and get a second one" if events < next_event else ""
+    )
+    twice += f"; labels from {feedback} to {next_label - 1} are looked at again" if feedback < next_label else ""
+    lost = f"; events {next_event} to {events - 1} are never scored" if events > next_event else ""
+    return f"{done}; the sequence goes on at {metadata.next_sequence}{twice}{lost}"
+
+
+def newest_dead_letters(config: Config, count: int) -> list[dict[str, Any]]:
+    """The newest `count` dead letters of each partition, oldest first, as plain values."""
+    client = admin(config)
+    with reaching(config):
+        partitions = topics_there(client).topics[config.dead_letters].partitions
+        found = ends(client, [(config.dead_letters, number) for number in partitions])
+        ranges = {where: (max(first, end - 2 * count - 100), end) for where, (first, end) in found.items()}
+        reading = RangeReader(config, lambda: None)
+        try:
+            records = [record_of(message) for batch in reading.messages(ranges) for message in batch]
+        finally:
+            reading.close()
+    newest = [r for number in sorted(partitions) for r in [r for r in records if r.partition == number][-count:]]
+    return [_plain_letter(record) for record in newest]
+
+
+def _plain_letter(record: Record) -> dict[str, Any]:
+    said = {name.removeprefix("__connect.errors."): value for name, value in record.headers if value is not None}
+    texts = {name: said.get(name, b"").decode("utf-8", "replace") for name in ("topic", "partition", "offset")}
+    return {
+        **texts,
+        "reason": said.get("exception.class.name", b"").decode("utf-8", "replace"),
+        "message": said.get("exception.message", b"").decode("utf-8", "replace"),
+        "key": None if record.key is None else record.key[:SHOWN_BYTES].decode("utf-8", "replace"),
+        "value_bytes": len(record.value or b""),
+        "value_hex": (record.value or b"")[:SHOWN_BYTES].hex(),
+    }
+
+
+def continuation(config: Config, partition: int) -> tuple[int, int]:
+    """Where a partition would go on by what stands in its outputs: after the last event and label that have an end.
+
+    Only the newest TAIL records of each output are read.
+    """
+    client = admin(config)
+    topics = (config.predictions.topic, config.outcomes, config.dead_letters, config.training_log)
+    places = [(topic, 0 if topic == config.training_log else partition) for topic in topics]
+    with reaching(config):
+        found = ends(client, places)
+        ranges = {where: (max(first, end - TAIL), end) for where, (first, end) in found.items()}
+        following = {config.events.topic: 0, config.feedback.topic: 0}
+        reading = RangeReader(config, lambda: None)
+        try:
+            for batch in reading.messages(ranges):
+                for record in map(record_of, batch):
+                    for topic, offset in _ended(config, partition, record):
+                        following[topic] = max(following.get(topic, 0), offset + 1)
+        finally:
+            reading.close()
+    return following[config.events.topic], following[config.feedback.topic]
+
+
+def _ended(config: Config, partition: int, record: Record) -> Iterator[tuple[str, int]]:
+    """The inputs that an output of the partition ends."""
+    value = record.value or b""
+    with contextlib.suppress(ValueError):
+        if record.topic == config.outcomes:
+            yield config.feedback.topic, int(decode_outcome(value)["feedback_offset"])
+        elif record.topic == config.dead_letters:
+            origin = dead_letter_origin(record)
+            if origin is not None:
+                yield origin[0], origin[2]
+        elif record.topic == config.training_log:
+            pair = decode_pair(value)
+            if pair is not None and pair.source_partition == partition:
+                yield config.events.topic, pair.event_offset
+                yield config.feedback.topic, pair.feedback_offset
+        else:
+            yield config.events.topic, prediction_origin(value, config.predictions.framing)
 
 
 def _before(pair: Pair, events: int, feedback: int) -> bool:

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from stream_ml.config import Config, Source
 from stream_ml.core.codec import Payloads
 from stream_ml.core.from_json import keyed
-from stream_ml.errors import ConfigError, FatalError
+from stream_ml.errors import ConfigError, FatalError, TransientError
 from stream_ml.kafka.clients import common, made, reaching
 
 FLUSH_S = 30.0
@@ -74,7 +74,8 @@ def produce(config: Config, source: Source, records: Iterable[tuple[bytes, bytes
     if failed or left:
         why = failed[0].str() if failed else f"{left} records were not confirmed in {FLUSH_S:.0f} s"
         hint = "is Kafka reachable, and does the topic exist?"
-        raise FatalError(f"{source.topic}: {why}; {confirmed:,} records were written", hint)
+        kind = FatalError if failed and failed[0].code() != KafkaError._MSG_TIMED_OUT else TransientError  # noqa: SLF001
+        raise kind(f"{source.topic}: {why}; {confirmed:,} records were written", hint)
     return confirmed
 
 

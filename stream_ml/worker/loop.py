@@ -8,6 +8,7 @@
 6. a checkpoint, when it is due
 """
 
+import contextlib
 import logging
 import time
 from collections import Counter
@@ -21,7 +22,7 @@ from stream_ml.core.partition import Batch, Outputs
 from stream_ml.core.partitioners import PartitionerSample, disagreement
 from stream_ml.errors import FatalError
 from stream_ml.failpoints import passes
-from stream_ml.kafka.clients import admin, error_of
+from stream_ml.kafka.clients import admin, error_of, outage
 from stream_ml.kafka.inputs import FeedbackInput, Group
 from stream_ml.kafka.pair import offsets_of, read_pairs
 from stream_ml.kafka.topics import TopicFacts
@@ -110,11 +111,13 @@ class Worker:
 
         A static member's place is kept for the session timeout.
         """
+        log.info("stopping: what is committed is learned, then a checkpoint")
         self.learning.finish(CLOSE_STALL_S)
         self._transactor.close()
         self._ownership.close()
         self._feedback.close()
         self._group.close()
+        log.info("stopped at model %s/%d", *self.learning.replica.version)
 
     # --- the group moved ---
 
@@ -276,7 +279,7 @@ class Worker:
             self._held[number].drop(len(batches[number].feedback))
             self._committed_s[number] = time.monotonic()
             self._count(output.counts)
-            self.report.counted(output.counts)
+            self.report.counted(output)
             self.report.consumed({number: batches[number]})
             if self._condemned:
                 done = [*batches[number].events, *batches[number].feedback]
@@ -330,10 +333,21 @@ class Worker:
             except KafkaException as exception:  # a later sample does as well: a rebuild would begin a little earlier
                 log.warning("ends of the outputs cannot be read now: %s", error_of(exception).str())
                 samples = {}
+            else:
+                self._tell_answers_again()
             for number, sample in samples.items():
                 partition = owned[number]
                 partition.landmarks.add(partition.events_position, partition.feedback_position, sample)
+        elif outage.seconds is not None:
+            with contextlib.suppress(KafkaException):
+                self._client.list_topics(self._config.events.topic, timeout=1)
+                self._tell_answers_again()
         self._compare_partitioners()
+
+    def _tell_answers_again(self) -> None:
+        seconds = outage.over()
+        if seconds is not None:
+            log.info("Kafka answers again, after %.0f s", seconds)
 
     def _compare_partitioners(self) -> None:
         said = disagreement(self._keys["events"].verdict, self._keys["feedback"].verdict)

@@ -12,7 +12,8 @@ from importlib.metadata import version
 from typing import Any
 
 from stream_ml.assembly import Parts
-from stream_ml.core.partition import Batch
+from stream_ml.core.partition import Batch, Outputs
+from stream_ml.kafka.clients import outage
 from stream_ml.kafka.inputs import FeedbackInput, Group
 from stream_ml.live import line
 from stream_ml.metrics import Metrics
@@ -23,6 +24,7 @@ INTERVAL_S = 1.0
 LINE_S = 60.0  # between two lines of the log that say how it goes
 ALIVE_S = 60.0  # a turn takes milliseconds, a rebuild polls; after so long without either the loop hangs
 RATE_OVER_S = 5.0
+OUTAGE_S = 15.0  # a client may lose its connection and have it back within two looks of the loop
 PACKAGES = ("stream-ml", "river", "numpy", "confluent-kafka", "fastavro")
 
 log = logging.getLogger("stream_ml.worker")
@@ -46,6 +48,7 @@ class Report:
         self._due_s, self._line_s = 0.0, self._started_s
         self._latest_ms: dict[tuple[str, int], int] = {}
         self._totals: Counter[str] = Counter()
+        self._letters: dict[str, tuple[float, str]] = {}
         self._quality_then: tuple[int, dict[str, float]] = (0, {})
         self._history: list[tuple[float, int, int]] = []
         self._versions = _versions()
@@ -78,10 +81,18 @@ class Report:
             self._totals["events"] += len(batch.events)
             self._totals["labels"] += len(batch.feedback)
 
-    def counted(self, counts: Counter[tuple[str, str]]) -> None:
-        """What a committed batch counted."""
-        for (name, value), amount in counts.items():
+    def counted(self, outputs: Outputs) -> None:
+        """What a committed batch counted; the first dead letter of a reason within a minute gets a line."""
+        for (name, value), amount in outputs.counts.items():
             self._totals[f"{name}.{value}" if value else name] += amount
+        for reason, letter in outputs.letters.items():
+            now_s, where = time.monotonic(), letter.record[:3]
+            count = self._totals[f"dead_letters.{reason}"]
+            text = f"{where[0]} [{where[1]}] {where[2]} became a dead letter, {reason}: {letter.message}"
+            if now_s - self._letters.get(reason, (-LINE_S, ""))[0] >= LINE_S:
+                self._letters[reason] = (now_s, text)
+                told = dict(zip(("topic", "partition", "offset"), where, strict=True))
+                log.warning("%s (%d so far)", text, count, extra={**told, "hint": "stream-ml dead-letters CONFIG"})
 
     def renew(self, *, at_once: bool = False) -> None:
         """Make status and gauges anew, where they are older than INTERVAL_S, or at once."""
@@ -137,6 +148,9 @@ class Report:
 
     def _reasons(self) -> list[str]:
         """Why this worker is not ready; none where it holds what the group gave it, be that nothing."""
+        away_s = outage.seconds or 0.0
+        if away_s > OUTAGE_S:
+            return [f"Kafka at {self._config.kafka.bootstrap_servers} has not answered for {away_s:.0f} s"]
         if not self._group.settled or self._group.moved():
             return ["the group has given no partitions yet, or is moving them"]
         return [
@@ -147,6 +161,7 @@ class Report:
     def _warnings(self) -> list[str]:
         replica, config = self._learning.replica, self._config
         found = [text for text in self.warnings.values() if text]
+        found += [text for at_s, text in self._letters.values() if time.monotonic() - at_s < LINE_S]
         if replica.halt is not None:
             halt = replica.halt
             found.append(

@@ -1,6 +1,7 @@
 """Bad records end as a dead letter, an outcome or a flag; the loop goes on and nothing is lost."""
 
 import io
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 import service as module
 from confluent_kafka import Producer
 from service import T0, Service, service
+from typer.testing import CliRunner
 
+from stream_ml.cli.app import app
 from stream_ml.core.binary import encode_record
 from stream_ml.core.outputs import decode_outcome
 
@@ -183,3 +186,22 @@ def test_a_topic_that_takes_only_small_records_is_respected(kafka: str, app_id: 
         finish(made)
         found = made.audit()
         assert found.dead_letters["too_large"] == 1 and sum(found.dead_letters.values()) == 2
+
+
+def test_dead_letters_are_told_once_and_shown_with_their_reasons(kafka: str, app_id: str, tmp_path: Path) -> None:
+    with service(tmp_path, kafka, app_id) as made:
+        worker = made.start()
+        for _ in range(30):
+            made.raw_visit(b'{"id": "a"}')
+        made.raw_visit(None)
+        made.wait_until_done()
+        assert worker.stop() == 0
+        told = [json.loads(line) for line in worker.log.splitlines() if "became a dead letter" in line]
+        assert len(told) == 2, "one line a reason and minute"
+        assert (told[0]["topic"], told[0]["offset"]) == (made.config.events.topic, 0)
+        assert "this is JSON" in told[0]["message"] and told[0]["hint"] == "stream-ml dead-letters CONFIG"
+        shown = CliRunner().invoke(app, ["dead-letters", str(tmp_path / "w1.yaml"), "--last", "5"]).output
+        letters = [json.loads(line) for line in shown.splitlines()]
+        assert [letter["offset"] for letter in letters] == ["26", "27", "28", "29", "30"]
+        assert letters[-1]["reason"] == "empty" and "this is JSON" in letters[0]["message"]
+        assert bytes.fromhex(letters[0]["value_hex"]) == b'{"id": "a"}'

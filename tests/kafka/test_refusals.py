@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
-from service import Service, service
+from service import Service, service, until
+from typer.testing import CliRunner
+
+from stream_ml.cli.app import app
 
 pytestmark = pytest.mark.kafka
 
@@ -19,6 +22,12 @@ def refused(made: Service, *words: str, code: int = 78) -> None:
         assert word in worker.log, worker.log
     assert "Traceback" not in worker.log, worker.log
     assert made.progress()[0] == 0
+
+
+def typed(group: str, verb: str, made: Service, *flags: str) -> str:
+    """What a verb prints, or the words of its error."""
+    found = CliRunner().invoke(app, [group, verb, str(made.folder / "w1.yaml"), *flags])
+    return f"{found.output}{found.exception or ''}"
 
 
 def test_a_missing_topic_is_refused(kafka: str, app_id: str, tmp_path: Path) -> None:
@@ -105,6 +114,15 @@ def test_lost_offsets_are_refused_and_setting_them_by_hand_goes_on(kafka: str, a
         assert worker.wait() == 78, worker.log
         assert "its committed offsets carry no state of this service" in worker.log
         assert "stream-ml offsets set" in worker.log
+        until(lambda: "by its outputs it was at events 100, feedback 100" in typed("offsets", "show", made), 20)
+        assert "by its outputs it was at events 100, feedback 100" in typed("offsets", "show", made)
+        beyond = typed("offsets", "set", made, "--partition", "0", "--events", "999", "--feedback", "100")
+        assert "holds 0 to 100; 999 is not in it" in beyond
+        back = typed("offsets", "set", made, "--partition", "0", "--events", "100", "--feedback", "100")
+        assert "the sequence goes on at 100" in back and "second" not in back and "never" not in back
+        again = made.start()
+        made.wait_for(lambda: "partitions [0] owned" in again.log[again._log_start :], "going on")
+        assert again.stop() == 0
 
 
 def test_a_kafka_that_does_not_answer_is_said_with_its_address(tmp_path: Path, app_id: str) -> None:

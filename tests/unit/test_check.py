@@ -108,3 +108,23 @@ def test_a_downtime_without_a_unit_is_refused(folder: Path) -> None:
     found = check(folder, "--online", "--downtime", "5")
     assert "--downtime: '5' is not a duration" in found.output
     assert found.exit_code == 78
+
+
+def test_a_feature_that_may_be_null_is_noted_before_its_events_become_dead_letters(folder: Path) -> None:
+    text = EVENT.replace('{"name": "x", "type": "double"}', '{"name": "x", "type": ["null", "double"]}')
+    (folder / "event.avsc").write_text(text, "utf-8")
+    flags = ("--set", "features.exclude=[place]")
+    assert "note  x may be null, and its event is then a dead letter" in check(folder, *flags).output
+    assert "note" not in check(folder, *flags, "--set", "features.missing.x=drop").output
+
+
+def test_a_missing_schema_names_the_nearest_file_and_problems_are_counted_right(folder: Path) -> None:
+    found = check(folder, "--set", "events.schema=evnt.avsc", "--set", "feedback.label=z")
+    assert f"schema {folder / 'evnt.avsc'} cannot be read: there is no such file" in found.output
+    assert "did you mean event.avsc?" in found.output and "2 problems" in found.output
+
+
+def test_a_factory_that_imports_what_is_missing_is_not_said_to_be_missing_itself(folder: Path) -> None:
+    (folder / "mine.py").write_text("import not_there_at_all\n", "utf-8")
+    found = check(folder, "--set", "model.factory=mine:build")
+    assert "No module named 'not_there_at_all'" in found.output and "mine was found" in found.output

@@ -116,6 +116,21 @@ def test_what_kubernetes_sets_for_a_service_of_the_same_name_is_no_key(
     assert load_config(file).http.port == 1001
 
 
+def test_a_variable_with_one_underscore_too_few_is_told_the_right_name(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAM_ML_HTTP_PORT", "1")
+    with pytest.raises(ConfigError, match="two underscores part a section from its key: http__port"):
+        load_config(file)
+
+
+def test_an_owned_key_is_blamed_on_the_source_that_sets_it(file: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"--set kafka\.properties\.group\.id: kafka\.properties\.group\.id: belongs to"
+    ):
+        load_config(file, ["kafka.properties.group.id=x"])
+
+
 def test_a_flag_into_a_value_that_is_no_section_is_refused(file: Path) -> None:
     with pytest.raises(ConfigError, match=r"http\.port cannot be set: http is given as a value of its own"):
         load_config(file, ["http=1", "http.port=2"])
@@ -138,7 +153,7 @@ def test_an_owned_key_is_refused_in_the_spelling_of_the_environment(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STREAM_ML_KAFKA__CONSUMER__ISOLATION_LEVEL", "read_uncommitted")
-    with pytest.raises(ConfigError, match=r"isolation\.level belongs to the service: aborted records"):
+    with pytest.raises(ConfigError, match=r"isolation\.level: belongs to the service: aborted records"):
         load_config(file)
 
 

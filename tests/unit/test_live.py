@@ -76,7 +76,8 @@ def test_each_drawing_asks_for_the_newest_status() -> None:
 
 def test_the_line_of_the_log_holds_the_same() -> None:
     assert line(STATUS) == (
-        "1,234 events/s, 567 labels/s, 1,200 records (3 s) behind, model 35940ee9/3288, 3,000 examples, learning 0 s "
+        "1,234 events/s, 567 labels/s, 1,200 records (3 s) behind, 2 dead letters so far, model 35940ee9/3288, "
+        "3,000 examples, learning 0 s "
         "behind, ROC AUC 0.714 (knowing only the labels 0.507), log loss 0.510 (knowing only the labels 0.556)"
     )
 
