@@ -100,7 +100,10 @@ class Storm:
         worker.process.send_signal(signal.SIGCONT)
 
     def _leave(self, fault: Fault) -> None:
-        assert self._worker(fault.instance).stop() == 0, self._worker(fault.instance).log[-3000:]
+        worker = self._worker(fault.instance)
+        until(lambda: worker.joined or worker.process.poll() is not None, RECOVERY_MAX_S)  # before that SIGTERM kills
+        code = worker.stop()
+        assert code == 0, (code, worker.log[-3000:])
         del self.workers[fault.instance]
 
     def _join(self, fault: Fault) -> None:
