@@ -1,6 +1,7 @@
 """What cannot work is refused before anything is consumed: one clear message, the way out, exit code 78."""
 
 import shutil
+import signal
 import socket
 from pathlib import Path
 
@@ -133,3 +134,24 @@ def test_a_kafka_that_does_not_answer_is_said_with_its_address(tmp_path: Path, a
         worker = made.start()
         assert worker.wait() == 69, worker.log
         assert f"Kafka at {address} does not answer" in worker.log
+
+
+def test_records_that_are_deleted_before_they_were_read_end_the_worker_and_are_not_skipped(
+    kafka: str, app_id: str, tmp_path: Path
+) -> None:
+    with service(tmp_path, kafka, app_id) as made:
+        worker = made.start()
+        made.visit(0)
+        made.wait_until_done()
+        worker.process.send_signal(signal.SIGSTOP)
+        until(lambda: False, 1.0)  # the fetch that was under way ends empty
+        for number in range(1, 40):
+            made.visit(number)
+        made.flush()
+        client = AdminClient({"bootstrap.servers": kafka})
+        beginning = TopicPartition(made.config.events.topic, 0, 30)
+        client.delete_records([beginning])[beginning].result()
+        worker.process.send_signal(signal.SIGCONT)
+        assert worker.wait() == 1, worker.log
+        assert "the offset to read from is gone" in worker.log and "stream-ml offsets set" in worker.log
+        assert made.observer.pairs()[0].events == 1, "nothing after the hole was committed"
