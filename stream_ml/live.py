@@ -1,22 +1,28 @@
-"""A worker's status for the eyes: a few lines on a terminal, made anew several times a second."""
+"""A worker's status for the eyes: a few lines on a terminal, made anew several times a second.
+
+rich is imported where something is drawn: a worker that nobody watches starts without it.
+"""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
 
 # The first metric of a task that is there is shown, with its baseline.
 METRICS = {"auc": "ROC AUC", "log_loss": "log loss", "accuracy": "accuracy", "mae": "MAE", "rmse": "RMSE", "r2": "R2"}
 SHOWN_METRICS = 2
 
 
-def panel(status: dict[str, Any]) -> RenderableType:
+def panel(status: dict[str, Any]) -> "RenderableType":
     """The status as lines; while a worker starts, only why it is not ready."""
+    from rich.console import Group
+    from rich.text import Text
+
     title = Text(f"{status['app']} / {status['instance']}  ", style="bold")
     title.append("ready" if status["ready"] else "not ready", style="green" if status["ready"] else "yellow")
-    lines: list[RenderableType] = [title]
+    lines: list[Any] = [title]
     if "model" in status:
         lines.append(_table(status))
     lines += [Text(f"! {text}", style="yellow") for text in [*status["reasons"], *status.get("warnings", [])]]
@@ -34,7 +40,10 @@ def line(status: dict[str, Any]) -> str:
     )
 
 
-def _table(status: dict[str, Any]) -> Table:
+def _table(status: dict[str, Any]) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table.grid(padding=(0, 2))
     since, rates, model = status["since_start"], status["per_second"], status["model"]
     owned, parked = status["partitions"]["owned"], status["partitions"]["parked"]
@@ -97,5 +106,5 @@ class Shown:
     def __init__(self, status: Callable[[], dict[str, Any]]) -> None:
         self._status = status
 
-    def __rich__(self) -> RenderableType:
+    def __rich__(self) -> "RenderableType":
         return panel(self._status())

@@ -13,11 +13,11 @@ from typing import Any
 import fastavro
 
 from stream_ml.assembly import Parts, assemble, checked
-from stream_ml.config import Config, Source, load_config
-from stream_ml.core.from_json import keyed
+from stream_ml.config import Config, load_config
+from stream_ml.core.from_json import RowEncoder
 from stream_ml.core.join import Join
 from stream_ml.core.metadata import OutputEnds
-from stream_ml.core.outputs import dead_letter_origin, decode_outcome
+from stream_ml.core.outputs import dead_letter_origin, dead_letter_words, decode_outcome
 from stream_ml.core.partition import Batch, Outputs, Partition
 from stream_ml.core.replica import Replica
 from stream_ml.errors import FatalError
@@ -54,6 +54,10 @@ class LocalApp:
         settings = self.parts.partition_settings(RECORD_BYTES_MAX)
         self._partition = Partition(settings, 0, Join(self.parts.join_settings()), (0, 0), 0, _START, (0, 0))
         self._log_end = 0
+        self._rows = {
+            self.config.events.topic: RowEncoder(self.config.events, self.parts.reader.payloads, "events"),
+            self.config.feedback.topic: RowEncoder(self.config.feedback, self.parts.feedback.payloads, "feedback"),
+        }
         self._predictions = fastavro.parse_schema(self.parts.predictions.schema)
 
     # --- what goes in ---
@@ -74,11 +78,10 @@ class LocalApp:
         FatalError
             The model raised while it learned, or gives values that are not finite.
         """
-        at = self._partition.events_position
-        source = self.config.events
-        records = [self._record(source, "events", row, at + number) for number, row in enumerate(events)]
+        topic = self.config.events.topic
+        records = self._records(topic, self._partition.events_position, events)
         decoded = self.parts.reader.decode(records, _now_ms())
-        return self._ends(self._turn(Batch(decoded, [], False, False)), source.topic, records)
+        return self._ends(self._turn(Batch(decoded, [], False, False)), topic, records)
 
     def learn_many(self, labels: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Take labels, given as JSON would have them, in order; those whose event is known are learned at once.
@@ -88,17 +91,13 @@ class LocalApp:
         list of dict
             For each label ``{"outcome": "joined"}``, another outcome, ``{"outcome": "waiting"}``, or as above.
         """
-        at = self._partition.feedback_position
-        source = self.config.feedback
-        records = [self._record(source, "feedback", row, at + number) for number, row in enumerate(labels)]
+        topic = self.config.feedback.topic
+        records = self._records(topic, self._partition.feedback_position, labels)
         decoded = self.parts.feedback.decode(records, _now_ms())
-        waiting = set(self._partition.join.waiting)
-        outputs = self._turn(Batch([], decoded, False, False))
-        found = self._ends(outputs, source.topic, records)
-        still = set(self._partition.join.waiting) - waiting
+        found = self._ends(self._turn(Batch([], decoded, False, False)), topic, records)
         for record, end in zip(records, found, strict=True):
             if not end:
-                end["outcome"] = "waiting" if record.offset in still else "joined"
+                end["outcome"] = "waiting" if record.offset in self._partition.join.waiting else "joined"
         return found
 
     # --- what comes out ---
@@ -120,9 +119,9 @@ class LocalApp:
 
     # --- inside ---
 
-    def _record(self, source: Source, where: str, row: Mapping[str, Any], offset: int) -> Record:
-        payloads = (self.parts.reader if where == "events" else self.parts.feedback).payloads
-        return Record(source.topic, 0, offset, _now_ms(), *keyed(source, payloads, dict(row), where))
+    def _records(self, topic: str, first: int, rows: Iterable[Mapping[str, Any]]) -> list[Record]:
+        encode, now_ms = self._rows[topic].encode, _now_ms()
+        return [Record(topic, 0, offset, now_ms, *encode(dict(row))) for offset, row in enumerate(rows, first)]
 
     def _turn(self, batch: Batch) -> Outputs:
         clock = Clock(_now_ms(), time.monotonic_ns() // 1_000_000)
@@ -154,12 +153,10 @@ class LocalApp:
             return outcome["feedback_offset"], {"outcome": outcome["outcome"]}
         if produce.topic == config.dead_letters:
             letter = Record(produce.topic, 0, 0, 0, produce.key, produce.value, produce.headers)
-            origin, said_of = dead_letter_origin(letter), dict(produce.headers)
+            origin = dead_letter_origin(letter)
             if origin is not None and origin[0] == topic:
-                reason, text = (
-                    said_of[f"__connect.errors.exception.{name}"].decode() for name in ("class.name", "message")
-                )
-                return origin[2], {"dead_letter": reason, "message": text}
+                reason, message = dead_letter_words(letter)
+                return origin[2], {"dead_letter": reason, "message": message}
         return -1, {}
 
 

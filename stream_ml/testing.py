@@ -9,11 +9,9 @@ from stream_ml.config import Features, Model, Scalar
 from stream_ml.core.contract import check_model as problems_of
 from stream_ml.core.features import FeaturePlan
 from stream_ml.core.fields import find_field
-from stream_ml.core.labels import LabelDomain
+from stream_ml.core.labels import LABEL_TYPES, LabelDomain
 from stream_ml.core.schema import load_schema
 from stream_ml.storage.unpickle import loads
-
-_LABELS = {"binary": "boolean", "multiclass": "string", "regression": "double"}
 
 
 def check_model(
@@ -54,7 +52,7 @@ def check_model(
     text = json.dumps(schema) if isinstance(schema, Mapping) else Path(schema).read_text("utf-8")
     where = "schema" if isinstance(schema, Mapping) else str(schema)
     plan = FeaturePlan(load_schema(text, where=where), Features(include=include, exclude=exclude or []), set())
-    label = {"type": "record", "name": "Label", "fields": [{"name": "label", "type": _LABELS[task]}]}
+    label = {"type": "record", "name": "Label", "fields": [{"name": "label", "type": LABEL_TYPES[task]}]}
     label_schema = load_schema(json.dumps(label), where="label")
     field = find_field(label_schema, "label", where="label")
     model = Model(factory="tests:factory", task=task, labels=labels)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +157,12 @@ class Service:
         self.raw_truth(
             encode_record(self.TRUTH_SCHEMA, payload), partition=self.of(number, partition), key=payload["id"].encode()
         )
+
+    def pairs(self, numbers: Iterable[int]) -> None:
+        """Events, each with its label."""
+        for number in numbers:
+            self.visit(number)
+            self.truth(number)
 
     def of(self, number: int, partition: int | None = None) -> int:
         return number % self.partitions if partition is None else partition

@@ -89,8 +89,9 @@ class _Audit:
             (t, p) for p in self._numbers for t in (config.predictions.topic, config.outcomes, config.dead_letters)
         ]
         log = (config.training_log, 0)
-        self._outputs = ends(admin(config), outputs)
-        self._outputs |= ends(admin(config), [log])  # last: beside a service at work, every version read is in the log
+        client = admin(config)
+        self._outputs = ends(client, outputs)
+        self._outputs |= ends(client, [log])  # last: beside a service at work, every version read is in the log
         for partition in self._numbers:
             if self._sample.size:
                 self._choose(partition)

@@ -10,7 +10,7 @@ from stream_ml.config import Config
 from stream_ml.errors import Problems
 from stream_ml.kafka.clients import TIMEOUT_S, admin, error_of, reaching, topics_there
 from stream_ml.kafka.reading import ends
-from stream_ml.kafka.topics import Inspected, inspected, topic_problems, wanted_topics
+from stream_ml.kafka.topics import Inspected, altered, inspected, topic_problems, wanted_topics
 from stream_ml.units import duration_text
 
 EVENT_OVERHEAD = 4_096  # what an example takes beside the event that it holds
@@ -78,12 +78,12 @@ def _retention(config: Config, found: Inspected, downtime_ms: int, problems: Pro
                 f"{name} keeps records for {duration_text(kept)}; a rebuild after an outage may need "
                 f"{duration_text(needed)} (ttl {duration_text(config.feedback.ttl)} + early_ttl "
                 f"{duration_text(config.feedback.early_ttl)} + downtime {duration_text(downtime_ms)})",
-                f"kafka-configs.sh --alter --topic {name} --add-config retention.ms={needed}, or a shorter --downtime",
+                altered(name, f"retention.ms={needed}") + ", or a shorter --downtime",
             )
         if "compact" in settings.get("cleanup.policy", "delete"):
             problems.add(
                 f"{name} is compacted: records that a rebuild reads would vanish",
-                f"kafka-configs.sh --alter --topic {name} --add-config cleanup.policy=delete",
+                altered(name, "cleanup.policy=delete"),
             )
 
 
@@ -96,8 +96,7 @@ def _sizes(config: Config, found: Inspected, problems: Problems) -> None:
         problems.add(
             f"{config.events.topic} takes records of {events} bytes and {config.training_log} only of {log}: the "
             "largest events could be scored but not learned",
-            f"kafka-configs.sh --alter --topic {config.training_log} "
-            f"--add-config max.message.bytes={events + EVENT_OVERHEAD}",
+            altered(config.training_log, f"max.message.bytes={events + EVENT_OVERHEAD}"),
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 import yaml
 
 from stream_ml.core.fields import scalar_fields
+from stream_ml.core.labels import LABEL_TYPES
 from stream_ml.core.schema import Schema
 from stream_ml.errors import ConfigError
 
@@ -14,7 +15,6 @@ Task = Literal["binary", "multiclass", "regression"]
 SAMPLES = 200
 CLASSES = ("small", "medium", "large")
 MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
-LABEL_TYPES: dict[str, Any] = {"binary": "boolean", "multiclass": "string", "regression": "double"}
 
 _MODEL = '''"""The model: what `build` gives learns from every label. Change it freely: that begins another lineage."""
 

@@ -41,16 +41,17 @@ def produce(
 ) -> None:
     """Write JSON lines into the topic of events or feedback, as Avro by its schema and framing."""
     from stream_ml.assembly import payloads_of
+    from stream_ml.core.from_json import RowEncoder
     from stream_ml.kafka.produce import Line, encoded
     from stream_ml.kafka.produce import produce as write
 
     source = config.events if what == "events" else config.feedback
-    payloads = payloads_of(config, source)
+    rows = RowEncoder(source, payloads_of(config, source), what)
     hashed = config.kafka.producer | ({"partitioner": partitioner} if partitioner else {})
     config = config.model_copy(update={"kafka": config.kafka.model_copy(update={"producer": hashed})})
     with _lines(file) as opened:
         lines = (Line(number, text) for number, text in enumerate(opened, 1) if text.strip())
-        count = write(config, source, (encoded(source, payloads, line, what) for line in lines), rate)
+        count = write(config, source, (encoded(rows, line) for line in lines), rate)
     typer.echo(f"{count:,} records written to {source.topic}")
 
 
@@ -62,6 +63,7 @@ def attempt(
 ) -> None:
     """Say what would become of a record, without writing anything: fields, features, prediction, or why not."""
     from stream_ml.assembly import assemble
+    from stream_ml.core.from_json import RowEncoder
     from stream_ml.kafka.produce import Line, encoded
     from stream_ml.records import Record
 
@@ -69,7 +71,8 @@ def attempt(
     parts = assemble(config)
     text = sys.stdin.read() if record == "-" else record
     source, reader = (config.feedback, parts.feedback) if feedback else (config.events, parts.reader)
-    key, value = encoded(source, reader.payloads, Line(1, text), "feedback" if feedback else "events")
+    rows = RowEncoder(source, reader.payloads, "feedback" if feedback else "events")
+    key, value = encoded(rows, Line(1, text))
     now_ms = time.time_ns() // 1_000_000
     found = reader.decode([Record(source.topic, 0, 0, now_ms, key, value)], now_ms)[0]
     typer.echo(json.dumps(_judged(parts, found, topic_id), indent=2, default=str))

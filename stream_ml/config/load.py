@@ -150,18 +150,23 @@ def _place(problem: str) -> tuple[bool, int, str]:
 
 def _origin(given: list[Given], keys: Keys) -> str:
     """Where the value of a key stands, a part of it, or else the section that lacks it."""
+    stands = _stands(given, keys)
+    section = (found for source in given if keys[:-1] and (found := source.origin(keys[:-1])))
+    return stands or next(section, DEFAULT)
+
+
+def _stands(given: list[Given], keys: Keys) -> str:
+    """Where the value of a key stands, or a part of it; empty where no source gives it."""
     for source in given:
         if keys and source.holds(keys):
             below = (found for at, found in source.origins.items() if at[: len(keys)] == keys)
             return source.origins.get(keys) or next(below, None) or source.origin(keys) or DEFAULT
-    return next((found for source in given if keys[:-1] and (found := source.origin(keys[:-1]))), DEFAULT)
+    return ""
 
 
 def _origins(config: Config, given: list[Given]) -> dict[str, str]:
     """Dotted key -> where its value comes from."""
-    return {
-        ".".join(keys): next((_origin([g], keys) for g in given if g.holds(keys)), DEFAULT) for keys in leaves(config)
-    }
+    return {".".join(keys): _stands(given, keys) or DEFAULT for keys in leaves(config)}
 
 
 def leaves(model: BaseModel, above: Keys = ()) -> Iterator[Keys]:

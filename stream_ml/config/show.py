@@ -22,12 +22,6 @@ def is_secret(dotted: str) -> bool:
     return bool(SECRET.search(dotted))
 
 
-def plain(config: Config) -> dict[str, Any]:
-    """The resolved tree as YAML would have it, secrets hidden."""
-    tree: dict[str, Any] = _without_secrets(json.loads(config.model_dump_json(by_alias=True)), "")
-    return tree
-
-
 def _without_secrets(value: Any, dotted: str) -> Any:
     if isinstance(value, dict):
         return {name: _without_secrets(inner, f"{dotted}.{name}") for name, inner in value.items()}
@@ -38,7 +32,7 @@ def _without_secrets(value: Any, dotted: str) -> Any:
 
 def show(config: Config, *, with_origins: bool) -> str:
     """The resolved configuration as YAML; `with_origins` gives one line for each key and where its value stands."""
-    tree = plain(config)
+    tree = _without_secrets(json.loads(config.model_dump_json(by_alias=True)), "")
     if not with_origins:
         return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).rstrip()
     rows = [(dotted, value, config.origin(dotted)) for dotted, value in _flat(tree, config)]

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,23 +80,23 @@ def from_flags(flags: list[str]) -> Given:
     return _given(values, origins)
 
 
-def from_environment(environment: Mapping[str, str] = os.environ) -> Given:
+def from_environment() -> Given:
     """``STREAM_ML_KAFKA__BOOTSTRAP_SERVERS``; of lists and mappings also as JSON."""
-    names = [name for name in environment if _is_ours(name.upper())]
     try:
         values = EnvSettingsSource(Config)()
     except SettingsError as error:
         raise ConfigError(f"an environment variable STREAM_ML_... cannot be read: {error}") from None
     origins = {}
-    for name in names:
+    for name in filter(_is_ours, os.environ):
         keys = tuple(name[len(PREFIX) :].lower().split("__"))
         origins[keys] = name
         if keys[0] not in Config.model_fields:
-            _put(values, keys, environment[name])
+            _put(values, keys, os.environ[name])
     return _given(values, origins)
 
 
-def _is_ours(name: str) -> bool:
+def _is_ours(variable: str) -> bool:
+    name = variable.upper()
     return name.startswith(PREFIX) and name not in RESERVED and not _OF_KUBERNETES.fullmatch(name)
 
 
@@ -165,7 +165,7 @@ def _text_keys(values: dict[Any, Any]) -> dict[str, Any]:
 def _keys_of(dotted: str) -> Keys:
     """Keys of a dotted name. What comes after kafka.properties (consumer, producer) is one key of librdkafka's."""
     keys = tuple(dotted.split("."))
-    if keys[0] == "kafka" and keys[1:2] in (("properties",), ("consumer",), ("producer",)) and len(keys) > 2:
+    if keys[:2] in CLIENT_MAPS and len(keys) > 2:
         return (*keys[:2], ".".join(keys[2:]))
     return keys
 

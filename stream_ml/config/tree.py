@@ -272,7 +272,8 @@ class Config(BaseSettings):
     @model_validator(mode="after")
     def _topics(self) -> Self:
         uses = {part: getattr(self, part).topic for part in ("events", "feedback", "predictions")}
-        uses |= {name: f"{self.app.id}.{name}" for name in ("training-log", "outcomes", "dead-letters", "signals")}
+        uses |= {"training-log": self.training_log, "outcomes": self.outcomes}
+        uses |= {"dead-letters": self.dead_letters, "signals": self.signals}
         names = list(uses.values())
         for twice in sorted({name for name in names if names.count(name) > 1}):
             both = " and for ".join(use for use, name in uses.items() if name == twice)

@@ -11,7 +11,7 @@ from stream_ml.core.binary import decode_record, encode_record
 from stream_ml.core.features import FeaturePlan, Refused
 from stream_ml.core.fields import NotUsable, converter, find_field, getter, id_text_of, time_ms_of
 from stream_ml.core.labels import LabelDomain
-from stream_ml.core.schema import Schema, single_object_header
+from stream_ml.core.schema import HEADER_BYTES, Schema, single_object_header
 from stream_ml.records import DeadLetter, Event, Label, Record, Target
 
 ID_MAX_CHARS = 1_024
@@ -100,7 +100,7 @@ class Payloads:
         writer = self._by_fingerprint.get(fingerprint)
         if writer is None:
             return Refused("unknown_schema", f"the writer schema {fingerprint} does not stand in the log before it")
-        return self.read(writer, value, {"bare": 0, "confluent": 5, "single-object": 10}[framing])
+        return self.read(writer, value, HEADER_BYTES[framing])
 
     def read(self, writer: Schema, value: bytes, start: int) -> dict[str, Any] | Refused:
         """The record whose bytes begin at `start`; all bytes must belong to it."""
@@ -165,10 +165,10 @@ class _Reader:
         self._time: Callable[[Any], int | None] | None = None
         if source.id != "key":
             field = find_field(schema, source.id, where=f"{where}.id")
-            self._id = _composed(getter(field), id_text_of(field, where=f"{where}.id"))
+            self._id = composed(getter(field), id_text_of(field, where=f"{where}.id"))
         if source.time != "record":
             field = find_field(schema, source.time, where=f"{where}.time")
-            self._time = _composed(getter(field), time_ms_of(field, where=f"{where}.time"))
+            self._time = composed(getter(field), time_ms_of(field, where=f"{where}.time"))
 
     def head(self, record: Record, now_ms: int) -> tuple[int, dict[str, Any], str, int] | Refused:
         """Writer's fingerprint, payload, id and time of one record."""
@@ -205,7 +205,9 @@ class _Reader:
         return text
 
 
-def _composed(get: Callable[[Any], Any], convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def composed(get: Callable[[Any], Any], convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A function from a record to a converted field; None where the field is null."""
+
     def value_of(payload: Any) -> Any:
         value = get(payload)
         return None if value is None else convert(value)

@@ -7,10 +7,11 @@ import base64
 import datetime
 import decimal
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from stream_ml.config import Source
-from stream_ml.core.codec import Payloads
+from stream_ml.core.codec import Payloads, composed
 from stream_ml.core.fields import find_field, getter, id_text_of
 from stream_ml.core.schema import Schema
 
@@ -33,24 +34,32 @@ def from_json(schema: Schema, value: Any) -> dict[str, Any]:
     return found
 
 
-def keyed(source: Source, payloads: Payloads, row: Any, where: str) -> tuple[bytes, bytes]:
-    """Key and framed value of the record that a row describes; the key is the id of its event.
+class RowEncoder:
+    """Rows of JSON to records of one topic: key and framed value; the key is the id of the event.
 
-    Raises
-    ------
-    NotOfSchema
-        The row is not of the schema; whoever wrote it mends it.
+    Parameters
+    ----------
+    where
+        events or feedback, for messages.
     """
-    if source.id != "key":
-        payload = from_json(payloads.reader, row)
-        field = find_field(payloads.reader, source.id, where=f"{where}.id")
-        raw = getter(field)(payload)
-        return ("" if raw is None else id_text_of(field, where=f"{where}.id")(raw)).encode(), payloads.encode(payload)
-    given = dict(row) if isinstance(row, dict) else {}
-    key = given.pop("key", None)
-    if not isinstance(key, str) or not key:
-        raise NotOfSchema(f'{where}.id is key: give the record key as "key" beside the fields')
-    return key.encode(), payloads.encode(from_json(payloads.reader, given))
+
+    def __init__(self, source: Source, payloads: Payloads, where: str) -> None:
+        self._payloads, self._where = payloads, where
+        self._id: Callable[[Any], str] | None = None
+        if source.id != "key":
+            field = find_field(payloads.reader, source.id, where=f"{where}.id")
+            self._id = composed(getter(field), id_text_of(field, where=f"{where}.id"))
+
+    def encode(self, row: Any) -> tuple[bytes, bytes]:
+        """Key and value of a row; NotOfSchema where it is not of the schema: whoever wrote it mends it."""
+        if self._id is not None:
+            payload = from_json(self._payloads.reader, row)
+            return (self._id(payload) or "").encode(), self._payloads.encode(payload)
+        given = dict(row) if isinstance(row, dict) else {}
+        key = given.pop("key", None)
+        if not isinstance(key, str) or not key:
+            raise NotOfSchema(f'{self._where}.id is key: give the record key as "key" beside the fields')
+        return key.encode(), self._payloads.encode(from_json(self._payloads.reader, given))
 
 
 def _record(schema: Schema, fields: list[dict[str, Any]], value: Any, path: str) -> dict[str, Any]:

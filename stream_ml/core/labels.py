@@ -9,6 +9,7 @@ from stream_ml.core.schema import Schema
 from stream_ml.errors import ConfigError
 from stream_ml.records import Target
 
+LABEL_TYPES = {"binary": "boolean", "multiclass": "string", "regression": "double"}  # the plainest Avro type by task
 CLASSES_MAX = 1_000  # of a multiclass label
 
 

@@ -65,7 +65,7 @@ class Learner:
                 value = self.estimator.predict_one(features)
                 return value is None or math.isfinite(value)
             return all(math.isfinite(p) for p in self.estimator.predict_proba_one(features).values())
-        except (NotImplementedError, AttributeError):
+        except (NotImplementedError, AttributeError):  # River's word for a model without probabilities
             return True
         except Exception:
             return False
@@ -73,7 +73,7 @@ class Learner:
     def _probabilities(self, features: dict[str, Any]) -> dict[Any, float] | None:
         try:
             found: dict[Any, float] = self.estimator.predict_proba_one(features)
-        except (NotImplementedError, AttributeError):
+        except (NotImplementedError, AttributeError):  # the same
             return None
         return found if all(math.isfinite(p) for p in found.values()) else {}
 

@@ -12,7 +12,7 @@ from stream_ml.core.binary import decode_own, encode_record
 from stream_ml.core.fields import find_field
 from stream_ml.core.join import Resolved
 from stream_ml.core.learner import Scored
-from stream_ml.core.schema import Schema, fingerprint, single_object_header
+from stream_ml.core.schema import HEADER_BYTES, Schema, fingerprint, single_object_header
 from stream_ml.errors import ConfigError
 from stream_ml.records import Clock, DeadLetter, Event, Headers, Produce, Record, Served, Version
 
@@ -154,8 +154,7 @@ class PredictionCodec:
 
 def prediction_origin(value: bytes, framing: Framing) -> int:
     """Offset of the event of a prediction, whatever it carries; ValueError where it is none."""
-    header = {"bare": 0, "confluent": 5, "single-object": 10}[framing]
-    return int(decode_own(value, _HEAD, header)[0]["origin"]["offset"])
+    return int(decode_own(value, _HEAD, HEADER_BYTES[framing])[0]["origin"]["offset"])
 
 
 def _head_of(prediction: dict[str, Any]) -> Any:
@@ -252,6 +251,13 @@ def dead_letter_origin(record: Record) -> tuple[str, int, int] | None:
         )
     except (KeyError, ValueError, AttributeError):
         return None
+
+
+def dead_letter_words(record: Record) -> tuple[str, str]:
+    """Reason and message of a dead letter; empty where the headers are not ours."""
+    headers = dict(record.headers or ())
+    reason, message = (headers.get(f"__connect.errors.exception.{name}") or b"" for name in ("class.name", "message"))
+    return reason.decode("utf-8", "replace"), message.decode("utf-8", "replace")
 
 
 def _header_bytes(headers: Headers) -> int:

@@ -198,8 +198,9 @@ class _Turn:
         feedback_position = batch.feedback[-1].record.offset + 1 if batch.feedback else partition.feedback_position
         floors = self._staged.floors(events_position, feedback_position)
         metadata = partition.metadata_of(self._staged, floors, self._next_sequence, token)
-        moved = (self._records, events_position, feedback_position, metadata)
-        return Outputs(*moved, self._counts, self._staged, self._letters)
+        return Outputs(
+            self._records, events_position, feedback_position, metadata, self._counts, self._staged, self._letters
+        )
 
     # --- events ---
 

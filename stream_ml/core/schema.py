@@ -18,6 +18,7 @@ DEPTH_MAX = 32  # nested types; real records seldom have five
 FIELDS_MAX = 2_000  # in all records of one schema
 FIXED_MAX_BYTES = 1_048_576  # one fixed value
 
+HEADER_BYTES = {"bare": 0, "confluent": 5, "single-object": 10}  # before a record, by framing
 _MASK = 2**64 - 1
 _BROKEN = (ValueError, SchemaParseException, UnknownType, KeyError, TypeError, AttributeError, RecursionError)
 

@@ -1,7 +1,6 @@
 """What the demo shows on a terminal: how far it is, and what the worker says of itself. Elsewhere nothing."""
 
 import json
-import socket
 import threading
 import urllib.request
 from types import TracebackType
@@ -15,13 +14,6 @@ from stream_ml.live import Shown
 
 ASK_S = 1.0  # between two looks at the worker's status
 TIMEOUT_S = 2.0
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 class Display:

@@ -16,6 +16,7 @@ from stream_ml.core.outputs import dead_letter_origin
 from stream_ml.demo.flights import Item
 from stream_ml.errors import FatalError
 from stream_ml.kafka.clients import reader, record_of, take
+from stream_ml.kafka.produce import put
 from stream_ml.records import Produce
 
 WINDOW_MS = 5 * 3_600_000  # of the flights' time is played at once
@@ -66,12 +67,7 @@ class Player:
     def play(self, records: list[Produce]) -> None:
         """Send records, and see that they have arrived."""
         for record in records:
-            while True:
-                try:
-                    self._producer.produce(record.topic, record.value, record.key)
-                    break
-                except BufferError:
-                    self._producer.poll(0.1)
+            put(self._producer, record)
         self._producer.flush()
 
 

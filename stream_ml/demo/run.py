@@ -18,11 +18,11 @@ from stream_ml import schemas
 from stream_ml.assembly import assemble
 from stream_ml.audit.topics import audit
 from stream_ml.config import Config, load_config
-from stream_ml.demo.display import Display, free_port
+from stream_ml.demo.display import Display
 from stream_ml.demo.flights import flights
 from stream_ml.demo.player import play
 from stream_ml.errors import FatalError
-from stream_ml.kafka.broker import EmbeddedKafka
+from stream_ml.kafka.broker import EmbeddedKafka, free_port
 from stream_ml.kafka.topics import create_topics, inspect_topics
 
 PARTITIONS = 1

@@ -129,7 +129,7 @@ class EmbeddedKafka:
     def __init__(self, directory: Path, *, port: int = 0, heap: str = "512m", settings: str = "") -> None:
         self.directory = directory.absolute()
         self.log = self.directory / "broker.log"
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self.heap, self.settings = heap, settings
         self.bootstrap_servers = f"127.0.0.1:{self.port}"
         self._child: subprocess.Popen[bytes] | None = None
@@ -190,7 +190,7 @@ class EmbeddedKafka:
         if not _is_free(self.port):
             hint = "stop what listens there, or choose another port (0: any free one)"
             raise ConfigError(f"port {self.port} on 127.0.0.1 is taken: the embedded Kafka cannot listen there", hint)
-        settings = (PROPERTIES + self.settings).format(port=self.port, controller=_free_port())
+        settings = (PROPERTIES + self.settings).format(port=self.port, controller=free_port())
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             free_bytes = shutil.disk_usage(self.directory).free
@@ -246,7 +246,7 @@ class EmbeddedKafka:
                 message = f"the embedded Kafka did not answer on {self.bootstrap_servers} in time"
                 raise TransientError(f"{message}; {self._last_words()}", "start again, with a longer timeout_s")
             yield
-            time.sleep(POLL_S)
+            time.sleep(POLL_S)  # between two questions; the deadline decides
         raise self._ended(child.returncode)
 
     def _ended(self, code: int) -> StreamMLError:
@@ -274,7 +274,8 @@ def _locked(path: Path) -> IO[bytes]:
     return log
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on now."""
     return next(port for port in random.sample(PORTS, len(PORTS)) if _is_free(port))
 
 

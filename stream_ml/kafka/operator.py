@@ -3,6 +3,7 @@
 import contextlib
 import getpass
 import time
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -13,11 +14,11 @@ from stream_ml.core.join import BEGINNING
 from stream_ml.core.ledger import Ledger
 from stream_ml.core.log_entry import decode_entry, decode_pair, encode_command
 from stream_ml.core.metadata import Metadata, OutputEnds
-from stream_ml.core.outputs import dead_letter_origin, decode_outcome, prediction_origin
+from stream_ml.core.outputs import dead_letter_origin, dead_letter_words, decode_outcome, prediction_origin
 from stream_ml.errors import ConfigError, FatalError
 from stream_ml.kafka.clients import TIMEOUT_S, admin, common, error_of, reaching, reader, record_of, topics_there
 from stream_ml.kafka.pair import Pair, committed_pair, offsets_of, pair_reader, read_pairs
-from stream_ml.kafka.reading import RangeReader, ends, read_range
+from stream_ml.kafka.reading import ends, read_range, read_ranges
 from stream_ml.records import Record
 
 BY_HAND = "set-by-hand"
@@ -138,22 +139,19 @@ def newest_dead_letters(config: Config, count: int) -> list[dict[str, Any]]:
         partitions = topics_there(client).topics[config.dead_letters].partitions
         found = ends(client, [(config.dead_letters, number) for number in partitions])
         ranges = {where: (max(first, end - 2 * count - 100), end) for where, (first, end) in found.items()}
-        reading = RangeReader(config, lambda: None)
-        try:
-            records = [record_of(message) for batch in reading.messages(ranges) for message in batch]
-        finally:
-            reading.close()
-    newest = [r for number in sorted(partitions) for r in [r for r in records if r.partition == number][-count:]]
-    return [_plain_letter(record) for record in newest]
+        newest: dict[int, deque[Record]] = {number: deque(maxlen=count) for number in sorted(partitions)}
+        for batch in read_ranges(config, ranges, keep_alive=lambda: None):
+            for record in map(record_of, batch):
+                newest[record.partition].append(record)
+    return [_plain_letter(record) for records in newest.values() for record in records]
 
 
 def _plain_letter(record: Record) -> dict[str, Any]:
-    said = {name.removeprefix("__connect.errors."): value for name, value in record.headers if value is not None}
-    texts = {name: said.get(name, b"").decode("utf-8", "replace") for name in ("topic", "partition", "offset")}
+    origin, (reason, message) = dead_letter_origin(record) or ("", "", ""), dead_letter_words(record)
     return {
-        **texts,
-        "reason": said.get("exception.class.name", b"").decode("utf-8", "replace"),
-        "message": said.get("exception.message", b"").decode("utf-8", "replace"),
+        **dict(zip(("topic", "partition", "offset"), map(str, origin), strict=True)),
+        "reason": reason,
+        "message": message,
         "key": None if record.key is None else record.key[:SHOWN_BYTES].decode("utf-8", "replace"),
         "value_bytes": len(record.value or b""),
         "value_hex": (record.value or b"")[:SHOWN_BYTES].hex(),
@@ -172,14 +170,10 @@ def continuation(config: Config, partition: int) -> tuple[int, int]:
         found = ends(client, places)
         ranges = {where: (max(first, end - TAIL), end) for where, (first, end) in found.items()}
         following = {config.events.topic: 0, config.feedback.topic: 0}
-        reading = RangeReader(config, lambda: None)
-        try:
-            for batch in reading.messages(ranges):
-                for record in map(record_of, batch):
-                    for topic, offset in _ended(config, partition, record):
-                        following[topic] = max(following.get(topic, 0), offset + 1)
-        finally:
-            reading.close()
+        for batch in read_ranges(config, ranges, keep_alive=lambda: None):
+            for record in map(record_of, batch):
+                for topic, offset in _ended(config, partition, record):
+                    following[topic] = max(following.get(topic, 0), offset + 1)
     return following[config.events.topic], following[config.feedback.topic]
 
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 from confluent_kafka import KafkaError, Message, Producer
 
 from stream_ml.config import Config, Source
-from stream_ml.core.codec import Payloads
-from stream_ml.core.from_json import keyed
+from stream_ml.core.from_json import RowEncoder
 from stream_ml.errors import ConfigError, FatalError, TransientError
 from stream_ml.kafka.clients import common, made, reaching
+from stream_ml.records import Produce
 
 FLUSH_S = 30.0
 
@@ -23,7 +23,7 @@ class Line(NamedTuple):
     text: str
 
 
-def encoded(source: Source, payloads: Payloads, line: Line, where: str) -> tuple[bytes, bytes]:
+def encoded(rows: RowEncoder, line: Line) -> tuple[bytes, bytes]:
     """Key and value of the record that a line of JSON describes; the key is the id of the event.
 
     Raises
@@ -32,7 +32,7 @@ def encoded(source: Source, payloads: Payloads, line: Line, where: str) -> tuple
         It is no JSON, or not of the schema; the message names line and field.
     """
     try:
-        return keyed(source, payloads, json.loads(line.text), where)
+        return rows.encode(json.loads(line.text))
     except ValueError as error:
         text = "is no JSON" if isinstance(error, json.JSONDecodeError) else str(error)
         raise ConfigError(f"line {line.number}: {text}") from None
@@ -60,9 +60,9 @@ def produce(config: Config, source: Source, records: Iterable[tuple[bytes, bytes
     with reaching(config):
         try:
             for count, (key, value) in enumerate(records, 1):
-                _put(producer, source.topic, key, value, delivered)
+                put(producer, Produce(source.topic, -1, key, value), delivered)
                 if per_s is not None:
-                    time.sleep(max(0.0, count / per_s - (time.monotonic() - began_s)))
+                    time.sleep(max(0.0, count / per_s - (time.monotonic() - began_s)))  # the rate that was asked for
                 if failed:
                     break
         except ConfigError as error:
@@ -79,10 +79,11 @@ def produce(config: Config, source: Source, records: Iterable[tuple[bytes, bytes
     return confirmed
 
 
-def _put(producer: Producer, topic: str, key: bytes, value: bytes, delivered: Callable[..., None]) -> None:
+def put(producer: Producer, record: Produce, delivered: Callable[..., None] | None = None) -> None:
+    """Hand a record to a producer, waiting for room in its queue; the partitioner chooses the partition."""
     while True:
         try:
-            producer.produce(topic, value, key, on_delivery=delivered)
+            producer.produce(record.topic, record.value, record.key, on_delivery=delivered)
             producer.poll(0)
             return
         except BufferError:

@@ -4,15 +4,12 @@ import datetime
 import json
 from typing import Any, NamedTuple
 
-from confluent_kafka import TopicPartition
-
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError
-from stream_ml.kafka.clients import admin, reaching, reader, take, topics_there
-from stream_ml.kafka.reading import ends
+from stream_ml.kafka.clients import admin, reaching, topics_there
+from stream_ml.kafka.reading import ends, read_ranges
 
 SAMPLE = 500  # records looked at
-WAIT_S = 5.0
 
 
 class Proposal(NamedTuple):
@@ -42,16 +39,9 @@ def propose(config: Config, topic: str) -> Proposal:
 
 def _newest(config: Config, held: dict[tuple[str, int], tuple[int, int]]) -> list[bytes]:
     each = max(1, SAMPLE // len(held))
-    starts = {where: max(first, end - each) for where, (first, end) in held.items() if end > first}
-    if not starts:
-        return []
-    consumer = reader(config)
-    consumer.assign([TopicPartition(*where, start) for where, start in starts.items()])
-    try:
-        found = take(consumer, SAMPLE, WAIT_S) + take(consumer, SAMPLE, 0.5)
-        return [message.value() for message in found if message.error() is None and message.value()]
-    finally:
-        consumer.close()
+    ranges = {where: (max(first, end - each), end) for where, (first, end) in held.items()}
+    batches = read_ranges(config, ranges, keep_alive=lambda: None)
+    return [message.value() for batch in batches for message in batch if message.value()]
 
 
 def _row(value: bytes) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """Reads that must be complete: a range of one partition, as committed, to an end that is really the end."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -53,7 +54,7 @@ def ends(
             except KafkaException as exception:
                 if error_of(exception).code() not in _MOVING or time.monotonic() > deadline:
                     raise
-                time.sleep(0.1)
+                time.sleep(0.1)  # between two questions; the deadline decides
                 _LEADERS.pop(client, None)  # else it asks with the leader's old epoch for ever
                 _learn_leaders(client, {topic for topic, _ in partitions})
     return {(tp.topic, tp.partition): (found[0][tp], found[1][tp]) for tp in wanted}
@@ -105,13 +106,15 @@ def read_messages(
     TransientError
         Nothing came for STALL_MAX_S; a supervisor tries again.
     """
-    if start >= stop:
-        return
-    ranges = RangeReader(config, keep_alive)
-    try:
-        yield from ranges.messages({(topic, partition): (start, stop)})
-    finally:
-        ranges.close()
+    return read_ranges(config, {(topic, partition): (start, stop)}, keep_alive=keep_alive)
+
+
+def read_ranges(config: Config, ranges: Ranges, *, keep_alive: Callable[[], None]) -> Iterator[list[Message]]:
+    """The same for ranges of many partitions at once; each partition's messages come in its order."""
+    if all(start >= stop for start, stop in ranges.values()):
+        return  # without a consumer for nothing
+    with contextlib.closing(RangeReader(config, keep_alive)) as reading:
+        yield from reading.messages(ranges)
 
 
 class RangeReader:
@@ -158,16 +161,12 @@ class RangeReader:
             return False
         if where not in left:
             return False  # read beyond the end of its range
-        if message.offset() >= left[where]:
+        wanted = error is None and message.offset() < left[where]
+        if message.offset() + wanted >= left[where]:
             del left[where]
             if left:
                 self._consumer.incremental_unassign([TopicPartition(*where)])
-            return False
-        if error is None and message.offset() == left[where] - 1:
-            del left[where]
-            if left:
-                self._consumer.incremental_unassign([TopicPartition(*where)])
-        return error is None
+        return wanted
 
     def close(self) -> None:
         """Let go of the consumer."""

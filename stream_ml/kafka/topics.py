@@ -109,6 +109,11 @@ def inspect_topics(config: Config) -> TopicFacts:
     return TopicFacts(found.counts[config.events.topic], topic_id, record_bytes_max(config, found.settings))
 
 
+def altered(topic: str, setting: str) -> str:
+    """The command that changes a topic's setting."""
+    return f"kafka-configs.sh --alter --topic {topic} --add-config {setting}"
+
+
 def inspected(config: Config, client: AdminClient) -> Inspected:
     """What Kafka says of the topics; KafkaException where it does not answer."""
     there = topics_there(client).topics
@@ -167,13 +172,13 @@ def _check_log(config: Config, settings: dict[str, str], problems: Problems) -> 
     if "compact" in settings.get("cleanup.policy", "delete"):
         problems.add(
             f"{name} is compacted: examples with equal keys would vanish and the model could not be rebuilt",
-            f"kafka-configs.sh --alter --topic {name} --add-config cleanup.policy=delete",
+            altered(name, "cleanup.policy=delete"),
         )
     for key in ("retention.ms", "retention.bytes"):
         if settings.get(key, "-1") != "-1":
             problems.add(
                 f"{name} has {key}={settings[key]}: entries that the model is made of would be deleted",
-                f"kafka-configs.sh --alter --topic {name} --add-config {key}=-1",
+                altered(name, f"{key}=-1"),
             )
 
 

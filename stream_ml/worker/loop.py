@@ -11,7 +11,6 @@
 import contextlib
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable
 
 from confluent_kafka import KafkaException
@@ -278,9 +277,7 @@ class Worker:
             self._ownership.tokens[number] = output.metadata.token
             self._held[number].drop(len(batches[number].feedback))
             self._committed_s[number] = time.monotonic()
-            self._count(output.counts)
-            self.report.counted(output)
-            self.report.consumed({number: batches[number]})
+            self.report.committed(number, batches[number], output)
             if self._condemned:
                 done = [*batches[number].events, *batches[number].feedback]
                 self._condemned.difference_update(tuple(item.record[:3]) for item in done)
@@ -302,7 +299,7 @@ class Worker:
         self._aborts += 1
         if self._aborts > ABORTS_MAX:
             raise FatalError(f"{ABORTS_MAX} transactions in a row were aborted; the log lines above say why")
-        time.sleep(min(1.0, 0.01 * 2 ** min(self._aborts, 7)))
+        time.sleep(min(1.0, 0.01 * 2 ** min(self._aborts, 7)))  # what refused it may need a moment
 
     def _narrow(self, batches: dict[int, Batch]) -> None:
         """Bisect a batch of which Kafka refused a record; alone in its batch, the record is condemned."""
@@ -355,11 +352,6 @@ class Worker:
         if said and said != self._disagreement:
             log.warning("%s", said)
         self._disagreement = self.report.warnings["partitioners"] = said
-
-    def _count(self, counts: Counter[tuple[str, str]]) -> None:
-        labels = {"labels": "outcome", "dead_letters": "reason", "flags": "flag"}
-        for (name, value), amount in counts.items():
-            self.metrics.count(name, amount, **({labels[name]: value} if value else {}))
 
 
 def _clock() -> Clock:

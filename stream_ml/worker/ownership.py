@@ -91,6 +91,8 @@ class Ownership:
         if claims and not moved():
             self._claim(claims, group)
             self._learning.fold_past_end()
+            if moved():
+                return
             sound = [claimed for claimed in claims.values() if self._sequence_is_right(claimed.partition)]
             for first in range(0, len(sound), TOGETHER):
                 self._rebuild(sound[first : first + TOGETHER], moved)

@@ -17,6 +17,7 @@ from stream_ml.kafka.clients import outage
 from stream_ml.kafka.inputs import FeedbackInput, Group
 from stream_ml.live import line
 from stream_ml.metrics import Metrics
+from stream_ml.records import DeadLetter
 from stream_ml.worker.learning import Learning
 from stream_ml.worker.ownership import Ownership
 
@@ -25,6 +26,7 @@ LINE_S = 60.0  # between two lines of the log that say how it goes
 ALIVE_S = 60.0  # a turn takes milliseconds, a rebuild polls; after so long without either the loop hangs
 RATE_OVER_S = 5.0
 OUTAGE_S = 15.0  # a client may lose its connection and have it back within two looks of the loop
+COUNTED_BY = {"labels": "outcome", "dead_letters": "reason", "flags": "flag"}  # metric -> its label
 PACKAGES = ("stream-ml", "river", "numpy", "confluent-kafka", "fastavro")
 
 log = logging.getLogger("stream_ml.worker")
@@ -71,28 +73,32 @@ class Report:
         """How long the loop has given no sign of life."""
         return time.monotonic() - self._alive_s
 
-    def consumed(self, batches: dict[int, Batch]) -> None:
-        """Remember the time of what was read last, which a lag in seconds needs."""
-        config = self._config
-        for number, batch in batches.items():
-            for topic, items in ((config.events.topic, batch.events), (config.feedback.topic, batch.feedback)):
-                if items:
-                    self._latest_ms[topic, number] = items[-1].record.timestamp_ms
-            self._totals["events"] += len(batch.events)
-            self._totals["labels"] += len(batch.feedback)
+    def committed(self, number: int, batch: Batch, outputs: Outputs) -> None:
+        """Count a batch that was committed, in the metrics too, and remember the time of what was read last.
 
-    def counted(self, outputs: Outputs) -> None:
-        """What a committed batch counted; the first dead letter of a reason within a minute gets a line."""
+        The first dead letter of a reason within a minute gets a line.
+        """
+        config = self._config
+        for topic, items in ((config.events.topic, batch.events), (config.feedback.topic, batch.feedback)):
+            if items:
+                self._latest_ms[topic, number] = items[-1].record.timestamp_ms
+        self._totals["events"] += len(batch.events)
+        self._totals["labels"] += len(batch.feedback)
         for (name, value), amount in outputs.counts.items():
             self._totals[f"{name}.{value}" if value else name] += amount
+            self._metrics.count(name, amount, **({COUNTED_BY[name]: value} if value else {}))
         for reason, letter in outputs.letters.items():
-            now_s, where = time.monotonic(), letter.record[:3]
-            count = self._totals[f"dead_letters.{reason}"]
-            text = f"{where[0]} [{where[1]}] {where[2]} became a dead letter, {reason}: {letter.message}"
-            if now_s - self._letters.get(reason, (-LINE_S, ""))[0] >= LINE_S:
-                self._letters[reason] = (now_s, text)
-                told = dict(zip(("topic", "partition", "offset"), where, strict=True))
-                log.warning("%s (%d so far)", text, count, extra={**told, "hint": "stream-ml dead-letters CONFIG"})
+            self._tell_letter(reason, letter)
+
+    def _tell_letter(self, reason: str, letter: DeadLetter) -> None:
+        now_s, where = time.monotonic(), letter.record[:3]
+        if now_s - self._letters.get(reason, (-LINE_S, ""))[0] < LINE_S:
+            return
+        text = f"{where[0]} [{where[1]}] {where[2]} became a dead letter, {reason}: {letter.message}"
+        self._letters[reason] = (now_s, text)
+        told = dict(zip(("topic", "partition", "offset"), where, strict=True))
+        hint = {"hint": "stream-ml dead-letters CONFIG"}
+        log.warning("%s (%d so far)", text, self._totals[f"dead_letters.{reason}"], extra=told | hint)
 
     def renew(self, *, at_once: bool = False) -> None:
         """Make status and gauges anew, where they are older than INTERVAL_S, or at once."""

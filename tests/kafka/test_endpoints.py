@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from service import Service, service
 from typer.testing import CliRunner
-from unit.test_endpoints import free_port
 
 from stream_ml.cli.app import app
+from stream_ml.kafka.broker import free_port
 
 pytestmark = pytest.mark.kafka
 

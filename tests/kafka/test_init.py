@@ -14,10 +14,10 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from service import until
 from typer.testing import CliRunner
-from unit.test_endpoints import free_port
 
 from stream_ml.cli.app import app
 from stream_ml.config import load_config
+from stream_ml.kafka.broker import free_port
 from stream_ml.kafka.operator import Observer
 
 pytestmark = pytest.mark.kafka

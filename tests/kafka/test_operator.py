@@ -19,9 +19,7 @@ def cli(*arguments: str | Path) -> str:
 
 
 def learn(made: Service, first: int, last: int) -> None:
-    for number in range(first, last):
-        made.visit(number)
-        made.truth(number)
+    made.pairs(range(first, last))
     made.wait_until_done()
 
 

@@ -50,12 +50,6 @@ def limit(made: Service, topic: str, size: int) -> None:
     )
 
 
-def pairs(made: Service, first: int, last: int) -> None:
-    for number in range(first, last):
-        made.visit(number)
-        made.truth(number)
-
-
 def clean(made: Service) -> dict[str, Any]:
     """The audit, which must find nothing wrong."""
     found = made.audited()
@@ -79,7 +73,7 @@ def test_among_ordinary_records_the_largest_cost_only_themselves(kafka: str, app
         made.start()
         large, sizes = Large(made), (990_000, 996_500, 999_900, 1_047_000)
         for number in range(0, ORDINARY, 400):
-            pairs(made, number, number + 400)
+            made.pairs(range(number, number + 400))
             for more, size in enumerate(sizes):
                 huge = 10_000 + number + more
                 large.send(made.config.events.topic, visit_bytes(made, huge, size), huge % 2)
@@ -100,17 +94,17 @@ def test_records_that_the_broker_refuses_after_all_are_found_by_bisecting_and_co
 ) -> None:
     with service(tmp_path, kafka, app_id, partitions=2, delivery={"batch_max_records": 500}) as made:
         worker = made.start()
-        pairs(made, 0, 200)
+        made.pairs(range(200))
         made.wait_until_done()
         limit(made, made.config.training_log, 600_000)
         limit(made, made.config.predictions.topic, 300_000)
         large = Large(made)
-        pairs(made, 200, 800)
+        made.pairs(range(200, 800))
         large.send(made.config.events.topic, visit_bytes(made, 5000, 700_000), 0)  # its example is refused
         made.truth(5000, at=T0 + 1000)
-        pairs(made, 800, 1400)
+        made.pairs(range(800, 1400))
         large.send(made.config.events.topic, visit_bytes(made, 5001, 20_000), 1, key=b"k" * 400_000)  # its prediction
-        pairs(made, 1400, ORDINARY)
+        made.pairs(range(1400, ORDINARY))
         made.wait_until_done()
         found = clean(made)
         assert (found["events"], found["predictions"]) == (ORDINARY + 2, ORDINARY + 1)
@@ -127,11 +121,11 @@ def test_a_label_whose_outcome_would_be_too_large_ends_as_a_dead_letter(
 ) -> None:
     with service(tmp_path, kafka, app_id) as made:
         worker = made.start()
-        pairs(made, 0, 10)
+        made.pairs(range(10))
         value = encode_record(made.TRUTH_SCHEMA, {"id": "nobody", "at": T0, "y": True})
         Large(made).send(made.config.feedback.topic, value, 0, key=b"k" * 1_040_000)
         made.wait_until_done()
-        pairs(made, 20_000, 20_100)  # hours later: the label that waits for nobody ends
+        made.pairs(range(20_000, 20_100))  # hours later: the label that waits for nobody ends
         made.wait_until_done()
         made.wait_for(lambda: not made.audit(None).waiting, "the end of every label")
         found = clean(made)

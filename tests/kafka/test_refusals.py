@@ -83,9 +83,7 @@ def test_a_log_that_lost_its_beginning_gives_no_blank_model_where_no_checkpoint_
 ) -> None:
     with service(tmp_path, kafka, app_id) as made:
         worker = made.start()
-        for number in range(5):
-            made.visit(number)
-            made.truth(number)
+        made.pairs(range(5))
         made.wait_until_done()
         assert worker.stop() == 0
         client = AdminClient({"bootstrap.servers": kafka})
@@ -103,9 +101,7 @@ def test_a_log_that_lost_its_beginning_gives_no_blank_model_where_no_checkpoint_
 def test_lost_offsets_are_refused_and_setting_them_by_hand_goes_on(kafka: str, app_id: str, tmp_path: Path) -> None:
     with service(tmp_path, kafka, app_id, delivery={"membership": "dynamic"}) as made:
         first = made.start()
-        for number in range(100):
-            made.visit(number)
-            made.truth(number)
+        made.pairs(range(100))
         made.wait_until_done()
         assert first.stop() == 0
         plain = Consumer({"bootstrap.servers": kafka, "group.id": app_id, "log_level": 0})

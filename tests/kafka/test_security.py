@@ -16,10 +16,9 @@ from confluent_kafka.admin import (
 )
 from service import Service, service
 from typer.testing import CliRunner
-from unit.test_endpoints import free_port
 
 from stream_ml.cli.app import app
-from stream_ml.kafka.broker import EmbeddedKafka
+from stream_ml.kafka.broker import EmbeddedKafka, free_port
 from stream_ml.kafka.topics import create_topics
 
 pytestmark = pytest.mark.kafka
@@ -132,9 +131,7 @@ def test_the_rights_that_the_readme_lists_are_needed_and_enough(guarded: Guarded
         code, said = check(made)
         assert code == 0, said
         worker = made.start()
-        for number in range(40):
-            made.visit(number)
-            made.truth(number)
+        made.pairs(range(40))
         made.flush()
         made.wait_for(lambda: made.progress() == (80, 80), "everything")
         assert worker.stop() == 0, worker.log

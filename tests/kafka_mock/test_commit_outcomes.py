@@ -271,12 +271,12 @@ class BrokerGoes(Transactor):
     def __init__(self, config: Config, cluster: MockCluster, step: str, back_s: float | None) -> None:
         super().__init__(config, 1_000_000)
         original = getattr(self, step)
-        timer = None if back_s is None else threading.Timer(back_s, cluster.up)
+        self.timer = timer = None if back_s is None else threading.Timer(back_s, cluster.up)
 
         def away(*given: Any) -> Any:
             setattr(self, step, original)
             cluster.down()
-            if timer:
+            if timer is not None:
                 timer.start()
             return original(*given)
 
@@ -304,6 +304,8 @@ def test_broker_away(
     ending = transactor.run(RECORDS, OFFSETS, group)
     assert ending in endings
     assert time.monotonic() - started < (back_s or 0) + 5 * TIMEOUT_S
+    if transactor.timer is not None:
+        transactor.timer.join()
     cluster.up()
     works_again(transactor, ending, group)
 

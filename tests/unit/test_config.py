@@ -1,6 +1,5 @@
 """The configuration file: what is read, what is refused, and in which words."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,12 +62,7 @@ log: {level: info, format: auto}
 
 Load = Callable[..., Config]
 
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("STREAM_ML_"):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("clean_environment")
 
 
 @pytest.fixture

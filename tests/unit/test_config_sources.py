@@ -1,7 +1,6 @@
 """Where values come from: which source wins, where each stands, what is hidden, and how wrong ones are told."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -26,12 +25,7 @@ http:
 """
 CANARY = "correct-horse-battery"
 
-
-@pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("STREAM_ML_"):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("clean_environment")
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from stream_ml.endpoints import CONNECTIONS_MAX, Endpoints, serve
 from stream_ml.errors import ConfigError
+from stream_ml.kafka.broker import free_port
 
 
 class Said:
@@ -30,13 +31,6 @@ def ask(endpoints: Endpoints, path: str, method: str = "GET") -> tuple[str, byte
         {"PATH_INFO": path, "REQUEST_METHOD": method}, lambda status, headers: seen.append((status, headers))
     )
     return seen[0][0], b"".join(body), dict(seen[0][1])
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @contextmanager
