@@ -22,7 +22,7 @@ from stream_ml.core.partition import Batch, Partition
 from stream_ml.core.replica import Replica
 from stream_ml.demo.flights import Item, flights
 from stream_ml.demo.model import build
-from stream_ml.records import Clock, LogRecord, Record
+from stream_ml.records import Clock, LogRecord, Record, Records
 
 NOW = Clock(2**42, 0)
 BATCH = 400  # records of both topics
@@ -99,7 +99,10 @@ def core(parts: Parts, items: list[Item]) -> dict[str, float]:
         batch = timed(
             "decode",
             lambda events=events, labels=labels: Batch(
-                parts.reader.decode(events, NOW.now_ms), parts.feedback.decode(labels, NOW.now_ms), False, False
+                parts.reader.decode(Records.of("flights", 0, events), NOW.now_ms),
+                parts.feedback.decode(Records.of("arrivals", 0, labels), NOW.now_ms),
+                False,
+                False,
             ),
         )
         outputs = timed(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stream_ml.config import Config, Source
-from stream_ml.core.codec import EventReader, FeedbackReader, Payloads
+from stream_ml.core.codec import EventReader, FeedbackReader
 from stream_ml.core.contract import check_model
 from stream_ml.core.features import FeaturePlan
 from stream_ml.core.fields import find_field
@@ -20,6 +20,7 @@ from stream_ml.core.labels import LabelDomain
 from stream_ml.core.lineage import lineage_of, parts_of, spec_of
 from stream_ml.core.outputs import PredictionCodec, prediction_schema
 from stream_ml.core.partition import PartitionSettings, Topics
+from stream_ml.core.payloads import Payloads
 from stream_ml.core.replica import FoldSettings
 from stream_ml.core.schema import Schema, load_schema
 from stream_ml.errors import ConfigError, Problems

@@ -1,6 +1,6 @@
 """The nouns that cross module borders, as small tuples (0.35 us to make, a frozen dataclass 1.0 us)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 Headers = Sequence[tuple[str, bytes]]
@@ -24,6 +24,66 @@ def carried_bytes(record: Record) -> int:
     return len(record.key or b"") + len(record.value or b"") + headers
 
 
+class Records:
+    """Records of one partition as columns of n, in offset order; `headers` by row, of those that have any."""
+
+    __slots__ = ("headers", "keys", "offsets", "partition", "timestamps_ms", "topic", "values")
+
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        offsets: list[int],
+        timestamps_ms: list[int],
+        keys: list[bytes | None],
+        values: list[bytes | None],
+        headers: dict[int, Headers],
+    ) -> None:
+        self.topic, self.partition = topic, partition
+        self.offsets, self.timestamps_ms = offsets, timestamps_ms
+        self.keys, self.values, self.headers = keys, values, headers
+
+    @classmethod
+    def of(cls, topic: str, partition: int, records: Sequence[Record]) -> "Records":
+        """The columns of records that are there one by one."""
+        headers = {row: record.headers for row, record in enumerate(records) if record.headers}
+        return cls(
+            topic,
+            partition,
+            [record.offset for record in records],
+            [record.timestamp_ms for record in records],
+            [record.key for record in records],
+            [record.value for record in records],
+            headers,
+        )
+
+    def __len__(self) -> int:
+        """n."""
+        return len(self.offsets)
+
+    def record(self, row: int) -> Record:
+        """One of them."""
+        return Record(
+            self.topic,
+            self.partition,
+            self.offsets[row],
+            self.timestamps_ms[row],
+            self.keys[row],
+            self.values[row],
+            self.headers.get(row, ()),
+        )
+
+    def __iter__(self) -> Iterator[Record]:
+        """All, one by one."""
+        return map(self.record, range(len(self)))
+
+    def since(self, offset: int) -> "Records":
+        """Those at this offset or later."""
+        if not self.offsets or self.offsets[0] >= offset:
+            return self
+        return Records.of(self.topic, self.partition, [record for record in self if record.offset >= offset])
+
+
 class Produce(NamedTuple):
     """One record to be written."""
 
@@ -32,6 +92,33 @@ class Produce(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+
+
+class Block(NamedTuple):
+    """Records to be written to one partition, as columns; `headers` by row, of those that have any."""
+
+    topic: str
+    partition: int
+    keys: list[bytes | None]
+    values: list[bytes | None]
+    headers: dict[int, Headers]
+
+    @classmethod
+    def empty(cls, topic: str, partition: int) -> "Block":
+        """One to be filled."""
+        return cls(topic, partition, [], [], {})
+
+    def add(self, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
+        """Append a record."""
+        if headers:
+            self.headers[len(self.keys)] = headers
+        self.keys.append(key)
+        self.values.append(value)
+
+    def produces(self) -> Iterator[Produce]:
+        """Its records, one by one."""
+        for row, (key, value) in enumerate(zip(self.keys, self.values, strict=True)):
+            yield Produce(self.topic, self.partition, key, value, self.headers.get(row, ()))
 
 
 class Event(NamedTuple):

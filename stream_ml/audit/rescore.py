@@ -92,7 +92,7 @@ class _Rescorer:
                 message = f"its model version {said.served.position} is none: the log gives {self.replica.position}"
                 self._found.add("version", *where, message)
                 continue
-            event = self._parts.reader.decode([record], NEVER_MS)[0]
+            event = self._parts.reader.decode_one(record, NEVER_MS)
             if not isinstance(event, Event):
                 self._found.add("score", *where, f"its event cannot be scored again: {event.message}")
                 continue

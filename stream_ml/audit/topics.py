@@ -13,16 +13,16 @@ from stream_ml.assembly import Parts
 from stream_ml.audit.rescore import Rescored, rescore
 from stream_ml.core.checker import Coordinates, Ends, Finding, Findings, Progress, Rule
 from stream_ml.core.contents import Contents
-from stream_ml.core.features import Refused
 from stream_ml.core.join import BEGINNING, NEVER_MS
 from stream_ml.core.log_entry import decode_entry, decode_pair
 from stream_ml.core.outputs import Published, dead_letter_origin, decode_outcome
+from stream_ml.core.payloads import Refused
 from stream_ml.core.sample import Sample
 from stream_ml.kafka.clients import admin, record_of
 from stream_ml.kafka.pair import read_pairs
 from stream_ml.kafka.reading import ends, read_messages, read_range
 from stream_ml.kafka.topics import TopicFacts
-from stream_ml.records import Label, Record
+from stream_ml.records import Label, Record, Records
 
 
 class Audit(NamedTuple):
@@ -140,7 +140,7 @@ class _Audit:
     def _look_into(self, partition: int, records: list[Record]) -> None:
         parts, contents = self._parts, self._contents[partition]
         if records and records[0].topic == self._config.feedback.topic:
-            for item in parts.feedback.decode(records, NEVER_MS):
+            for item in parts.feedback.decode(Records.of(records[0].topic, partition, records), NEVER_MS):
                 if isinstance(item, Label):
                     contents.label(item)
             return

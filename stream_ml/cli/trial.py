@@ -74,7 +74,7 @@ def attempt(
     rows = RowEncoder(source, reader.payloads, "feedback" if feedback else "events")
     key, value = encoded(rows, Line(1, text))
     now_ms = time.time_ns() // 1_000_000
-    found = reader.decode([Record(source.topic, 0, 0, now_ms, key, value)], now_ms)[0]
+    found = reader.decode_one(Record(source.topic, 0, 0, now_ms, key, value), now_ms)
     typer.echo(json.dumps(_judged(parts, found, topic_id), indent=2, default=str))
 
 

@@ -29,6 +29,16 @@ def decode_record(value: bytes, schema: Any, start: int = 0, reader: Any = None)
         raise
 
 
+def long_bytes(number: int) -> bytes:
+    """A long as Avro writes it (specification, "Binary Encoding": zigzag, seven bits a byte)."""
+    left, found = (number << 1) ^ (number >> 63), bytearray()
+    while left > 0x7F:
+        found.append(left & 0x7F | 0x80)
+        left >>= 7
+    found.append(left)
+    return bytes(found)
+
+
 def decode_own(value: bytes, schema: Any, start: int = 0) -> tuple[dict[str, Any], int]:
     """A record of this project's own schemas, or a prefix of one; ValueError where the bytes are something else."""
     try:

@@ -1,158 +1,31 @@
-"""Bytes of a topic to values: three framings, reader and writer schemas, and dead letters instead of exceptions."""
+"""Records of a topic to events and labels: a reference lane for one, and columns for many.
 
-import struct
-from collections.abc import Callable, Sequence
-from typing import Any
+1. The reference lane (`decode_one`) says what a record is, and why it becomes a dead letter.
+2. The columnar lane takes the rows in which there is nothing to say: it gives what the reference would, or leaves the
+   row to it. So a bad record costs itself only, and its dead letter is worded in one place.
+"""
 
-from fastavro.read import SchemaResolutionError
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
-from stream_ml.config import Events, Feedback, Framing, Source
-from stream_ml.core.binary import decode_record, encode_record
-from stream_ml.core.features import FeaturePlan, Refused
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from stream_ml.config import Events as EventSettings
+from stream_ml.config import Feedback, Source
+from stream_ml.core.columns import Mask, column_of, id_column, time_column
+from stream_ml.core.events import Events, Taken
+from stream_ml.core.features import FeaturePlan
 from stream_ml.core.fields import NotUsable, converter, find_field, getter, id_text_of, time_ms_of
 from stream_ml.core.labels import LabelDomain
-from stream_ml.core.schema import HEADER_BYTES, Schema, single_object_header
-from stream_ml.records import DeadLetter, Event, Label, Record, Target
+from stream_ml.core.payloads import Lane, Payloads, Refused
+from stream_ml.records import DeadLetter, Event, Label, Record, Records, Target
 
 ID_MAX_CHARS = 1_024
 AHEAD_MAX_MS = 86_400_000  # a day: beyond it a time is a mistake, not a clock that runs ahead
 OLDEST_MS = -62_135_596_800_000  # year 1
-
-_BROKEN = (
-    ValueError,
-    IndexError,
-    TypeError,
-    KeyError,
-    OverflowError,
-    ArithmeticError,
-    AttributeError,
-    struct.error,
-)
-
-
-class Payloads:
-    """Decodes the values of one topic into the reader schema's form.
-
-    Parameters
-    ----------
-    framing
-        How bytes name their writer schema.
-    reader
-        The schema that values are read into.
-    by_id
-        Confluent: writer schemas by their registered id.
-    writers
-        Single-object: writer schemas beside the reader, found by their fingerprints.
-    """
-
-    def __init__(
-        self, framing: Framing, reader: Schema, by_id: dict[int, Schema], writers: Sequence[Schema] = ()
-    ) -> None:
-        self.framing = framing
-        self.reader = reader
-        self._by_id = by_id
-        self._by_fingerprint = {s.fingerprint: s for s in (reader, *by_id.values(), *writers)}
-
-    @property
-    def schemas(self) -> dict[int, Schema]:
-        """Writer schemas by fingerprint."""
-        return self._by_fingerprint
-
-    def add(self, writer: Schema) -> None:
-        """Make one more writer schema known."""
-        self._by_fingerprint[writer.fingerprint] = writer
-
-    def decode(self, value: bytes | None) -> tuple[int, dict[str, Any]] | Refused:
-        """Fingerprint of the writer schema, and the record; or why it cannot be read."""
-        if value is None:
-            return Refused("empty", "the value is null (a tombstone)")
-        if not value:
-            return Refused("empty", "the value has no bytes")
-        found = self._writer(value)
-        if isinstance(found, Refused):
-            return found
-        writer, start = found
-        payload = self.read(writer, value, start)
-        return payload if isinstance(payload, Refused) else (writer.fingerprint, payload)
-
-    def encode(self, payload: dict[str, Any]) -> bytes:
-        """A record, as the reader schema writes it, in this topic's framing; ValueError where no id names that schema.
-
-        Single-object and Confluent header: Avro specification, and Confluent's "Wire format".
-        """
-        header = b""
-        if self.framing == "single-object":
-            header = single_object_header(self.reader.fingerprint)
-        elif self.framing == "confluent":
-            ids = [number for number, s in self._by_id.items() if s.fingerprint == self.reader.fingerprint]
-            if not ids:
-                raise ValueError(f"no id in schema_ids stands for the schema of {self.reader.name}")
-            header = b"\x00" + max(ids).to_bytes(4, "big")
-        return encode_record(self.reader.parsed, payload, header)
-
-    def fingerprint_of(self, value: bytes) -> int:
-        """Fingerprint of the writer schema that a readable value names."""
-        found = self._writer(value)
-        return self.reader.fingerprint if isinstance(found, Refused) else found[0].fingerprint
-
-    def decode_logged(self, fingerprint: int, framing: Framing, value: bytes) -> dict[str, Any] | Refused:
-        """A value from the training log, whose entry names schema and framing."""
-        writer = self._by_fingerprint.get(fingerprint)
-        if writer is None:
-            return Refused("unknown_schema", f"the writer schema {fingerprint} does not stand in the log before it")
-        return self.read(writer, value, HEADER_BYTES[framing])
-
-    def read(self, writer: Schema, value: bytes, start: int) -> dict[str, Any] | Refused:
-        """The record whose bytes begin at `start`; all bytes must belong to it."""
-        reader = None if writer.fingerprint == self.reader.fingerprint else self.reader.parsed
-        try:
-            payload, end = decode_record(value, writer.parsed, start, reader)
-        except EOFError:
-            return Refused("truncated", f"the bytes end before the record does{_guess(value, self.framing)}")
-        except SchemaResolutionError as error:
-            return Refused("schema_mismatch", f"{writer.name} cannot be read as {self.reader.name}: {error}")
-        except _BROKEN as error:
-            return Refused(
-                "not_avro",
-                f"not a {writer.name}: {error or type(error).__name__}{_guess(value, self.framing)}",
-            )
-        left = len(value) - end
-        if left:
-            return Refused("not_avro", f"{left} bytes are left after the record{_guess(value, self.framing)}")
-        return payload
-
-    def _writer(self, value: bytes) -> tuple[Schema, int] | Refused:
-        if self.framing == "bare":
-            return self.reader, 0
-        if self.framing == "confluent":
-            if value[0] != 0 or len(value) < 5:
-                return Refused("framing", f"Confluent framing begins with byte 00{_guess(value, self.framing)}")
-            schema_id = int.from_bytes(value[1:5], "big")
-            writer = self._by_id.get(schema_id)
-            if writer is None:
-                return Refused("unknown_schema", f"schema id {schema_id} is not in the configuration (schema_ids)")
-            return writer, 5
-        if value[:2] != b"\xc3\x01" or len(value) < 10:
-            return Refused("framing", f"single-object encoding begins with bytes c3 01{_guess(value, self.framing)}")
-        fingerprint = int.from_bytes(value[2:10], "little", signed=True)
-        writer = self._by_fingerprint.get(fingerprint)
-        if writer is None:
-            return Refused(
-                "unknown_schema",
-                f"no configured schema has the fingerprint {value[2:10].hex()} (schema_ids lists more)",
-            )
-        return writer, 10
-
-
-def _guess(value: bytes, framing: Framing) -> str:
-    head = value.lstrip()[:1]
-    if head in (b"{", b"["):
-        return "; this is JSON"
-    if value[:2] == b"\xc3\x01" and framing != "single-object":
-        return "; this looks like single-object encoding"
-    if value[:1] == b"\x00" and framing != "confluent" and len(value) > 5:
-        return "; this may be Confluent framing"
-    return f"; it begins with {value[:8].hex(' ')}"
 
 
 class _Reader:
@@ -160,15 +33,21 @@ class _Reader:
 
     def __init__(self, source: Source, payloads: Payloads, where: str) -> None:
         schema = payloads.reader
-        self.payloads = payloads
+        self.payloads, self.topic = payloads, source.topic
         self._id: Callable[[Any], str] | None = None
         self._time: Callable[[Any], int | None] | None = None
+        self._id_column: Callable[[pa.RecordBatch], tuple[list[str], Mask]] | None = None
+        self._time_column: Callable[[pa.RecordBatch], tuple[NDArray[np.int64], Mask]] | None = None
         if source.id != "key":
-            field = find_field(schema, source.id, where=f"{where}.id")
-            self._id = composed(getter(field), id_text_of(field, where=f"{where}.id"))
+            id_ = find_field(schema, source.id, where=f"{where}.id")
+            self._id = composed(getter(id_), id_text_of(id_, where=f"{where}.id"))
+            texts_of = id_column(id_, ID_MAX_CHARS)
+            self._id_column = lambda batch: texts_of(column_of(batch, id_.path))
         if source.time != "record":
-            field = find_field(schema, source.time, where=f"{where}.time")
-            self._time = composed(getter(field), time_ms_of(field, where=f"{where}.time"))
+            time = find_field(schema, source.time, where=f"{where}.time")
+            self._time = composed(getter(time), time_ms_of(time, where=f"{where}.time"))
+            times_of = time_column(time)
+            self._time_column = lambda batch: times_of(column_of(batch, time.path))
 
     def head(self, record: Record, now_ms: int) -> tuple[int, dict[str, Any], str, int] | Refused:
         """Writer's fingerprint, payload, id and time of one record."""
@@ -204,6 +83,25 @@ class _Reader:
             return Refused("missing_id", f"the id has {len(text)} characters; at most {ID_MAX_CHARS}")
         return text
 
+    def heads(self, lane: Lane, records: Records, now_ms: int) -> "_Heads":
+        """Ids and times of a lane's k rows, and which rows the reference must judge."""
+        if self._id_column is None:
+            ids, wrong = _key_texts([records.keys[row] for row in lane.rows])
+        else:
+            ids, wrong = self._id_column(lane.batch)
+        if self._time_column is None:
+            times = np.array([records.timestamps_ms[row] for row in lane.rows], np.int64)
+        else:
+            times, null = self._time_column(lane.batch)
+            wrong = wrong | null
+        return _Heads(ids, times, wrong | (times > now_ms + AHEAD_MAX_MS) | (times < OLDEST_MS))
+
+
+class _Heads(NamedTuple):
+    ids: list[str]
+    times_ms: NDArray[np.int64]
+    wrong: Mask
+
 
 def composed(get: Callable[[Any], Any], convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A function from a record to a converted field; None where the field is null."""
@@ -219,24 +117,59 @@ def _key_text(key: bytes | None) -> str | None:
     return None if key is None else key.decode("utf-8")
 
 
-class EventReader(_Reader):
-    """Batches of event records to Events and dead letters, in the same order."""
+def _key_texts(keys: list[bytes | None]) -> tuple[list[str], Mask]:
+    """The same for k keys; those that are null, empty, too long or no text are wrong."""
+    texts, wrong = [""] * len(keys), np.zeros(len(keys), np.bool_)
+    for row, key in enumerate(keys):
+        with contextlib.suppress(UnicodeDecodeError):
+            texts[row] = key.decode("utf-8") if key else ""
+        if not 0 < len(texts[row]) <= ID_MAX_CHARS:
+            wrong[row] = True
+    return texts, wrong
 
-    def __init__(self, source: Events, payloads: Payloads, plan: FeaturePlan, carry: Sequence[str]) -> None:
+
+class EventReader(_Reader):
+    """Batches of event records to Events: usable rows and dead letters."""
+
+    def __init__(self, source: EventSettings, payloads: Payloads, plan: FeaturePlan, carry: Sequence[str]) -> None:
         super().__init__(source, payloads, "events")
         self.plan = plan
         fields = [find_field(payloads.reader, name, where="predictions.carry") for name in carry]
         self._carry = [(field.name.replace(".", "_"), getter(field)) for field in fields]
+        self._carry_paths = [field.path for field in fields]
+        self._columnar = all(field.base in _CARRIED for field in fields)
 
-    def decode(self, records: Sequence[Record], now_ms: int) -> list[Event | DeadLetter]:
-        """n records to n Events or DeadLetters. Errors are values; nothing is raised for data."""
-        return [self._decode_one(record, now_ms) for record in records]
+    def decode(self, records: Records, now_ms: int) -> Events:
+        """n records to n events or dead letters. Errors are values; nothing is raised for data."""
+        lanes = self.payloads.lanes(records.values) if self._columnar else []
+        taken = [self._take(lane, records, now_ms) for lane in lanes]
+        left: Sequence[int] = range(len(records))
+        if len(taken) != 1 or len(taken[0].rows) < len(records):
+            done = {row for lane in taken for row in lane.rows}
+            left = [row for row in left if row not in done]
+        else:
+            left = ()
+        return Events(records, taken, {row: self.decode_one(records.record(row), now_ms) for row in left})
 
-    def latest_ms(self, items: Sequence[Event | DeadLetter], otherwise_ms: int) -> int:
-        """The largest event time of a batch, or the other one where that is later."""
-        return max([otherwise_ms, *(item.time_ms for item in items if isinstance(item, Event))])
+    def _take(self, lane: Lane, records: Records, now_ms: int) -> Taken:
+        """Events out of a lane's columns, but for the rows that the reference must judge."""
+        heads, table = self.heads(lane, records, now_ms), self.plan.extract_many(lane.batch)
+        rows, ids, times_ms, columns = lane.rows, heads.ids, heads.times_ms.tolist(), table.columns
+        paths = self._carry_paths
+        carried = list(zip(*(column_of(lane.batch, path).to_pylist() for path in paths), strict=True))
+        wrong = heads.wrong | table.wrong
+        imputed = {rows[number] for number in np.flatnonzero(table.imputed & ~wrong).tolist()}
+        if wrong.any():
+            right = np.flatnonzero(~wrong).tolist()
+            columns = columns.take(pa.array(right, pa.int64()))
+            rows, ids, times_ms = [rows[n] for n in right], [ids[n] for n in right], [times_ms[n] for n in right]
+            carried = [carried[number] for number in right] if paths else []
+        names = [name for name, _ in self._carry]
+        taken_along = [dict(zip(names, values, strict=True)) for values in carried] if paths else None
+        return Taken(rows, ids, times_ms, lane.fingerprint, columns, imputed, taken_along)
 
-    def _decode_one(self, record: Record, now_ms: int) -> Event | DeadLetter:
+    def decode_one(self, record: Record, now_ms: int) -> Event | DeadLetter:
+        """The reference lane: one record to an Event or a DeadLetter."""
         head = self.head(record, now_ms)
         if isinstance(head, Refused):
             return DeadLetter(record, head.reason, head.message, "decode")
@@ -252,6 +185,9 @@ class EventReader(_Reader):
         return {name: get(payload) for name, get in self._carry} if self._carry else None
 
 
+_CARRIED = {"null", "boolean", "int", "long", "float", "double", "string", "enum"}  # the same from either lane
+
+
 class FeedbackReader(_Reader):
     """Batches of feedback records to Labels and dead letters, in the same order."""
 
@@ -262,11 +198,35 @@ class FeedbackReader(_Reader):
         self._label = getter(field)
         self._convert = converter(field) if domain.task == "regression" else None
 
-    def decode(self, records: Sequence[Record], now_ms: int) -> list[Label | DeadLetter]:
-        """n records to n Labels or DeadLetters. Errors are values; nothing is raised for data."""
-        return [self._decode_one(record, now_ms) for record in records]
+        self._path = field.path
 
-    def _decode_one(self, record: Record, now_ms: int) -> Label | DeadLetter:
+    def decode(self, records: Records, now_ms: int) -> list[Label | DeadLetter]:
+        """n records to n Labels or DeadLetters. Errors are values; nothing is raised for data."""
+        items = list(records)
+        found: dict[int, Label | DeadLetter] = {}
+        for lane in self.payloads.lanes(records.values):
+            found.update(self._take(lane, records, items, now_ms))
+        return [found.get(row) or self.decode_one(item, now_ms) for row, item in enumerate(items)]
+
+    def _take(
+        self, lane: Lane, records: Records, items: list[Record], now_ms: int
+    ) -> Iterator[tuple[int, Label | DeadLetter]]:
+        """Labels out of a lane's columns, but for the rows that the reference must judge."""
+        heads = self.heads(lane, records, now_ms)
+        values = column_of(lane.batch, self._path).to_pylist()
+        known: dict[Any, Target | Refused] = {}  # by value: a class has few
+        rows = zip(lane.rows, heads.ids, heads.times_ms.tolist(), values, heads.wrong.tolist(), strict=True)
+        for row, event_id, time_ms, value, wrong in rows:
+            if value not in known:
+                if self.domain.task == "regression":
+                    known.clear()
+                known[value] = self._target(value)
+            target = known[value]
+            if not wrong and isinstance(target, Target):
+                yield row, Label(items[row], event_id, time_ms, target)
+
+    def decode_one(self, record: Record, now_ms: int) -> Label | DeadLetter:
+        """The reference lane: one record to a Label or a DeadLetter."""
         head = self.head(record, now_ms)
         if isinstance(head, Refused):
             return DeadLetter(record, head.reason, head.message, "decode")

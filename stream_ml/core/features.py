@@ -4,17 +4,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from stream_ml.config import Features, Impute
+from stream_ml.core.columns import FeatureColumn, Mask, column_of, feature_column
 from stream_ml.core.fields import Field, NotUsable, converter, find_field, finite, getter, scalar_fields
+from stream_ml.core.payloads import Refused
 from stream_ml.core.schema import Schema
 from stream_ml.errors import ConfigError, Problems
-
-
-class Refused(NamedTuple):
-    """Why an event has no features: the dead letter's reason and words."""
-
-    reason: str
-    message: str
 
 
 class _Step(NamedTuple):
@@ -22,6 +21,18 @@ class _Step(NamedTuple):
     get: Callable[[Any], Any]
     convert: Callable[[Any], Any]
     missing: Any  # "reject", "drop" or an Impute
+    column: FeatureColumn
+
+
+class Table(NamedTuple):
+    """Features of k events as columns in schema order.
+
+    `imputed` marks rows in which one was filled in, `wrong` those that only `FeaturePlan.extract` can judge.
+    """
+
+    columns: pa.Table
+    imputed: Mask
+    wrong: Mask
 
 
 class FeaturePlan:
@@ -39,8 +50,10 @@ class FeaturePlan:
 
     def __init__(self, schema: Schema, settings: Features, left_out: set[str]) -> None:
         chosen = _chosen(schema, settings, left_out)
+        self._paths = [field.path for field in chosen]
         self._steps = [
-            _Step(field.name, getter(field), converter(field), _missing(field, settings)) for field in chosen
+            _Step(field.name, getter(field), converter(field), _missing(field, settings), feature_column(field))
+            for field in chosen
         ]
         self.names = [step.name for step in self._steps]
         self.kinds = {field.name: field.kind for field in chosen}
@@ -64,7 +77,7 @@ class FeaturePlan:
         """Features by name in schema order and whether one was imputed; or why there are none."""
         features: dict[str, Any] = {}
         imputed = False
-        for name, get, convert, missing in self._steps:
+        for name, get, convert, missing, _ in self._steps:
             value = get(payload)
             if value is not None:
                 try:
@@ -82,6 +95,36 @@ class FeaturePlan:
                 features[name] = missing.impute
                 imputed = True
         return features, imputed
+
+    def extract_many(self, batch: pa.RecordBatch) -> Table:
+        """Features of decoded events: what `extract` gives for each, where it is not marked as wrong."""
+        imputed, wrong = np.zeros(batch.num_rows, np.bool_), np.zeros(batch.num_rows, np.bool_)
+        columns = []
+        for path, step in zip(self._paths, self._steps, strict=True):
+            array = column_of(batch, path)
+            if array.null_count:
+                nulls = array.is_null().to_numpy(zero_copy_only=False)
+                array = _filled(array, step.missing)
+                if array.null_count:
+                    wrong |= nulls
+                else:
+                    imputed |= nulls
+            array, outside = step.column(array)
+            if outside is not None:
+                wrong |= outside
+            columns.append(array)
+        return Table(pa.table(columns, self.names), imputed & ~wrong, wrong)
+
+
+def _filled(array: pa.Array, missing: Any) -> pa.Array:
+    """Nulls replaced where that gives what `extract` would: a value of the column's own type."""
+    if isinstance(missing, Impute):
+        value = pa.scalar(missing.impute)
+        if value.type == array.type or (pa.types.is_floating(array.type) and pa.types.is_floating(value.type)):
+            return pc.fill_null(array.cast(value.type), value)
+        if pa.types.is_integer(array.type) and pa.types.is_integer(value.type):
+            return pc.fill_null(array.cast(pa.int64()), value)
+    return array
 
 
 def _plain(missing: Any) -> Any:

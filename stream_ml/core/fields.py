@@ -134,10 +134,15 @@ def converter(field: Field) -> Callable[[Any], Any]:
         return _uuid_text if field.logical == "uuid" else str
     if field.kind == "boolean":
         return bool
-    divisor = _TIMES_PER_S.get(field.logical)
+    divisor = divisor_of(field)
     if divisor is not None:
         return lambda value: finite(value / divisor)
     return _decimal_of(field) if field.logical == "decimal" else finite
+
+
+def divisor_of(field: Field) -> float | None:
+    """Units in a second of a field that is a time; None for other numbers."""
+    return _TIMES_PER_S.get(field.logical)
 
 
 def finite(value: float) -> float:

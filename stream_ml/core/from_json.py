@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from stream_ml.config import Source
-from stream_ml.core.codec import Payloads, composed
+from stream_ml.core.codec import composed
 from stream_ml.core.fields import find_field, getter, id_text_of
+from stream_ml.core.payloads import Payloads
 from stream_ml.core.schema import Schema
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)

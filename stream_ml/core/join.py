@@ -18,13 +18,12 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Literal, NamedTuple
 
-from stream_ml.records import Clock, Label, Served, carried_bytes
+from stream_ml.core.pending import PendingEvent, PendingStore, Rows
+from stream_ml.records import Clock, Label, carried_bytes
 
 AHEAD_SLACK_MS = 600_000  # ten minutes: a record dated later moves W only so far beyond this host's clock
 SETTLE_MS = 500  # of the host: so long after it was fetched an input's time moves another one that is at its end
-EVENT_BYTES = 700  # what an event takes beside its own bytes and id: tuples, dict and deque slots (measured)
-SCORE_BYTES = 130  # and each of its classes' scores, with the class's name as a rebuild reads it
-LABEL_BYTES = 900  # the same for a label, whose whole record is kept for a dead letter
+LABEL_BYTES = 900  # what a waiting label takes beside its record's bytes: it is kept whole, for a dead letter
 
 OutcomeKind = Literal["duplicate", "late", "orphan", "shed", "invalid", "too_large"]  # the last: a dead letter
 
@@ -37,27 +36,6 @@ class JoinSettings(NamedTuple):
     events_max: int
     early_labels_max: int
     bytes_max: int
-
-
-class PendingEvent(NamedTuple):
-    """An event that waits for its label, or is remembered (`joined`, then without bytes).
-
-    `oversize`: the example made of it would be larger than a record may be, so it never joins.
-    """
-
-    offset: int
-    event_id: str
-    time_ms: int
-    schema: int
-    value: bytes
-    served: Served
-    joined: bool = False
-    oversize: bool = False
-
-    @property
-    def size(self) -> int:
-        """Bytes that it takes in memory, about."""
-        return len(self.value) + len(self.event_id) + EVENT_BYTES + SCORE_BYTES * len(self.served.scores or ())
 
 
 class Joined(NamedTuple):
@@ -147,19 +125,17 @@ class Join:
         self.settings = settings
         self.times = times
         self.inputs = InputTimes(*(inputs_ms or (times.watermark_ms, times.watermark_ms)), False, False)
-        self.events: dict[str, PendingEvent] = {}
-        self.order: deque[tuple[int, str]] = deque()
+        self.store = PendingStore()
         self.waiting: dict[int, Label] = {}
         self.waiting_by_id: dict[str, dict[int, None]] = {}
         self.waiting_order: deque[int] = deque()
         self.oldest_waiting_ms = NEVER_MS
         self.bytes = 0
 
-    def rebuild(self, events: Iterable[PendingEvent], labels: Iterable[Label]) -> None:
+    def rebuild(self, events: Rows, labels: Iterable[Label]) -> None:
         """Fill an empty store with what a crash lost; both in offset order."""
         staged = StagedJoin(self)
-        for event in events:
-            staged.add_event(event)
+        staged.hold(events)
         for label in labels:
             staged.add_waiting(label)
         self.apply(staged)
@@ -168,9 +144,9 @@ class Join:
         """Make staged changes real: their transaction was committed."""
         self.times, self.inputs = staged.times, staged.inputs
         self.oldest_waiting_ms = staged.oldest_waiting_ms
-        for event_id, event in staged.events.items():
-            self.events[event_id] = event
-        self.order.extend(staged.order)
+        for chunk, row in staged.joined.values():
+            chunk.mark_joined(row)
+        self.store.take(staged.rows)
         self.waiting.update(staged.waiting)
         self.waiting_order.extend(staged.waiting)
         self.waiting_by_id.update(staged.waiting_by_id)
@@ -181,8 +157,7 @@ class Join:
                 del self.waiting_by_id[event_id]
         while self.waiting_order and self.waiting_order[0] not in self.waiting:
             self.waiting_order.popleft()
-        for _ in range(staged.freed):
-            del self.events[self.order.popleft()[1]]
+        self.store.free(staged.freed)
         self.bytes += staged.bytes
 
 
@@ -194,8 +169,9 @@ class StagedJoin:
         self._settings = base.settings
         self.times, self.inputs = base.times, base.inputs
         self.oldest_waiting_ms = base.oldest_waiting_ms
-        self.events: dict[str, PendingEvent] = {}
-        self.order: list[tuple[int, str]] = []
+        self.rows = Rows()  # the batch's own events
+        self._ids: dict[str, int] = {}  # and their rows
+        self.joined: dict[int, tuple[Rows, int]] = {}  # events of the base that have joined, by offset
         self.waiting: dict[int, Label] = {}
         self.waiting_by_id: dict[str, dict[int, None]] = {}  # copied from the base at the first change of an id
         self.resolved: set[int] = set()
@@ -203,42 +179,86 @@ class StagedJoin:
         self.shed_events = 0
         self.bytes = 0
 
-    # --- one record ---
+    # --- events ---
 
-    def knows(self, event_id: str) -> bool:
-        """Whether an event with this id came before: this one is a duplicate."""
-        return event_id in self.events or event_id in self._base.events
+    def duplicates(self, ids: list[str]) -> set[int]:
+        """Which of a batch's events have an id that came before, here or earlier."""
+        known, own = self._base.store.ids.keys(), self._ids.keys()
+        distinct = set(ids)
+        if len(distinct) == len(ids) and known.isdisjoint(distinct) and own.isdisjoint(distinct):
+            return set()
+        found, seen = set(), set()
+        for row, event_id in enumerate(ids):
+            if event_id in known or event_id in own or event_id in seen:
+                found.add(row)
+            seen.add(event_id)
+        return found
+
+    def events(self, rows: Rows) -> list[tuple[int, Joined | None, list[Resolved]]]:
+        """Take the first events of their ids; of each for which early labels waited its row, and how they end."""
+        first = len(self.rows)
+        self.hold(rows)
+        if not self.waiting_by_id and not self._base.waiting_by_id:
+            return []
+        waited = [number for number, event_id in enumerate(rows.ids) if self._waiting_offsets(event_id)]
+        return [(number, *self._meet(first + number)) for number in waited]
 
     def event(self, event: PendingEvent) -> tuple[Joined | None, list[Resolved]]:
-        """Take the first event of its id; the early labels that waited for it end here."""
-        labels = [self._label(offset) for offset in self._waiting_offsets(event.event_id)]
+        """The same for one."""
+        rows = Rows()
+        rows.append(event)
+        return next(((joined, ended) for _, joined, ended in self.events(rows)), (None, []))
+
+    def hold(self, rows: Rows) -> None:
+        """Keep events, joined or not."""
+        self._ids.update(zip(rows.ids, range(len(self.rows), len(self.rows) + len(rows)), strict=True))
+        self.rows.take(rows)
+        self.bytes += rows.sizes()
+
+    def _meet(self, row: int) -> tuple[Joined | None, list[Resolved]]:
+        """End the early labels of one of the batch's events."""
+        event = self.rows.event(row)
         joined: Joined | None = None
         ended: list[Resolved] = []
-        for label in labels:
+        for label in [self._label(offset) for offset in self._waiting_offsets(event.event_id)]:
             kind = self._early_label_kind(event, label)
             if kind is None and joined is None:
                 joined = Joined(event, label)
+                self.rows.mark_joined(row)
+                self.bytes -= len(event.value)
             else:
                 ended.append(Resolved(label, kind or "duplicate", event.offset))
             self._resolve(label)
-        self.add_event(event if joined is None else event._replace(joined=True, value=b""))
         return joined, ended
+
+    # --- labels ---
 
     def label(self, label: Label) -> Joined | Resolved | None:
         """Take a label: it joins, ends, or (None) waits for its event."""
-        event = self._event(label.event_id)
-        if event is None:
+        found = self._place(label.event_id)
+        if found is None:
             if label.time_ms < self.times.labels_expired_ms:
                 return Resolved(label, "orphan", None)
             self.add_waiting(label)
             return None
+        rows, row = found
+        event = rows.event(row)
         kind = self._late_label_kind(event, label)
         if kind is not None:
             return Resolved(label, kind, event.offset)
-        remembered = event._replace(joined=True, value=b"")
-        self.events[event.event_id] = remembered
-        self.bytes += remembered.size - event.size
+        if rows is self.rows:
+            rows.mark_joined(row)
+        else:
+            self.joined[event.offset] = found
+        self.bytes -= len(event.value)
         return Joined(event, label)
+
+    def _place(self, event_id: str) -> tuple[Rows, int] | None:
+        row = self._ids.get(event_id)
+        if row is not None:
+            return self.rows, row
+        offset = self._base.store.ids.get(event_id)
+        return None if offset is None else self._base.store.place(offset)
 
     def _early_label_kind(self, event: PendingEvent, label: Label) -> OutcomeKind | None:
         if label.time_ms < self.times.labels_expired_ms:
@@ -249,7 +269,7 @@ class StagedJoin:
         kind = self._window_kind(event, label)
         if kind is None and event.time_ms < self.times.events_expired_ms:
             return "late"
-        return "duplicate" if kind is None and event.joined else kind
+        return "duplicate" if kind is None and (event.joined or event.offset in self.joined) else kind
 
     def _window_kind(self, event: PendingEvent, label: Label) -> OutcomeKind | None:
         if label.time_ms > event.time_ms + self._settings.ttl_ms:
@@ -284,12 +304,20 @@ class StagedJoin:
 
     def floors(self, events_position: int, feedback_position: int) -> tuple[int, int]:
         """From which offsets a rebuild must read; the positions where nothing is held."""
-        head = next(islice(chain(self._base.order, self.order), self.freed, None), None)
+        head = next(self._held(), None)
         label = next(self._unresolved(), None)
         return (
-            head[0] if head is not None else events_position,
+            head[0].offsets[head[1]] if head is not None else events_position,
             label.record.offset if label is not None else feedback_position,
         )
+
+    def _held(self) -> Iterator[tuple[Rows, int]]:
+        """Events that are held, in offset order."""
+        skip = self.freed
+        for rows in (*self._base.store.chunks, self.rows):
+            for row in range(rows.first + skip, len(rows)):
+                yield rows, row
+            skip = max(0, skip - (len(rows) - rows.first))
 
     def _unresolved(self) -> Iterator[Label]:
         """Labels that still wait, in offset order."""
@@ -317,26 +345,20 @@ class StagedJoin:
     def _free_events(self) -> None:
         settings, base = self._settings, self._base
         remembered_ms = self.times.watermark_ms - settings.ttl_ms - settings.early_ttl_ms
-        held = len(base.order) + len(self.order)
-        for _, event_id in chain(base.order, self.order):
-            event = self._event(event_id)
-            assert event is not None  # noqa: S101 - `order` names exactly the events held
+        held, freed = len(base.store) + len(self.rows) - self.freed, 0
+        for rows, row in self._held():
             over = held > settings.events_max or self.bytes + base.bytes > settings.bytes_max
-            if event.time_ms >= remembered_ms and not over:
+            time_ms = rows.times_ms[row]
+            if time_ms >= remembered_ms and not over:
                 break
-            if event.time_ms >= self.times.events_expired_ms and not event.joined:
+            staged = rows.offsets[row] in self.joined  # then its bytes are counted off, and still there
+            if time_ms >= self.times.events_expired_ms and not (staged or rows.joined(row)):
                 self.shed_events += 1
-            held -= 1
-            self.freed += 1
-            self.bytes -= event.size
+            held, freed = held - 1, freed + 1
+            self.bytes -= rows.size(row) - (len(rows.values[row]) if staged else 0)
+        self.freed += freed
 
     # --- the overlay ---
-
-    def add_event(self, event: PendingEvent) -> None:
-        """Hold an event, joined or not."""
-        self.events[event.event_id] = event
-        self.order.append((event.offset, event.event_id))
-        self.bytes += event.size
 
     def add_waiting(self, label: Label) -> None:
         """Hold an early label."""
@@ -344,9 +366,6 @@ class StagedJoin:
         self.oldest_waiting_ms = min(self.oldest_waiting_ms, label.time_ms)
         self._own_offsets(label.event_id)[label.record.offset] = None
         self.bytes += _label_bytes(label)
-
-    def _event(self, event_id: str) -> PendingEvent | None:
-        return self.events.get(event_id) or self._base.events.get(event_id)
 
     def _waiting_offsets(self, event_id: str) -> dict[int, None]:
         staged = self.waiting_by_id.get(event_id)

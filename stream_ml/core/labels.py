@@ -3,8 +3,8 @@
 from typing import Any
 
 from stream_ml.config import Model, Scalar
-from stream_ml.core.features import Refused
 from stream_ml.core.fields import Field, NotUsable, finite
+from stream_ml.core.payloads import Refused
 from stream_ml.core.schema import Schema
 from stream_ml.errors import ConfigError
 from stream_ml.records import Target

@@ -78,4 +78,6 @@ class Ledger:
         self._of(partition).triggers.clear()
 
     def _of(self, partition: int) -> Account:
-        return self.accounts.setdefault(partition, Account())
+        if partition not in self.accounts:
+            self.accounts[partition] = Account()
+        return self.accounts[partition]

@@ -1,12 +1,16 @@
 """The training log's record, to bytes and back. Flat, the event's bytes last: a prefix reader needs no more."""
 
 import json
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, cast
 
 import fastavro
+import pyarrow as pa
 
 from stream_ml import schemas
-from stream_ml.core.binary import decode_own, encode_record
+from stream_ml.core.avro_columns import ROWS_MIN, AvroColumns, avro_columns
+from stream_ml.core.binary import decode_own, encode_record, long_bytes
+from stream_ml.core.columns import maps_column, same_values, texts_column
 from stream_ml.records import NOT_SERVED, Label, Served, Target
 
 FORMAT = 1
@@ -27,6 +31,16 @@ def _no_logical(raw: dict[str, Any]) -> Any:
 
 
 _READ = _no_logical(_RAW)
+
+
+def _prefix() -> AvroColumns:
+    """Codec of all fields but the last: the event's bytes, which are the rest of a record."""
+    found = avro_columns({**_RAW, "fields": _RAW["fields"][:-1]})
+    assert found is not None  # noqa: S101 - its types are on the list
+    return found
+
+
+_PREFIX = _prefix()
 
 
 class Example(NamedTuple):
@@ -106,6 +120,53 @@ def encode_example(example: Example, *, written_at_ms: int, writer: str) -> byte
     )
 
 
+def encode_examples(examples: Sequence[Example], *, written_at_ms: int, writer: str) -> list[bytes]:
+    """The same for many at once."""
+    if len(examples) < ROWS_MIN:
+        return [encode_example(example, written_at_ms=written_at_ms, writer=writer) for example in examples]
+    count = len(examples)
+    example: Any = Example(*cast("Any", zip(*examples, strict=True)))  # its fields are columns
+    served: Any = Served(*cast("Any", zip(*example.served, strict=True)))
+    labels: Sequence[Label] = example.label
+    targets = [label.target for label in labels]
+    maps = served.scores if any(served.scores) else None
+    columns: dict[str, Any] = {
+        "format": same_values(FORMAT, count, pa.int32()),
+        "kind": same_values("example", count, pa.string()),
+        "source_partition": example.source_partition,
+        "sequence": example.sequence,
+        "trigger_topic": example.trigger_topic,
+        "trigger_offset": example.trigger_offset,
+        "event_id": example.event_id,
+        "event_time": example.event_time_ms,
+        "label_time": [label.time_ms for label in labels],
+        "event_offset": example.event_offset,
+        "feedback_offset": [label.record.offset for label in labels],
+        "label_class": [target.class_name for target in targets],
+        "label_value": [target.value for target in targets],
+        "served_class": served.class_name,
+        "served_score": served.score,
+        "served_scores": maps_column(maps, _PREFIX.schema.field("served_scores").type, count),
+        "served_value": served.value,
+        "served_lineage": served.lineage,
+        "served_position": served.position,
+        "served_flags": texts_column(served.flags),
+        "event_schema": example.event_schema,
+        "event_framing": [framing.replace("-", "_") for framing in example.event_framing],
+        "command": pa.nulls(count, pa.string()),
+        "arguments": pa.nulls(count, pa.string()),
+        "written_at": same_values(written_at_ms, count, pa.int64()),
+        "writer": same_values(writer, count, pa.string()),
+        "event_size": list(map(len, example.event)),
+    }
+    arrays = [
+        column if isinstance(column, pa.Array) else pa.array(column, field.type)
+        for field, column in ((field, columns[field.name]) for field in _PREFIX.schema)
+    ]
+    prefixes = _PREFIX.encode(arrays)
+    return [prefix + long_bytes(len(event)) + event for prefix, event in zip(prefixes, example.event, strict=True)]
+
+
 def encode_schema(fingerprint: int, text: str, *, written_at_ms: int, writer: str) -> bytes:
     """Bytes of an entry of kind schema, which must precede the first example written with it."""
     return _encode(kind="schema", event_schema=fingerprint, arguments=text, written_at=written_at_ms, writer=writer)
@@ -158,39 +219,64 @@ def _encode(**fields: Any) -> bytes:
     return encode_record(_SCHEMA, {**_BLANK, **fields})
 
 
+def decode_entries(values: list[bytes]) -> list[Entry | ValueError]:
+    """n log entries; an error in the place of each that `decode_entry` would raise it for."""
+    found: list[Entry | ValueError | None] = [None] * len(values)
+    if len(values) >= ROWS_MIN:
+        for row, entry in _columnar(values):
+            found[row] = entry
+    return [_one(value) if entry is None else entry for entry, value in zip(found, values, strict=True)]
+
+
+def _one(value: bytes) -> Entry | ValueError:
+    try:
+        return decode_entry(value)
+    except ValueError as error:
+        return error
+
+
+def _columnar(values: list[bytes]) -> Iterator[tuple[int, Entry]]:
+    """Entries whose fields but the last decode as columns, and whose rest is the event, of the size that they say."""
+    batch, rows, lengths = _PREFIX.decode_prefixes(values)
+    columns = [array.to_pylist() for array in batch.columns]
+    for row, length, raw in zip(rows, lengths, zip(*columns, strict=True), strict=True):
+        size, value = raw[26], values[row]
+        start = len(value) - size
+        if raw[0] == FORMAT and size >= 0 and value[length:start] == long_bytes(size):
+            yield row, _entry(raw, value[start:])
+
+
+def _entry(raw: Sequence[Any], event: bytes) -> Entry:
+    """Out of the values of all fields but the last, in the order of the schema."""
+    scores = None if raw[15] is None else dict(raw[15])
+    return Entry(
+        kind=raw[1],
+        source_partition=raw[2],
+        sequence=raw[3],
+        trigger_topic=raw[4],
+        trigger_offset=raw[5],
+        event_id=raw[6],
+        event_offset=raw[9],
+        feedback_offset=raw[10],
+        label_time_ms=raw[8],
+        target=Target(raw[11], raw[12]),
+        served=Served(raw[13], raw[14], scores, raw[16], raw[17], raw[18], tuple(raw[19])),
+        event_schema=raw[20],
+        event_framing=raw[21].replace("_", "-"),
+        command=raw[22],
+        arguments=raw[23],
+        written_at_ms=raw[24],
+        writer=raw[25],
+        event=event,
+    )
+
+
 def decode_entry(value: bytes) -> Entry:
     """A log entry. ValueError where the bytes are none, or of a format from the future."""
     raw, _ = decode_own(value, _READ)
     if raw["format"] != FORMAT:
         raise ValueError(f"log entry of format {raw['format']}; this version reads {FORMAT}")
-    return Entry(
-        raw["kind"],
-        raw["source_partition"],
-        raw["sequence"],
-        raw["trigger_topic"],
-        raw["trigger_offset"],
-        raw["event_id"],
-        raw["event_offset"],
-        raw["feedback_offset"],
-        raw["label_time"],
-        Target(raw["label_class"], raw["label_value"]),
-        Served(
-            raw["served_class"],
-            raw["served_score"],
-            raw["served_scores"],
-            raw["served_value"],
-            raw["served_lineage"],
-            raw["served_position"],
-            tuple(raw["served_flags"]),
-        ),
-        raw["event_schema"],
-        raw["event_framing"].replace("_", "-"),
-        raw["command"],
-        raw["arguments"],
-        raw["written_at"],
-        raw["writer"],
-        raw["event"],
-    )
+    return _entry([raw[field["name"]] for field in _RAW["fields"]], raw["event"])
 
 
 class Pair(NamedTuple):

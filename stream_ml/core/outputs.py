@@ -1,18 +1,25 @@
 """Predictions, outcomes and dead letters as records; and the part of a prediction that a rebuild reads back."""
 
 import hashlib
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import fastavro
+import pyarrow as pa
 from fastavro.schema import to_parsing_canonical_form
 
 from stream_ml import schemas
 from stream_ml.config import Framing
+from stream_ml.core.avro_columns import ROWS_MIN, avro_columns
 from stream_ml.core.binary import decode_own, encode_record
+from stream_ml.core.columns import doubles_column, maps_column, same_values, texts_column
+from stream_ml.core.events import Events
 from stream_ml.core.fields import find_field
 from stream_ml.core.join import Resolved
 from stream_ml.core.learner import Scored
 from stream_ml.core.schema import HEADER_BYTES, Schema, fingerprint, single_object_header
+from stream_ml.core.scoring import Scores
 from stream_ml.errors import ConfigError
 from stream_ml.records import Clock, DeadLetter, Event, Headers, Produce, Record, Served, Version
 
@@ -105,6 +112,70 @@ class PredictionCodec:
         }[framing]
         self._marker = {"bare": 0, "confluent": 1, "single-object": 2}[framing]
         self._head = _head_of(concrete)
+        columns = avro_columns(concrete)
+        carried = None if columns is None else columns.schema.field("carried").type
+        flat = carried is not None and not any(pa.types.is_nested(field.type) for field in _fields(carried))
+        self._columns = columns if flat else None
+
+    def encode_many(
+        self,
+        events: Events,
+        rows: Sequence[int],
+        scores: Scores,
+        flags: Sequence[tuple[str, ...]],
+        said: tuple[Version, int, Clock],
+    ) -> list[bytes]:
+        """The values of m predictions.
+
+        Parameters
+        ----------
+        rows
+            Which m of the batch's events.
+        flags
+            Of each of the m.
+        said
+            Version and number of examples learned of the model, and the time.
+        """
+        version, examples_learned, clock = said
+        if self._columns is None or len(rows) < ROWS_MIN:
+            return [
+                self._encode_row(events, row, scores.of(row), flags[number], said) for number, row in enumerate(rows)
+            ]
+        records, count, schema = events.records, len(rows), self._columns.schema
+        of = partial(_chosen, rows=rows, count=len(records))
+        columns: dict[str, Any] = {
+            "format": same_values(FORMAT, count, pa.int32()),
+            "event_id": pa.array(of(events.ids), pa.string()),
+            "event_time": pa.array(of(events.times_ms), pa.int64()),
+            "class": pa.array(of(scores.class_names), pa.string()),
+            "score": pa.array(of(scores.scores), pa.float64()),
+            "scores": maps_column(of(scores.maps), schema.field("scores").type, count),
+            "value": doubles_column(of(scores.values), count),
+            "lineage": same_values(version.lineage, count, pa.string()),
+            "position": same_values(version.position, count, pa.int64()),
+            "examples_learned": same_values(examples_learned, count, pa.int64()),
+            "origin": pa.StructArray.from_arrays(
+                [
+                    same_values(records.topic, count, pa.string()),
+                    same_values(records.partition, count, pa.int32()),
+                    pa.array(of(records.offsets), pa.int64()),
+                ],
+                fields=list(schema.field("origin").type),
+            ),
+            "scored_at": same_values(clock.now_ms, count, pa.int64()),
+            "flags": texts_column(flags),
+            "carried": pa.array(of(events.carried) or [None] * count, schema.field("carried").type),
+        }
+        header = self.header
+        return [header + value for value in self._columns.encode(columns[field.name] for field in schema)]
+
+    def _encode_row(
+        self, events: Events, row: int, scored: Scored, flags: tuple[str, ...], said: tuple[Version, int, Clock]
+    ) -> bytes:
+        carried = events.carried[row] if events.carried else None
+        event = Event(events.records.record(row), events.ids[row], events.times_ms[row], {}, False, carried, 0)
+        version, examples_learned, clock = said
+        return self.encode(event, scored, served_of(scored, version, flags), examples_learned, clock).value or b""
 
     def encode(self, event: Event, scored: Scored, served: Served, examples_learned: int, clock: Clock) -> Produce:
         """The record of a prediction, with the event's key and its trace headers."""
@@ -129,8 +200,7 @@ class PredictionCodec:
             },
             self.header,
         )
-        headers = [header for header in record.headers if header[0] in TRACE_HEADERS] if record.headers else ()
-        return Produce(self.topic, record.partition, record.key, value, headers)
+        return Produce(self.topic, record.partition, record.key, value, trace_headers(record.headers))
 
     def decode(self, value: bytes) -> Published:
         """The head of a prediction written by this app, whatever it carried; ValueError where it is none."""
@@ -150,6 +220,20 @@ class PredictionCodec:
         return Published(
             origin["topic"], origin["partition"], origin["offset"], raw["event_id"], raw["event_time"], served
         )
+
+
+def _fields(type_: pa.DataType) -> list[pa.Field]:
+    return list(type_) if pa.types.is_struct(type_) else []
+
+
+def _chosen(column: list[Any] | None, *, rows: Sequence[int], count: int) -> list[Any] | None:
+    """A column's values in some of a batch's rows."""
+    return column if column is None or len(rows) == count else [column[row] for row in rows]
+
+
+def trace_headers(headers: Headers) -> Headers:
+    """Those of an event's headers that its prediction takes along."""
+    return [header for header in headers if header[0] in TRACE_HEADERS] if headers else ()
 
 
 def prediction_origin(value: bytes, framing: Framing) -> int:

@@ -4,23 +4,26 @@
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from stream_ml.core.codec import EventReader
-from stream_ml.core.join import BEGINNING, Join, Joined, PendingEvent, Resolved, StagedJoin
-from stream_ml.core.learner import ModelFailed, Scored
-from stream_ml.core.log_entry import Example, encode_example, encode_schema
+from stream_ml.core.events import Events
+from stream_ml.core.join import BEGINNING, Join, Joined, Resolved, StagedJoin
+from stream_ml.core.log_entry import Example, encode_examples, encode_schema
 from stream_ml.core.metadata import Landmarks, Metadata, OutputEnds
 from stream_ml.core.outputs import (
+    RECORD_OVERHEAD,
     PredictionCodec,
     encode_dead_letter,
     encode_outcome,
     record_bytes,
-    served_of,
+    trace_headers,
 )
+from stream_ml.core.pending import Rows, Tag
 from stream_ml.core.replica import Replica
-from stream_ml.records import Clock, DeadLetter, Event, Label, Produce, Record, Served, Version
+from stream_ml.core.scoring import Scores
+from stream_ml.records import Block, Clock, DeadLetter, Label, Produce, Record, Version
 
 ENTRY_BYTES = 4_096  # what a log entry holds beside event, id and scores, rounded up
 _NO_TIME = BEGINNING.watermark_ms
@@ -49,11 +52,17 @@ class PartitionSettings(NamedTuple):
 class Batch(NamedTuple):
     """Decoded input of one turn for one partition, each in offset order."""
 
-    events: Sequence[Event | DeadLetter]
+    events: Events
     feedback: Sequence[Label | DeadLetter]
     events_at_end: bool
     feedback_at_end: bool
     condemned: Collection[Coordinates] = ()
+
+    def coordinates(self) -> list[Coordinates]:
+        """Topic, partition and offset of each record."""
+        events = self.events.records
+        found = [(events.topic, events.partition, offset) for offset in events.offsets]
+        return found + [(item.record.topic, item.record.partition, item.record.offset) for item in self.feedback]
 
 
 class Outputs(NamedTuple):
@@ -62,7 +71,7 @@ class Outputs(NamedTuple):
     `letters` has the first dead letter of each reason, for people.
     """
 
-    records: list[Produce]
+    blocks: list[Block]
     events_position: int
     feedback_position: int
     metadata: Metadata
@@ -73,7 +82,12 @@ class Outputs(NamedTuple):
     @property
     def moved(self) -> bool:
         """Whether there is anything to commit."""
-        return bool(self.records)
+        return any(block.keys for block in self.blocks)
+
+    @property
+    def records(self) -> Iterator[Produce]:
+        """The records one by one, in the order of each topic."""
+        return (produce for block in self.blocks for produce in block.produces())
 
 
 class Partition:
@@ -149,138 +163,168 @@ class _Turn:
         self._staged = StagedJoin(partition.join)
         self._version: Version = replica.version
         self._flags = (("stale",) if stale else ()) + (("learning_halted",) if replica.halt else ())
-        self._records: list[Produce] = []
+        topics, number = partition.settings.topics, partition.number
+        self._predictions = Block.empty(partition.settings.predictions.topic, number)
+        self._log = Block.empty(topics.training_log, 0)
+        self._outcomes = Block.empty(topics.outcomes, number)
+        self._dead_letters = Block.empty(topics.dead_letters, number)
+        self._pairs: list[tuple[Joined, Record]] = []  # with the record that completed each
         self._counts: Counter[tuple[str, str]] = Counter()
         self._letters: dict[str, DeadLetter] = {}
         self._next_sequence = partition.next_sequence
         self._schemas_written: set[int] = set()
         self._events_ms, self._feedback_ms = _NO_TIME, _NO_TIME
 
-    def take_events(self, items: Sequence[Event | DeadLetter]) -> None:
-        decoded = [_condemned_letter(item.record) if self._condemned(item.record) else item for item in items]
-        # All are scored before the first is encoded: in turns the two take twice as long (the processor's caches).
-        for event, scored in [(event, self._scored(event)) for event in decoded]:
-            if isinstance(event, DeadLetter):
-                self._dead(event)
-                continue
-            self._events_ms = max(self._events_ms, event.time_ms)
-            if isinstance(scored, DeadLetter):
-                self._dead(scored)
-            else:
-                self._publish(event, scored)
-
-    def take_feedback(self, items: Sequence[Label | DeadLetter]) -> None:
-        found: list[tuple[Joined | Resolved | DeadLetter | None, Record]] = []
-        for item in items:
-            if self._condemned(item.record):
-                found.append((_condemned_letter(item.record), item.record))
-            elif isinstance(item, DeadLetter):
-                found.append((item, item.record))
-            else:
-                self._feedback_ms = max(self._feedback_ms, item.time_ms)
-                found.append((self._staged.label(item), item.record))
-        for end, trigger in found:  # encoded when all are joined, for the same reason
-            if isinstance(end, Joined):
-                self._example(end, trigger)
-            elif isinstance(end, Resolved):
-                self._resolved(end)
-            elif end is not None:
-                self._dead(end)
-
     def outputs(self, token: str) -> Outputs:
+        """What the turn gives, once everything is taken."""
         partition, batch = self._partition, self._batch
+        self._examples()
         ends = (batch.events_at_end, batch.feedback_at_end)
         for resolved in self._staged.advance(self._events_ms, self._feedback_ms, ends, self._clock):
             self._resolved(resolved)
         if self._staged.shed_events:
             self._counts["events_shed", ""] += self._staged.shed_events
-        events_position = batch.events[-1].record.offset + 1 if batch.events else partition.events_position
+        offsets = batch.events.records.offsets
+        events_position = offsets[-1] + 1 if offsets else partition.events_position
         feedback_position = batch.feedback[-1].record.offset + 1 if batch.feedback else partition.feedback_position
         floors = self._staged.floors(events_position, feedback_position)
         metadata = partition.metadata_of(self._staged, floors, self._next_sequence, token)
-        return Outputs(
-            self._records, events_position, feedback_position, metadata, self._counts, self._staged, self._letters
-        )
+        blocks = [self._predictions, self._log, self._outcomes, self._dead_letters]
+        return Outputs(blocks, events_position, feedback_position, metadata, self._counts, self._staged, self._letters)
 
     # --- events ---
 
-    def _scored(self, event: Event | DeadLetter) -> Scored | DeadLetter:
-        if isinstance(event, DeadLetter):
-            return event
-        try:
-            return self._replica.score(event.features)
-        except ModelFailed as error:
-            return DeadLetter(event.record, "model_refused", f"the model raised {error}", "score")
+    def take_events(self, events: Events) -> None:
+        """Score, publish and remember a batch; each row that cannot be used becomes a dead letter."""
+        letters = dict(events.letters)
+        for row in self._condemned_rows(events):
+            letters[row] = _condemned_letter(events.records.record(row))
+        scores = self._replica.score_many(events.features, len(events))
+        for row, why in scores.failed.items():
+            if row not in letters:
+                letters[row] = DeadLetter(
+                    events.records.record(row), "model_refused", f"the model raised {why}", "score"
+                )
+        unread = {row for row, letter in letters.items() if letter.stage != "score"}
+        times = events.times_ms if not unread else [t for row, t in enumerate(events.times_ms) if row not in unread]
+        self._events_ms = max(self._events_ms, max(times, default=_NO_TIME))
+        self._publish(events, scores, letters)
+        for row in sorted(letters):
+            self._dead(letters[row])
 
-    def _publish(self, event: Event, scored: Scored) -> None:
-        duplicate = self._staged.knows(event.event_id)
-        served = served_of(scored, self._version, self._flags_of(event, scored, duplicate))
-        produce = self._settings.predictions.encode(event, scored, served, self._replica.examples_learned, self._clock)
-        if record_bytes(produce) > self._settings.record_bytes_max:
-            message = f"its prediction would take {record_bytes(produce)} bytes"
-            self._dead(DeadLetter(event.record, "too_large", message, "score"))
-            return
-        self._records.append(produce)
-        self._counts["predictions", ""] += 1
-        for flag in served.flags:
-            self._counts["flags", flag] += 1
-        if not duplicate:
-            joined, ended = self._staged.event(self._pending(event, served))
+    def _publish(self, events: Events, scores: Scores, letters: dict[int, DeadLetter]) -> None:
+        """Predictions of all rows but the dead letters, to which those are added whose prediction is too large."""
+        while True:
+            rows: Sequence[int] = range(len(events))
+            if letters:
+                rows = [row for row in rows if row not in letters]
+            duplicates = self._staged.duplicates(events.ids if not letters else [events.ids[row] for row in rows])
+            flags = self._all_flags(events, rows, scores, duplicates)
+            said = (self._version, self._replica.examples_learned, self._clock)
+            values = self._settings.predictions.encode_many(events, rows, scores, flags, said)
+            headers = {
+                number: trace_headers(events.records.headers[row])
+                for number, row in enumerate(rows if events.records.headers else ())
+                if row in events.records.headers
+            }
+            keys = events.records.keys if not letters else [events.records.keys[row] for row in rows]
+            block = Block(self._predictions.topic, self._partition.number, keys, list(values), headers)
+            large = self._too_large(block)
+            if not large:
+                break
+            for number, size in large.items():  # an event that is not remembered makes no other a duplicate
+                message = f"its prediction would take {size} bytes"
+                letters[rows[number]] = DeadLetter(events.records.record(rows[number]), "too_large", message, "score")
+        self._predictions = block
+        self._counts["predictions", ""] += len(rows)
+        for flag, count in Counter(flag for row_flags in flags for flag in row_flags).items():
+            self._counts["flags", flag] += count
+        self._remember(events, scores, [number for number in range(len(rows)) if number not in duplicates], rows, flags)
+
+    def _too_large(self, block: Block) -> dict[int, int]:
+        """Sizes of those records that are too large to be written."""
+        limit = self._settings.record_bytes_max
+        largest = max(map(len, block.values), default=0) + max((len(key or b"") for key in block.keys), default=0)  # type: ignore[arg-type]
+        if largest + RECORD_OVERHEAD <= limit and not block.headers:
+            return {}
+        sizes = ((number, record_bytes(produce)) for number, produce in enumerate(block.produces()))
+        return {number: size for number, size in sizes if size > limit}
+
+    def _all_flags(
+        self, events: Events, rows: Sequence[int], scores: Scores, duplicates: set[int]
+    ) -> list[tuple[str, ...]]:
+        cold = scores.values if scores.values is not None else scores.class_names
+        if not duplicates and not events.imputed and None not in cold:
+            return [self._flags] * len(rows)
+        found = []
+        for number, row in enumerate(rows):
+            own = {"cold": cold[row] is None, "duplicate_event": number in duplicates, "imputed": row in events.imputed}
+            found.append(self._flags + tuple(name for name, is_set in own.items() if is_set))
+        return found
+
+    def _remember(
+        self, events: Events, scores: Scores, fresh: list[int], rows: Sequence[int], flags: list[tuple[str, ...]]
+    ) -> None:
+        """Hold the first event of each id; those for which labels wait are joined."""
+        held = pending_rows(events, scores, rows, fresh, flags, self._version, self._settings.record_bytes_max)
+        for number, joined, ended in self._staged.events(held):
             for resolved in ended:
                 self._resolved(resolved)
             if joined is not None:
-                self._example(joined, event.record)
+                self._pairs.append((joined, events.records.record(rows[fresh[number]])))
 
-    def _flags_of(self, event: Event, scored: Scored, duplicate: bool) -> tuple[str, ...]:
-        own = (scored.cold, "cold"), (duplicate, "duplicate_event"), (event.imputed, "imputed")
-        return self._flags + tuple(name for is_set, name in own if is_set)
+    # --- feedback ---
 
-    def _pending(self, event: Event, served: Served) -> PendingEvent:
-        record = event.record
-        return pending_event(
-            record.offset,
-            event.event_id,
-            event.time_ms,
-            event.schema,
-            record.value or b"",
-            served,
-            record_bytes_max=self._settings.record_bytes_max,
-        )
+    def take_feedback(self, items: Sequence[Label | DeadLetter]) -> None:
+        """Join labels; each ends, or waits."""
+        for item in items:
+            if self._condemned(item.record):
+                self._dead(_condemned_letter(item.record))
+            elif isinstance(item, DeadLetter):
+                self._dead(item)
+            else:
+                self._feedback_ms = max(self._feedback_ms, item.time_ms)
+                end = self._staged.label(item)
+                if isinstance(end, Joined):
+                    self._pairs.append((end, item.record))
+                elif isinstance(end, Resolved):
+                    self._resolved(end)
 
-    # --- pairs ---
-
-    def _example(self, pair: Joined, trigger: Record) -> None:
-        event, settings = pair.event, self._settings
-        self._write_schema(event.schema)
-        example = Example(
-            source_partition=self._partition.number,
-            sequence=self._next_sequence,
-            trigger_topic=trigger.topic,
-            trigger_offset=trigger.offset,
-            event_id=event.event_id,
-            event_time_ms=event.time_ms,
-            event_offset=event.offset,
-            event_schema=event.schema,
-            event_framing=settings.reader.payloads.framing,
-            event=event.value,
-            label=pair.label,
-            served=event.served,
-        )
-        value = encode_example(example, written_at_ms=self._clock.now_ms, writer=settings.writer)
-        self._log(event.event_id.encode(), value)
-        self._next_sequence += 1
-        self._counts["labels", "joined"] += 1
+    def _examples(self) -> None:
+        """Log entries of all pairs, in the order in which they were joined."""
+        framing, partition = self._settings.reader.payloads.framing, self._partition.number
+        examples = [
+            Example(
+                partition,
+                sequence,
+                trigger.topic,
+                trigger.offset,
+                event.event_id,
+                event.time_ms,
+                event.offset,
+                event.schema,
+                framing,
+                event.value,
+                label,
+                event.served,
+            )
+            for sequence, ((event, label), trigger) in enumerate(self._pairs, self._next_sequence)
+        ]
+        for fingerprint in dict.fromkeys(example.event_schema for example in examples):
+            self._write_schema(fingerprint)
+        values = encode_examples(examples, written_at_ms=self._clock.now_ms, writer=self._settings.writer)
+        for example, value in zip(examples, values, strict=True):
+            self._log.add(example.event_id.encode(), value)
+        self._next_sequence += len(examples)
+        if examples:
+            self._counts["labels", "joined"] += len(examples)
 
     def _write_schema(self, fingerprint: int) -> None:
-        if fingerprint in self._schemas_written or self._replica.knows_schema(fingerprint):
+        if self._replica.knows_schema(fingerprint):
             return
-        self._schemas_written.add(fingerprint)
         text = self._settings.reader.payloads.schemas[fingerprint].text
         value = encode_schema(fingerprint, text, written_at_ms=self._clock.now_ms, writer=self._settings.writer)
-        self._log(None, value)
-
-    def _log(self, key: bytes | None, value: bytes) -> None:
-        self._records.append(Produce(self._settings.topics.training_log, 0, key, value))
+        self._log.add(None, value)
 
     def _resolved(self, resolved: Resolved) -> None:
         if resolved.kind == "too_large":
@@ -293,16 +337,15 @@ class _Turn:
             message = f"{resolved.kind}; the outcome, with the label's key, would take {record_bytes(produce)} bytes"
             self._dead(DeadLetter(resolved.label.record, "too_large", message, "join"))
             return
-        self._records.append(produce)
+        self._outcomes.add(produce.key, produce.value)
         self._counts["labels", resolved.kind] += 1
 
     # --- what cannot be used ---
 
     def _dead(self, letter: DeadLetter) -> None:
         settings = self._settings
-        self._records.append(
-            encode_dead_letter(settings.topics.dead_letters, letter, self._clock, settings.record_bytes_max)
-        )
+        produce = encode_dead_letter(settings.topics.dead_letters, letter, self._clock, settings.record_bytes_max)
+        self._dead_letters.add(*produce[2:])
         self._counts["dead_letters", letter.reason] += 1
         self._letters.setdefault(letter.reason, letter)
 
@@ -310,21 +353,57 @@ class _Turn:
         condemned = self._batch.condemned
         return bool(condemned) and (record.topic, record.partition, record.offset) in condemned
 
+    def _condemned_rows(self, events: Events) -> list[int]:
+        if not self._batch.condemned:
+            return []
+        return [row for row, record in enumerate(events.records) if self._condemned(record)]
 
-def pending_event(
-    offset: int,
-    event_id: str,
-    time_ms: int,
-    schema: int,
-    value: bytes,
-    served: Served,
-    *,
+
+def pending_rows(
+    events: Events,
+    scores: Scores,
+    rows: Sequence[int],
+    fresh: Sequence[int],
+    flags: Sequence[tuple[str, ...]],
+    version: Version,
     record_bytes_max: int,
-) -> PendingEvent:
-    """The event as the join keeps it; oversize, and then without bytes, where its example could not be written."""
-    scores = sum(len(name) + 16 for name in served.scores or ())
-    oversize = len(value) + ENTRY_BYTES + 8 * len(event_id) + scores > record_bytes_max
-    return PendingEvent(offset, event_id, time_ms, schema, b"" if oversize else value, served, oversize=oversize)
+) -> Rows:
+    """Scored events as the join keeps them.
+
+    Parameters
+    ----------
+    rows
+        Which m of the batch's events were published; `flags` of each of them.
+    fresh
+        Which of the m are the first of their id.
+    """
+    scored = scores.values is None
+    numbers = scores.scores if scored else scores.values
+    chosen = [rows[number] for number in fresh]
+    whole = len(chosen) == len(events)
+    tags: dict[tuple[int, str | None, tuple[str, ...]], Tag] = {}
+
+    def tag(schema: int, class_name: str | None, own: tuple[str, ...]) -> Tag:
+        found = tags.get((schema, class_name, own))
+        if found is None:
+            found = tags[schema, class_name, own] = Tag(schema, class_name, *version, own, scored)
+        return found
+
+    held = Rows()
+    held.extend(
+        events.records.offsets if whole else [events.records.offsets[row] for row in chosen],
+        events.times_ms if whole else [events.times_ms[row] for row in chosen],
+        events.ids if whole else [events.ids[row] for row in chosen],
+        [events.records.values[row] or b"" for row in chosen],
+        [
+            tag(events.schemas[row], scores.class_names[row], flags[number])
+            for number, row in zip(fresh, chosen, strict=True)
+        ],
+        None if numbers is None else numbers if whole else [numbers[row] for row in chosen],
+        None if scores.maps is None else [scores.maps[row] for row in chosen],
+    )
+    held.limit(record_bytes_max - ENTRY_BYTES)
+    return held
 
 
 def _condemned_letter(record: Record) -> DeadLetter:

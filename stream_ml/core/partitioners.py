@@ -5,10 +5,10 @@ partitions. An event and its label then never meet, and nothing else shows why.
 """
 
 import zlib
-from collections.abc import Iterable
+from itertools import islice
 from typing import Literal
 
-from stream_ml.records import Record
+from stream_ml.records import Records
 
 Partitioner = Literal["crc32", "murmur2", "other"]
 
@@ -50,15 +50,14 @@ class PartitionerSample:
         self._count = self._crc32 = self._murmur2 = 0
         self.verdict: Partitioner | None = None
 
-    def look(self, records: Iterable[Record]) -> None:
+    def look(self, records: Records) -> None:
         """Take some of a batch's keys into the sample."""
         if self._partitions < 2:
             return
-        for record in [record for record in records if record.key][:PER_BATCH]:
-            assert record.key is not None  # noqa: S101 - chosen so
+        for key in islice(filter(None, records.keys), PER_BATCH):
             self._count += 1
-            self._crc32 += by_crc32(record.key, self._partitions) == record.partition
-            self._murmur2 += by_murmur2(record.key, self._partitions) == record.partition
+            self._crc32 += by_crc32(key, self._partitions) == records.partition
+            self._murmur2 += by_murmur2(key, self._partitions) == records.partition
         if self._count >= LEAST:
             hits: dict[Partitioner, int] = {"crc32": self._crc32, "murmur2": self._murmur2}
             self.verdict = next((name for name, hit in hits.items() if hit == self._count), "other")

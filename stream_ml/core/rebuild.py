@@ -1,14 +1,15 @@
 """What a crash lost of a partition's join, out of what was committed: set subtraction, no decision is made again."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from stream_ml.core.codec import FeedbackReader, Payloads
-from stream_ml.core.join import NEVER_MS, PendingEvent
+from stream_ml.core.codec import FeedbackReader
+from stream_ml.core.join import NEVER_MS
 from stream_ml.core.log_entry import decode_pair
 from stream_ml.core.outputs import PredictionCodec, Published, dead_letter_origin, decode_outcome
-from stream_ml.core.partition import pending_event
-from stream_ml.records import DeadLetter, Label, LogRecord, Record
+from stream_ml.core.partition import ENTRY_BYTES
+from stream_ml.core.payloads import Payloads
+from stream_ml.core.pending import PendingEvent, Rows
+from stream_ml.records import DeadLetter, Label, LogRecord, Record, Records
 
 
 class Evidence:
@@ -66,36 +67,29 @@ class Evidence:
             self.ended_labels.add(origin[2])
 
 
-class Rebuilt(NamedTuple):
-    """Content of a join, in offset order."""
-
-    events: list[PendingEvent]
-    labels: list[Label]
-
-
-def rebuilt_events(
-    records: Sequence[Record], evidence: Evidence, payloads: Payloads, *, record_bytes_max: int
-) -> list[PendingEvent]:
+def rebuilt_events(records: Sequence[Record], evidence: Evidence, payloads: Payloads, *, record_bytes_max: int) -> Rows:
     """Those events that were scored as the first of their id, joined or still waiting.
 
     An event without a prediction was a dead letter, and one flagged duplicate_event never joins.
     """
-    found: list[PendingEvent] = []
+    found = Rows()
     for record in records:
         published = evidence.published.pop(record.offset, None)
         if published is None or "duplicate_event" in published.served.flags:
             continue
-        event = pending_event(
+        value = record.value or b""
+        event = PendingEvent(
             record.offset,
             published.event_id,
             published.event_time_ms,
-            payloads.fingerprint_of(record.value or b""),
-            record.value or b"",
+            payloads.fingerprint_of(value),
+            value,
             published.served,
-            record_bytes_max=record_bytes_max,
         )
-        joined = record.offset in evidence.joined_events
-        found.append(event._replace(joined=True, value=b"") if joined else event)
+        row = found.append(event)
+        if record.offset in evidence.joined_events:
+            found.mark_joined(row)
+    found.limit(record_bytes_max - ENTRY_BYTES)
     return found
 
 
@@ -107,6 +101,7 @@ def rebuilt_labels(
     They were taken once, so their times are not judged again by this host's clock. One that settings which have
     changed since cannot read any more comes as a dead letter, to be published.
     """
-    waiting = reader.decode([record for record in records if record.offset not in evidence.ended_labels], NEVER_MS)
+    left = [record for record in records if record.offset not in evidence.ended_labels]
+    waiting = reader.decode(Records.of(reader.topic, evidence.partition, left), NEVER_MS)
     labels = [item for item in waiting if isinstance(item, Label)]
     return labels, [item for item in waiting if isinstance(item, DeadLetter)]

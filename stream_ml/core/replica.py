@@ -10,17 +10,19 @@
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from stream_ml.core.codec import Payloads
-from stream_ml.core.features import FeaturePlan, Refused
+from stream_ml.core.events import Features, dicts_of
+from stream_ml.core.features import FeaturePlan
 from stream_ml.core.labels import LabelDomain
 from stream_ml.core.learner import Learner, ModelFailed, Scored, bits
 from stream_ml.core.ledger import Account, Ledger
-from stream_ml.core.log_entry import Entry, decode_entry
+from stream_ml.core.log_entry import Entry, decode_entries
+from stream_ml.core.payloads import Payloads, Refused
 from stream_ml.core.quality import Quality
 from stream_ml.core.schema import load_schema
+from stream_ml.core.scoring import Scorer, Scores
 from stream_ml.errors import StreamMLError
 from stream_ml.records import LogRecord, Version
 
@@ -65,7 +67,7 @@ class Replica:
 
     def __init__(self, settings: FoldSettings) -> None:
         self._settings = settings
-        self.learner = Learner(settings.build(), settings.domain)
+        self._take(settings.build())
         self.quality = Quality(settings.domain)
         self.ledger = Ledger()
         self.seen = self.ledger
@@ -78,7 +80,7 @@ class Replica:
         self.started: dict[int, dict[str, Any]] = {}
         self.schemas: dict[int, str] = {}
         self.probes: list[dict[str, Any]] = []
-        self.last_digest = ""
+        self._last: str | bytes = ""  # the digest of the entry folded last, or the entry itself
         self.last_written_at_ms = 0
         self.halt: Halt | None = None
         self.refold_from: int | None = None
@@ -86,6 +88,10 @@ class Replica:
         self.stop_at: Halt | None = None
         self.check_each_after: int | None = None
         self.sound_examples = 0
+
+    def _take(self, estimator: Any) -> None:
+        self.learner = Learner(estimator, self._settings.domain)
+        self.scorer = Scorer(self.learner)
 
     @property
     def version(self) -> Version:
@@ -96,6 +102,10 @@ class Replica:
         """Score one event with the model as it stands."""
         return self.learner.score(features)
 
+    def score_many(self, features: Features, count: int) -> Scores:
+        """Scores of a batch of `count` events with the model as it stands."""
+        return self.scorer.score(features, count)
+
     def fold(self, records: Sequence[LogRecord]) -> None:
         """Fold committed records of the log, in order, each once.
 
@@ -103,7 +113,7 @@ class Replica:
         decoded before the first is learned: done in turns, the two push each other out of the processor's caches, and
         both take twice as long (measured).
         """
-        for prepared in [self._prepared(record) for record in records]:
+        for prepared in self._prepared(records):
             if self.refold_from is not None:
                 return
             record, entry = prepared.record, prepared.entry
@@ -119,15 +129,44 @@ class Replica:
                     self._read_on(entry)
             if self.halt is None:
                 self.position = record.offset + 1
-                self.last_digest = hashlib.sha256(record.value).hexdigest()
+                self._last = record.value
             self.read_position = record.offset + 1
 
-    def _prepared(self, record: LogRecord) -> "_Prepared":
-        try:
-            entry = decode_entry(record.value)
-        except ValueError as error:
-            return _Prepared(record, None, error, None)
-        return _Prepared(record, entry, None, self._features_of(entry) if entry.kind == "example" else None)
+    @property
+    def last_digest(self) -> str:
+        """SHA-256 of the last entry that was folded; empty before the first."""
+        if isinstance(self._last, bytes):
+            self._last = hashlib.sha256(self._last).hexdigest()
+        return self._last
+
+    def _prepared(self, records: Sequence[LogRecord]) -> Iterator["_Prepared"]:
+        entries = decode_entries([record.value for record in records])
+        features = self._many_features(entries)
+        for row, (record, entry) in enumerate(zip(records, entries, strict=True)):
+            if isinstance(entry, ValueError):
+                yield _Prepared(record, None, entry, None)
+            else:
+                known = features.get(row)
+                is_left = known is None and entry.kind == "example"
+                yield _Prepared(record, entry, None, self._features_of(entry) if is_left else known)
+
+    def _many_features(self, entries: Sequence[Entry | ValueError]) -> dict[int, dict[str, Any]]:
+        """Features of the examples in which there is nothing to say, by row; `_features_of` judges the others."""
+        groups: dict[tuple[int, str], list[tuple[int, bytes]]] = {}
+        for row, entry in enumerate(entries):
+            if not isinstance(entry, ValueError) and entry.kind == "example":
+                groups.setdefault((entry.event_schema, entry.event_framing), []).append((row, entry.event))
+        found: dict[int, dict[str, Any]] = {}
+        for (fingerprint, framing), members in groups.items():
+            rows, values = [row for row, _ in members], [value for _, value in members]
+            lane = self._settings.payloads.lane_logged(fingerprint, framing, values)  # type: ignore[arg-type]
+            if lane is not None:
+                table = self._settings.plan.extract_many(lane.batch)
+                wrong = table.wrong.tolist()
+                for number, features in enumerate(dicts_of(table.columns)):
+                    if not wrong[number]:
+                        found[rows[lane.rows[number]]] = features
+        return found
 
     def _features_of(self, entry: Entry) -> "dict[str, Any] | Refused | Halt":
         """Features of an example's event; Refused by the plan; a Halt (of no position yet) at bytes that are none."""
@@ -306,15 +345,16 @@ class Replica:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take back what `state` gave."""
-        self.learner = Learner(state["estimator"], self._settings.domain)
+        self._take(state["estimator"])
         self.quality.restore(state["quality"])
         self.ledger = Ledger({p: Account(*account) for p, account in state["accounts"].items()})
         self.seen = self.ledger
         self.read_position = state["position"]
         for name in ("position", "examples_learned", "sound_examples", "dropped", "unusable", "frozen"):
             setattr(self, name, state[name])
-        for name in ("started", "probes", "last_digest", "last_written_at_ms"):
+        for name in ("started", "probes", "last_written_at_ms"):
             setattr(self, name, state[name])
+        self._last = state["last_digest"]
         for fingerprint, text in state["schemas"].items():
             self.schemas[fingerprint] = text
             schema = load_schema(text, where="a checkpoint")

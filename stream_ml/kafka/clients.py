@@ -4,7 +4,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError, FatalError, TransientError
-from stream_ml.records import Record
+from stream_ml.records import Record, Records
 
 TIMEOUT_S = 10.0  # of one request that is expected to be answered at once
 MAX_POLL_INTERVAL_MS = 300_000  # a turn takes milliseconds; a rebuild polls while it reads
@@ -261,6 +261,19 @@ def record_of(message: Message) -> Record:
         message.key(),
         message.value(),
         message.headers() or (),
+    )
+
+
+def records_of(topic: str, partition: int, messages: Sequence[Message]) -> Records:
+    """Consumed messages of one partition as columns."""
+    return Records(
+        topic,
+        partition,
+        [message.offset() for message in messages],
+        [message.timestamp()[1] for message in messages],
+        [message.key() for message in messages],
+        [message.value() for message in messages],
+        {row: headers for row, message in enumerate(messages) if (headers := message.headers())},
     )
 
 

@@ -16,8 +16,8 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from stream_ml.config import Config
 from stream_ml.errors import FatalError
 from stream_ml.failpoints import passes
-from stream_ml.kafka.clients import lasting, member, reader, record_of, take
-from stream_ml.records import Record
+from stream_ml.kafka.clients import lasting, member, reader, records_of, take
+from stream_ml.records import Records
 
 END_GRACE_S = 0.5  # an end counts only after so long without a record: another topic's records may be fetched first
 KEEP_ALIVE_S = 0.5  # between two polls while something else takes long; the limit is max.poll.interval.ms
@@ -98,7 +98,7 @@ class Group:
         self.ends = Ends(positions)
         self._consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in positions.items()])
 
-    def take(self, most: int, wait_s: float) -> dict[int, list[Record]]:
+    def take(self, most: int, wait_s: float) -> dict[int, Records]:
         """Events by partition."""
         stash, self._stash = self._stash, []
         messages = [*stash, *take(self._consumer, most, 0 if stash else wait_s)]
@@ -140,7 +140,7 @@ class FeedbackInput:
         self.ends = Ends(positions)
         self._consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in positions.items()])
 
-    def take(self, most: int, wait_s: float) -> dict[int, list[Record]]:
+    def take(self, most: int, wait_s: float) -> dict[int, Records]:
         """Labels by partition, not yet decoded."""
         return _sorted(take(self._consumer, most, wait_s), self.ends, self._topic)
 
@@ -159,15 +159,16 @@ def _end(consumer: Consumer, topic: str, partition: int) -> int | None:
     return found[1] if found is not None and found[1] >= 0 else None
 
 
-def _sorted(messages: Iterable[Message], ends: Ends, topic: str) -> dict[int, list[Record]]:
-    found: dict[int, list[Record]] = {}
+def _sorted(messages: Iterable[Message], ends: Ends, topic: str) -> dict[int, Records]:
+    found: dict[int, list[Message]] = {}
+    at_end: dict[int, bool] = {}
     for message in messages:
-        error = message.error()
+        error, partition = message.error(), message.partition()
         if error is None:
-            ends.note(message.partition(), at_end=False)
-            found.setdefault(message.partition(), []).append(record_of(message))
+            at_end[partition] = False
+            found.setdefault(partition, []).append(message)
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
-            ends.note(message.partition(), at_end=True)
+            at_end[partition] = True
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
             raise FatalError(
                 f"{topic} [{message.partition()}]: the offset to read from is gone: {error.str()}",
@@ -177,7 +178,9 @@ def _sorted(messages: Iterable[Message], ends: Ends, topic: str) -> dict[int, li
             raise _lost(topic, error)
         else:
             log.warning("%s: %s", topic, error.str())
-    return found
+    for partition, is_at_end in at_end.items():
+        ends.note(partition, at_end=is_at_end)
+    return {partition: records_of(topic, partition, own) for partition, own in found.items()}
 
 
 def _lost(topic: str, error: KafkaError) -> FatalError:

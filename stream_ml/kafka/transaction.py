@@ -12,7 +12,7 @@ stragglers, and the token in the committed metadata says how it ended.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
@@ -22,7 +22,7 @@ from stream_ml.config import Config
 from stream_ml.errors import FatalError
 from stream_ml.failpoints import passes
 from stream_ml.kafka.clients import error_of, producer, reaching, step_after
-from stream_ml.records import Produce
+from stream_ml.records import Block
 
 COMMIT_SLOW_S = 5.0  # a healthy commit takes 1 ms, one that was retried inside librdkafka 0.5 s and more
 RETRY_MAX_S = 15.0  # for calls before the commit that say they may be repeated
@@ -75,12 +75,12 @@ class Transactor:
             made.init_transactions(2 * self._config.delivery.transaction_timeout / 1000 + OPEN_S)
         self._producer = made
 
-    def run(self, records: Iterable[Produce], offsets: list[TopicPartition], group: Any) -> Ending:
+    def run(self, blocks: Sequence[Block], offsets: list[TopicPartition], group: Any) -> Ending:
         """One transaction.
 
         Parameters
         ----------
-        records
+        blocks
             Written in this order.
         offsets
             Next positions with their metadata; computed from records, never from position().
@@ -89,18 +89,18 @@ class Transactor:
         """
         assert self._producer is not None  # noqa: S101
         self.refused = []
-        error = self._until_commit(self._producer, records, offsets, group)
+        error = self._until_commit(self._producer, blocks, offsets, group)
         return self._commit(self._producer) if error is None else self._give_up(error)
 
     # --- the steps ---
 
     def _until_commit(
-        self, made: Producer, records: Iterable[Produce], offsets: list[TopicPartition], group: Any
+        self, made: Producer, blocks: Sequence[Block], offsets: list[TopicPartition], group: Any
     ) -> KafkaError | None:
         """Steps 1 to 4; the error that stands before step 5. Its exception ends here: it would keep `made` alive."""
         try:
             self._begin(made)
-            self._produce(made, records)
+            self._produce(made, blocks)
             passes("after-produce")
             self._flush(made)
             passes("after-flush")
@@ -117,20 +117,24 @@ class Transactor:
     def _begin(self, made: Producer) -> None:
         made.begin_transaction()
 
-    def _produce(self, made: Producer, records: Iterable[Produce]) -> None:
-        for number, record in enumerate(records):
-            if number == 1:
-                passes("some-produced")
-            while True:
-                try:
-                    made.produce(
-                        record.topic, record.value, record.key, record.partition, headers=list(record.headers) or None
-                    )
-                    break
-                except BufferError:
-                    made.poll(0.05)
-                    if self.refused:
-                        raise KafkaException(_ABORT) from None
+    def _produce(self, made: Producer, blocks: Sequence[Block]) -> None:
+        passing = True
+        for topic, partition, keys, values, headers in blocks:
+            for row, (key, value) in enumerate(zip(keys, values, strict=True)):
+                while True:
+                    try:
+                        if headers and row in headers:
+                            made.produce(topic, value, key, partition, headers=list(headers[row]))
+                        else:
+                            made.produce(topic, value, key, partition)
+                        break
+                    except BufferError:
+                        made.poll(0.05)
+                        if self.refused:
+                            raise KafkaException(_ABORT) from None
+                if passing:
+                    passing = False
+                    passes("some-produced")
 
     def _flush(self, made: Producer) -> None:
         deadline = time.monotonic() + self._config.delivery.transaction_timeout / 1000

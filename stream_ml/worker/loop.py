@@ -27,7 +27,7 @@ from stream_ml.kafka.pair import offsets_of, read_pairs
 from stream_ml.kafka.topics import TopicFacts
 from stream_ml.kafka.transaction import RECORD_REFUSED, Ending, Transactor
 from stream_ml.metrics import Metrics
-from stream_ml.records import Clock, Record
+from stream_ml.records import Clock, Records
 from stream_ml.worker.learning import Learning
 from stream_ml.worker.ownership import ClaimFailed, Ownership, new_token, refuse_lost_offsets
 from stream_ml.worker.report import Report
@@ -183,23 +183,23 @@ class Worker:
             for number, held in self._held.items()
         )
 
-    def _batches(self, events: dict[int, list[Record]]) -> dict[int, Batch]:
-        clock, left = _clock(), self._limit
+    def _batches(self, events: dict[int, Records]) -> dict[int, Batch]:
+        clock, left, topic = _clock(), self._limit, self._config.events.topic
         if events:
             passes("after-consume")
         tick = time.monotonic() - self._tick_s >= IDLE_TICK_S
         found: dict[int, Batch] = {}
         for number, partition in self._ownership.owned.items():
-            records = [r for r in events.get(number, ()) if r.offset >= partition.events_position]
+            records = (events.get(number) or Records.of(topic, number, ())).since(partition.events_position)
             self._keys["events"].look(records)
             decoded = self._parts.reader.decode(records, clock.now_ms)
-            events_ms = self._parts.reader.latest_ms(decoded, partition.join.inputs.events_ms)
+            events_ms = decoded.latest_ms(partition.join.inputs.events_ms)
             held, at_end = self._held[number], self._group.ends.reached(number)
             feedback = [] if left < 1 else held.ready(events_ms, at_end, clock, left)
-            if self._limit == 1 and any(events.values()):
+            if self._limit == 1 and events:
                 feedback = []  # one record alone: bisecting
             left -= len(feedback)
-            if records or feedback or tick or self._commit_is_due(number):
+            if len(records) or feedback or tick or self._commit_is_due(number):
                 feedback_at_end = self._feedback.ends.reached(number) and len(feedback) == len(held)
                 found[number] = Batch(decoded, feedback, at_end, feedback_at_end, self._condemned)
         if tick and found:
@@ -223,7 +223,7 @@ class Worker:
         for number, batch in batches.items():
             partition = self._ownership.owned[number]
             outputs = partition.process(batch, self.learning.replica, clock, stale=stale, token=token)
-            if batch.events or batch.feedback or outputs.records or self._commit_is_due(number):
+            if len(batch.events) or batch.feedback or outputs.moved or self._commit_is_due(number):
                 found[number] = outputs
             else:
                 partition.apply(outputs)
@@ -233,7 +233,7 @@ class Worker:
 
     def _commit(self, outputs: dict[int, Outputs]) -> tuple[dict[int, Outputs], bool]:
         """Which partitions' outputs were committed, and whether the rest was aborted (else somebody else owns it)."""
-        records = [record for output in outputs.values() for record in output.records]
+        blocks = [block for output in outputs.values() for block in output.blocks]
         offsets = [
             tp
             for number, output in outputs.items()
@@ -242,7 +242,7 @@ class Worker:
             )
         ]
         started = time.monotonic()
-        ending = self._transactor.run(records, offsets, self._group.metadata)
+        ending = self._transactor.run(blocks, offsets, self._group.metadata)
         self.metrics.count("transactions", ending=ending.value)
         if ending is Ending.COMMITTED:
             passes("after-commit")
@@ -279,8 +279,7 @@ class Worker:
             self._committed_s[number] = time.monotonic()
             self.report.committed(number, batches[number], output)
             if self._condemned:
-                done = [*batches[number].events, *batches[number].feedback]
-                self._condemned.difference_update(tuple(item.record[:3]) for item in done)
+                self._condemned.difference_update(batches[number].coordinates())
             passes("between-applies")
         back = [number for number in outputs if number not in committed and number in self._ownership.owned]
         if back:
@@ -305,10 +304,10 @@ class Worker:
         """Bisect a batch of which Kafka refused a record; alone in its batch, the record is condemned."""
         if not any(error.code() in RECORD_REFUSED for error in self._transactor.refused):
             return
-        inputs = [item.record for batch in batches.values() for item in [*batch.events, *batch.feedback]]
+        inputs = [where for batch in batches.values() for where in batch.coordinates()]
         if len(inputs) == 1:
-            self._condemned.add((inputs[0].topic, inputs[0].partition, inputs[0].offset))
-            where = inputs[0][:3]
+            self._condemned.add(inputs[0])
+            where = inputs[0]
             log.warning(
                 "%s [%d] %d: what it would become is refused by Kafka; it becomes a dead letter",
                 *where,

@@ -27,7 +27,7 @@ from stream_ml.kafka.clients import TIMEOUT_S, record_of
 from stream_ml.kafka.pair import Pair, offsets_of, read_pairs, stable_pair
 from stream_ml.kafka.reading import RangeReader, Where, ends
 from stream_ml.kafka.transaction import Ending, Transactor
-from stream_ml.records import Produce
+from stream_ml.records import Block
 from stream_ml.worker.learning import Learning
 from stream_ml.worker.rebuild import Claimed, Rebuild, merged
 
@@ -142,21 +142,21 @@ class Ownership:
             *(number, events, feedback),
             extra={"partition": number, "events": events, "feedback": feedback},
         )
-        return Claimed(partition, (events, feedback), now, [Produce(config.training_log, 0, None, value)])
+        return Claimed(partition, (events, feedback), now, [Block(config.training_log, 0, [None], [value], {})])
 
     # --- 2: the claim ---
 
     def _claim(self, claims: dict[int, Claimed], group: object) -> None:
         token = new_token(self._config.transactional_id)
-        offsets, records = [], []
+        offsets, blocks = [], []
         for number, claimed in claims.items():
             partition = claimed.partition
             metadata = partition.claim_metadata(claimed.floors, token)
             offsets += offsets_of(
                 self._config, number, partition.events_position, partition.feedback_position, metadata
             )
-            records += claimed.records
-        ending = self._transactor.run(records, offsets, group)
+            blocks += claimed.blocks
+        ending = self._transactor.run(blocks, offsets, group)
         if ending is Ending.UNKNOWN:
             self._transactor.open()
             pairs = read_pairs(self._config, list(claims), stable=True)
@@ -243,7 +243,7 @@ def _tell_taken_up(partition: Partition, seconds: float) -> None:
     log.info(
         "partition %d taken up at events %d, feedback %d: %d events and %d labels held, rebuilt in %.1f s",
         *where,
-        *(len(partition.join.events), len(partition.join.waiting), seconds),
+        *(len(partition.join.store), len(partition.join.waiting), seconds),
         extra=dict(zip(("partition", "events", "feedback"), where, strict=True)),
     )
 

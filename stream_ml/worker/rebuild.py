@@ -8,16 +8,16 @@ from stream_ml.core.metadata import OutputEnds
 from stream_ml.core.partition import Partition
 from stream_ml.core.rebuild import Evidence, rebuilt_events, rebuilt_labels
 from stream_ml.kafka.reading import Where
-from stream_ml.records import LogRecord, Produce, Record
+from stream_ml.records import Block, LogRecord, Record
 
 
 class Claimed(NamedTuple):
-    """A partition before its join is rebuilt; `records` go into the transaction that claims it."""
+    """A partition before its join is rebuilt; `blocks` go into the transaction that claims it."""
 
     partition: Partition
     floors: tuple[int, int]
     ends: OutputEnds
-    records: list[Produce]
+    blocks: list[Block]
 
 
 class Rebuild:

@@ -79,9 +79,10 @@ class Report:
         The first dead letter of a reason within a minute gets a line.
         """
         config = self._config
-        for topic, items in ((config.events.topic, batch.events), (config.feedback.topic, batch.feedback)):
-            if items:
-                self._latest_ms[topic, number] = items[-1].record.timestamp_ms
+        if len(batch.events):
+            self._latest_ms[config.events.topic, number] = batch.events.records.timestamps_ms[-1]
+        if batch.feedback:
+            self._latest_ms[config.feedback.topic, number] = batch.feedback[-1].record.timestamp_ms
         self._totals["events"] += len(batch.events)
         self._totals["labels"] += len(batch.feedback)
         for (name, value), amount in outputs.counts.items():
@@ -138,7 +139,7 @@ class Report:
             "quality": self._quality(),
             "checkpoint": self._learning.checkpointed(),
             "pending": {
-                "events": sum(len(join.events) for join in joins.values()),
+                "events": sum(len(join.store) for join in joins.values()),
                 "labels": sum(len(join.waiting) for join in joins.values()),
                 "bytes": sum(join.bytes for join in joins.values()),
                 "max_per_partition": {

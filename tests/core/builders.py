@@ -12,14 +12,15 @@ import fastavro
 from stream_ml.assembly import Parts, assemble
 from stream_ml.config import Config
 from stream_ml.core.binary import encode_record
-from stream_ml.core.join import BEGINNING, Join, JoinSettings, PendingEvent
+from stream_ml.core.join import BEGINNING, Join, JoinSettings
 from stream_ml.core.log_entry import Entry, Example, decode_entry, encode_command, encode_example
 from stream_ml.core.metadata import OutputEnds, parse_metadata
 from stream_ml.core.outputs import dead_letter_origin, decode_outcome
 from stream_ml.core.partition import Batch, Outputs, Partition, PartitionSettings
+from stream_ml.core.pending import PendingEvent
 from stream_ml.core.rebuild import Evidence, rebuilt_events, rebuilt_labels
 from stream_ml.core.replica import FoldSettings, Replica
-from stream_ml.records import NOT_SERVED, Clock, Label, LogRecord, Produce, Record, Served, Target
+from stream_ml.records import NOT_SERVED, Clock, Label, LogRecord, Produce, Record, Records, Served, Target
 
 T0 = 1_600_000_000_000
 NOW_MS = 1_700_000_000_000
@@ -210,16 +211,16 @@ class World:
         at, now = self.partition, now or clock()
         found = self.events[at.events_position : at.events_position + events]
         held = self.feedback[at.feedback_position : at.feedback_position + labels]
-        batch = Batch(
-            parts().reader.decode(found, now.now_ms), parts().feedback.decode(held, now.now_ms), *ends, condemned
-        )
+        decoded = parts().reader.decode(Records.of(EVENTS, 0, found), now.now_ms)
+        labelled = parts().feedback.decode(Records.of(FEEDBACK, 0, held), now.now_ms)
+        batch = Batch(decoded, labelled, *ends, condemned)
         return at.process(batch, self.replica, now, stale=False, token=f"t{len(self.texts)}")
 
     def commit(self, outputs: Outputs) -> None:
         """The transaction is committed, and what it changed applied; like the loop, nothing commits nothing."""
         if outputs.moved or self.positions != (outputs.events_position, outputs.feedback_position):
             self.positions = (outputs.events_position, outputs.feedback_position)
-            self._put(outputs.records, outputs.metadata.text())
+            self._put(list(outputs.records), outputs.metadata.text())
         self.partition.apply(outputs)
 
     def turn(self, events: int, labels: int, **how: Any) -> Outputs:
@@ -311,8 +312,7 @@ def held(join: Join) -> dict[str, Any]:
     """Everything that a join holds, but how far each of its inputs has come: a crash may forget that."""
     return {
         "times": join.times,
-        "events": dict(join.events),
-        "order": list(join.order),
+        "events": {event.event_id: event for event in join.store.events()},
         "waiting": {offset: join.waiting[offset] for offset in sorted(join.waiting)},
         "waiting_by_id": dict(join.waiting_by_id),
         "bytes": join.bytes,

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream_ml.core.events import Events
 from stream_ml.core.join import (
     BEGINNING,
     InputTimes,
     Join,
     Joined,
     JoinSettings,
-    PendingEvent,
     Resolved,
     StagedJoin,
 )
@@ -22,9 +22,10 @@ from stream_ml.core.log_entry import Pair as LoggedPair
 from stream_ml.core.log_entry import decode_pair
 from stream_ml.core.metadata import Landmarks, OutputEnds, parse_metadata
 from stream_ml.core.partition import Batch, Outputs
+from stream_ml.core.pending import PendingEvent, Rows
 from stream_ml.core.rebuild import Evidence, rebuilt_labels
 from stream_ml.core.replica import Replica
-from stream_ml.records import Label, LogRecord, Record, carried_bytes
+from stream_ml.records import Label, LogRecord, Record, Records, carried_bytes
 
 from .builders import (
     EVENTS,
@@ -55,6 +56,19 @@ NO_TIME = BEGINNING.watermark_ms
 def end(found: Joined | Resolved | None) -> str:
     """How a label ended, in one word."""
     return "waits" if found is None else "joined" if isinstance(found, Joined) else found.kind
+
+
+def rows_of(*events: PendingEvent) -> Rows:
+    """Events as the join holds them."""
+    rows = Rows()
+    for event in events:
+        rows.append(event)
+    return rows
+
+
+def ids(join: Join) -> list[str]:
+    """Events held, in offset order."""
+    return [event.event_id for event in join.store.events()]
 
 
 def ended(found: list[Resolved]) -> list[tuple[int, str]]:
@@ -156,8 +170,8 @@ def test_pair_holds_the_events_bytes_and_the_join_forgets_them() -> None:
     assert isinstance(found, Joined)
     assert found.event.value == b"avro"
     join.apply(staged)
-    assert join.events["a"].joined
-    assert join.events["a"].value == b""
+    (remembered,) = join.store.events()
+    assert (remembered.joined, remembered.value) == (True, b"")
 
 
 def test_every_label_of_an_oversize_event_becomes_a_dead_letter() -> None:
@@ -175,11 +189,11 @@ def test_joined_event_is_remembered_until_w_has_passed_it_by_both_ttls() -> None
     to_watermark(staged, 1120)
     join.apply(staged)
     staged = StagedJoin(join)
-    assert staged.knows("a")
+    assert staged.duplicates(["a"])
     assert end(staged.label(label(1, "a", 1100))) == "late"
     to_watermark(staged, 1121)
     join.apply(staged)
-    assert not StagedJoin(join).knows("a")
+    assert not StagedJoin(join).duplicates(["a"])
 
 
 def test_a_repeated_pair_does_not_join_again_after_it_was_forgotten() -> None:
@@ -194,7 +208,7 @@ def test_a_repeated_pair_does_not_join_again_after_it_was_forgotten() -> None:
 def test_a_longer_ttl_makes_nothing_joinable_again_that_has_expired(ttl_ms: int, early_ttl_ms: int) -> None:
     expired = blank_join(NARROW, watermark_ms=5000)
     join = Join(NARROW._replace(ttl_ms=ttl_ms, early_ttl_ms=early_ttl_ms), expired.times)
-    join.rebuild([pending(0, "a", 4899), pending(1, "b", 4900)], [label(0, "c", 4979), label(1, "d", 4980)])
+    join.rebuild(rows_of(pending(0, "a", 4899), pending(1, "b", 4900)), [label(0, "c", 4979), label(1, "d", 4980)])
     staged = StagedJoin(join)
     assert end(staged.label(label(2, "a", 4899))) == "late"
     assert end(staged.label(label(3, "b", 4900))) == "joined"
@@ -233,11 +247,11 @@ def test_floors_are_the_oldest_event_held_and_the_oldest_label_that_waits() -> N
 def test_events_are_freed_by_prefix_only() -> None:
     join = blank_join(NARROW)
     staged = after(join, pending(0, "young", 5000), pending(1, "old", 1000), watermark_ms=5000)
-    assert list(join.events) == ["young", "old"]
+    assert ids(join) == ["young", "old"]
     to_watermark(staged, 5121)
     join.apply(staged)
-    assert not join.events
-    assert not join.order
+    assert not join.store.events()
+    assert not len(join.store)
 
 
 def test_events_cap_sheds_the_oldest_and_counts_those_that_could_still_join() -> None:
@@ -250,7 +264,7 @@ def test_events_cap_sheds_the_oldest_and_counts_those_that_could_still_join() ->
     assert staged.shed_events == 1
     assert staged.floors(4, 1) == (2, 1)
     join.apply(staged)
-    assert list(join.events) == ["e2", "e3"]
+    assert ids(join) == ["e2", "e3"]
 
 
 def test_early_labels_cap_sheds_the_oldest_and_each_is_an_outcome() -> None:
@@ -273,7 +287,7 @@ def test_bytes_cap_sheds_events_first_then_labels() -> None:
     assert ended(to_watermark(staged, 1000)) == [(0, "shed")]
     assert staged.shed_events == 1
     join.apply(staged)
-    assert (list(join.events), sorted(join.waiting)) == ([], [1, 2])
+    assert (ids(join), sorted(join.waiting)) == ([], [1, 2])
     assert 0 < join.bytes <= 2_000
 
 
@@ -324,7 +338,7 @@ def test_second_event_of_an_id_is_scored_flagged_and_never_joined() -> None:
     assert world.pairings() == [Pairing(0, 0, 0, FEEDBACK, 0)]
     assert world.outcomes() == [(1, "duplicate")]
     world.crash()
-    assert [event.offset for event in world.partition.join.events.values()] == [0, 2]
+    assert [event.offset for event in world.partition.join.store.events()] == [0, 2]
 
 
 def test_the_trigger_is_the_record_that_completed_the_pair() -> None:
@@ -478,7 +492,7 @@ def test_pairs_and_outcomes_are_those_of_the_rule_for_any_interleaving(arrived: 
     for step in [*order, *rest]:
         if step == 0 and events < len(arrived.events):
             number, off = arrived.events[events]
-            if not staged.knows(IDS[number]):
+            if not staged.duplicates([IDS[number]]):
                 joined, others = staged.event(pending(events, IDS[number], time_of(number, off)))
                 found |= {o.label.record.offset: (o.kind, o.event_offset) for o in others}
                 if joined is not None:
@@ -606,10 +620,10 @@ def run(world: World, steps: list[Step], *, crashes: bool, forget: bool = True, 
 
 def within_caps(world: World) -> None:
     join, caps = world.partition.join, world.join_settings
-    assert len(join.events) == len(join.order) <= caps.events_max
+    assert len(join.store) == len(join.store.events()) <= caps.events_max
     assert len(join.waiting) <= caps.early_labels_max
     assert join.bytes <= caps.bytes_max
-    assert join.bytes == sum(e.size for e in join.events.values()) + sum(
+    assert join.bytes == sum(e.size for e in join.store.events()) + sum(
         carried_bytes(item.record) + len(item.event_id) + 900 for item in join.waiting.values()
     )
 
@@ -729,8 +743,9 @@ def test_repeated_events_and_labels_never_join_twice_unless_a_cap_is_reached(
 def test_a_batch_that_is_processed_twice_gives_the_same_twice() -> None:
     world = small([event_record(0, "a", T0)], [label_record(0, "a", T0), label_record(1, "b", T0)])
     first, again = world.process(1, 2), world.process(1, 2)
-    assert (first.records, first.metadata, first.counts) == (again.records, again.metadata, again.counts)
-    empty = world.partition.process(Batch([], [], False, False), world.replica, clock(), stale=False, token="t")
+    assert (first.blocks, first.metadata, first.counts) == (again.blocks, again.metadata, again.counts)
+    nothing = Batch(Events(Records.of(EVENTS, 0, []), [], {}), [], False, False)
+    empty = world.partition.process(nothing, world.replica, clock(), stale=False, token="t")
     assert not empty.moved
 
 

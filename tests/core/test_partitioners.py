@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from stream_ml.core.partitioners import LEAST, PartitionerSample, by_crc32, by_murmur2, disagreement, murmur2
-from stream_ml.records import Record
+from stream_ml.records import Records
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def seen(where: Callable[[bytes, int], int], count: int = LEAST, partitions: int
     sample = PartitionerSample(partitions)
     for number in range(count):
         key = f"v{number}".encode()
-        sample.look([Record("t", where(key, partitions), number, 0, key, b"")])
+        sample.look(Records("t", where(key, partitions), [number], [0], [key], [b""], {}))
     return sample
 
 

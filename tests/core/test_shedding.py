@@ -35,7 +35,7 @@ def test_all_that_a_waiting_label_holds_counts_against_the_cap_of_bytes(changes:
     for offset in range(2, 5):
         staged.event(pending(offset, f"e{offset}", 1000))
     join.apply(staged)
-    assert join.bytes == sum(event.size for event in join.events.values())
+    assert join.bytes == sum(event.size for event in join.store.events())
 
 
 def test_the_scores_of_many_classes_count_against_the_cap_of_bytes() -> None:

@@ -21,13 +21,13 @@ from stream_ml.errors import ConfigError, FatalError, StreamMLError, TransientEr
 from stream_ml.kafka import transaction
 from stream_ml.kafka.clients import step_after
 from stream_ml.kafka.transaction import REOPENED_MAX, Ending, Transactor
-from stream_ml.records import Produce
+from stream_ml.records import Block
 
 from .mock_cluster import MockCluster, Request
 
 COMMITTED, ABORTED, UNKNOWN = Ending.COMMITTED, Ending.ABORTED, Ending.UNKNOWN
 TIMEOUT_S = 1.0  # of a transaction, of a commit, of a call that may be repeated
-RECORDS = [Produce("out", 0, b"k", b"v%d" % number) for number in range(3)]
+RECORDS = [Block("out", 0, [b"k"] * 3, [b"v0", b"v1", b"v2"], {})]
 OFFSETS = [TopicPartition("in", 0, 3, "token")]
 CODES = {
     name: getattr(KafkaError, name)

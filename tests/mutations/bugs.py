@@ -27,7 +27,7 @@ BUGS = (
     Bug(
         "commit before produce",
         "stream_ml/kafka/transaction.py",
-        """            self._produce(made, records)
+        """            self._produce(made, blocks)
             passes("after-produce")
             self._flush(made)
             passes("after-flush")
@@ -36,7 +36,7 @@ BUGS = (
         """            self._offsets(made, offsets, group)
             made.commit_transaction(10)
             self._begin(made)
-            self._produce(made, records)
+            self._produce(made, blocks)
             passes("after-produce")
             self._flush(made)
             passes("after-flush")
@@ -46,10 +46,10 @@ BUGS = (
     Bug(
         "outputs outside of the transaction",
         "stream_ml/kafka/transaction.py",
-        """                    made.produce(
-                        record.topic,""",
-        """                    self.__dict__.setdefault("loose", Producer({"bootstrap.servers": self._config.kafka.bootstrap_servers})).produce(
-                        record.topic,""",
+        """                            made.produce(topic, value, key, partition)
+""",
+        """                            self.__dict__.setdefault("loose", Producer({"bootstrap.servers": self._config.kafka.bootstrap_servers})).produce(topic, value, key, partition)
+""",
         (KILLS,),
     ),
     Bug(
@@ -143,10 +143,10 @@ BUGS = (
     Bug(
         "no first transaction after an assignment",
         "stream_ml/worker/ownership.py",
-        """        ending = self._transactor.run(records, offsets, group)
+        """        ending = self._transactor.run(blocks, offsets, group)
         if ending is Ending.UNKNOWN:
 """,
-        """        ending = self._transactor.run(records, offsets, group) if records else Ending.COMMITTED
+        """        ending = self._transactor.run(blocks, offsets, group) if blocks else Ending.COMMITTED
         if ending is Ending.UNKNOWN:
 """,
         ("tests/simulation", KILLS),
@@ -242,19 +242,19 @@ BUGS = (
     Bug(
         "floor at the oldest live event",
         "stream_ml/core/join.py",
-        """        head = next(islice(chain(self._base.order, self.order), self.freed, None), None)
+        """        head = next(self._held(), None)
 """,
-        """        order = islice(chain(self._base.order, self.order), self.freed, None)
-        head = next((item for item in order if not (self._event(item[1]) or item).joined), None)
+        """        held = ((rows, row, rows.offsets[row]) for rows, row in self._held())
+        head = next(((rows, row) for rows, row, offset in held if not (rows.joined(row) or offset in self.joined)), None)
 """,
         (JOIN,),
     ),
     Bug(
         "a joined event is forgotten at once",
         "stream_ml/core/join.py",
-        """            if event.time_ms >= remembered_ms and not over:
+        """            if time_ms >= remembered_ms and not over:
 """,
-        """            if event.time_ms >= remembered_ms and not over and not event.joined:
+        """            if time_ms >= remembered_ms and not over and not (rows.joined(row) or rows.offsets[row] in self.joined):
 """,
         (JOIN,),
     ),
@@ -268,15 +268,15 @@ BUGS = (
     Bug(
         "the last label wins",
         "stream_ml/core/join.py",
-        "        labels = [self._label(offset) for offset in self._waiting_offsets(event.event_id)]\n",
-        "        labels = [self._label(offset) for offset in self._waiting_offsets(event.event_id)][::-1]\n",
+        "        for label in [self._label(offset) for offset in self._waiting_offsets(event.event_id)]:\n",
+        "        for label in [self._label(offset) for offset in self._waiting_offsets(event.event_id)][::-1]:\n",
         (JOIN,),
     ),
     Bug(
         "a duplicate event joins",
         "stream_ml/core/partition.py",
-        "        if not duplicate:\n",
-        "        if True:\n",
+        "[number for number in range(len(rows)) if number not in duplicates]",
+        "list(range(len(rows)))",
         (JOIN, BAD),
     ),
     Bug(
@@ -303,8 +303,8 @@ BUGS = (
     Bug(
         "a rebuild forgets which events have joined",
         "stream_ml/core/rebuild.py",
-        "        joined = record.offset in evidence.joined_events\n",
-        "        joined = False\n",
+        "        if record.offset in evidence.joined_events:\n",
+        "        if False:\n",
         (JOIN,),
     ),
     # --- the fold ---
@@ -399,9 +399,9 @@ BUGS = (
     # --- what is written ---
     Bug(
         "a prediction without the event's key",
-        "stream_ml/core/outputs.py",
-        "        return Produce(self.topic, record.partition, record.key, value, headers)\n",
-        "        return Produce(self.topic, record.partition, None, value, headers)\n",
+        "stream_ml/core/partition.py",
+        "            keys = events.records.keys if",
+        "            keys = [None] * len(rows) if",
         (ROUND,),
     ),
     Bug(

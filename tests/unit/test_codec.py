@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from stream_ml.core.codec import EventReader, FeedbackReader, Payloads
-from stream_ml.core.features import Refused
+from stream_ml.core.codec import EventReader, FeedbackReader
+from stream_ml.core.payloads import Payloads, Refused
 from stream_ml.core.schema import Schema, single_object_header
 from stream_ml.errors import ConfigError
 from stream_ml.records import DeadLetter, Event, Label
@@ -201,7 +201,7 @@ def test_bytes_of_another_type_are_not_avro(type_: Any, bytes_: bytes) -> None:
 # A decimal of 900 kB made into digits takes minutes, growing with the square.
 def test_large_decimal_is_decided_in_little_time() -> None:
     code = """
-from stream_ml.core.codec import Payloads
+from stream_ml.core.payloads import Payloads
 from stream_ml.config import Features
 from stream_ml.core.features import FeaturePlan
 from stream_ml.core.schema import load_schema
@@ -319,7 +319,7 @@ def test_logged_value_is_read_by_the_fingerprint_of_its_entry(framing: Any) -> N
 def _event(type_: Any, value: Any, *, id_: str = "id", key: bytes | None = b"k") -> Event | DeadLetter:
     schema = schema_of(("id", type_), ("x", "double"))
     reader = EventReader(events_of(id=id_), Payloads("bare", schema, {}), plan_of(schema, include=["x"]), [])
-    return reader.decode([record(encoded(schema, {"id": value, "x": 1.0}), key=key)], NOW_MS)[0]
+    return reader.decode_one(record(encoded(schema, {"id": value, "x": 1.0}), key=key), NOW_MS)
 
 
 @pytest.mark.parametrize(
@@ -386,7 +386,7 @@ def test_id_in_a_nested_record_is_found_and_its_null_parent_is_missing() -> None
     schema = schema_of(("head", ["null", record_type("H", ("id", "string"))]), ("x", "double"))
     reader = EventReader(events_of(id="head.id"), Payloads("bare", schema, {}), plan_of(schema, include=["x"]), [])
     values = [{"head": {"id": "F-1"}, "x": 1.0}, {"head": None, "x": 1.0}]
-    first, second = reader.decode([record(encoded(schema, v)) for v in values], NOW_MS)
+    first, second = [reader.decode_one(record(encoded(schema, v)), NOW_MS) for v in values]
     assert isinstance(first, Event)
     assert first.event_id == "F-1"
     assert isinstance(second, DeadLetter)
@@ -418,7 +418,7 @@ def test_uuid_on_a_number_is_a_number() -> None:
 def _timed(type_: Any, value: Any, *, time: str = "at", timestamp_ms: int = NOW_MS) -> Event | DeadLetter:
     schema = schema_of(("at", type_), ("x", "double"))
     reader = EventReader(events_of(time=time), Payloads("bare", schema, {}), plan_of(schema, include=["x"]), [])
-    return reader.decode([record(encoded(schema, {"at": value, "x": 1.0}), timestamp_ms=timestamp_ms)], NOW_MS)[0]
+    return reader.decode_one(record(encoded(schema, {"at": value, "x": 1.0}), timestamp_ms=timestamp_ms), NOW_MS)
 
 
 @pytest.mark.parametrize(
@@ -489,7 +489,7 @@ def test_batch_keeps_its_order_and_bad_records_their_place() -> None:
     schema = schema_of(("x", "double"))
     reader = EventReader(events_of(), Payloads("bare", schema, {}), plan_of(schema), ["x"])
     good = encoded(schema, {"x": 1.5})
-    found = reader.decode([record(good), record(b"\x01"), record(None), record(good)], NOW_MS)
+    found = [reader.decode_one(record(value), NOW_MS) for value in (good, b"\x01", None, good)]
     assert [type(item) for item in found] == [Event, DeadLetter, DeadLetter, Event]
     assert found[1].record.value == b"\x01"
     last = found[3]
@@ -500,7 +500,7 @@ def test_batch_keeps_its_order_and_bad_records_their_place() -> None:
 def test_feature_problem_is_a_dead_letter_of_its_stage() -> None:
     schema = schema_of(("x", "double"))
     reader = EventReader(events_of(), Payloads("bare", schema, {}), plan_of(schema), [])
-    found = reader.decode([record(encoded(schema, {"x": float("nan")}))], NOW_MS)[0]
+    found = reader.decode_one(record(encoded(schema, {"x": float("nan")})), NOW_MS)
     assert isinstance(found, DeadLetter)
     assert (found.reason, found.stage) == ("not_finite", "features")
 
@@ -508,7 +508,7 @@ def test_feature_problem_is_a_dead_letter_of_its_stage() -> None:
 def test_label_problem_is_a_dead_letter_of_its_stage() -> None:
     schema = schema_of(("late", ["null", "boolean"]))
     reader = FeedbackReader(feedback_of(), Payloads("bare", schema, {}), domain_of("binary"))
-    right, wrong = reader.decode([record(encoded(schema, {"late": late})) for late in (True, None)], NOW_MS)
+    right, wrong = [reader.decode_one(record(encoded(schema, {"late": late})), NOW_MS) for late in (True, None)]
     assert isinstance(right, Label)
     assert (right.target.class_name, right.event_id, right.time_ms) == ("true", "k", NOW_MS)
     assert isinstance(wrong, DeadLetter)
@@ -535,7 +535,7 @@ UUID_READER = EventReader(
 
 
 def _is_a_value(reader: EventReader, value: bytes) -> None:
-    found = reader.decode([record(value)], NOW_MS)[0]
+    found = reader.decode_one(record(value), NOW_MS)
     if isinstance(found, DeadLetter):
         assert found.reason in REASONS
         found.message.encode()

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stream_ml.core.features import Refused
+from stream_ml.core.payloads import Refused
 from stream_ml.core.schema import Schema
 from stream_ml.errors import ConfigError
 

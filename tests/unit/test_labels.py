@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from stream_ml.config import Model
-from stream_ml.core.features import Refused
 from stream_ml.core.fields import find_field
 from stream_ml.core.labels import LabelDomain, class_text
+from stream_ml.core.payloads import Refused
 from stream_ml.errors import ConfigError
 from stream_ml.records import Target
 

@@ -1,0 +1,113 @@
+"""A batch of events, decoded: columns of n rows, each an event or a dead letter."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from stream_ml.records import DeadLetter, Event, Records
+
+
+class Features:
+    """Features of a batch's events: of most as columns, of the others one by one.
+
+    Parameters
+    ----------
+    table
+        k rows, d columns in schema order.
+    rows
+        Which of the batch's rows they are, ascending.
+    others
+        Features by row, of those that are in no column.
+    """
+
+    __slots__ = ("others", "rows", "table")
+
+    def __init__(self, table: pa.Table | None, rows: Sequence[int], others: dict[int, dict[str, Any]]) -> None:
+        self.table, self.rows, self.others = table, rows, others
+
+    def dicts(self) -> list[dict[str, Any]]:
+        """The table's k rows one by one, as River's `*_one` take them."""
+        return [] if self.table is None else dicts_of(self.table)
+
+
+def dicts_of(table: pa.Table) -> list[dict[str, Any]]:
+    """A table's rows as Python values by name."""
+    names = table.column_names
+    columns = [column.to_pylist() for column in table.columns]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+class Taken(NamedTuple):
+    """Rows that one lane has made events of; `carried` has their values, or is None where nothing is carried."""
+
+    rows: Sequence[int]
+    ids: list[str]
+    times_ms: list[int]
+    schema: int
+    table: pa.Table
+    imputed: set[int]
+    carried: list[dict[str, Any]] | None
+
+
+class Events:
+    """n records as events: `letters` has the rows that cannot be used, whose other columns say nothing."""
+
+    __slots__ = ("carried", "features", "ids", "imputed", "letters", "records", "schemas", "times_ms")
+
+    def __init__(self, records: Records, taken: Sequence[Taken], others: dict[int, Event | DeadLetter]) -> None:
+        self.records = records
+        self.letters = {row: item for row, item in others.items() if isinstance(item, DeadLetter)}
+        self.imputed = set().union(*(lane.imputed for lane in taken))
+        if len(taken) == 1 and not others:
+            lane = taken[0]
+            self.ids, self.times_ms, self.schemas = lane.ids, lane.times_ms, [lane.schema] * len(records)
+            self.carried: list[dict[str, Any] | None] | None = None if lane.carried is None else list(lane.carried)
+            self.features = Features(lane.table, range(len(records)), {})
+        else:
+            self._gather(taken, {row: item for row, item in others.items() if isinstance(item, Event)})
+
+    def _gather(self, taken: Sequence[Taken], others: dict[int, Event]) -> None:
+        count = len(self.records)
+        self.ids, self.times_ms, self.schemas = [""] * count, [0] * count, [0] * count
+        carried: list[dict[str, Any] | None] = [None] * count
+        for lane in taken:
+            for number, row in enumerate(lane.rows):
+                self.ids[row], self.times_ms[row] = lane.ids[number], lane.times_ms[number]
+                self.schemas[row] = lane.schema
+                carried[row] = lane.carried[number] if lane.carried else None
+        for row, event in others.items():
+            self.ids[row], self.times_ms[row], self.schemas[row] = event.event_id, event.time_ms, event.schema
+            carried[row] = event.carried
+            if event.imputed:
+                self.imputed.add(row)
+        self.carried = carried if any(value is not None for value in carried) else None
+        self.features = Features(*_sorted(taken), {row: event.features for row, event in others.items()})
+
+    def __len__(self) -> int:
+        """n."""
+        return len(self.records)
+
+    def condemn(self, row: int, letter: DeadLetter) -> None:
+        """Make a dead letter of a row."""
+        self.letters[row] = letter
+
+    def latest_ms(self, otherwise_ms: int) -> int:
+        """The largest event time, or the other one where that is later."""
+        times = self.times_ms
+        if self.letters:
+            times = [time_ms for row, time_ms in enumerate(times) if row not in self.letters]
+        return max(otherwise_ms, max(times, default=otherwise_ms))
+
+
+def _sorted(taken: Sequence[Taken]) -> tuple[pa.Table | None, list[int]]:
+    """The tables of all lanes as one, in the order of the batch's rows."""
+    lanes = [lane for lane in taken if lane.rows]
+    if not lanes:
+        return None, []
+    rows = [row for lane in lanes for row in lane.rows]
+    table = lanes[0].table if len(lanes) == 1 else pa.concat_tables([lane.table for lane in lanes])
+    if len(lanes) > 1:
+        order = sorted(range(len(rows)), key=rows.__getitem__)
+        table, rows = table.take(pa.array(order, pa.int64())), [rows[number] for number in order]
+    return table, rows

@@ -1,0 +1,207 @@
+"""Bytes of a topic to records: three framings, reader and writer schemas; a reference lane and a columnar one."""
+
+import struct
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from fastavro.read import SchemaResolutionError
+
+from stream_ml.config import Framing
+from stream_ml.core.avro_columns import ROWS_MIN, AvroColumns, avro_columns
+from stream_ml.core.binary import decode_record, encode_record
+from stream_ml.core.schema import HEADER_BYTES, Schema, single_object_header
+
+_BROKEN = (
+    ValueError,
+    IndexError,
+    TypeError,
+    KeyError,
+    OverflowError,
+    ArithmeticError,
+    AttributeError,
+    struct.error,
+)
+
+
+class Refused(NamedTuple):
+    """Why a record cannot be used: the dead letter's reason and words."""
+
+    reason: str
+    message: str
+
+
+class Lane(NamedTuple):
+    """Rows that were decoded as columns, and the writer schema that they name."""
+
+    batch: pa.RecordBatch
+    rows: Sequence[int]
+    fingerprint: int
+
+
+class Payloads:
+    """Decodes the values of one topic into the reader schema's form.
+
+    Parameters
+    ----------
+    framing
+        How bytes name their writer schema.
+    reader
+        The schema that values are read into.
+    by_id
+        Confluent: writer schemas by their registered id.
+    writers
+        Single-object: writer schemas beside the reader, found by their fingerprints.
+    """
+
+    def __init__(
+        self, framing: Framing, reader: Schema, by_id: dict[int, Schema], writers: Sequence[Schema] = ()
+    ) -> None:
+        self.framing = framing
+        self.reader = reader
+        self._by_id = by_id
+        self._by_fingerprint = {s.fingerprint: s for s in (reader, *by_id.values(), *writers)}
+        self._columns: dict[int, AvroColumns | None] = {}
+
+    @property
+    def schemas(self) -> dict[int, Schema]:
+        """Writer schemas by fingerprint."""
+        return self._by_fingerprint
+
+    def add(self, writer: Schema) -> None:
+        """Make one more writer schema known."""
+        self._by_fingerprint[writer.fingerprint] = writer
+
+    def decode(self, value: bytes | None) -> tuple[int, dict[str, Any]] | Refused:
+        """Fingerprint of the writer schema, and the record; or why it cannot be read."""
+        if value is None:
+            return Refused("empty", "the value is null (a tombstone)")
+        if not value:
+            return Refused("empty", "the value has no bytes")
+        found = self._writer(value)
+        if isinstance(found, Refused):
+            return found
+        writer, start = found
+        payload = self.read(writer, value, start)
+        return payload if isinstance(payload, Refused) else (writer.fingerprint, payload)
+
+    def lanes(self, values: list[bytes | None]) -> list[Lane]:
+        """What of n values decodes as columns. A row in no lane is for `decode`: broken, or of another kind."""
+        size = HEADER_BYTES[self.framing]
+        groups: dict[bytes, Sequence[int]] = {}
+        if not size:
+            groups[b""] = range(len(values)) if all(values) else [row for row, value in enumerate(values) if value]
+        else:
+            for row, value in enumerate(values):
+                groups.setdefault((value or b"")[:size], []).append(row)  # type: ignore[attr-defined]
+        return [lane for header, rows in groups.items() if (lane := self._lane(header, rows, values)) is not None]
+
+    def lane_logged(self, fingerprint: int, framing: Framing, values: list[bytes]) -> Lane | None:
+        """What decodes as columns of values from the training log that have one writer schema and framing."""
+        writer = self._by_fingerprint.get(fingerprint)
+        return None if writer is None else self._decoded(writer, values, range(len(values)), HEADER_BYTES[framing])
+
+    def _lane(self, header: bytes, rows: Sequence[int], values: list[bytes | None]) -> Lane | None:
+        found = self._writer(values[rows[0]] or b"") if rows and values[rows[0]] else None
+        if found is None or isinstance(found, Refused):
+            return None
+        some = values if len(rows) == len(values) else [values[row] for row in rows]
+        return self._decoded(found[0], some, rows, len(header))  # type: ignore[arg-type]
+
+    def _decoded(self, writer: Schema, values: list[bytes], rows: Sequence[int], start: int) -> Lane | None:
+        if len(values) < ROWS_MIN:
+            return None
+        if writer.fingerprint not in self._columns:
+            same = writer.fingerprint == self.reader.fingerprint or _holds(writer, self.reader)
+            self._columns[writer.fingerprint] = avro_columns(writer.parsed) if same else None
+        columns = self._columns[writer.fingerprint]
+        if columns is None:
+            return None
+        batch, found, _ = columns.decode([value[start:] for value in values] if start else values)
+        return Lane(batch, rows if len(found) == len(rows) else [rows[number] for number in found], writer.fingerprint)
+
+    def encode(self, payload: dict[str, Any]) -> bytes:
+        """A record, as the reader schema writes it, in this topic's framing; ValueError where no id names that schema.
+
+        Single-object and Confluent header: Avro specification, and Confluent's "Wire format".
+        """
+        header = b""
+        if self.framing == "single-object":
+            header = single_object_header(self.reader.fingerprint)
+        elif self.framing == "confluent":
+            ids = [number for number, s in self._by_id.items() if s.fingerprint == self.reader.fingerprint]
+            if not ids:
+                raise ValueError(f"no id in schema_ids stands for the schema of {self.reader.name}")
+            header = b"\x00" + max(ids).to_bytes(4, "big")
+        return encode_record(self.reader.parsed, payload, header)
+
+    def fingerprint_of(self, value: bytes) -> int:
+        """Fingerprint of the writer schema that a readable value names."""
+        found = self._writer(value)
+        return self.reader.fingerprint if isinstance(found, Refused) else found[0].fingerprint
+
+    def decode_logged(self, fingerprint: int, framing: Framing, value: bytes) -> dict[str, Any] | Refused:
+        """A value from the training log, whose entry names schema and framing."""
+        writer = self._by_fingerprint.get(fingerprint)
+        if writer is None:
+            return Refused("unknown_schema", f"the writer schema {fingerprint} does not stand in the log before it")
+        return self.read(writer, value, HEADER_BYTES[framing])
+
+    def read(self, writer: Schema, value: bytes, start: int) -> dict[str, Any] | Refused:
+        """The record whose bytes begin at `start`; all bytes must belong to it."""
+        reader = None if writer.fingerprint == self.reader.fingerprint else self.reader.parsed
+        try:
+            payload, end = decode_record(value, writer.parsed, start, reader)
+        except EOFError:
+            return Refused("truncated", f"the bytes end before the record does{_guess(value, self.framing)}")
+        except SchemaResolutionError as error:
+            return Refused("schema_mismatch", f"{writer.name} cannot be read as {self.reader.name}: {error}")
+        except _BROKEN as error:
+            return Refused(
+                "not_avro",
+                f"not a {writer.name}: {error or type(error).__name__}{_guess(value, self.framing)}",
+            )
+        left = len(value) - end
+        if left:
+            return Refused("not_avro", f"{left} bytes are left after the record{_guess(value, self.framing)}")
+        return payload
+
+    def _writer(self, value: bytes) -> tuple[Schema, int] | Refused:
+        if self.framing == "bare":
+            return self.reader, 0
+        if self.framing == "confluent":
+            if value[0] != 0 or len(value) < 5:
+                return Refused("framing", f"Confluent framing begins with byte 00{_guess(value, self.framing)}")
+            schema_id = int.from_bytes(value[1:5], "big")
+            writer = self._by_id.get(schema_id)
+            if writer is None:
+                return Refused("unknown_schema", f"schema id {schema_id} is not in the configuration (schema_ids)")
+            return writer, 5
+        if value[:2] != b"\xc3\x01" or len(value) < 10:
+            return Refused("framing", f"single-object encoding begins with bytes c3 01{_guess(value, self.framing)}")
+        fingerprint = int.from_bytes(value[2:10], "little", signed=True)
+        writer = self._by_fingerprint.get(fingerprint)
+        if writer is None:
+            return Refused(
+                "unknown_schema",
+                f"no configured schema has the fingerprint {value[2:10].hex()} (schema_ids lists more)",
+            )
+        return writer, 10
+
+
+def _guess(value: bytes, framing: Framing) -> str:
+    head = value.lstrip()[:1]
+    if head in (b"{", b"["):
+        return "; this is JSON"
+    if value[:2] == b"\xc3\x01" and framing != "single-object":
+        return "; this looks like single-object encoding"
+    if value[:1] == b"\x00" and framing != "confluent" and len(value) > 5:
+        return "; this may be Confluent framing"
+    return f"; it begins with {value[:8].hex(' ')}"
+
+
+def _holds(writer: Schema, reader: Schema) -> bool:
+    """Whether each field of the reader stands in the writer with the same type, so that resolving leaves out others."""
+    theirs = {field["name"]: field["type"] for field in writer.parsed["fields"]}
+    ours = {field["name"]: field["type"] for field in reader.parsed["fields"]}
+    return writer.name == reader.name and all(theirs.get(name) == type_ for name, type_ in ours.items())

@@ -1,0 +1,224 @@
+"""The events of a join as columns: about 400 bytes for one of 126, against 1,100 as tuples (benchmarks/memory).
+
+Rows are appended in offset order and freed from the front. A row is found by its event's offset.
+"""
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from stream_ml.records import Served
+
+CHUNK_ROWS = 4_096  # rows after which a new chunk begins; what is freed of one is given back as a whole
+EVENT_BYTES = 260  # what an event takes beside its own bytes and its id: columns, a slot and an entry of the dict
+SCORE_BYTES = 130  # and each of its classes' scores, with the class's name as a rebuild reads it
+
+_NAN = float("nan")
+_NO_MAPS: list[dict[str, float] | None] = []
+_JOINED, _OVERSIZE = 1, 2
+
+
+class PendingEvent(NamedTuple):
+    """An event that waits for its label, or is remembered (`joined`, then without bytes).
+
+    `oversize`: the example made of it would be larger than a record may be, so it never joins.
+    """
+
+    offset: int
+    event_id: str
+    time_ms: int
+    schema: int
+    value: bytes
+    served: Served
+    joined: bool = False
+    oversize: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes in memory, about."""
+        return len(self.value) + len(self.event_id) + EVENT_BYTES + SCORE_BYTES * len(self.served.scores or ())
+
+
+class Tag(NamedTuple):
+    """What many events have in common, kept once; `scored` says whether their number is a score or a value."""
+
+    schema: int
+    class_name: str | None
+    lineage: str
+    position: int
+    flags: tuple[str, ...]
+    scored: bool
+
+
+class Rows:
+    """Events in offset order, as columns."""
+
+    __slots__ = ("first", "ids", "maps", "numbers", "offsets", "states", "tags", "times_ms", "values")
+
+    def __init__(self) -> None:
+        self.first = 0  # rows before it are freed
+        self.offsets, self.times_ms = array("q"), array("q")
+        self.ids: list[str] = []
+        self.values: list[bytes] = []
+        self.tags: list[Tag] = []
+        self.numbers = array("d")  # not a number where none was served
+        self.maps: list[dict[str, float] | None] | None = None
+        self.states = bytearray()
+
+    def __len__(self) -> int:
+        """Rows, the freed ones included."""
+        return len(self.offsets)
+
+    def extend(
+        self,
+        offsets: Sequence[int],
+        times_ms: Sequence[int],
+        ids: list[str],
+        values: list[bytes],
+        tags: list[Tag],
+        numbers: Sequence[float | None] | None,
+        maps: list[dict[str, float] | None] | None,
+    ) -> None:
+        """Append rows; events too large for an example come without bytes and are marked with `oversize`."""
+        count, before = len(offsets), len(self)
+        self.offsets.extend(offsets)
+        self.times_ms.extend(times_ms)
+        self.ids += ids
+        self.values += values
+        self.tags += tags
+        self.numbers.extend([_NAN] * count if numbers is None else [_NAN if n is None else n for n in numbers])
+        self._add_maps(maps, before, count)
+        self.states.extend(bytes(count))
+
+    def _add_maps(self, maps: list[dict[str, float] | None] | None, before: int, count: int) -> None:
+        if maps is None and self.maps is None:
+            return
+        if self.maps is None:
+            self.maps = [None] * before
+        self.maps += maps if maps is not None else [None] * count
+
+    def take(self, others: "Rows") -> None:
+        """Append another's rows."""
+        before = len(self)
+        self.offsets.extend(others.offsets)
+        self.times_ms.extend(others.times_ms)
+        self.ids += others.ids
+        self.values += others.values
+        self.tags += others.tags
+        self.numbers.extend(others.numbers)
+        self._add_maps(others.maps, before, len(others))
+        self.states.extend(others.states)
+
+    def append(self, event: PendingEvent) -> int:
+        """Append one; its row."""
+        served, row = event.served, len(self)
+        number = served.score if served.score is not None else served.value
+        tag = Tag(
+            event.schema, served.class_name, served.lineage, served.position, served.flags, served.score is not None
+        )
+        maps = None if served.scores is None else [served.scores, *_NO_MAPS]
+        self.extend([event.offset], [event.time_ms], [event.event_id], [event.value], [tag], [number], maps)
+        self.states[row] = _JOINED * event.joined | _OVERSIZE * event.oversize
+        return row
+
+    def row_of(self, offset: int) -> int:
+        """Row of the event at an offset."""
+        return bisect_left(self.offsets, offset)
+
+    def event(self, row: int) -> PendingEvent:
+        """One row as a value."""
+        tag, number, state = self.tags[row], self.numbers[row], self.states[row]
+        known = number if number == number else None  # noqa: PLR0124 - not a number
+        score, value = (known, None) if tag.scored else (None, known)
+        maps = None if self.maps is None else self.maps[row]
+        served = Served(tag.class_name, score, maps, value, tag.lineage, tag.position, tag.flags)
+        return PendingEvent(
+            self.offsets[row],
+            self.ids[row],
+            self.times_ms[row],
+            tag.schema,
+            self.values[row],
+            served,
+            bool(state & _JOINED),
+            bool(state & _OVERSIZE),
+        )
+
+    def joined(self, row: int) -> bool:
+        """Whether a row has joined."""
+        return bool(self.states[row] & _JOINED)
+
+    def oversize(self, row: int) -> bool:
+        """Whether a row never joins, because the example made of it would be too large."""
+        return bool(self.states[row] & _OVERSIZE)
+
+    def limit(self, room_bytes: int) -> None:
+        """Mark rows that need more for an example as too large, and let go of their bytes."""
+        longest = max(map(len, self.values), default=0) + 8 * max(map(len, self.ids), default=0)
+        if longest <= room_bytes and self.maps is None:
+            return
+        for row, (value, event_id) in enumerate(zip(self.values, self.ids, strict=True)):
+            scores = (None if self.maps is None else self.maps[row]) or ()
+            if len(value) + 8 * len(event_id) + sum(len(name) + 16 for name in scores) > room_bytes:
+                self.states[row] |= _OVERSIZE
+                self.values[row] = b""
+
+    def mark_joined(self, row: int) -> None:
+        """Note that a row has joined, and let go of its bytes."""
+        self.states[row] |= _JOINED
+        self.values[row] = b""
+
+    def size(self, row: int) -> int:
+        """Bytes that a row takes in memory, about."""
+        maps = None if self.maps is None else self.maps[row]
+        return len(self.values[row]) + len(self.ids[row]) + EVENT_BYTES + SCORE_BYTES * len(maps or ())
+
+    def sizes(self) -> int:
+        """The sum of all rows' sizes."""
+        found = sum(map(len, self.values)) + sum(map(len, self.ids)) + EVENT_BYTES * len(self)
+        return found + (SCORE_BYTES * sum(len(scores or ()) for scores in self.maps) if self.maps else 0)
+
+
+class PendingStore:
+    """Rows in chunks, and the offset of the first event of each id."""
+
+    def __init__(self) -> None:
+        self.ids: dict[str, int] = {}
+        self.chunks: list[Rows] = []
+        self._firsts: list[int] = []  # offset of each chunk's first row
+
+    def __len__(self) -> int:
+        """Events held."""
+        return len(self.ids)
+
+    def place(self, offset: int) -> tuple[Rows, int]:
+        """Chunk and row of the event at an offset, which is held."""
+        chunk = self.chunks[bisect_right(self._firsts, offset) - 1]
+        return chunk, chunk.row_of(offset)
+
+    def take(self, rows: Rows) -> None:
+        """Append rows, whose ids are new."""
+        if not len(rows):
+            return
+        if not self.chunks or len(self.chunks[-1]) >= CHUNK_ROWS:
+            self.chunks.append(Rows())
+            self._firsts.append(rows.offsets[0])
+        self.chunks[-1].take(rows)
+        self.ids.update(zip(rows.ids, rows.offsets, strict=True))
+
+    def free(self, count: int) -> None:
+        """Forget the first rows."""
+        while count:
+            chunk = self.chunks[0]
+            last = min(len(chunk), chunk.first + count)
+            for event_id in chunk.ids[chunk.first : last]:
+                del self.ids[event_id]
+            count -= last - chunk.first
+            chunk.values[chunk.first : last] = [b""] * (last - chunk.first)
+            chunk.first = last
+            if last == len(chunk):
+                del self.chunks[0], self._firsts[0]
+
+    def events(self) -> list[PendingEvent]:
+        """All that is held, in offset order."""
+        return [chunk.event(row) for chunk in self.chunks for row in range(chunk.first, len(chunk))]
