@@ -20,8 +20,8 @@ class Record(NamedTuple):
 
 def carried_bytes(record: Record) -> int:
     """Bytes of key, value and headers: what a record takes as long as it is held."""
-    headers = sum(len(name) + len(value or b"") for name, value in record.headers or ())
-    return len(record.key or b"") + len(record.value or b"") + headers
+    size = len(record.key or b"") + len(record.value or b"")
+    return size + sum(len(name) + len(value or b"") for name, value in record.headers) if record.headers else size
 
 
 class Records:

@@ -20,7 +20,7 @@ class HeldFeedback:
     """Decoded feedback of one partition that has been read and not yet processed, in offset order."""
 
     def __init__(self) -> None:
-        self._items: deque[tuple[Label | DeadLetter, int]] = deque()  # with the monotonic ms of their arrival
+        self._items: deque[tuple[Label | DeadLetter, int, int]] = deque()  # monotonic ms of arrival, and bytes
         self._bytes = 0
         self._blocked: int | None = None  # offset of the label that is held back first
         self._since_ms = 0
@@ -37,8 +37,9 @@ class HeldFeedback:
     def extend(self, items: Iterable[Label | DeadLetter], clock: Clock) -> None:
         """Add what was read next."""
         for item in items:
-            self._items.append((item, clock.monotonic_ms))
-            self._bytes += carried_bytes(item.record)
+            size = carried_bytes(item.record)
+            self._items.append((item, clock.monotonic_ms, size))
+            self._bytes += size
 
     def ready(self, events_ms: int, events_at_end: bool, clock: Clock, most: int) -> list[Label | DeadLetter]:
         """The records that may be processed now: those up to the first label later than the events.
@@ -55,7 +56,7 @@ class HeldFeedback:
             At most so many records.
         """
         found: list[Label | DeadLetter] = []
-        for item, arrived_ms in islice(self._items, most):
+        for item, arrived_ms, _ in islice(self._items, most):
             if (
                 isinstance(item, Label)
                 and item.time_ms > events_ms
@@ -76,7 +77,7 @@ class HeldFeedback:
     def drop(self, count: int) -> None:
         """Forget the first `count` records: they are committed."""
         for _ in range(count):
-            self._bytes -= carried_bytes(self._items.popleft()[0].record)
+            self._bytes -= self._items.popleft()[2]
 
     def clear(self) -> None:
         """Forget everything: it will be read again."""

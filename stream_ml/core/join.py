@@ -39,10 +39,17 @@ class JoinSettings(NamedTuple):
 
 
 class Joined(NamedTuple):
-    """An event and its label."""
+    """An event, as a row of the join, and its label; `value` has the event's bytes, which the join forgets."""
 
-    event: PendingEvent
+    rows: Rows
+    row: int
+    value: bytes
     label: Label
+
+    @property
+    def event(self) -> PendingEvent:
+        """The event as it waited."""
+        return self.rows.event(self.row)._replace(value=self.value, joined=False)
 
 
 class Resolved(NamedTuple):
@@ -217,17 +224,16 @@ class StagedJoin:
 
     def _meet(self, row: int) -> tuple[Joined | None, list[Resolved]]:
         """End the early labels of one of the batch's events."""
-        event = self.rows.event(row)
+        rows = self.rows
         joined: Joined | None = None
         ended: list[Resolved] = []
-        for label in [self._label(offset) for offset in self._waiting_offsets(event.event_id)]:
-            kind = self._early_label_kind(event, label)
+        for label in [self._label(offset) for offset in self._waiting_offsets(rows.ids[row])]:
+            expired = label.time_ms < self.times.labels_expired_ms
+            kind = "orphan" if expired else self._window_kind(rows, row, label)
             if kind is None and joined is None:
-                joined = Joined(event, label)
-                self.rows.mark_joined(row)
-                self.bytes -= len(event.value)
+                joined = self._joined(rows, row, label)
             else:
-                ended.append(Resolved(label, kind or "duplicate", event.offset))
+                ended.append(Resolved(label, kind or "duplicate", rows.offsets[row]))
             self._resolve(label)
         return joined, ended
 
@@ -241,17 +247,19 @@ class StagedJoin:
                 return Resolved(label, "orphan", None)
             self.add_waiting(label)
             return None
-        rows, row = found
-        event = rows.event(row)
-        kind = self._late_label_kind(event, label)
+        kind = self._late_label_kind(*found, label)
         if kind is not None:
-            return Resolved(label, kind, event.offset)
+            return Resolved(label, kind, found[0].offsets[found[1]])
+        return self._joined(*found, label)
+
+    def _joined(self, rows: Rows, row: int, label: Label) -> Joined:
+        joined = Joined(rows, row, rows.values[row], label)
         if rows is self.rows:
             rows.mark_joined(row)
         else:
-            self.joined[event.offset] = found
-        self.bytes -= len(event.value)
-        return Joined(event, label)
+            self.joined[rows.offsets[row]] = rows, row
+        self.bytes -= len(joined.value)
+        return joined
 
     def _place(self, event_id: str) -> tuple[Rows, int] | None:
         row = self._ids.get(event_id)
@@ -260,23 +268,21 @@ class StagedJoin:
         offset = self._base.store.ids.get(event_id)
         return None if offset is None else self._base.store.place(offset)
 
-    def _early_label_kind(self, event: PendingEvent, label: Label) -> OutcomeKind | None:
-        if label.time_ms < self.times.labels_expired_ms:
-            return "orphan"
-        return self._window_kind(event, label)
-
-    def _late_label_kind(self, event: PendingEvent, label: Label) -> OutcomeKind | None:
-        kind = self._window_kind(event, label)
-        if kind is None and event.time_ms < self.times.events_expired_ms:
+    def _late_label_kind(self, rows: Rows, row: int, label: Label) -> OutcomeKind | None:
+        kind = self._window_kind(rows, row, label)
+        if kind is None and rows.times_ms[row] < self.times.events_expired_ms:
             return "late"
-        return "duplicate" if kind is None and (event.joined or event.offset in self.joined) else kind
+        if kind is None and (rows.joined(row) or rows.offsets[row] in self.joined):
+            return "duplicate"
+        return kind
 
-    def _window_kind(self, event: PendingEvent, label: Label) -> OutcomeKind | None:
-        if label.time_ms > event.time_ms + self._settings.ttl_ms:
+    def _window_kind(self, rows: Rows, row: int, label: Label) -> OutcomeKind | None:
+        time_ms = rows.times_ms[row]
+        if label.time_ms > time_ms + self._settings.ttl_ms:
             return "late"
-        if label.time_ms < event.time_ms - self._settings.early_ttl_ms:
+        if label.time_ms < time_ms - self._settings.early_ttl_ms:
             return "invalid"
-        return "too_large" if event.oversize else None
+        return "too_large" if rows.oversize(row) else None
 
     # --- the end of a batch ---
 

@@ -2,15 +2,13 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import fastavro
-import pyarrow as pa
 
 from stream_ml import schemas
 from stream_ml.core.avro_columns import ROWS_MIN, AvroColumns, avro_columns
 from stream_ml.core.binary import decode_own, encode_record, long_bytes
-from stream_ml.core.columns import maps_column, same_values, texts_column
 from stream_ml.records import NOT_SERVED, Label, Served, Target
 
 FORMAT = 1
@@ -40,7 +38,7 @@ def _prefix() -> AvroColumns:
     return found
 
 
-_PREFIX = _prefix()
+PREFIX = _prefix()
 
 
 class Example(NamedTuple):
@@ -120,53 +118,6 @@ def encode_example(example: Example, *, written_at_ms: int, writer: str) -> byte
     )
 
 
-def encode_examples(examples: Sequence[Example], *, written_at_ms: int, writer: str) -> list[bytes]:
-    """The same for many at once."""
-    if len(examples) < ROWS_MIN:
-        return [encode_example(example, written_at_ms=written_at_ms, writer=writer) for example in examples]
-    count = len(examples)
-    example: Any = Example(*cast("Any", zip(*examples, strict=True)))  # its fields are columns
-    served: Any = Served(*cast("Any", zip(*example.served, strict=True)))
-    labels: Sequence[Label] = example.label
-    targets = [label.target for label in labels]
-    maps = served.scores if any(served.scores) else None
-    columns: dict[str, Any] = {
-        "format": same_values(FORMAT, count, pa.int32()),
-        "kind": same_values("example", count, pa.string()),
-        "source_partition": example.source_partition,
-        "sequence": example.sequence,
-        "trigger_topic": example.trigger_topic,
-        "trigger_offset": example.trigger_offset,
-        "event_id": example.event_id,
-        "event_time": example.event_time_ms,
-        "label_time": [label.time_ms for label in labels],
-        "event_offset": example.event_offset,
-        "feedback_offset": [label.record.offset for label in labels],
-        "label_class": [target.class_name for target in targets],
-        "label_value": [target.value for target in targets],
-        "served_class": served.class_name,
-        "served_score": served.score,
-        "served_scores": maps_column(maps, _PREFIX.schema.field("served_scores").type, count),
-        "served_value": served.value,
-        "served_lineage": served.lineage,
-        "served_position": served.position,
-        "served_flags": texts_column(served.flags),
-        "event_schema": example.event_schema,
-        "event_framing": [framing.replace("-", "_") for framing in example.event_framing],
-        "command": pa.nulls(count, pa.string()),
-        "arguments": pa.nulls(count, pa.string()),
-        "written_at": same_values(written_at_ms, count, pa.int64()),
-        "writer": same_values(writer, count, pa.string()),
-        "event_size": list(map(len, example.event)),
-    }
-    arrays = [
-        column if isinstance(column, pa.Array) else pa.array(column, field.type)
-        for field, column in ((field, columns[field.name]) for field in _PREFIX.schema)
-    ]
-    prefixes = _PREFIX.encode(arrays)
-    return [prefix + long_bytes(len(event)) + event for prefix, event in zip(prefixes, example.event, strict=True)]
-
-
 def encode_schema(fingerprint: int, text: str, *, written_at_ms: int, writer: str) -> bytes:
     """Bytes of an entry of kind schema, which must precede the first example written with it."""
     return _encode(kind="schema", event_schema=fingerprint, arguments=text, written_at=written_at_ms, writer=writer)
@@ -237,7 +188,7 @@ def _one(value: bytes) -> Entry | ValueError:
 
 def _columnar(values: list[bytes]) -> Iterator[tuple[int, Entry]]:
     """Entries whose fields but the last decode as columns, and whose rest is the event, of the size that they say."""
-    batch, rows, lengths = _PREFIX.decode_prefixes(values)
+    batch, rows, lengths = PREFIX.decode_prefixes(values)
     columns = [array.to_pylist() for array in batch.columns]
     for row, length, raw in zip(rows, lengths, zip(*columns, strict=True), strict=True):
         size, value = raw[26], values[row]

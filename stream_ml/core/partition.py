@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from stream_ml.core.codec import EventReader
 from stream_ml.core.events import Events
+from stream_ml.core.examples import Examples, encode_examples
 from stream_ml.core.join import BEGINNING, Join, Joined, Resolved, StagedJoin
-from stream_ml.core.log_entry import Example, encode_examples, encode_schema
+from stream_ml.core.log_entry import encode_schema
 from stream_ml.core.metadata import Landmarks, Metadata, OutputEnds
 from stream_ml.core.outputs import (
     RECORD_OVERHEAD,
@@ -292,32 +293,17 @@ class _Turn:
 
     def _examples(self) -> None:
         """Log entries of all pairs, in the order in which they were joined."""
-        framing, partition = self._settings.reader.payloads.framing, self._partition.number
-        examples = [
-            Example(
-                partition,
-                sequence,
-                trigger.topic,
-                trigger.offset,
-                event.event_id,
-                event.time_ms,
-                event.offset,
-                event.schema,
-                framing,
-                event.value,
-                label,
-                event.served,
-            )
-            for sequence, ((event, label), trigger) in enumerate(self._pairs, self._next_sequence)
-        ]
-        for fingerprint in dict.fromkeys(example.event_schema for example in examples):
+        if not self._pairs:
+            return
+        framing = self._settings.reader.payloads.framing
+        examples = Examples(self._partition.number, self._next_sequence, framing, self._pairs)
+        for fingerprint in dict.fromkeys(examples.schemas):
             self._write_schema(fingerprint)
         values = encode_examples(examples, written_at_ms=self._clock.now_ms, writer=self._settings.writer)
-        for example, value in zip(examples, values, strict=True):
-            self._log.add(example.event_id.encode(), value)
-        self._next_sequence += len(examples)
-        if examples:
-            self._counts["labels", "joined"] += len(examples)
+        self._log.keys.extend(event_id.encode() for event_id in examples.event_ids)
+        self._log.values.extend(values)
+        self._next_sequence += len(values)
+        self._counts["labels", "joined"] += len(values)
 
     def _write_schema(self, fingerprint: int) -> None:
         if self._replica.knows_schema(fingerprint):

@@ -39,6 +39,22 @@ class BinnedRocAuc:
         return won / total if total else 0.5
 
 
+class Hits:
+    """Share of predictions that came true."""
+
+    def __init__(self) -> None:
+        self._hits, self._count = 0, 0
+
+    def update(self, y_true: object, y_pred: object) -> None:
+        """Count one prediction."""
+        self._hits += y_true == y_pred
+        self._count += 1
+
+    def get(self) -> float:
+        """The share; 0 before the first."""
+        return self._hits / self._count if self._count else 0.0
+
+
 class MeanLogLoss:
     """Mean of -ln of the probability that was given to what came true."""
 
@@ -68,6 +84,7 @@ class Quality:
         self.count = 0
         self.left_out = 0
         self._labels: Counter[str] = Counter()
+        self._total = 0  # of them
         self._mean = (0.0, 0)
         self._served_metrics, self._baseline_metrics = _metrics(domain.task), _metrics(domain.task)
 
@@ -89,12 +106,13 @@ class Quality:
     def _learn(self, target: Target) -> None:
         if target.class_name is not None:
             self._labels[target.class_name] += 1
+            self._total += 1
         if target.value is not None:
             mean, count = self._mean
             self._mean = (mean + (target.value - mean) / (count + 1), count + 1)
 
     def _frequency(self, class_name: str) -> float:
-        return (self._labels[class_name] + 1) / (self._labels.total() + len(self._domain.classes))
+        return (self._labels[class_name] + 1) / (self._total + len(self._domain.classes))
 
     def _update_binary(self, y: bool, served: Served) -> None:
         if served.score is None:
@@ -142,11 +160,12 @@ class Quality:
     def restore(self, state: Any) -> None:
         """Take back what `state` gave."""
         self.count, self.left_out, self._labels, self._mean, self._served_metrics, self._baseline_metrics = state
+        self._total = self._labels.total()
 
 
 def _metrics(task: str) -> dict[str, Any]:
     if task == "binary":
-        return {"auc": BinnedRocAuc(), "log_loss": MeanLogLoss(), "accuracy": metrics.Accuracy()}
+        return {"auc": BinnedRocAuc(), "log_loss": MeanLogLoss(), "accuracy": Hits()}
     if task == "multiclass":
-        return {"accuracy": metrics.Accuracy(), "macro_f1": metrics.MacroF1(), "log_loss": MeanLogLoss()}
+        return {"accuracy": Hits(), "macro_f1": metrics.MacroF1(), "log_loss": MeanLogLoss()}
     return {"mae": metrics.MAE(), "rmse": metrics.RMSE(), "r2": metrics.R2()}

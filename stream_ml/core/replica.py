@@ -43,7 +43,7 @@ class Halt(NamedTuple):
     exact: bool = True
 
 
-class _Prepared(NamedTuple):
+class Prepared(NamedTuple):
     """A record of the log, decoded as far as that goes without the replica's state."""
 
     record: LogRecord
@@ -106,14 +106,20 @@ class Replica:
         """Scores of a batch of `count` events with the model as it stands."""
         return self.scorer.score(features, count)
 
-    def fold(self, records: Sequence[LogRecord]) -> None:
-        """Fold committed records of the log, in order, each once.
+    def prepare(self, records: Sequence[LogRecord]) -> list["Prepared"]:
+        """Decode records of the log, as far as that goes without the model; many at once are cheaper."""
+        return list(self._prepared(records))
 
-        Stops early when a command lifts the halt: `refold_from` then says where its reader must go back to. All are
-        decoded before the first is learned: done in turns, the two push each other out of the processor's caches, and
-        both take twice as long (measured).
+    def fold(self, records: Sequence[LogRecord]) -> None:
+        """Fold committed records of the log, in order, each once."""
+        self.fold_prepared(self.prepare(records))
+
+    def fold_prepared(self, entries: Sequence["Prepared"]) -> None:
+        """Fold what was prepared.
+
+        Stops early when a command lifts the halt: `refold_from` then says where its reader must go back to.
         """
-        for prepared in self._prepared(records):
+        for prepared in entries:
             if self.refold_from is not None:
                 return
             record, entry = prepared.record, prepared.entry
@@ -139,16 +145,16 @@ class Replica:
             self._last = hashlib.sha256(self._last).hexdigest()
         return self._last
 
-    def _prepared(self, records: Sequence[LogRecord]) -> Iterator["_Prepared"]:
+    def _prepared(self, records: Sequence[LogRecord]) -> Iterator["Prepared"]:
         entries = decode_entries([record.value for record in records])
         features = self._many_features(entries)
         for row, (record, entry) in enumerate(zip(records, entries, strict=True)):
             if isinstance(entry, ValueError):
-                yield _Prepared(record, None, entry, None)
+                yield Prepared(record, None, entry, None)
             else:
                 known = features.get(row)
                 is_left = known is None and entry.kind == "example"
-                yield _Prepared(record, entry, None, self._features_of(entry) if is_left else known)
+                yield Prepared(record, entry, None, self._features_of(entry) if is_left else known)
 
     def _many_features(self, entries: Sequence[Entry | ValueError]) -> dict[int, dict[str, Any]]:
         """Features of the examples in which there is nothing to say, by row; `_features_of` judges the others."""
@@ -223,7 +229,7 @@ class Replica:
         if self.halt is None and self.pardons.get(offset) != "skip":
             self.halt = Halt(offset, "not_an_entry", f"the training log holds something else at {offset}: {error}")
 
-    def _fold_one(self, prepared: "_Prepared", entry: Entry) -> None:
+    def _fold_one(self, prepared: "Prepared", entry: Entry) -> None:
         if entry.kind == "example":
             self._fold_example(prepared, entry)
             return
@@ -246,7 +252,7 @@ class Replica:
         elif entry.command == "rebase":
             self.seen.rebase(int(entry.parsed_arguments()["partition"]))
 
-    def _fold_example(self, prepared: "_Prepared", entry: Entry) -> None:
+    def _fold_example(self, prepared: "Prepared", entry: Entry) -> None:
         offset = prepared.record.offset
         place = (entry.source_partition, entry.sequence, entry.trigger_topic, entry.trigger_offset)
         pardon = self.pardons.get(offset)
@@ -266,7 +272,7 @@ class Replica:
             else:
                 self.ledger.saw(*place)
 
-    def _learn(self, prepared: "_Prepared", entry: Entry) -> bool:
+    def _learn(self, prepared: "Prepared", entry: Entry) -> bool:
         """Learn the example, unless frozen; False where that halted learning."""
         features = prepared.features
         if isinstance(features, Halt):

@@ -16,14 +16,17 @@ from stream_ml.core.avro_columns import ROWS_MIN, avro_columns
 from stream_ml.core.avro_scan import scan_of
 from stream_ml.core.binary import encode_record, long_bytes
 from stream_ml.core.codec import EventReader, FeedbackReader
+from stream_ml.core.examples import Examples, encode_examples
 from stream_ml.core.features import FeaturePlan
-from stream_ml.core.log_entry import decode_entries, decode_entry, encode_example, encode_examples
+from stream_ml.core.join import Joined
+from stream_ml.core.log_entry import decode_entries, decode_entry, encode_example
 from stream_ml.core.payloads import Payloads, Refused
+from stream_ml.core.pending import Rows
 from stream_ml.core.schema import Schema, load_schema, single_object_header
 from stream_ml.records import DeadLetter, Record, Records, Served, Target
 from tests.unit.builders import NOW_MS, domain_of
 
-from .builders import T0, event_record, example, label, parts
+from .builders import T0, event_record, example, label, parts, pending
 
 LAW = settings(
     max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
@@ -293,33 +296,24 @@ def served(number: int) -> Served:
     )
 
 
-def test_log_entries_are_the_same_bytes_from_either_lane() -> None:
-    made = [parse(example(number, served=served(number))) for number in range(20)]
-    many = encode_examples(made, written_at_ms=NOW_MS, writer="w")
-    assert many == [encode_example(one, written_at_ms=NOW_MS, writer="w") for one in made]
+@pytest.mark.parametrize("framing", ["bare", "single-object"])
+def test_log_entries_are_the_same_bytes_from_either_lane(framing: Any) -> None:
+    rows = Rows()
+    pairs = []
+    for number in range(20):
+        waited = pending(number, f"é{number}", T0 + number)._replace(served=served(number))
+        target = Target(None, number / 7) if number % 3 else Target("true", None)
+        truth = label(number + 5, f"é{number}", T0)._replace(target=target)
+        row = rows.append(waited)
+        trigger = truth.record if number % 2 else event_record(number, "e", T0)
+        pairs.append((Joined(rows, row, waited.value, truth), trigger))
+            (Joined(rows, row, waited.value, truth), truth.record if number % 2 else event_record(number, "e", T0))
+        )
+    examples = Examples(3, 40, framing, pairs)
+    many = encode_examples(examples, written_at_ms=NOW_MS, writer="w")
+    assert many == [encode_example(examples.example(n), written_at_ms=NOW_MS, writer="w") for n in range(20)]
     assert decode_entries(many) == [decode_entry(value) for value in many]
-
-
-def parse(value: bytes) -> Any:
-    """The example that an entry was made of, as far as it is in there."""
-    from stream_ml.core.log_entry import Example
-
-    entry = decode_entry(value)
-    found = label(entry.feedback_offset, entry.event_id, T0)._replace(target=entry.target)
-    return Example(
-        entry.source_partition,
-        entry.sequence,
-        entry.trigger_topic,
-        entry.trigger_offset,
-        entry.event_id,
-        T0,
-        entry.event_offset,
-        entry.event_schema,
-        "single-object" if entry.sequence % 2 else "bare",
-        entry.event,
-        found._replace(target=Target(None, 1.5) if entry.sequence % 3 else entry.target),
-        entry.served,
-    )
+    assert [entry.sequence for entry in map(decode_entry, many)] == list(range(40, 60))
 
 
 @LAW

@@ -1,0 +1,103 @@
+"""The examples of a batch as columns, out of the rows of the join, and their bytes in the training log."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from stream_ml.config import Framing
+from stream_ml.core.avro_columns import ROWS_MIN
+from stream_ml.core.binary import long_bytes
+from stream_ml.core.columns import maps_column, same_values, texts_column
+from stream_ml.core.join import Joined
+from stream_ml.core.log_entry import FORMAT, PREFIX, Example, encode_example
+from stream_ml.records import Record
+
+
+class Examples:
+    """Pairs in the order in which they were joined, each with the record that completed it; sequences are dense."""
+
+    def __init__(
+        self, partition: int, first_sequence: int, framing: Framing, pairs: Sequence[tuple[Joined, Record]]
+    ) -> None:
+        self._pairs, self._partition, self._first, self._framing = pairs, partition, first_sequence, framing
+        self._rows = [(joined.rows, joined.row) for joined, _ in pairs]
+        self._tags = [rows.tags[row] for rows, row in self._rows]
+        self.schemas = [tag.schema for tag in self._tags]
+        self.event_ids = [rows.ids[row] for rows, row in self._rows]
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(self._pairs)
+
+    def example(self, number: int) -> Example:
+        """One of them."""
+        joined, trigger = self._pairs[number]
+        event = joined.event
+        return Example(
+            self._partition,
+            self._first + number,
+            trigger.topic,
+            trigger.offset,
+            event.event_id,
+            event.time_ms,
+            event.offset,
+            event.schema,
+            self._framing,
+            event.value,
+            joined.label,
+            event.served,
+        )
+
+    @property
+    def events(self) -> list[bytes]:
+        """Bytes of the events."""
+        return [joined.value for joined, _ in self._pairs]
+
+    def columns(self, written_at_ms: int, writer: str) -> list[pa.Array]:
+        """All fields of a log entry but the event's bytes, in the schema's order."""
+        count, rows, tags = len(self), self._rows, self._tags
+        labels = [joined.label for joined, _ in self._pairs]
+        targets = [label.target for label in labels]
+        numbers = [chunk.numbers[row] for chunk, row in rows]
+        known = [None if number != number else number for number in numbers]  # noqa: PLR0124 - not a number
+        maps = [None if chunk.maps is None else chunk.maps[row] for chunk, row in rows]
+        of = {
+            "format": same_values(FORMAT, count, pa.int32()),
+            "kind": same_values("example", count, pa.string()),
+            "source_partition": same_values(self._partition, count, pa.int32()),
+            "sequence": range(self._first, self._first + count),
+            "trigger_topic": [trigger.topic for _, trigger in self._pairs],
+            "trigger_offset": [trigger.offset for _, trigger in self._pairs],
+            "event_id": self.event_ids,
+            "event_time": [chunk.times_ms[row] for chunk, row in rows],
+            "label_time": [label.time_ms for label in labels],
+            "event_offset": [chunk.offsets[row] for chunk, row in rows],
+            "feedback_offset": [label.record.offset for label in labels],
+            "label_class": [target.class_name for target in targets],
+            "label_value": [target.value for target in targets],
+            "served_class": [tag.class_name for tag in tags],
+            "served_score": [number if tag.scored else None for number, tag in zip(known, tags, strict=True)],
+            "served_scores": maps_column(maps if any(maps) else None, PREFIX.schema.field("served_scores").type, count),
+            "served_value": [None if tag.scored else number for number, tag in zip(known, tags, strict=True)],
+            "served_lineage": [tag.lineage for tag in tags],
+            "served_position": [tag.position for tag in tags],
+            "served_flags": texts_column([tag.flags for tag in tags]),
+            "event_schema": self.schemas,
+            "event_framing": same_values(self._framing.replace("-", "_"), count, pa.string()),
+            "command": pa.nulls(count, pa.string()),
+            "arguments": pa.nulls(count, pa.string()),
+            "written_at": same_values(written_at_ms, count, pa.int64()),
+            "writer": same_values(writer, count, pa.string()),
+            "event_size": [len(joined.value) for joined, _ in self._pairs],
+        }
+        columns = ((field, of[field.name]) for field in PREFIX.schema)
+        return [column if isinstance(column, pa.Array) else pa.array(column, field.type) for field, column in columns]
+
+
+def encode_examples(examples: Examples, *, written_at_ms: int, writer: str) -> list[bytes]:
+    """Bytes of entries of kind example: as `encode_example` gives them one by one."""
+    if len(examples) < ROWS_MIN:
+        some = [examples.example(number) for number in range(len(examples))]
+        return [encode_example(example, written_at_ms=written_at_ms, writer=writer) for example in some]
+    prefixes = PREFIX.encode(examples.columns(written_at_ms, writer))
+    return [prefix + long_bytes(len(event)) + event for prefix, event in zip(prefixes, examples.events, strict=True)]
