@@ -307,8 +307,6 @@ def test_log_entries_are_the_same_bytes_from_either_lane(framing: Any) -> None:
         row = rows.append(waited)
         trigger = truth.record if number % 2 else event_record(number, "e", T0)
         pairs.append((Joined(rows, row, waited.value, truth), trigger))
-            (Joined(rows, row, waited.value, truth), truth.record if number % 2 else event_record(number, "e", T0))
-        )
     examples = Examples(3, 40, framing, pairs)
     many = encode_examples(examples, written_at_ms=NOW_MS, writer="w")
     assert many == [encode_example(examples.example(n), written_at_ms=NOW_MS, writer="w") for n in range(20)]

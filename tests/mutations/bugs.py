@@ -268,8 +268,8 @@ BUGS = (
     Bug(
         "the last label wins",
         "stream_ml/core/join.py",
-        "        for label in [self._label(offset) for offset in self._waiting_offsets(event.event_id)]:\n",
-        "        for label in [self._label(offset) for offset in self._waiting_offsets(event.event_id)][::-1]:\n",
+        "        for label in [self._label(offset) for offset in self._waiting_offsets(rows.ids[row])]:\n",
+        "        for label in [self._label(offset) for offset in self._waiting_offsets(rows.ids[row])][::-1]:\n",
         (JOIN,),
     ),
     Bug(
