@@ -139,6 +139,11 @@ class Learning:
             pass
 
     @property
+    def behind(self) -> bool:
+        """Whether there is something at hand to be folded."""
+        return bool(self._read)
+
+    @property
     def lag_s(self) -> float:
         """How far learning is behind the log, in seconds; 0 when everything committed was folded."""
         since_end = time.monotonic() - self._at_end_s

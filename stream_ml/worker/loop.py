@@ -33,6 +33,8 @@ from stream_ml.worker.ownership import ClaimFailed, Ownership, new_token, refuse
 from stream_ml.worker.report import Report
 
 SLICES_S = (0.002,) * 10 + (0.01,) * 1000  # of the wait for a first record: feedback and the log are looked at as often
+IDLE_FOLD_S = 0.01  # of learning between two looks at the inputs while nothing comes
+BACKLOG_FOLDS = 10  # times learning.budget_per_turn
 LANDMARK_S = 10.0  # between two samples of the outputs' ends
 FORCED_COMMIT_S = 12 * 3600.0  # Kafka forgets offsets of feedback after offsets.retention.minutes, a week by default
 IDLE_TICK_S = 1.0  # how often a partition without records has its time moved on
@@ -84,7 +86,7 @@ class Worker:
                 return  # it moved again, or the claim failed: nothing is ready to be worked on
         batches = self._consume()
         began_s = time.monotonic()
-        self.learning.turn(self._config.learning.budget_per_turn / 1000)
+        self.learning.turn(self._fold_budget_s())
         folded_s = time.monotonic()
         if self._group.moved():
             return  # what was read meanwhile is not committed, so it comes again, here or elsewhere
@@ -156,11 +158,19 @@ class Worker:
         deadline = time.monotonic() + self._config.delivery.first_record_wait / 1000
         for slice_s in SLICES_S:
             self._read_feedback()
-            batches = self._batches(self._group.take(self._limit, 0.0 if self._feedback_waits() else slice_s))
+            at_once = self.learning.behind or self._feedback_waits()
+            batches = self._batches(self._group.take(self._limit, 0.0 if at_once else slice_s))
             if batches or self._group.moved() or time.monotonic() >= deadline:
                 return batches
-            self.learning.turn(slice_s)
+            self.learning.turn(max(slice_s, IDLE_FOLD_S))
         return {}
+
+    def _fold_budget_s(self) -> float:
+        """Live, learning must not hold up scoring. In a backlog nobody waits for one event: then they keep step."""
+        budget_s = self._config.learning.budget_per_turn / 1000
+        ends = ((self._group.end(number), of.events_position) for number, of in self._ownership.owned.items())
+        backlog = any(end is not None and end - position > 2 * self._limit for end, position in ends)
+        return BACKLOG_FOLDS * budget_s if backlog else budget_s
 
     def _catching_up(self) -> bool:
         """Whether learning lags too far behind a backlog: then events wait, so that the model is not left behind."""
