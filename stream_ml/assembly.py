@@ -15,7 +15,6 @@ from stream_ml.core.codec import EventReader, FeedbackReader
 from stream_ml.core.contract import check_model
 from stream_ml.core.features import FeaturePlan
 from stream_ml.core.fields import find_field
-from stream_ml.core.join import JoinSettings
 from stream_ml.core.labels import LabelDomain
 from stream_ml.core.lineage import lineage_of, parts_of, spec_of
 from stream_ml.core.outputs import PredictionCodec, prediction_schema
@@ -23,6 +22,7 @@ from stream_ml.core.partition import PartitionSettings, Topics
 from stream_ml.core.payloads import Payloads
 from stream_ml.core.replica import FoldSettings
 from stream_ml.core.schema import Schema, load_schema
+from stream_ml.core.times import JoinSettings
 from stream_ml.errors import ConfigError, Problems
 from stream_ml.storage.unpickle import loads
 

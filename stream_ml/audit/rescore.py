@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from stream_ml.assembly import Parts
 from stream_ml.core.checker import Findings
-from stream_ml.core.join import NEVER_MS
 from stream_ml.core.learner import ModelFailed, Scored
 from stream_ml.core.outputs import Published
 from stream_ml.core.replica import Replica
 from stream_ml.core.sample import Sample
+from stream_ml.core.times import NEVER_MS
 from stream_ml.kafka.clients import admin
 from stream_ml.kafka.reading import ends, read_range
 from stream_ml.records import Event, LogRecord, Record, Served

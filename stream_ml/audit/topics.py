@@ -13,11 +13,11 @@ from stream_ml.assembly import Parts
 from stream_ml.audit.rescore import Rescored, rescore
 from stream_ml.core.checker import Coordinates, Ends, Finding, Findings, Progress, Rule
 from stream_ml.core.contents import Contents
-from stream_ml.core.join import BEGINNING, NEVER_MS
 from stream_ml.core.log_entry import decode_entry, decode_pair
 from stream_ml.core.outputs import Published, dead_letter_origin, decode_outcome
 from stream_ml.core.payloads import Refused
 from stream_ml.core.sample import Sample
+from stream_ml.core.times import BEGINNING, NEVER_MS
 from stream_ml.kafka.clients import admin, record_of
 from stream_ml.kafka.pair import read_pairs
 from stream_ml.kafka.reading import ends, read_messages, read_range

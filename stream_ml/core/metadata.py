@@ -3,7 +3,7 @@
 import json
 from typing import Any, NamedTuple
 
-from stream_ml.core.join import Times
+from stream_ml.core.times import Times
 from stream_ml.errors import FatalError
 
 FORMAT = 1

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from stream_ml.core.codec import EventReader
 from stream_ml.core.events import Events
 from stream_ml.core.examples import Examples, encode_examples
-from stream_ml.core.join import BEGINNING, Join, Joined, Resolved, StagedJoin
+from stream_ml.core.join import Join, Joined, Resolved, StagedJoin
 from stream_ml.core.log_entry import encode_schema
 from stream_ml.core.metadata import Landmarks, Metadata, OutputEnds
 from stream_ml.core.outputs import (
@@ -24,6 +24,7 @@ from stream_ml.core.outputs import (
 from stream_ml.core.pending import Rows, Tag
 from stream_ml.core.replica import Replica
 from stream_ml.core.scoring import Scores
+from stream_ml.core.times import BEGINNING
 from stream_ml.records import Block, Clock, DeadLetter, Label, Produce, Record, Version
 
 ENTRY_BYTES = 4_096  # what a log entry holds beside event, id and scores, rounded up

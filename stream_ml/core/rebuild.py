@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from stream_ml.core.codec import FeedbackReader
-from stream_ml.core.join import NEVER_MS
 from stream_ml.core.log_entry import decode_pair
 from stream_ml.core.outputs import PredictionCodec, Published, dead_letter_origin, decode_outcome
 from stream_ml.core.partition import ENTRY_BYTES
 from stream_ml.core.payloads import Payloads
 from stream_ml.core.pending import PendingEvent, Rows
+from stream_ml.core.times import NEVER_MS
 from stream_ml.records import DeadLetter, Label, LogRecord, Record, Records
 
 

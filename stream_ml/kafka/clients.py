@@ -2,9 +2,10 @@
 
 import contextlib
 import logging
+import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
@@ -19,6 +20,7 @@ MAX_POLL_INTERVAL_MS = 300_000  # a turn takes milliseconds; a rebuild polls whi
 FETCH_BACKOFF_MS = 2  # with small queues and librdkafka's 1000 ms, throughput collapses to a tenth (measured)
 QUEUED_KBYTES = 16_384  # prefetched per consumer; the default of 64 MB is for clients without other memory
 RECENT_S = 30.0  # so long a refused login explains why Kafka does not answer
+CLOSE_S = 5.0  # of a consumer: it takes milliseconds, and longer only where Kafka is away
 FETCH_WAIT_MS = 100  # how long the broker may hold an empty fetch
 
 log = logging.getLogger("stream_ml.kafka")
@@ -249,6 +251,40 @@ _LASTING = {
     KafkaError.FENCED_INSTANCE_ID,
     KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001
 }
+
+
+def bounded(call: Callable[[], None], timeout_s: float) -> None:
+    """Do a call of which librdkafka does not keep a timeout; KafkaException where it is not done in time.
+
+    It waits for ever for a group coordinator that went away at the wrong moment (librdkafka issue 5456). The thread
+    that waits is then left behind with its client, which the next one fences, or the end of the process ends.
+    """
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as exception:  # raised again by the caller's thread
+            raised.append(exception)
+
+    thread = threading.Thread(target=run, name="bounded", daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    if thread.is_alive():
+        raise KafkaException(_HANGS)
+    if raised:
+        raise raised[0]
+
+
+_HANGS = KafkaError(KafkaError._TIMED_OUT, "the client does not return", True)  # noqa: SLF001 - fatal
+
+
+def let_go(consumer: Consumer) -> None:
+    """Close a consumer, as long as that goes: one whose broker was away was seen to spin for ever in its close."""
+    try:
+        bounded(consumer.close, CLOSE_S)
+    except KafkaException:
+        log.warning("a consumer could not be closed within %.0f s; it is left behind", CLOSE_S)
 
 
 def record_of(message: Message) -> Record:

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from stream_ml.config import Config
 from stream_ml.errors import FatalError
 from stream_ml.failpoints import passes
-from stream_ml.kafka.clients import lasting, member, reader, records_of, take
+from stream_ml.kafka.clients import lasting, let_go, member, reader, records_of, take
 from stream_ml.records import Records
 
 END_GRACE_S = 0.5  # an end counts only after so long without a record: another topic's records may be fetched first
@@ -124,7 +124,7 @@ class Group:
 
     def close(self) -> None:
         """Leave. A static member's place is kept for the session timeout."""
-        self._consumer.close()
+        let_go(self._consumer)
 
 
 class FeedbackInput:
@@ -150,7 +150,7 @@ class FeedbackInput:
 
     def close(self) -> None:
         """Let go of the consumer."""
-        self._consumer.close()
+        let_go(self._consumer)
 
 
 def _end(consumer: Consumer, topic: str, partition: int) -> int | None:

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from stream_ml.config import Config
 from stream_ml.errors import FatalError, TransientError
-from stream_ml.kafka.clients import TIMEOUT_S, error_of, lasting, reader, record_of, take
+from stream_ml.kafka.clients import TIMEOUT_S, error_of, lasting, let_go, reader, record_of, take
 from stream_ml.records import Record
 
 Where = tuple[str, int]
@@ -168,9 +168,14 @@ class RangeReader:
                 self._consumer.incremental_unassign([TopicPartition(*where)])
         return wanted
 
+    def serve(self) -> None:
+        """Take what the idle client has to say: errors pile up while Kafka is away."""
+        while self._consumer.poll(0) is not None:
+            pass
+
     def close(self) -> None:
         """Let go of the consumer."""
-        self._consumer.close()
+        let_go(self._consumer)
 
 
 class LogReader:
@@ -213,4 +218,4 @@ class LogReader:
 
     def close(self) -> None:
         """Let go of the consumer."""
-        self._consumer.close()
+        let_go(self._consumer)

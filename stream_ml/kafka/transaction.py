@@ -10,9 +10,8 @@ stragglers, and the token in the committed metadata says how it ended.
 """
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
@@ -21,7 +20,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 from stream_ml.config import Config
 from stream_ml.errors import FatalError
 from stream_ml.failpoints import passes
-from stream_ml.kafka.clients import error_of, producer, reaching, step_after
+from stream_ml.kafka.clients import bounded, error_of, producer, reaching, step_after
 from stream_ml.records import Block
 
 COMMIT_SLOW_S = 5.0  # a healthy commit takes 1 ms, one that was retried inside librdkafka 0.5 s and more
@@ -147,7 +146,7 @@ class Transactor:
         deadline = time.monotonic() + RETRY_MAX_S
         while True:
             try:
-                _bounded(lambda: made.send_offsets_to_transaction(offsets, group, OFFSETS_MAX_S), OFFSETS_MAX_S + 1)
+                bounded(lambda: made.send_offsets_to_transaction(offsets, group, OFFSETS_MAX_S), OFFSETS_MAX_S + 1)
                 return
             except FAILURES as exception:
                 if step_after(error_of(exception)) != "retry" or time.monotonic() > deadline:
@@ -193,31 +192,7 @@ class Transactor:
         self._producer = None
 
 
-def _bounded(call: Callable[[], None], timeout_s: float) -> None:
-    """Do a call of which librdkafka does not keep the timeout.
-
-    It waits for ever for a group coordinator that went away at the wrong moment (librdkafka issue 5456). The thread
-    that waits is then left behind with its producer, which the next producer fences.
-    """
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            call()
-        except BaseException as exception:  # raised again by the caller's thread
-            raised.append(exception)
-
-    thread = threading.Thread(target=run, name="send_offsets", daemon=True)
-    thread.start()
-    thread.join(timeout_s)
-    if thread.is_alive():
-        raise KafkaException(_HANGS)
-    if raised:
-        raise raised[0]
-
-
 FAILURES = (KafkaException, SystemError)  # see error_of
 _PURGED = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # noqa: SLF001 - consequences of an abort
 _ABORT = KafkaError(KafkaError._FAIL, "records were not delivered")  # noqa: SLF001
-_HANGS = KafkaError(KafkaError._TIMED_OUT, "the client does not return", True)  # noqa: SLF001 - fatal
 RECORD_REFUSED = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.INVALID_MSG}

@@ -333,6 +333,7 @@ class Worker:
         if now - self._landmark_s < LANDMARK_S:
             return
         self._landmark_s = now
+        self._ownership.serve()
         if owned:
             try:
                 samples = self._ownership.output_ends(list(owned), 0.5)

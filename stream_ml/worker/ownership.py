@@ -52,6 +52,10 @@ class Ownership:
         self._kept: dict[int, Partition] = {}
         self._ranges = RangeReader(parts.config, learning.keep_alive)
 
+    def serve(self) -> None:
+        """Now and then, between two rebuilds."""
+        self._ranges.serve()
+
     def close(self) -> None:
         """Let go of the reader of ranges."""
         self._ranges.close()

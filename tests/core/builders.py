@@ -12,7 +12,7 @@ import fastavro
 from stream_ml.assembly import Parts, assemble
 from stream_ml.config import Config
 from stream_ml.core.binary import encode_record
-from stream_ml.core.join import BEGINNING, Join, JoinSettings
+from stream_ml.core.join import Join
 from stream_ml.core.log_entry import Entry, Example, decode_entry, encode_command, encode_example
 from stream_ml.core.metadata import OutputEnds, parse_metadata
 from stream_ml.core.outputs import dead_letter_origin, decode_outcome
@@ -20,6 +20,7 @@ from stream_ml.core.partition import Batch, Outputs, Partition, PartitionSetting
 from stream_ml.core.pending import PendingEvent
 from stream_ml.core.rebuild import Evidence, rebuilt_events, rebuilt_labels
 from stream_ml.core.replica import FoldSettings, Replica
+from stream_ml.core.times import BEGINNING, JoinSettings
 from stream_ml.records import NOT_SERVED, Clock, Label, LogRecord, Produce, Record, Records, Served, Target
 
 T0 = 1_600_000_000_000

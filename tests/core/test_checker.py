@@ -6,9 +6,9 @@ import pytest
 
 from stream_ml.core.checker import Coordinates, Ends, Findings, Progress
 from stream_ml.core.contents import Contents
-from stream_ml.core.join import NEVER_MS, JoinSettings, Times
 from stream_ml.core.log_entry import Example, decode_entry, encode_example
 from stream_ml.core.outputs import Published
+from stream_ml.core.times import NEVER_MS, JoinSettings, Times
 from stream_ml.records import Label, Record, Served, Target
 
 SETTINGS = JoinSettings(ttl_ms=1_000, early_ttl_ms=100, events_max=10, early_labels_max=10, bytes_max=10**6)

@@ -9,15 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_ml.core.events import Events
-from stream_ml.core.join import (
-    BEGINNING,
-    InputTimes,
-    Join,
-    Joined,
-    JoinSettings,
-    Resolved,
-    StagedJoin,
-)
+from stream_ml.core.join import Join, Joined, Resolved, StagedJoin
 from stream_ml.core.log_entry import Pair as LoggedPair
 from stream_ml.core.log_entry import decode_pair
 from stream_ml.core.metadata import Landmarks, OutputEnds, parse_metadata
@@ -25,6 +17,7 @@ from stream_ml.core.partition import Batch, Outputs
 from stream_ml.core.pending import PendingEvent, Rows
 from stream_ml.core.rebuild import Evidence, rebuilt_labels
 from stream_ml.core.replica import Replica
+from stream_ml.core.times import BEGINNING, InputTimes, JoinSettings
 from stream_ml.records import Label, LogRecord, Record, Records, carried_bytes
 
 from .builders import (

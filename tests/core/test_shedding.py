@@ -3,7 +3,8 @@
 import pytest
 
 from stream_ml.core.alignment import HELD_BYTES_MAX, HeldFeedback
-from stream_ml.core.join import BEGINNING, Join, Resolved, StagedJoin
+from stream_ml.core.join import Join, Resolved, StagedJoin
+from stream_ml.core.times import BEGINNING
 from stream_ml.records import NOT_SERVED, Label, Record
 
 from .builders import FEEDBACK, ROOMY, T0, World, blank_join, clock, event_record, label, partition_settings, pending

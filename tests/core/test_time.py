@@ -2,7 +2,8 @@
 
 import pytest
 
-from stream_ml.core.join import AHEAD_SLACK_MS, BEGINNING, SETTLE_MS, InputTimes, StagedJoin
+from stream_ml.core.join import StagedJoin
+from stream_ml.core.times import AHEAD_SLACK_MS, BEGINNING, SETTLE_MS, InputTimes
 from stream_ml.records import Clock
 
 from .builders import NOW_MS, ROOMY, T0, blank_join, clock

@@ -281,14 +281,14 @@ BUGS = (
     ),
     Bug(
         "time moves back",
-        "stream_ml/core/join.py",
+        "stream_ml/core/times.py",
         "        w = max(self.watermark_ms, watermark_ms)\n",
         "        w = watermark_ms\n",
         (TIME,),
     ),
     Bug(
         "one record dated 2036 moves time",
-        "stream_ml/core/join.py",
+        "stream_ml/core/times.py",
         "        events_ms = max(self.events_ms, min(events_ms, cap))\n",
         "        events_ms = max(self.events_ms, events_ms)\n",
         (TIME,),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from stream_ml import schemas
 from stream_ml.core.fields import find_field, getter
-from stream_ml.core.join import Resolved, Times
+from stream_ml.core.join import Resolved
 from stream_ml.core.learner import COLD, Scored
 from stream_ml.core.metadata import Metadata, OutputEnds, parse_metadata
 from stream_ml.core.outputs import (
@@ -30,6 +30,7 @@ from stream_ml.core.outputs import (
     served_of,
 )
 from stream_ml.core.schema import Schema
+from stream_ml.core.times import Times
 from stream_ml.errors import ConfigError, FatalError
 from stream_ml.records import Clock, DeadLetter, Event, Label, Produce, Record, Served, Target, Version
 
