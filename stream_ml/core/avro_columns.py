@@ -16,7 +16,7 @@ from fastavro.schema import to_parsing_canonical_form
 
 from stream_ml.core.avro_scan import Scan, scan_of
 
-ROWS_MIN = 8  # a call takes about 45 us, and fastavro 6 for a record of 14 fields (benchmarks/lanes.py)
+ROWS_MIN = 64  # a call takes 50 us and hands over to a thread, 0.1 to 1.7 ms; fastavro takes 6 us for 14 fields
 
 _SIMPLE = {"null", "boolean", "int", "long", "float", "double", "string"}
 

@@ -10,6 +10,7 @@ from stream_ml.core.binary import long_bytes
 from stream_ml.core.columns import maps_column, same_values, texts_column
 from stream_ml.core.join import Joined
 from stream_ml.core.log_entry import FORMAT, PREFIX, Example, encode_example
+from stream_ml.core.pending import Tag
 from stream_ml.records import Record
 
 
@@ -58,8 +59,7 @@ class Examples:
         count, rows, tags = len(self), self._rows, self._tags
         labels = [joined.label for joined, _ in self._pairs]
         targets = [label.target for label in labels]
-        numbers = [chunk.numbers[row] for chunk, row in rows]
-        known = [None if number != number else number for number in numbers]  # noqa: PLR0124 - not a number
+        known = [None if number != number else number for number in (chunk.numbers[row] for chunk, row in rows)]  # noqa: PLR0124
         maps = [None if chunk.maps is None else chunk.maps[row] for chunk, row in rows]
         of = {
             "format": same_values(FORMAT, count, pa.int32()),
@@ -76,9 +76,9 @@ class Examples:
             "label_class": [target.class_name for target in targets],
             "label_value": [target.value for target in targets],
             "served_class": [tag.class_name for tag in tags],
-            "served_score": [number if tag.scored else None for number, tag in zip(known, tags, strict=True)],
+            "served_score": _either(known, tags, scored=True),
             "served_scores": maps_column(maps if any(maps) else None, PREFIX.schema.field("served_scores").type, count),
-            "served_value": [None if tag.scored else number for number, tag in zip(known, tags, strict=True)],
+            "served_value": _either(known, tags, scored=False),
             "served_lineage": [tag.lineage for tag in tags],
             "served_position": [tag.position for tag in tags],
             "served_flags": texts_column([tag.flags for tag in tags]),
@@ -92,6 +92,11 @@ class Examples:
         }
         columns = ((field, of[field.name]) for field in PREFIX.schema)
         return [column if isinstance(column, pa.Array) else pa.array(column, field.type) for field, column in columns]
+
+
+def _either(numbers: list[float | None], tags: list[Tag], *, scored: bool) -> list[float | None]:
+    """The numbers that are scores, or those that are values."""
+    return [number if tag.scored is scored else None for number, tag in zip(numbers, tags, strict=True)]
 
 
 def encode_examples(examples: Examples, *, written_at_ms: int, writer: str) -> list[bytes]:

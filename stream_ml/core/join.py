@@ -167,16 +167,24 @@ class StagedJoin:
 
     def label(self, label: Label) -> Joined | Resolved | None:
         """Take a label: it joins, ends, or (None) waits for its event."""
-        found = self._place(label.event_id)
-        if found is None:
-            if label.time_ms < self.times.labels_expired_ms:
-                return Resolved(label, "orphan", None)
-            self.add_waiting(label)
-            return None
-        kind = self._late_label_kind(*found, label)
-        if kind is not None:
-            return Resolved(label, kind, found[0].offsets[found[1]])
-        return self._joined(*found, label)
+        rows, row = self.rows, self._ids.get(label.event_id)
+        if row is None:
+            offset = self._base.store.ids.get(label.event_id)
+            if offset is None:
+                return self._early(label)
+            rows, row = self._base.store.place(offset)
+        kind = self._window_kind(rows, row, label)
+        if kind is None and rows.times_ms[row] < self.times.events_expired_ms:
+            kind = "late"
+        if kind is None and (rows.joined(row) or rows.offsets[row] in self.joined):
+            kind = "duplicate"
+        return self._joined(rows, row, label) if kind is None else Resolved(label, kind, rows.offsets[row])
+
+    def _early(self, label: Label) -> Resolved | None:
+        if label.time_ms < self.times.labels_expired_ms:
+            return Resolved(label, "orphan", None)
+        self.add_waiting(label)
+        return None
 
     def _joined(self, rows: Rows, row: int, label: Label) -> Joined:
         joined = Joined(rows, row, rows.values[row], label)
@@ -186,21 +194,6 @@ class StagedJoin:
             self.joined[rows.offsets[row]] = rows, row
         self.bytes -= len(joined.value)
         return joined
-
-    def _place(self, event_id: str) -> tuple[Rows, int] | None:
-        row = self._ids.get(event_id)
-        if row is not None:
-            return self.rows, row
-        offset = self._base.store.ids.get(event_id)
-        return None if offset is None else self._base.store.place(offset)
-
-    def _late_label_kind(self, rows: Rows, row: int, label: Label) -> OutcomeKind | None:
-        kind = self._window_kind(rows, row, label)
-        if kind is None and rows.times_ms[row] < self.times.events_expired_ms:
-            return "late"
-        if kind is None and (rows.joined(row) or rows.offsets[row] in self.joined):
-            return "duplicate"
-        return kind
 
     def _window_kind(self, rows: Rows, row: int, label: Label) -> OutcomeKind | None:
         time_ms = rows.times_ms[row]

@@ -62,22 +62,23 @@ class Ledger:
             return "drop"
         return "gap" if sequence > expected and later else "disagree"
 
+    def account(self, partition: int) -> Account:
+        """The account of a partition; a new one where nothing is known of it."""
+        if partition not in self.accounts:
+            self.accounts[partition] = Account()
+        return self.accounts[partition]
+
     def saw(self, partition: int, sequence: int, topic: str, offset: int) -> None:
         """Count an example as seen; sequences and triggers never move back."""
-        account = self._of(partition)
+        account = self.account(partition)
         account.triggers[topic] = max(offset, account.last_trigger(topic))
         account.next_sequence = max(account.next_sequence, sequence + 1)
 
     def take(self, partition: int, sequence: int, topic: str, offset: int) -> None:
         """Take this sequence as the one that was next, whatever was expected (command accept-gap)."""
         self.saw(partition, sequence, topic, offset)
-        self._of(partition).next_sequence = sequence + 1
+        self.account(partition).next_sequence = sequence + 1
 
     def rebase(self, partition: int) -> None:
         """Forget the triggers of a partition whose offsets an operator moved; its sequence goes on."""
-        self._of(partition).triggers.clear()
-
-    def _of(self, partition: int) -> Account:
-        if partition not in self.accounts:
-            self.accounts[partition] = Account()
-        return self.accounts[partition]
+        self.account(partition).triggers.clear()

@@ -199,27 +199,11 @@ def _columnar(values: list[bytes]) -> Iterator[tuple[int, Entry]]:
 
 def _entry(raw: Sequence[Any], event: bytes) -> Entry:
     """Out of the values of all fields but the last, in the order of the schema."""
-    scores = None if raw[15] is None else dict(raw[15])
-    return Entry(
-        kind=raw[1],
-        source_partition=raw[2],
-        sequence=raw[3],
-        trigger_topic=raw[4],
-        trigger_offset=raw[5],
-        event_id=raw[6],
-        event_offset=raw[9],
-        feedback_offset=raw[10],
-        label_time_ms=raw[8],
-        target=Target(raw[11], raw[12]),
-        served=Served(raw[13], raw[14], scores, raw[16], raw[17], raw[18], tuple(raw[19])),
-        event_schema=raw[20],
-        event_framing=raw[21].replace("_", "-"),
-        command=raw[22],
-        arguments=raw[23],
-        written_at_ms=raw[24],
-        writer=raw[25],
-        event=event,
-    )
+    scores = dict(raw[15]) if raw[15] is not None else None
+    served = Served(raw[13], raw[14], scores, raw[16], raw[17], raw[18], tuple(raw[19]))
+    framing = raw[21] if raw[21] != "single_object" else "single-object"
+    target = Target(raw[11], raw[12])
+    return Entry._make((*raw[1:7], raw[9], raw[10], raw[8], target, served, raw[20], framing, *raw[22:26], event))
 
 
 def decode_entry(value: bytes) -> Entry:

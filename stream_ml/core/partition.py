@@ -368,24 +368,16 @@ def pending_rows(
     numbers = scores.scores if scored else scores.values
     chosen = [rows[number] for number in fresh]
     whole = len(chosen) == len(events)
-    tags: dict[tuple[int, str | None, tuple[str, ...]], Tag] = {}
-
-    def tag(schema: int, class_name: str | None, own: tuple[str, ...]) -> Tag:
-        found = tags.get((schema, class_name, own))
-        if found is None:
-            found = tags[schema, class_name, own] = Tag(schema, class_name, *version, own, scored)
-        return found
-
+    schemas, names = events.schemas, scores.class_names
+    shared = [(schemas[row], names[row], flags[number]) for number, row in zip(fresh, chosen, strict=True)]
+    tags = {of: Tag(of[0], of[1], *version, of[2], scored) for of in set(shared)}
     held = Rows()
     held.extend(
         events.records.offsets if whole else [events.records.offsets[row] for row in chosen],
         events.times_ms if whole else [events.times_ms[row] for row in chosen],
         events.ids if whole else [events.ids[row] for row in chosen],
         [events.records.values[row] or b"" for row in chosen],
-        [
-            tag(events.schemas[row], scores.class_names[row], flags[number])
-            for number, row in zip(fresh, chosen, strict=True)
-        ],
+        [tags[of] for of in shared],
         None if numbers is None else numbers if whole else [numbers[row] for row in chosen],
         None if scores.maps is None else [scores.maps[row] for row in chosen],
     )

@@ -122,10 +122,6 @@ class Rows:
         self.states[row] = _JOINED * event.joined | _OVERSIZE * event.oversize
         return row
 
-    def row_of(self, offset: int) -> int:
-        """Row of the event at an offset."""
-        return bisect_left(self.offsets, offset)
-
     def event(self, row: int) -> PendingEvent:
         """One row as a value."""
         tag, number, state = self.tags[row], self.numbers[row], self.states[row]
@@ -194,7 +190,7 @@ class PendingStore:
     def place(self, offset: int) -> tuple[Rows, int]:
         """Chunk and row of the event at an offset, which is held."""
         chunk = self.chunks[bisect_right(self._firsts, offset) - 1]
-        return chunk, chunk.row_of(offset)
+        return chunk, bisect_left(chunk.offsets, offset)
 
     def take(self, rows: Rows) -> None:
         """Append rows, whose ids are new."""

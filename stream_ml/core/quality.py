@@ -23,19 +23,19 @@ class BinnedRocAuc:
     """ROC AUC over scores from 0 to 1, kept as counts per bin; ties within a bin count one half."""
 
     def __init__(self) -> None:
-        self._counts = ([0] * (AUC_BINS + 1), [0] * (AUC_BINS + 1))
+        self.counts = ([0] * (AUC_BINS + 1), [0] * (AUC_BINS + 1))
 
     def update(self, y_true: bool, score: float) -> None:
         """Count one score."""
-        self._counts[y_true][int(score * AUC_BINS)] += 1
+        self.counts[y_true][int(score * AUC_BINS)] += 1
 
     def get(self) -> float:
         """Probability that a positive scores above a negative; 0.5 while one of them is missing."""
         below, won = 0, 0.0
-        for negatives, positives in zip(*self._counts, strict=True):
+        for negatives, positives in zip(*self.counts, strict=True):
             won += positives * (below + 0.5 * negatives)
             below += negatives
-        total = below * sum(self._counts[True])
+        total = below * sum(self.counts[True])
         return won / total if total else 0.5
 
 
@@ -43,32 +43,32 @@ class Hits:
     """Share of predictions that came true."""
 
     def __init__(self) -> None:
-        self._hits, self._count = 0, 0
+        self.hits, self.count = 0, 0
 
     def update(self, y_true: object, y_pred: object) -> None:
         """Count one prediction."""
-        self._hits += y_true == y_pred
-        self._count += 1
+        self.hits += y_true == y_pred
+        self.count += 1
 
     def get(self) -> float:
         """The share; 0 before the first."""
-        return self._hits / self._count if self._count else 0.0
+        return self.hits / self.count if self.count else 0.0
 
 
 class MeanLogLoss:
     """Mean of -ln of the probability that was given to what came true."""
 
     def __init__(self) -> None:
-        self._sum, self._count = 0.0, 0
+        self.sum, self.count = 0.0, 0
 
     def update(self, probability: float) -> None:
         """Count the probability of the true class."""
-        self._sum -= math.log(max(LEAST_PROBABILITY, probability))
-        self._count += 1
+        self.sum -= math.log(max(LEAST_PROBABILITY, probability))
+        self.count += 1
 
     def get(self) -> float:
         """The mean; 0 before the first."""
-        return self._sum / self._count if self._count else 0.0
+        return self.sum / self.count if self.count else 0.0
 
 
 class Quality:
@@ -86,13 +86,14 @@ class Quality:
         self._labels: Counter[str] = Counter()
         self._total = 0  # of them
         self._mean = (0.0, 0)
+        self._update = getattr(self, f"_update_{domain.task}")
         self._served_metrics, self._baseline_metrics = _metrics(domain.task), _metrics(domain.task)
 
     def update(self, target: Target, served: Served) -> None:
         """Count one labelled prediction; then the baseline learns the label."""
         if served.position >= 0 and self._usable(served):
             self.count += 1
-            getattr(self, f"_update_{self._domain.task}")(self._domain.y(target), served)
+            self._update(self._domain.y(target), served)
         else:
             self.left_out += 1
         self._learn(target)
@@ -100,8 +101,9 @@ class Quality:
     def _usable(self, served: Served) -> bool:
         if self._domain.task == "regression":
             return served.value is not None and abs(served.value) <= MAGNITUDE_MAX
-        scores = [served.score, *(served.scores or {}).values()]
-        return served.class_name is not None and all(score is None or is_probability(score) for score in scores)
+        if served.class_name is None or not (served.score is None or 0.0 <= served.score <= 1.0):
+            return False
+        return not served.scores or all(map(is_probability, served.scores.values()))
 
     def _learn(self, target: Target) -> None:
         if target.class_name is not None:
@@ -122,9 +124,12 @@ class Quality:
         self._count_binary(self._baseline_metrics, y, self._frequency(self._domain.positive))
 
     def _count_binary(self, found: dict[str, Any], y: bool, score: float) -> None:
-        found["auc"].update(y, score)
-        found["log_loss"].update(score if y else 1.0 - score)
-        found["accuracy"].update(y, score >= self._domain.threshold)
+        auc, loss, hits = found["auc"], found["log_loss"], found["accuracy"]  # their updates, without the calls
+        auc.counts[y][int(score * AUC_BINS)] += 1
+        loss.sum -= math.log(max(LEAST_PROBABILITY, score if y else 1.0 - score))
+        loss.count += 1
+        hits.hits += y == (score >= self._domain.threshold)
+        hits.count += 1
 
     def _update_multiclass(self, y: str, served: Served) -> None:
         found = self._served_metrics

@@ -253,8 +253,15 @@ class Replica:
             self.seen.rebase(int(entry.parsed_arguments()["partition"]))
 
     def _fold_example(self, prepared: "Prepared", entry: Entry) -> None:
-        offset = prepared.record.offset
         place = (entry.source_partition, entry.sequence, entry.trigger_topic, entry.trigger_offset)
+        if self.pardons or self.stop_at is not None or self.ledger.judge(*place) != "learn":
+            self._judge_example(prepared, entry, place)
+        elif self._learn(prepared, entry):
+            self.ledger.saw(*place)
+
+    def _judge_example(self, prepared: "Prepared", entry: Entry, place: tuple[int, int, str, int]) -> None:
+        """Fold an example about which there is something to say."""
+        offset = prepared.record.offset
         pardon = self.pardons.get(offset)
         verdict = self.ledger.judge(*place)
         if self.stop_at is not None and offset == self.stop_at.position and pardon != "skip":

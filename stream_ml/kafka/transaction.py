@@ -1,6 +1,6 @@
 """The commit protocol: outputs and offsets in one transaction, and three ways in which it ends.
 
-1. begin   2. produce   3. flush   4. offsets   5. commit
+1. begin   2. produce   (what else there is to do)   3. flush   4. offsets   5. commit
 
 Flushing before the offsets are sent is ten times faster than leaving it to the commit (44 ms against 5 ms for 1,000
 records, measured). Until step 5 nothing can have been committed, so whatever goes wrong ends in ABORTED. From step 5
@@ -11,7 +11,7 @@ stragglers, and the token in the committed metadata says how it ended.
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
@@ -74,7 +74,13 @@ class Transactor:
             made.init_transactions(2 * self._config.delivery.transaction_timeout / 1000 + OPEN_S)
         self._producer = made
 
-    def run(self, blocks: Sequence[Block], offsets: list[TopicPartition], group: Any) -> Ending:
+    def run(
+        self,
+        blocks: Sequence[Block],
+        offsets: list[TopicPartition],
+        group: Any,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> Ending:
         """One transaction.
 
         Parameters
@@ -85,22 +91,30 @@ class Transactor:
             Next positions with their metadata; computed from records, never from position().
         group
             The consumer group metadata captured when these partitions were assigned.
+        meanwhile
+            Called while Kafka takes the records: other work than this transaction's.
         """
         assert self._producer is not None  # noqa: S101
         self.refused = []
-        error = self._until_commit(self._producer, blocks, offsets, group)
+        error = self._until_commit(self._producer, blocks, offsets, group, meanwhile)
         return self._commit(self._producer) if error is None else self._give_up(error)
 
     # --- the steps ---
 
     def _until_commit(
-        self, made: Producer, blocks: Sequence[Block], offsets: list[TopicPartition], group: Any
+        self,
+        made: Producer,
+        blocks: Sequence[Block],
+        offsets: list[TopicPartition],
+        group: Any,
+        meanwhile: Callable[[], None],
     ) -> KafkaError | None:
         """Steps 1 to 4; the error that stands before step 5. Its exception ends here: it would keep `made` alive."""
         try:
             self._begin(made)
             self._produce(made, blocks)
             passes("after-produce")
+            meanwhile()
             self._flush(made)
             passes("after-flush")
             self._offsets(made, offsets, group)

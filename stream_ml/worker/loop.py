@@ -1,7 +1,8 @@
 """The loop of one worker. Each turn:
 
 1. consume events and feedback: what has arrived is the batch
-2. fold committed log entries, for a bounded time, so that the batch is scored with what is known by now
+2. fold committed log entries, for a bounded time, so that the batch is scored with what is known by now; in a backlog
+   in the middle of step 4, while Kafka takes what was produced
 3. one call into the core for each partition gives all outputs as values
 4. one transaction holds them all, with the offsets of both topics
 5. on COMMITTED the staged changes become real; on ABORTED the inputs go back; on UNKNOWN the committed token tells
@@ -62,7 +63,7 @@ class Worker:
         self._disagreement = ""
         self._limit = config.delivery.batch_max_records
         self._condemned: set[tuple[str, int, int]] = set()
-        self._aborts = 0
+        self._aborts, self._folded_s = 0, 0.0
         self._landmark_s = self._tick_s = 0.0
         self._committed_s: dict[int, float] = {}
 
@@ -85,15 +86,15 @@ class Worker:
             if self._group.moved():
                 return  # it moved again, or the claim failed: nothing is ready to be worked on
         batches = self._consume()
+        if not self._backlog():
+            self._fold(self._config.learning.budget_per_turn / 1000)
         began_s = time.monotonic()
-        self.learning.turn(self._fold_budget_s())
-        folded_s = time.monotonic()
         if self._group.moved():
             return  # what was read meanwhile is not committed, so it comes again, here or elsewhere
         outputs = self._process(batches)
         if outputs:
             passes("after-process")
-            self._observe(fold=folded_s - began_s, process=time.monotonic() - folded_s)
+            self._observe(process=time.monotonic() - began_s)
             self._finish(batches, outputs, *self._commit(outputs))
         self.learning.checkpoint_if_due(self._config.checkpoints.interval / 1000)
         self._look_around()
@@ -165,13 +166,6 @@ class Worker:
             self.learning.turn(max(slice_s, IDLE_FOLD_S))
         return {}
 
-    def _fold_budget_s(self) -> float:
-        """Live, learning must not hold up scoring. In a backlog nobody waits for one event: then they keep step."""
-        budget_s = self._config.learning.budget_per_turn / 1000
-        ends = ((self._group.end(number), of.events_position) for number, of in self._ownership.owned.items())
-        backlog = any(end is not None and end - position > 2 * self._limit for end, position in ends)
-        return BACKLOG_FOLDS * budget_s if backlog else budget_s
-
     def _catching_up(self) -> bool:
         """Whether learning lags too far behind a backlog: then events wait, so that the model is not left behind."""
         lags = self.learning.lag_s > self._config.learning.lag_max / 1000 and self.learning.replica.halt is None
@@ -221,6 +215,24 @@ class Worker:
     def _commit_is_due(self, number: int) -> bool:
         return time.monotonic() - self._committed_s[number] > FORCED_COMMIT_S
 
+    # --- 2: fold ---
+
+    def _backlog(self) -> bool:
+        """Whether more events lie there than a few turns can take."""
+        ends = ((self._group.end(number), of.events_position) for number, of in self._ownership.owned.items())
+        return any(end is not None and end - position > 2 * self._limit for end, position in ends)
+
+    def _fold(self, budget_s: float) -> None:
+        began_s = time.monotonic()
+        self.learning.turn(budget_s)
+        self._folded_s = time.monotonic() - began_s
+        self._observe(fold=self._folded_s)
+
+    def _fold_backlog(self) -> None:
+        """In a backlog nobody waits for one event: learning keeps step, while Kafka takes what was produced."""
+        if self._backlog():
+            self._fold(BACKLOG_FOLDS * self._config.learning.budget_per_turn / 1000)
+
     # --- 3: process ---
 
     def _process(self, batches: dict[int, Batch]) -> dict[int, Outputs]:
@@ -251,12 +263,12 @@ class Worker:
                 self._config, number, output.events_position, output.feedback_position, output.metadata
             )
         ]
-        started = time.monotonic()
-        ending = self._transactor.run(blocks, offsets, self._group.metadata)
+        started, self._folded_s = time.monotonic(), 0.0
+        ending = self._transactor.run(blocks, offsets, self._group.metadata, self._fold_backlog)
         self.metrics.count("transactions", ending=ending.value)
         if ending is Ending.COMMITTED:
             passes("after-commit")
-            self._observe(commit=time.monotonic() - started)
+            self._observe(commit=time.monotonic() - started - self._folded_s)
             return outputs, True
         if ending is Ending.ABORTED:
             return {}, True

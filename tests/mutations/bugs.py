@@ -29,6 +29,7 @@ BUGS = (
         "stream_ml/kafka/transaction.py",
         """            self._produce(made, blocks)
             passes("after-produce")
+            meanwhile()
             self._flush(made)
             passes("after-flush")
             self._offsets(made, offsets, group)
@@ -203,7 +204,7 @@ BUGS = (
     ),
     Bug(
         "a client that never returns is waited for",
-        "stream_ml/kafka/transaction.py",
+        "stream_ml/kafka/clients.py",
         "    thread.join(timeout_s)\n",
         "    thread.join()\n",
         ("tests/kafka_mock",),
