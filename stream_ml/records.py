@@ -1,6 +1,7 @@
 """The nouns that cross module borders, as small tuples (0.35 us to make, a frozen dataclass 1.0 us)."""
 
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 Headers = Sequence[tuple[str, bytes]]
@@ -75,7 +76,10 @@ class Records:
 
     def __iter__(self) -> Iterator[Record]:
         """All, one by one."""
-        return map(self.record, range(len(self)))
+        if self.headers:
+            return map(self.record, range(len(self)))
+        columns = (self.offsets, self.timestamps_ms, self.keys, self.values)
+        return map(Record, repeat(self.topic), repeat(self.partition), *columns)
 
     def since(self, offset: int) -> "Records":
         """Those at this offset or later."""

@@ -23,6 +23,15 @@ class Account:
         """Offset of the last trigger from this topic, -1 before the first."""
         return self.triggers.get(topic, -1)
 
+    def expects(self, sequence: int, topic: str, offset: int) -> bool:
+        """Whether an example is the next one (rule 1)."""
+        return sequence == self.next_sequence and offset > self.triggers.get(topic, -1)
+
+    def passed(self, sequence: int, topic: str, offset: int) -> None:
+        """Count the example that was expected."""
+        self.next_sequence = sequence + 1
+        self.triggers[topic] = offset
+
     def plain(self) -> tuple[int, dict[str, int]]:
         """As values, for a checkpoint and for comparing."""
         return self.next_sequence, dict(self.triggers)

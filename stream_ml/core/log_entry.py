@@ -172,11 +172,8 @@ def _encode(**fields: Any) -> bytes:
 
 def decode_entries(values: list[bytes]) -> list[Entry | ValueError]:
     """n log entries; an error in the place of each that `decode_entry` would raise it for."""
-    found: list[Entry | ValueError | None] = [None] * len(values)
-    if len(values) >= ROWS_MIN:
-        for row, entry in _columnar(values):
-            found[row] = entry
-    return [_one(value) if entry is None else entry for entry, value in zip(found, values, strict=True)]
+    found = _columnar(values) if len(values) >= ROWS_MIN else {}
+    return [found.get(row) or _one(value) for row, value in enumerate(values)]
 
 
 def _one(value: bytes) -> Entry | ValueError:
@@ -186,24 +183,37 @@ def _one(value: bytes) -> Entry | ValueError:
         return error
 
 
-def _columnar(values: list[bytes]) -> Iterator[tuple[int, Entry]]:
+def _columnar(values: list[bytes]) -> dict[int, Entry]:
     """Entries whose fields but the last decode as columns, and whose rest is the event, of the size that they say."""
     batch, rows, lengths = PREFIX.decode_prefixes(values)
     columns = [array.to_pylist() for array in batch.columns]
-    for row, length, raw in zip(rows, lengths, zip(*columns, strict=True), strict=True):
-        size, value = raw[26], values[row]
-        start = len(value) - size
-        if raw[0] == FORMAT and size >= 0 and value[length:start] == long_bytes(size):
-            yield row, _entry(raw, value[start:])
+    sizes: list[int] = columns[-1]
+    spelt = {size: long_bytes(size) for size in set(sizes)}
+    tails = [values[row][length:] for row, length in zip(rows, lengths, strict=True)]
+    events = [tail[len(tail) - size :] if size > 0 else b"" for tail, size in zip(tails, sizes, strict=True)]
+    right = [
+        form == FORMAT and len(event) == size and spelt[size] + event == tail
+        for form, size, event, tail in zip(columns[0], sizes, events, tails, strict=True)
+    ]
+    entries = zip(rows, _entries(columns, events), right, strict=True)
+    return {row: entry for row, entry, is_right in entries if is_right}
 
 
-def _entry(raw: Sequence[Any], event: bytes) -> Entry:
-    """Out of the values of all fields but the last, in the order of the schema."""
-    scores = dict(raw[15]) if raw[15] is not None else None
-    served = Served(raw[13], raw[14], scores, raw[16], raw[17], raw[18], tuple(raw[19]))
-    framing = raw[21] if raw[21] != "single_object" else "single-object"
-    target = Target(raw[11], raw[12])
-    return Entry._make((*raw[1:7], raw[9], raw[10], raw[8], target, served, raw[20], framing, *raw[22:26], event))
+def _entries(columns: Sequence[Sequence[Any]], events: Sequence[bytes]) -> Iterator[Entry]:
+    """Out of the columns of all fields but the last, in the order of the schema; made without a call for each value."""
+    scores = [None if of is None else dict(of) for of in columns[15]]
+    served = map(Served._make, zip(*columns[13:15], scores, *columns[16:19], map(tuple, columns[19]), strict=True))
+    framings = [framing.replace("_", "-") for framing in columns[21]]
+    targets = map(Target._make, zip(*columns[11:13], strict=True))
+    found = zip(
+        *columns[1:7],
+        *columns[9:11],
+        *(columns[8], targets, served, columns[20], framings),
+        *columns[22:26],
+        events,
+        strict=True,
+    )
+    return map(Entry._make, found)
 
 
 def decode_entry(value: bytes) -> Entry:
@@ -211,7 +221,7 @@ def decode_entry(value: bytes) -> Entry:
     raw, _ = decode_own(value, _READ)
     if raw["format"] != FORMAT:
         raise ValueError(f"log entry of format {raw['format']}; this version reads {FORMAT}")
-    return _entry([raw[field["name"]] for field in _RAW["fields"]], raw["event"])
+    return next(_entries([[raw[field["name"]]] for field in _RAW["fields"]], [raw["event"]]))
 
 
 class Pair(NamedTuple):

@@ -279,18 +279,21 @@ class _Turn:
 
     def take_feedback(self, items: Sequence[Label | DeadLetter]) -> None:
         """Join labels; each ends, or waits."""
+        join, pairs, latest_ms = self._staged.label, self._pairs, self._feedback_ms
+        condemned = self._batch.condemned
         for item in items:
-            if self._condemned(item.record):
+            if condemned and self._condemned(item.record):
                 self._dead(_condemned_letter(item.record))
             elif isinstance(item, DeadLetter):
                 self._dead(item)
             else:
-                self._feedback_ms = max(self._feedback_ms, item.time_ms)
-                end = self._staged.label(item)
+                latest_ms = max(latest_ms, item.time_ms)
+                end = join(item)
                 if isinstance(end, Joined):
-                    self._pairs.append((end, item.record))
+                    pairs.append((end, item.record))
                 elif isinstance(end, Resolved):
                     self._resolved(end)
+        self._feedback_ms = latest_ms
 
     def _examples(self) -> None:
         """Log entries of all pairs, in the order in which they were joined."""

@@ -13,6 +13,8 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from stream_ml.core.events import Features, dicts_of
 from stream_ml.core.features import FeaturePlan
 from stream_ml.core.labels import LabelDomain
@@ -127,8 +129,10 @@ class Replica:
                 self._foreign(record.offset, prepared.problem)
             else:
                 self.last_written_at_ms = entry.written_at_ms
-                if self.halt is None:
-                    self._fold_one(prepared, entry)
+                if self.halt is None and entry.kind == "example":
+                    self._fold_example(prepared, entry)
+                elif self.halt is None:
+                    self._fold_other(prepared, entry)
                 if self.halt is not None:
                     if self.seen is self.ledger:
                         self.seen = self.ledger.copy()
@@ -158,20 +162,17 @@ class Replica:
 
     def _many_features(self, entries: Sequence[Entry | ValueError]) -> dict[int, dict[str, Any]]:
         """Features of the examples in which there is nothing to say, by row; `_features_of` judges the others."""
-        groups: dict[tuple[int, str], list[tuple[int, bytes]]] = {}
-        for row, entry in enumerate(entries):
-            if not isinstance(entry, ValueError) and entry.kind == "example":
-                groups.setdefault((entry.event_schema, entry.event_framing), []).append((row, entry.event))
+        examples = [(row, e) for row, e in enumerate(entries) if not isinstance(e, ValueError) and e.kind == "example"]
         found: dict[int, dict[str, Any]] = {}
-        for (fingerprint, framing), members in groups.items():
-            rows, values = [row for row, _ in members], [value for _, value in members]
-            lane = self._settings.payloads.lane_logged(fingerprint, framing, values)  # type: ignore[arg-type]
+        for fingerprint, framing in {(entry.event_schema, entry.event_framing) for _, entry in examples}:
+            own = [(r, e) for r, e in examples if e.event_schema == fingerprint and e.event_framing == framing]
+            lane = self._settings.payloads.lane_logged(fingerprint, framing, [entry.event for _, entry in own])  # type: ignore[arg-type]
             if lane is not None:
                 table = self._settings.plan.extract_many(lane.batch)
-                wrong = table.wrong.tolist()
-                for number, features in enumerate(dicts_of(table.columns)):
-                    if not wrong[number]:
-                        found[rows[lane.rows[number]]] = features
+                rows = [own[number][0] for number in lane.rows]
+                found.update(zip(rows, dicts_of(table.columns), strict=True))
+                for number in np.flatnonzero(table.wrong).tolist():
+                    del found[rows[number]]
         return found
 
     def _features_of(self, entry: Entry) -> "dict[str, Any] | Refused | Halt":
@@ -229,10 +230,7 @@ class Replica:
         if self.halt is None and self.pardons.get(offset) != "skip":
             self.halt = Halt(offset, "not_an_entry", f"the training log holds something else at {offset}: {error}")
 
-    def _fold_one(self, prepared: "Prepared", entry: Entry) -> None:
-        if entry.kind == "example":
-            self._fold_example(prepared, entry)
-            return
+    def _fold_other(self, prepared: "Prepared", entry: Entry) -> None:
         try:
             self._note(entry)
         except _NO_SENSE as error:
@@ -253,11 +251,13 @@ class Replica:
             self.seen.rebase(int(entry.parsed_arguments()["partition"]))
 
     def _fold_example(self, prepared: "Prepared", entry: Entry) -> None:
-        place = (entry.source_partition, entry.sequence, entry.trigger_topic, entry.trigger_offset)
-        if self.pardons or self.stop_at is not None or self.ledger.judge(*place) != "learn":
-            self._judge_example(prepared, entry, place)
+        _, partition, sequence, topic, trigger = entry[:5]
+        account = self.ledger.accounts.get(partition)
+        usual = not self.pardons and self.stop_at is None and account is not None
+        if not usual or account is None or not account.expects(sequence, topic, trigger):
+            self._judge_example(prepared, entry, (partition, sequence, topic, trigger))
         elif self._learn(prepared, entry):
-            self.ledger.saw(*place)
+            account.passed(sequence, topic, trigger)
 
     def _judge_example(self, prepared: "Prepared", entry: Entry, place: tuple[int, int, str, int]) -> None:
         """Fold an example about which there is something to say."""

@@ -200,7 +200,7 @@ def test_records_of_two_writers_in_one_batch_keep_their_rows(framing: Any) -> No
         "single-object": {1: single_object_header(reader.fingerprint), 2: single_object_header(writer.fingerprint)},
     }[framing]
     values: list[bytes | None] = []
-    for number in range(60):
+    for number in range(600):
         row = {"id": f"e{number}", "x": number / 7, "t": NOW_MS, "more": "m"}
         which = 1 if number % 3 else 2
         values.append(encode_record((reader if which == 1 else writer).parsed, row, headers[which]))
@@ -209,7 +209,7 @@ def test_records_of_two_writers_in_one_batch_keep_their_rows(framing: Any) -> No
     plan = FeaturePlan(reader, FeatureSettings(), {"id", "t"})
     events = EventReader(EventSettings(topic="t", schema="v.avsc", id="id", time="t"), payloads, plan, ["x"])
     lanes = payloads.lanes(values)
-    assert sorted(len(lane.rows) for lane in lanes) == [20, 38], "both writers are decoded as columns"
+    assert sorted(len(lane.rows) for lane in lanes) == [200, 398], "both writers are decoded as columns"
     assert_same_events(events, batch_of(values))
 
 
