@@ -10,7 +10,7 @@ TWICE := -n 2 --dist loadfile
 ROUNDS ?= 100
 SEED ?= 1
 
-.PHONY: demo test faults check chaos mutants format clean
+.PHONY: demo test bench faults check chaos mutants format clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/stream-ml demo
@@ -29,6 +29,11 @@ mutants: $(VENV)/.test
 # One fault at a time, each on a real broker: every fail point, poison, floods, oversized records, lost answers.
 faults: $(VENV)/.test
 	$(BIN)/python -m pytest --kafka=$(KAFKA) $(TWICE) -m long
+
+# The service beside the client library's limit and its peers, and how far each measure reaches; QUICK=1: six minutes,
+# else up to an hour. The peers' environments are made in .bench.
+bench: $(VENV)/.test
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .

@@ -15,7 +15,8 @@ from types import ModuleType
 from typing import Any
 
 # What River takes by name out of a deferred module (river 0.26: proba/gaussian.py, tree/stochastic_gradient_tree.py).
-BY_NAME = {"scipy.stats": ("multivariate_normal", "f"), "scipy.integrate": ()}
+# numpy.f2py, a compiler's front end, comes along with ``from numpy import *`` inside of scipy.
+BY_NAME = {"scipy.stats": ("multivariate_normal", "f"), "scipy.integrate": (), "numpy.f2py": (), "scipy.ndimage": ()}
 
 
 class DeferredModule(ModuleType):

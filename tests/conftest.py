@@ -49,6 +49,14 @@ def _fail_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
     report.longrepr = f"skipped, and with CI=true a skipped test is a failure: {reason}"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Started processes remember their hash seeds here, and not in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 # --- Kafka ---------------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from stream_ml.cli.logs import set_up_log
 from stream_ml.config import Config
 from stream_ml.core.lineage import hash_seed
+from stream_ml.hash_seed import VARIABLE, remember, run_with
 from stream_ml.kafka.topics import inspect_topics
 
 if TYPE_CHECKING:
@@ -96,10 +97,6 @@ def calm_collector() -> None:
 def fix_hash_seed(topic_id: str, seed: int) -> None:
     """Run this process anew with the hash seed that its model asks for, unless it has it already."""
     wanted = str(hash_seed(topic_id, seed))
-    if os.environ.get("PYTHONHASHSEED") != wanted:
-        sys.stdout.flush()
-        os.execve(  # noqa: S606 - itself, with its own arguments
-            sys.executable,
-            [sys.executable, "-m", "stream_ml", *sys.argv[1:]],
-            {**os.environ, "PYTHONHASHSEED": wanted},
-        )
+    remember(wanted)
+    if os.environ.get(VARIABLE) != wanted:
+        run_with(wanted)

@@ -1,0 +1,57 @@
+"""The hash seed of a process, remembered from its last start, so that one interpreter starts and not two.
+
+A worker's seed comes from Kafka's id of its training log, which it learns too late: half a second of imports and a
+request later it has to begin anew. What is remembered is only a guess: `run_with` is called again where it was wrong.
+"""
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+VARIABLE = "PYTHONHASHSEED"
+FILES_MAX = 100  # command lines whose seeds are remembered; the oldest go first
+
+
+def recall() -> None:
+    """Run this process anew with the seed of the last one with the same command line, if there was one."""
+    if VARIABLE in os.environ or len(sys.argv) < 2:
+        return
+    try:
+        seed = _file().read_text("ascii")
+    except (OSError, ValueError):
+        return
+    if seed.isdecimal() and 0 < int(seed) < 2**32:
+        run_with(seed)
+
+
+def run_with(seed: str) -> NoReturn:
+    """Run this process anew with this seed."""
+    sys.stdout.flush()
+    environment = {**os.environ, VARIABLE: seed}
+    os.execve(sys.executable, [sys.executable, "-m", "stream_ml", *sys.argv[1:]], environment)  # noqa: S606 - itself
+
+
+def remember(seed: str) -> None:
+    """Keep the seed for the next start; where nothing can be written that start is a little slower."""
+    file = _file()
+    try:
+        if file.is_file() and file.read_text("ascii") == seed:
+            return
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made = file.with_suffix(f".{os.getpid()}")
+        made.touch(mode=0o600)  # who knows the seed can make keys that collide
+        made.write_text(seed, "ascii")
+        made.replace(file)
+        for old in sorted(file.parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-FILES_MAX]:
+            old.unlink(missing_ok=True)
+    except (OSError, ValueError):
+        return
+
+
+def _file() -> Path:
+    """Where this command line's seed stands: in the user's cache (XDG Base Directory Specification)."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    told = "\0".join([str(Path.cwd()), *sys.argv[1:]])
+    return cache / "stream_ml" / hashlib.sha256(told.encode(errors="replace")).hexdigest()[:32]
