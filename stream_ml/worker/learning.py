@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from typing import Any
 
@@ -18,6 +18,7 @@ from stream_ml.kafka.reading import LogReader, ends, read_range
 from stream_ml.metrics import Metrics
 from stream_ml.records import LogRecord, Record
 from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
+from stream_ml.storage.writer import CheckpointWriter
 
 READ_MAX = 1_000  # entries that are decoded at once: 15 us each; of 100 at once 30
 CHUNK = 50  # entries between two looks at the clock: 3 ms of a linear model, 50 ms of ten trees
@@ -47,6 +48,7 @@ class Learning:
         self._at_end_s = time.monotonic()
         self._checkpoint_s = time.monotonic()
         self._checkpoint_position, self._checkpoint_written_s = -1, 0.0
+        self._writer, self._position_under_way = CheckpointWriter(), -1
 
     # --- start ---
 
@@ -214,22 +216,41 @@ class Learning:
 
     def checkpoint_if_due(self, interval_s: float) -> None:
         """Write a checkpoint when the last one is old enough."""
-        if time.monotonic() - self._checkpoint_s >= interval_s:
+        self._written_meanwhile()
+        if time.monotonic() - self._checkpoint_s >= interval_s and not self._writer.busy:
             self.checkpoint()
 
-    def checkpoint(self) -> None:
+    def checkpoint(self, *, wait: bool = False) -> None:
         """Write a checkpoint, unless halted or nothing was folded since the last; a failure is told, never fatal."""
         self._checkpoint_s = time.monotonic()
         replica = self.replica
         if replica.halt is not None or replica.position in (0, self._checkpoint_position) or not replica.sound():
             return
+        header, content = self._header(), self._content()
+        self._position_under_way = replica.position
+
+        def save() -> None:
+            self.store.save(replica.position, header, content, checkpoint_types=self._types)
+
+        with self._told():
+            if self._writer.write(save, wait=wait) == "written":
+                self._written()
+
+    def _written_meanwhile(self) -> None:
+        with self._told():
+            if self._writer.poll():
+                self._written()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
         try:
-            self.store.save(replica.position, self._header(), self._content(), checkpoint_types=self._types)
+            yield
         except CheckpointError as error:
             self._metrics.count("checkpoint_failures")
             log.error("%s; scoring goes on, older checkpoints stay", error)
-            return
-        self._checkpoint_position, self._checkpoint_written_s = replica.position, time.monotonic()
+
+    def _written(self) -> None:
+        self._checkpoint_position, self._checkpoint_written_s = self._position_under_way, time.monotonic()
         self._metrics.set("checkpoint_timestamp_seconds", time.time())
 
     def checkpointed(self) -> dict[str, Any]:
@@ -263,7 +284,7 @@ class Learning:
             self.fold_past_end(stall_max_s)
         except (FatalError, KafkaException) as error:
             log.warning("not everything was folded at the end: %s", error)
-        self.checkpoint()
+        self.checkpoint(wait=True)
         self._reader.close()
 
 
