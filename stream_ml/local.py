@@ -14,6 +14,7 @@ import fastavro
 
 from stream_ml.assembly import Parts, assemble, checked
 from stream_ml.config import Config, load_config
+from stream_ml.core.events import Events
 from stream_ml.core.from_json import RowEncoder
 from stream_ml.core.join import Join
 from stream_ml.core.metadata import OutputEnds
@@ -81,7 +82,7 @@ class LocalApp:
         topic = self.config.events.topic
         records = self._records(topic, self._partition.events_position, events)
         decoded = self.parts.reader.decode(records, _now_ms())
-        return self._ends(self._turn(Batch([decoded], [], False, False)), topic, list(records))
+        return self._ends(self._turn(Batch(decoded, [], False, False)), topic, list(records))
 
     def learn_many(self, labels: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Take labels, given as JSON would have them, in order; those whose event is known are learned at once.
@@ -94,7 +95,8 @@ class LocalApp:
         topic = self.config.feedback.topic
         records = self._records(topic, self._partition.feedback_position, labels)
         decoded = self.parts.feedback.decode(records, _now_ms())
-        found = self._ends(self._turn(Batch([], decoded, False, False)), topic, list(records))
+        nothing = Events(Records.of(self.config.events.topic, 0, []), [], {})
+        found = self._ends(self._turn(Batch(nothing, decoded, False, False)), topic, list(records))
         for record, end in zip(records, found, strict=True):
             if not end:
                 end["outcome"] = "waiting" if record.offset in self._partition.join.waiting else "joined"

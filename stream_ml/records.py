@@ -81,19 +81,6 @@ class Records:
         columns = (self.offsets, self.timestamps_ms, self.keys, self.values)
         return map(Record, repeat(self.topic), repeat(self.partition), *columns)
 
-    def slices(self, rows: int) -> list["Records"]:
-        """The same, at most so many in each."""
-        if len(self) <= rows:
-            return [self] if self.offsets else []
-        starts = range(0, len(self), rows)
-        return [self._slice(start, start + rows) for start in starts]
-
-    def _slice(self, start: int, stop: int) -> "Records":
-        columns = (self.offsets, self.timestamps_ms, self.keys, self.values)
-        headers = {row - start: of for row, of in self.headers.items() if start <= row < stop} if self.headers else {}
-        offsets, times, keys, values = (column[start:stop] for column in columns)
-        return Records(self.topic, self.partition, offsets, times, keys, values, headers)  # type: ignore[arg-type]
-
     def since(self, offset: int) -> "Records":
         """Those at this offset or later."""
         if not self.offsets or self.offsets[0] >= offset:
@@ -124,13 +111,6 @@ class Block(NamedTuple):
     def empty(cls, topic: str, partition: int) -> "Block":
         """One to be filled."""
         return cls(topic, partition, [], [], {})
-
-    def extend(self, other: "Block") -> None:
-        """Append another's records."""
-        before = len(self.keys)
-        self.keys.extend(other.keys)
-        self.values.extend(other.values)
-        self.headers.update({before + row: headers for row, headers in other.headers.items()})
 
     def add(self, key: bytes | None, value: bytes | None, headers: Headers = ()) -> None:
         """Append a record."""

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from stream_ml.core.times import NEVER_MS
 from stream_ml.records import DeadLetter, Event, Records
 
 
@@ -93,12 +92,12 @@ class Events:
         """Make a dead letter of a row."""
         self.letters[row] = letter
 
-    def latest_ms(self) -> int:
-        """The largest event time; long ago where there is none."""
+    def latest_ms(self, otherwise_ms: int) -> int:
+        """The largest event time, or the other one where that is later."""
         times = self.times_ms
         if self.letters:
             times = [time_ms for row, time_ms in enumerate(times) if row not in self.letters]
-        return max(times, default=-NEVER_MS)
+        return max(otherwise_ms, max(times, default=otherwise_ms))
 
 
 def _sorted(taken: Sequence[Taken]) -> tuple[pa.Table | None, list[int]]:

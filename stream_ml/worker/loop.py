@@ -18,7 +18,7 @@ from confluent_kafka import KafkaException
 
 from stream_ml.assembly import Parts
 from stream_ml.core.alignment import HeldFeedback
-from stream_ml.core.partition import SLICE_ROWS, Batch, Outputs
+from stream_ml.core.partition import Batch, Outputs
 from stream_ml.core.partitioners import PartitionerSample, disagreement
 from stream_ml.errors import FatalError
 from stream_ml.failpoints import passes
@@ -196,8 +196,8 @@ class Worker:
         for number, partition in self._ownership.owned.items():
             records = (events.get(number) or Records.of(topic, number, ())).since(partition.events_position)
             self._keys["events"].look(records)
-            decoded = [self._parts.reader.decode(some, clock.now_ms) for some in records.slices(SLICE_ROWS)]
-            events_ms = max([partition.join.inputs.events_ms, *(events.latest_ms() for events in decoded)])
+            decoded = self._parts.reader.decode(records, clock.now_ms)
+            events_ms = decoded.latest_ms(partition.join.inputs.events_ms)
             held, at_end = self._held[number], self._group.ends.reached(number)
             feedback = [] if left < 1 else held.ready(events_ms, at_end, clock, left)
             if self._limit == 1 and events:
@@ -245,7 +245,7 @@ class Worker:
         for number, batch in batches.items():
             partition = self._ownership.owned[number]
             outputs = partition.process(batch, self.learning.replica, clock, stale=stale, token=token)
-            if batch.events or batch.feedback or outputs.moved or self._commit_is_due(number):
+            if len(batch.events) or batch.feedback or outputs.moved or self._commit_is_due(number):
                 found[number] = outputs
             else:
                 partition.apply(outputs)

@@ -79,11 +79,11 @@ class Report:
         The first dead letter of a reason within a minute gets a line.
         """
         config = self._config
-        if batch.events:
-            self._latest_ms[config.events.topic, number] = batch.events[-1].records.timestamps_ms[-1]
+        if len(batch.events):
+            self._latest_ms[config.events.topic, number] = batch.events.records.timestamps_ms[-1]
         if batch.feedback:
             self._latest_ms[config.feedback.topic, number] = batch.feedback[-1].record.timestamp_ms
-        self._totals["events"] += sum(map(len, batch.events))
+        self._totals["events"] += len(batch.events)
         self._totals["labels"] += len(batch.feedback)
         for (name, value), amount in outputs.counts.items():
             self._totals[f"{name}.{value}" if value else name] += amount

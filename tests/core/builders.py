@@ -212,7 +212,7 @@ class World:
         at, now = self.partition, now or clock()
         found = self.events[at.events_position : at.events_position + events]
         held = self.feedback[at.feedback_position : at.feedback_position + labels]
-        decoded = [parts().reader.decode(some, now.now_ms) for some in Records.of(EVENTS, 0, found).slices(3)]
+        decoded = parts().reader.decode(Records.of(EVENTS, 0, found), now.now_ms)
         labelled = parts().feedback.decode(Records.of(FEEDBACK, 0, held), now.now_ms)
         batch = Batch(decoded, labelled, *ends, condemned)
         return at.process(batch, self.replica, now, stale=False, token=f"t{len(self.texts)}")

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream_ml.core.events import Events
 from stream_ml.core.join import Join, Joined, Resolved, StagedJoin
 from stream_ml.core.log_entry import Pair as LoggedPair
 from stream_ml.core.log_entry import decode_pair
@@ -17,7 +18,7 @@ from stream_ml.core.pending import PendingEvent, Rows
 from stream_ml.core.rebuild import Evidence, rebuilt_labels
 from stream_ml.core.replica import Replica
 from stream_ml.core.times import BEGINNING, InputTimes, JoinSettings
-from stream_ml.records import Label, LogRecord, Record, carried_bytes
+from stream_ml.records import Label, LogRecord, Record, Records, carried_bytes
 
 from .builders import (
     EVENTS,
@@ -736,7 +737,8 @@ def test_a_batch_that_is_processed_twice_gives_the_same_twice() -> None:
     world = small([event_record(0, "a", T0)], [label_record(0, "a", T0), label_record(1, "b", T0)])
     first, again = world.process(1, 2), world.process(1, 2)
     assert (first.blocks, first.metadata, first.counts) == (again.blocks, again.metadata, again.counts)
-    empty = world.partition.process(Batch([], [], False, False), world.replica, clock(), stale=False, token="t")
+    nothing = Batch(Events(Records.of(EVENTS, 0, []), [], {}), [], False, False)
+    empty = world.partition.process(nothing, world.replica, clock(), stale=False, token="t")
     assert not empty.moved
 
 
