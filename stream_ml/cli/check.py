@@ -34,8 +34,8 @@ def check(config: Config, *, online: bool, downtime: str) -> int:
             found = speed(parts)
             learn_us = found.decode + found.learn
             typer.echo(
-                f"ok    model {config.model.factory}: {found.score:.0f} us to score an event, {found.learn:.0f} to "
-                f"learn one; decoding {found.decode:.0f}, publishing {found.publish:.0f}\n"
+                f"ok    model {config.model.factory}: {found.score:.1f} us to score an event of a batch, "
+                f"{found.learn:.1f} to learn one; decoding {found.decode:.1f}, publishing {found.publish:.1f}\n"
                 f"      one core holds about {found.scored_per_s:,} events/s, or {found.learned_per_s:,} when every "
                 "one is labelled (new model, made-up events, without Kafka's part)"
             )
