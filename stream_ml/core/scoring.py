@@ -17,7 +17,7 @@ from stream_ml.core.events import Features, dicts_of
 from stream_ml.core.fields import MAGNITUDE_MAX
 from stream_ml.core.learner import COLD, Learner, ModelFailed, Scored
 
-ROWS_MIN = 128  # a call of a scaled linear model takes 0.9 ms, predict_proba_one 7 us (benchmarks/lanes.py)
+ROWS_MIN = 128  # a call of a scaled linear model takes 0.9 ms, predict_proba_one 7 us (measured)
 AGREE = 1e-12  # relative and absolute: a batch and single calls of a model may differ in the last digits
 
 
