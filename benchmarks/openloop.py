@@ -72,7 +72,7 @@ class Sender(threading.Thread):
                 self._wait(due.at_s)
                 self._send(due)
             self._producer.flush(30)
-        except Exception as error:
+        except Exception as error:  # of a thread: its case says so
             self.failed = repr(error)
 
     def _wait(self, at_s: float) -> None:

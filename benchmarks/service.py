@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ import yaml
 from benchmarks.cluster import Topics
 from benchmarks.load import FEATURES, LABEL_SCHEMA, event_schema
 from benchmarks.process import ROOT, Measured
+from stream_ml.kafka.broker import free_port
 
 STATUS_S = 0.5
 START_S = 60.0
@@ -37,7 +37,7 @@ class Service:
     """One worker's folder: configuration, schemas, model; its topics made by the project's own command."""
 
     def __init__(self, folder: Path, servers: str, topics: Topics, *, features: int = FEATURES, **changes: Any) -> None:
-        self.folder, self.topics, self.port = folder, topics, _free_port()
+        self.folder, self.topics, self.port = folder, topics, free_port()
         (folder / "payment.avsc").write_text(json.dumps(event_schema(features)), "utf-8")
         (folder / "truth.avsc").write_text(json.dumps(LABEL_SCHEMA), "utf-8")
         (folder / "model.py").write_text(MODEL, "utf-8")
@@ -87,7 +87,7 @@ class Service:
         while not (self.status() or {}).get("ready"):
             if not process.runs or time.monotonic() > deadline:
                 raise RuntimeError(f"the service did not start: {process.last_words()}")
-            time.sleep(0.1)
+            time.sleep(0.1)  # between two questions; the deadline decides
 
     def stage_seconds(self) -> dict[str, float]:
         """Seconds spent in each stage since the start, as /metrics says."""
@@ -141,10 +141,3 @@ class LearningWatch:
     def close(self) -> None:
         self._stop.set()
         self._thread.join()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -141,7 +141,7 @@ def measure(
 def _wait_learned(learned: Progress, labels: int) -> None:
     deadline = time.monotonic() + LEARN_S
     while time.monotonic() < deadline and (not learned() or learned()[-1][1] < labels):
-        time.sleep(POLL_S)
+        time.sleep(POLL_S)  # between two looks; the deadline decides
 
 
 def _learned_marks(learned: Progress | None, reported: dict[str, Any], labels: int) -> list[float | None]:

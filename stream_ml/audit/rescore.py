@@ -1,6 +1,5 @@
 """Predictions derived again: fold the log to the version that a prediction names, score its event, compare."""
 
-import math
 from collections import deque
 from typing import NamedTuple
 
@@ -10,12 +9,11 @@ from stream_ml.core.learner import ModelFailed, Scored
 from stream_ml.core.outputs import Published
 from stream_ml.core.replica import Replica
 from stream_ml.core.sample import Sample
+from stream_ml.core.scoring import same
 from stream_ml.core.times import NEVER_MS
 from stream_ml.kafka.clients import admin
 from stream_ml.kafka.reading import ends, read_range
 from stream_ml.records import Event, LogRecord, Record, Served
-
-AGREE = 1e-12  # relative and absolute: a batch and single calls of a model may differ in the last digits
 
 Pairs = deque[tuple[Published, Record]]
 
@@ -107,17 +105,8 @@ class _Rescorer:
 
 
 def agrees(scored: Scored, served: Served) -> bool:
-    """Whether a prediction derived again is the one that was published, to AGREE."""
-    ours, theirs = _numbers(scored), _numbers(served)
-    return ours.keys() == theirs.keys() and all(
-        one == other
-        or (
-            isinstance(one, float)
-            and isinstance(other, float)
-            and math.isclose(one, other, rel_tol=AGREE, abs_tol=AGREE)
-        )
-        for one, other in zip(ours.values(), theirs.values(), strict=True)
-    )
+    """Whether a prediction derived again is the one that was published: its class, and its numbers to AGREE."""
+    return scored.class_name == served.class_name and same(scored, served)
 
 
 def _numbers(said: Scored | Served) -> dict[str, float | str | None]:

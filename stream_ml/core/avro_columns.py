@@ -30,7 +30,7 @@ class Decoded(NamedTuple):
 
 
 class AvroColumns:
-    """Codec of one record type that `columnar` allows, given in parsing canonical form."""
+    """Codec of one record type that `avro_columns` allows, given in parsing canonical form."""
 
     def __init__(self, text: str) -> None:
         self._text = text

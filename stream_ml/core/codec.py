@@ -46,7 +46,7 @@ class _Reader:
         if source.time != "record":
             time = find_field(schema, source.time, where=f"{where}.time")
             self._time = composed(getter(time), time_ms_of(time, where=f"{where}.time"))
-            times_of = time_column(time)
+            times_of = time_column(time, where=f"{where}.time")
             self._time_column = lambda batch: times_of(column_of(batch, time.path))
 
     def head(self, record: Record, now_ms: int) -> tuple[int, dict[str, Any], str, int] | Refused:
@@ -143,12 +143,10 @@ class EventReader(_Reader):
         """n records to n events or dead letters. Errors are values; nothing is raised for data."""
         lanes = self.payloads.lanes(records.values) if self._columnar else []
         taken = [self._take(lane, records, now_ms) for lane in lanes]
-        left: Sequence[int] = range(len(records))
-        if len(taken) != 1 or len(taken[0].rows) < len(records):
+        left: list[int] = []
+        if sum(len(lane.rows) for lane in taken) < len(records):
             done = {row for lane in taken for row in lane.rows}
-            left = [row for row in left if row not in done]
-        else:
-            left = ()
+            left = [row for row in range(len(records)) if row not in done]
         return Events(records, taken, {row: self.decode_one(records.record(row), now_ms) for row in left})
 
     def _take(self, lane: Lane, records: Records, now_ms: int) -> Taken:
@@ -197,7 +195,6 @@ class FeedbackReader(_Reader):
         field = find_field(payloads.reader, source.label, where="feedback.label")
         self._label = getter(field)
         self._convert = converter(field) if domain.task == "regression" else None
-
         self._path = field.path
 
     def decode(self, records: Records, now_ms: int) -> list[Label | DeadLetter]:
@@ -214,14 +211,13 @@ class FeedbackReader(_Reader):
         """Labels out of a lane's columns, but for the rows that the reference must judge."""
         heads = self.heads(lane, records, now_ms)
         values = column_of(lane.batch, self._path).to_pylist()
-        known: dict[Any, Target | Refused] = {}  # by value: a class has few
-        rows = zip(lane.rows, heads.ids, heads.times_ms.tolist(), values, heads.wrong.tolist(), strict=True)
-        for row, event_id, time_ms, value, wrong in rows:
-            if value not in known:
-                if self.domain.task == "regression":
-                    known.clear()
-                known[value] = self._target(value)
-            target = known[value]
+        if self._convert is None:
+            known = {value: self._target(value) for value in set(values)}  # a class has few
+            targets = [known[value] for value in values]
+        else:
+            targets = [self._target(value) for value in values]
+        rows = zip(lane.rows, heads.ids, heads.times_ms.tolist(), targets, heads.wrong.tolist(), strict=True)
+        for row, event_id, time_ms, target, wrong in rows:
             if not wrong and isinstance(target, Target):
                 yield row, Label(items[row], event_id, time_ms, target)
 

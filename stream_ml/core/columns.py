@@ -3,7 +3,6 @@
 A column is Arrow's. A row that is marked as wrong may be anything: the reference lane judges it, and words why.
 """
 
-import uuid
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stream_ml.core.fields import MAGNITUDE_MAX, Field, divisor_of
+from stream_ml.core.fields import MAGNITUDE_MAX, Field, divisor_of, time_scale, uuid_text
 
 Mask = NDArray[np.bool_]
 FeatureColumn = Callable[[pa.Array], tuple[pa.Array, Mask | None]]
@@ -73,7 +72,7 @@ def uuid_texts(array: pa.Array) -> tuple[list[str], Mask]:
     wrong, texts = np.zeros(len(array), np.bool_), []
     for row, text in enumerate(array.to_pylist()):
         try:
-            texts.append(str(uuid.UUID(text)))
+            texts.append(uuid_text(text))
         except (ValueError, TypeError, AttributeError):
             wrong[row] = True
             texts.append("")
@@ -94,19 +93,10 @@ def id_column(field: Field, longest: int) -> Callable[[pa.Array], tuple[list[str
     return texts_of
 
 
-def time_column(field: Field) -> Callable[[pa.Array], tuple[NDArray[np.int64], Mask]]:
+def time_column(field: Field, *, where: str) -> Callable[[pa.Array], tuple[NDArray[np.int64], Mask]]:
     """What `fields.time_ms_of` gives, for a column; wrong where it is null."""
-    unit = field.logical.rpartition("-")[2]
-
-    def times_of(array: pa.Array) -> tuple[NDArray[np.int64], Mask]:
-        times: NDArray[np.int64] = _numpy(array).astype(np.int64)
-        if field.logical == "date":
-            times = times * 86_400_000
-        elif unit in ("micros", "nanos"):
-            times = times // (1_000 if unit == "micros" else 1_000_000)
-        return times, nulls_of(array)
-
-    return times_of
+    factor, divisor = time_scale(field, where=where)
+    return lambda array: (_numpy(array).astype(np.int64) * factor // divisor, nulls_of(array))
 
 
 # --- columns out of values, to be encoded ---

@@ -1,6 +1,6 @@
 """A batch of events, decoded: columns of n rows, each an event or a dead letter."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -88,16 +88,18 @@ class Events:
         """n."""
         return len(self.records)
 
-    def condemn(self, row: int, letter: DeadLetter) -> None:
-        """Make a dead letter of a row."""
-        self.letters[row] = letter
-
-    def latest_ms(self, otherwise_ms: int) -> int:
-        """The largest event time, or the other one where that is later."""
+    def latest_ms(self, otherwise_ms: int, without: Collection[int] | None = None) -> int:
+        """The largest time of the rows but some (the dead letters), or the other one where that is later."""
+        left_out = self.letters if without is None else without
         times = self.times_ms
-        if self.letters:
-            times = [time_ms for row, time_ms in enumerate(times) if row not in self.letters]
+        if left_out:
+            times = [time_ms for row, time_ms in enumerate(times) if row not in left_out]
         return max(otherwise_ms, max(times, default=otherwise_ms))
+
+
+def picked(column: list[Any] | None, rows: Sequence[int]) -> Any:
+    """A column's values in some rows of a batch: the column itself where these are all, None of none."""
+    return column if column is None or len(rows) == len(column) else [column[row] for row in rows]
 
 
 def _sorted(taken: Sequence[Taken]) -> tuple[pa.Table | None, list[int]]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stream_ml.config import Features, Impute
-from stream_ml.core.columns import FeatureColumn, Mask, column_of, feature_column
+from stream_ml.core.columns import FeatureColumn, Mask, column_of, feature_column, nulls_of
 from stream_ml.core.fields import Field, NotUsable, converter, find_field, finite, getter, scalar_fields
 from stream_ml.core.payloads import Refused
 from stream_ml.core.schema import Schema
@@ -103,7 +103,7 @@ class FeaturePlan:
         for path, step in zip(self._paths, self._steps, strict=True):
             array = column_of(batch, path)
             if array.null_count:
-                nulls = array.is_null().to_numpy(zero_copy_only=False)
+                nulls = nulls_of(array)
                 array = _filled(array, step.missing)
                 if array.null_count:
                     wrong |= nulls

@@ -131,7 +131,7 @@ def converter(field: Field) -> Callable[[Any], Any]:
     The function raises NotUsable on NaN, infinities and beyond MAGNITUDE_MAX; the caller makes a dead letter.
     """
     if field.kind == "text":
-        return _uuid_text if field.logical == "uuid" else str
+        return uuid_text if field.logical == "uuid" else str
     if field.kind == "boolean":
         return bool
     divisor = divisor_of(field)
@@ -167,20 +167,24 @@ def _decimal_of(field: Field) -> Callable[[bytes], float]:
     return value_of
 
 
-def _uuid_text(value: Any) -> str:
+def uuid_text(value: Any) -> str:
+    """Canonical text of a uuid, given as text or as its sixteen bytes."""
     return str(uuid.UUID(bytes=value) if isinstance(value, bytes) else uuid.UUID(value))
 
 
 def time_ms_of(field: Field, *, where: str) -> Callable[[Any], int]:
     """A function from the raw value to milliseconds since 1970-01-01 UTC; ConfigError where it is no time."""
-    if field.logical in ("timestamp-millis", "local-timestamp-millis"):
-        return int
-    if field.logical in ("timestamp-micros", "local-timestamp-micros"):
-        return lambda value: int(value // 1000)
-    if field.logical in ("timestamp-nanos", "local-timestamp-nanos"):
-        return lambda value: int(value // 1_000_000)
+    factor, divisor = time_scale(field, where=where)
+    return lambda value: int(value * factor // divisor)
+
+
+def time_scale(field: Field, *, where: str) -> tuple[int, int]:
+    """By what a raw time is multiplied, then divided, to give milliseconds; ConfigError where it is no time."""
+    kind, _, unit = field.logical.rpartition("-")
+    if kind in ("timestamp", "local-timestamp"):
+        return 1, {"millis": 1, "micros": 1_000, "nanos": 1_000_000}[unit]
     if field.logical == "date":
-        return lambda value: int(value * 86_400_000)
+        return 86_400_000, 1
     raise ConfigError(
         f"{where}: {field.name} has no timestamp type",
         "use a field with logicalType timestamp-millis, -micros, -nanos or date, or: record",
@@ -190,7 +194,7 @@ def time_ms_of(field: Field, *, where: str) -> Callable[[Any], int]:
 def id_text_of(field: Field, *, where: str) -> Callable[[Any], str]:
     """A function from the raw value to the canonical text of an event id; ConfigError where it cannot be one."""
     if field.logical == "uuid":
-        return _uuid_text
+        return uuid_text
     if field.base in ("string", "enum", "int", "long") and field.logical != "decimal":
         return str
     if field.base == "fixed" and not field.logical:

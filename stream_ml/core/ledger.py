@@ -23,14 +23,20 @@ class Account:
         """Offset of the last trigger from this topic, -1 before the first."""
         return self.triggers.get(topic, -1)
 
-    def expects(self, sequence: int, topic: str, offset: int) -> bool:
-        """Whether an example is the next one (rule 1)."""
-        return sequence == self.next_sequence and offset > self.triggers.get(topic, -1)
+    def judge(self, sequence: int, topic: str, offset: int) -> Verdict:
+        """What to do with an example, by the three rules above."""
+        expected = self.next_sequence
+        later = offset > self.last_trigger(topic)
+        if sequence == expected and later:
+            return "learn"
+        if sequence < expected and not later:
+            return "drop"
+        return "gap" if sequence > expected and later else "disagree"
 
-    def passed(self, sequence: int, topic: str, offset: int) -> None:
-        """Count the example that was expected."""
-        self.next_sequence = sequence + 1
-        self.triggers[topic] = offset
+    def saw(self, sequence: int, topic: str, offset: int) -> None:
+        """Count an example as seen; sequences and triggers never move back."""
+        self.triggers[topic] = max(offset, self.last_trigger(topic))
+        self.next_sequence = max(self.next_sequence, sequence + 1)
 
     def plain(self) -> tuple[int, dict[str, int]]:
         """As values, for a checkpoint and for comparing."""
@@ -62,14 +68,8 @@ class Ledger:
         return account.last_trigger(topic) if account is not None else -1
 
     def judge(self, partition: int, sequence: int, topic: str, offset: int) -> Verdict:
-        """What to do with an example, by the three rules above."""
-        expected = self.next_sequence(partition)
-        later = offset > self.last_trigger(partition, topic)
-        if sequence == expected and later:
-            return "learn"
-        if sequence < expected and not later:
-            return "drop"
-        return "gap" if sequence > expected and later else "disagree"
+        """What to do with an example of a partition; of an unknown one as of one that has had none."""
+        return (self.accounts.get(partition) or Account()).judge(sequence, topic, offset)
 
     def account(self, partition: int) -> Account:
         """The account of a partition; a new one where nothing is known of it."""
@@ -78,10 +78,8 @@ class Ledger:
         return self.accounts[partition]
 
     def saw(self, partition: int, sequence: int, topic: str, offset: int) -> None:
-        """Count an example as seen; sequences and triggers never move back."""
-        account = self.account(partition)
-        account.triggers[topic] = max(offset, account.last_trigger(topic))
-        account.next_sequence = max(account.next_sequence, sequence + 1)
+        """Count an example of a partition as seen."""
+        self.account(partition).saw(sequence, topic, offset)
 
     def take(self, partition: int, sequence: int, topic: str, offset: int) -> None:
         """Take this sequence as the one that was next, whatever was expected (command accept-gap)."""

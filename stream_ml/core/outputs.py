@@ -14,7 +14,7 @@ from stream_ml.config import Framing
 from stream_ml.core.avro_columns import ROWS_MIN, avro_columns
 from stream_ml.core.binary import decode_own, encode_record
 from stream_ml.core.columns import doubles_column, maps_column, same_values, texts_column
-from stream_ml.core.events import Events
+from stream_ml.core.events import Events, picked
 from stream_ml.core.fields import find_field
 from stream_ml.core.join import Resolved
 from stream_ml.core.learner import Scored
@@ -142,7 +142,7 @@ class PredictionCodec:
                 self._encode_row(events, row, scores.of(row), flags[number], said) for number, row in enumerate(rows)
             ]
         records, count, schema = events.records, len(rows), self._columns.schema
-        of = partial(_chosen, rows=rows, count=len(records))
+        of = partial(picked, rows=rows)
         columns: dict[str, Any] = {
             "format": same_values(FORMAT, count, pa.int32()),
             "event_id": pa.array(of(events.ids), pa.string()),
@@ -224,11 +224,6 @@ class PredictionCodec:
 
 def _fields(type_: pa.DataType) -> list[pa.Field]:
     return list(type_) if pa.types.is_struct(type_) else []
-
-
-def _chosen(column: list[Any] | None, *, rows: Sequence[int], count: int) -> list[Any] | None:
-    """A column's values in some of a batch's rows."""
-    return column if column is None or len(rows) == count else [column[row] for row in rows]
 
 
 def trace_headers(headers: Headers) -> Headers:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from stream_ml.core.codec import EventReader
-from stream_ml.core.events import Events
+from stream_ml.core.events import Events, picked
 from stream_ml.core.examples import Examples, encode_examples
 from stream_ml.core.join import Join, Joined, Resolved, StagedJoin
 from stream_ml.core.log_entry import encode_schema
@@ -21,7 +21,7 @@ from stream_ml.core.outputs import (
     record_bytes,
     trace_headers,
 )
-from stream_ml.core.pending import Rows, Tag
+from stream_ml.core.pending import Rows, Tag, known_or_nan
 from stream_ml.core.replica import Replica
 from stream_ml.core.scoring import Scores
 from stream_ml.core.times import BEGINNING
@@ -174,7 +174,6 @@ class _Turn:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._letters: dict[str, DeadLetter] = {}
         self._next_sequence = partition.next_sequence
-        self._schemas_written: set[int] = set()
         self._events_ms, self._feedback_ms = _NO_TIME, _NO_TIME
 
     def outputs(self, token: str) -> Outputs:
@@ -201,15 +200,13 @@ class _Turn:
         letters = dict(events.letters)
         for row in self._condemned_rows(events):
             letters[row] = _condemned_letter(events.records.record(row))
+        self._events_ms = events.latest_ms(self._events_ms, letters)
         scores = self._replica.score_many(events.features, len(events))
         for row, why in scores.failed.items():
             if row not in letters:
                 letters[row] = DeadLetter(
                     events.records.record(row), "model_refused", f"the model raised {why}", "score"
                 )
-        unread = {row for row, letter in letters.items() if letter.stage != "score"}
-        times = events.times_ms if not unread else [t for row, t in enumerate(events.times_ms) if row not in unread]
-        self._events_ms = max(self._events_ms, max(times, default=_NO_TIME))
         self._publish(events, scores, letters)
         for row in sorted(letters):
             self._dead(letters[row])
@@ -220,7 +217,7 @@ class _Turn:
             rows: Sequence[int] = range(len(events))
             if letters:
                 rows = [row for row in rows if row not in letters]
-            duplicates = self._staged.duplicates(events.ids if not letters else [events.ids[row] for row in rows])
+            duplicates = self._staged.duplicates(picked(events.ids, rows))
             flags = self._all_flags(events, rows, scores, duplicates)
             said = (self._version, self._replica.examples_learned, self._clock)
             values = self._settings.predictions.encode_many(events, rows, scores, flags, said)
@@ -229,7 +226,7 @@ class _Turn:
                 for number, row in enumerate(rows if events.records.headers else ())
                 if row in events.records.headers
             }
-            keys = events.records.keys if not letters else [events.records.keys[row] for row in rows]
+            keys = picked(events.records.keys, rows)
             block = Block(self._predictions.topic, self._partition.number, keys, list(values), headers)
             large = self._too_large(block)
             if not large:
@@ -370,19 +367,18 @@ def pending_rows(
     scored = scores.values is None
     numbers = scores.scores if scored else scores.values
     chosen = [rows[number] for number in fresh]
-    whole = len(chosen) == len(events)
     schemas, names = events.schemas, scores.class_names
     shared = [(schemas[row], names[row], flags[number]) for number, row in zip(fresh, chosen, strict=True)]
     tags = {of: Tag(of[0], of[1], *version, of[2], scored) for of in set(shared)}
     held = Rows()
     held.extend(
-        events.records.offsets if whole else [events.records.offsets[row] for row in chosen],
-        events.times_ms if whole else [events.times_ms[row] for row in chosen],
-        events.ids if whole else [events.ids[row] for row in chosen],
+        picked(events.records.offsets, chosen),
+        picked(events.times_ms, chosen),
+        picked(events.ids, chosen),
         [events.records.values[row] or b"" for row in chosen],
         [tags[of] for of in shared],
-        None if numbers is None else numbers if whole else [numbers[row] for row in chosen],
-        None if scores.maps is None else [scores.maps[row] for row in chosen],
+        known_or_nan(picked(numbers, chosen), len(chosen)),
+        picked(scores.maps, chosen),
     )
     held.limit(record_bytes_max - ENTRY_BYTES)
     return held

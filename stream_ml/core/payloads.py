@@ -87,30 +87,31 @@ class Payloads:
 
     def lanes(self, values: list[bytes | None]) -> list[Lane]:
         """What of n values decodes as columns. A row in no lane is for `decode`: broken, or of another kind."""
+        there: Sequence[int] = range(len(values)) if all(values) else [row for row, value in enumerate(values) if value]
+        groups: dict[bytes, Sequence[int]] = {b"": there}
         size = HEADER_BYTES[self.framing]
-        groups: dict[bytes, Sequence[int]] = {}
-        if not size:
-            groups[b""] = range(len(values)) if all(values) else [row for row, value in enumerate(values) if value]
-        else:
-            for row, value in enumerate(values):
-                groups.setdefault((value or b"")[:size], []).append(row)  # type: ignore[attr-defined]
-        return [lane for header, rows in groups.items() if (lane := self._lane(header, rows, values)) is not None]
+        if size:
+            groups = {}
+            for row in there:
+                groups.setdefault(values[row][:size], []).append(row)  # type: ignore[index, attr-defined]
+        enough = ((header, rows) for header, rows in groups.items() if len(rows) >= ROWS_MIN)
+        return [lane for header, rows in enough if (lane := self._lane(header, rows, values)) is not None]
 
     def lane_logged(self, fingerprint: int, framing: Framing, values: list[bytes]) -> Lane | None:
         """What decodes as columns of values from the training log that have one writer schema and framing."""
         writer = self._by_fingerprint.get(fingerprint)
-        return None if writer is None else self._decoded(writer, values, range(len(values)), HEADER_BYTES[framing])
+        if writer is None or len(values) < ROWS_MIN:
+            return None
+        return self._decoded(writer, values, range(len(values)), HEADER_BYTES[framing])
 
     def _lane(self, header: bytes, rows: Sequence[int], values: list[bytes | None]) -> Lane | None:
-        found = self._writer(values[rows[0]] or b"") if rows and values[rows[0]] else None
-        if found is None or isinstance(found, Refused):
+        found = self._writer(values[rows[0]] or b"")
+        if isinstance(found, Refused):
             return None
         some = values if len(rows) == len(values) else [values[row] for row in rows]
         return self._decoded(found[0], some, rows, len(header))  # type: ignore[arg-type]
 
     def _decoded(self, writer: Schema, values: list[bytes], rows: Sequence[int], start: int) -> Lane | None:
-        if len(values) < ROWS_MIN:
-            return None
         if writer.fingerprint not in self._columns:
             same = writer.fingerprint == self.reader.fingerprint or _holds(writer, self.reader)
             self._columns[writer.fingerprint] = avro_columns(writer.parsed) if same else None

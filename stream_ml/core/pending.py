@@ -5,7 +5,7 @@ Rows are appended in offset order and freed from the front. A row is found by it
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from stream_ml.records import Served
@@ -15,7 +15,6 @@ EVENT_BYTES = 260  # what an event takes beside its own bytes and its id: column
 SCORE_BYTES = 130  # and each of its classes' scores, with the class's name as a rebuild reads it
 
 _NAN = float("nan")
-_NO_MAPS: list[dict[str, float] | None] = []
 _JOINED, _OVERSIZE = 1, 2
 
 
@@ -77,17 +76,17 @@ class Rows:
         ids: list[str],
         values: list[bytes],
         tags: list[Tag],
-        numbers: Sequence[float | None] | None,
+        numbers: Iterable[float],
         maps: list[dict[str, float] | None] | None,
     ) -> None:
-        """Append rows; events too large for an example come without bytes and are marked with `oversize`."""
+        """Append rows that have not joined."""
         count, before = len(offsets), len(self)
         self.offsets.extend(offsets)
         self.times_ms.extend(times_ms)
         self.ids += ids
         self.values += values
         self.tags += tags
-        self.numbers.extend([_NAN] * count if numbers is None else [_NAN if n is None else n for n in numbers])
+        self.numbers.extend(numbers)
         self._add_maps(maps, before, count)
         self.states.extend(bytes(count))
 
@@ -101,14 +100,9 @@ class Rows:
     def take(self, others: "Rows") -> None:
         """Append another's rows."""
         before = len(self)
-        self.offsets.extend(others.offsets)
-        self.times_ms.extend(others.times_ms)
-        self.ids += others.ids
-        self.values += others.values
-        self.tags += others.tags
-        self.numbers.extend(others.numbers)
-        self._add_maps(others.maps, before, len(others))
-        self.states.extend(others.states)
+        columns = (others.offsets, others.times_ms, others.ids, others.values, others.tags, others.numbers)
+        self.extend(*columns, others.maps)
+        self.states[before:] = others.states
 
     def append(self, event: PendingEvent) -> int:
         """Append one; its row."""
@@ -117,8 +111,9 @@ class Rows:
         tag = Tag(
             event.schema, served.class_name, served.lineage, served.position, served.flags, served.score is not None
         )
-        maps = None if served.scores is None else [served.scores, *_NO_MAPS]
-        self.extend([event.offset], [event.time_ms], [event.event_id], [event.value], [tag], [number], maps)
+        maps: list[dict[str, float] | None] | None = None if served.scores is None else [served.scores]
+        numbers = known_or_nan([number], 1)
+        self.extend([event.offset], [event.time_ms], [event.event_id], [event.value], [tag], numbers, maps)
         self.states[row] = _JOINED * event.joined | _OVERSIZE * event.oversize
         return row
 
@@ -173,6 +168,11 @@ class Rows:
         """The sum of all rows' sizes."""
         found = sum(map(len, self.values)) + sum(map(len, self.ids)) + EVENT_BYTES * len(self)
         return found + (SCORE_BYTES * sum(len(scores or ()) for scores in self.maps) if self.maps else 0)
+
+
+def known_or_nan(numbers: Sequence[float | None] | None, count: int) -> list[float]:
+    """Numbers as a column of rows holds them; None: there is none in any of `count` rows."""
+    return [_NAN] * count if numbers is None else [_NAN if number is None else number for number in numbers]
 
 
 class PendingStore:

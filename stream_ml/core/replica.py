@@ -10,7 +10,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -108,15 +108,25 @@ class Replica:
         """Scores of a batch of `count` events with the model as it stands."""
         return self.scorer.score(features, count)
 
-    def prepare(self, records: Sequence[LogRecord]) -> list["Prepared"]:
+    def prepare(self, records: Sequence[LogRecord]) -> list[Prepared]:
         """Decode records of the log, as far as that goes without the model; many at once are cheaper."""
-        return list(self._prepared(records))
+        entries = decode_entries([record.value for record in records])
+        features = self._many_features(entries)
+        found: list[Prepared] = []
+        for row, (record, entry) in enumerate(zip(records, entries, strict=True)):
+            if isinstance(entry, ValueError):
+                found.append(Prepared(record, None, entry, None))
+            else:
+                known = features.get(row)
+                is_left = known is None and entry.kind == "example"
+                found.append(Prepared(record, entry, None, self._features_of(entry) if is_left else known))
+        return found
 
     def fold(self, records: Sequence[LogRecord]) -> None:
         """Fold committed records of the log, in order, each once."""
         self.fold_prepared(self.prepare(records))
 
-    def fold_prepared(self, entries: Sequence["Prepared"]) -> None:
+    def fold_prepared(self, entries: Sequence[Prepared]) -> None:
         """Fold what was prepared.
 
         Stops early when a command lifts the halt: `refold_from` then says where its reader must go back to.
@@ -148,17 +158,6 @@ class Replica:
         if isinstance(self._last, bytes):
             self._last = hashlib.sha256(self._last).hexdigest()
         return self._last
-
-    def _prepared(self, records: Sequence[LogRecord]) -> Iterator["Prepared"]:
-        entries = decode_entries([record.value for record in records])
-        features = self._many_features(entries)
-        for row, (record, entry) in enumerate(zip(records, entries, strict=True)):
-            if isinstance(entry, ValueError):
-                yield Prepared(record, None, entry, None)
-            else:
-                known = features.get(row)
-                is_left = known is None and entry.kind == "example"
-                yield Prepared(record, entry, None, self._features_of(entry) if is_left else known)
 
     def _many_features(self, entries: Sequence[Entry | ValueError]) -> dict[int, dict[str, Any]]:
         """Features of the examples in which there is nothing to say, by row; `_features_of` judges the others."""
@@ -230,7 +229,7 @@ class Replica:
         if self.halt is None and self.pardons.get(offset) != "skip":
             self.halt = Halt(offset, "not_an_entry", f"the training log holds something else at {offset}: {error}")
 
-    def _fold_other(self, prepared: "Prepared", entry: Entry) -> None:
+    def _fold_other(self, prepared: Prepared, entry: Entry) -> None:
         try:
             self._note(entry)
         except _NO_SENSE as error:
@@ -250,16 +249,16 @@ class Replica:
         elif entry.command == "rebase":
             self.seen.rebase(int(entry.parsed_arguments()["partition"]))
 
-    def _fold_example(self, prepared: "Prepared", entry: Entry) -> None:
+    def _fold_example(self, prepared: Prepared, entry: Entry) -> None:
         _, partition, sequence, topic, trigger = entry[:5]
         account = self.ledger.accounts.get(partition)
-        usual = not self.pardons and self.stop_at is None and account is not None
-        if not usual or account is None or not account.expects(sequence, topic, trigger):
+        usual = not self.pardons and self.stop_at is None
+        if not usual or account is None or account.judge(sequence, topic, trigger) != "learn":
             self._judge_example(prepared, entry, (partition, sequence, topic, trigger))
         elif self._learn(prepared, entry):
-            account.passed(sequence, topic, trigger)
+            account.saw(sequence, topic, trigger)
 
-    def _judge_example(self, prepared: "Prepared", entry: Entry, place: tuple[int, int, str, int]) -> None:
+    def _judge_example(self, prepared: Prepared, entry: Entry, place: tuple[int, int, str, int]) -> None:
         """Fold an example about which there is something to say."""
         offset = prepared.record.offset
         pardon = self.pardons.get(offset)
@@ -279,7 +278,7 @@ class Replica:
             else:
                 self.ledger.saw(*place)
 
-    def _learn(self, prepared: "Prepared", entry: Entry) -> bool:
+    def _learn(self, prepared: Prepared, entry: Entry) -> bool:
         """Learn the example, unless frozen; False where that halted learning."""
         features = prepared.features
         if isinstance(features, Halt):

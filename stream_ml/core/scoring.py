@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from stream_ml.core.events import Features, dicts_of
 from stream_ml.core.fields import MAGNITUDE_MAX
 from stream_ml.core.learner import COLD, Learner, ModelFailed, Scored
+from stream_ml.records import Served
 
 ROWS_MIN = 128  # a call of a scaled linear model takes 0.9 ms, predict_proba_one 7 us (measured)
 AGREE = 1e-12  # relative and absolute: a batch and single calls of a model may differ in the last digits
@@ -217,14 +218,14 @@ def _spread(column: list[Any], rows: Any, count: int) -> list[Any]:
     return found
 
 
-def same(one: Scored, other: Scored) -> bool:
-    """Whether two answers are the same to AGREE; of a class only where its score does not stand on the threshold."""
+def same(one: Scored | Served, other: Scored | Served) -> bool:
+    """Whether the numbers of two answers are the same to AGREE; the class follows from them."""
     ours, theirs = _numbers(one), _numbers(other)
     return ours.keys() == theirs.keys() and all(
         math.isclose(value, theirs[name], rel_tol=AGREE, abs_tol=AGREE) for name, value in ours.items()
     )
 
 
-def _numbers(said: Scored) -> dict[str, float]:
+def _numbers(said: Scored | Served) -> dict[str, float]:
     named = {"score": said.score, "value": said.value, **{f"of {k}": v for k, v in (said.scores or {}).items()}}
     return {name: value for name, value in named.items() if value is not None}

@@ -312,7 +312,7 @@ BUGS = (
     Bug(
         "trigger not checked",
         "stream_ml/core/ledger.py",
-        "        later = offset > self.last_trigger(partition, topic)\n",
+        "        later = offset > self.last_trigger(topic)\n",
         "        later = sequence >= expected\n",
         (FOLD,),
     ),
@@ -401,8 +401,8 @@ BUGS = (
     Bug(
         "a prediction without the event's key",
         "stream_ml/core/partition.py",
-        "            keys = events.records.keys if",
-        "            keys = [None] * len(rows) if",
+        "            keys = picked(events.records.keys, rows)",
+        "            keys = [None] * len(rows)",
         (ROUND,),
     ),
     Bug(
