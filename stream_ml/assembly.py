@@ -17,9 +17,9 @@ from stream_ml.core.features import FeaturePlan
 from stream_ml.core.fields import find_field
 from stream_ml.core.labels import LabelDomain
 from stream_ml.core.lineage import lineage_of, parts_of, spec_of
-from stream_ml.core.outputs import PredictionCodec, prediction_schema
 from stream_ml.core.partition import PartitionSettings, Topics
 from stream_ml.core.payloads import Payloads
+from stream_ml.core.predictions import PredictionCodec, prediction_schema
 from stream_ml.core.replica import FoldSettings
 from stream_ml.core.schema import Schema, load_schema
 from stream_ml.core.times import JoinSettings

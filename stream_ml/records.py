@@ -81,6 +81,14 @@ class Records:
         columns = (self.offsets, self.timestamps_ms, self.keys, self.values)
         return map(Record, repeat(self.topic), repeat(self.partition), *columns)
 
+    def extend(self, others: "Records") -> None:
+        """Append later ones of the same partition."""
+        self.headers |= {len(self) + row: headers for row, headers in others.headers.items()}
+        self.offsets += others.offsets
+        self.timestamps_ms += others.timestamps_ms
+        self.keys += others.keys
+        self.values += others.values
+
     def since(self, offset: int) -> "Records":
         """Those at this offset or later."""
         if not self.offsets or self.offsets[0] >= offset:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from stream_ml.assembly import Parts
 from stream_ml.core.checker import Findings
 from stream_ml.core.learner import ModelFailed, Scored
-from stream_ml.core.outputs import Published
+from stream_ml.core.predictions import Published
 from stream_ml.core.replica import Replica
 from stream_ml.core.sample import Sample
 from stream_ml.core.scoring import same

@@ -14,8 +14,9 @@ from stream_ml.audit.rescore import Rescored, rescore
 from stream_ml.core.checker import Coordinates, Ends, Finding, Findings, Progress, Rule
 from stream_ml.core.contents import Contents
 from stream_ml.core.log_entry import decode_entry, decode_pair
-from stream_ml.core.outputs import Published, dead_letter_origin, decode_outcome
+from stream_ml.core.outputs import dead_letter_origin, decode_outcome
 from stream_ml.core.payloads import Refused
+from stream_ml.core.predictions import Published
 from stream_ml.core.sample import Sample
 from stream_ml.core.times import BEGINNING, NEVER_MS
 from stream_ml.kafka.clients import admin, record_of

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from stream_ml.core.checker import Findings
 from stream_ml.core.log_entry import Entry
-from stream_ml.core.outputs import Published
+from stream_ml.core.predictions import Published
 from stream_ml.core.times import JoinSettings, Times
 from stream_ml.records import Label, Record, Served
 

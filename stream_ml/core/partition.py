@@ -13,15 +13,9 @@ from stream_ml.core.examples import Examples, encode_examples
 from stream_ml.core.join import Join, Joined, Resolved, StagedJoin
 from stream_ml.core.log_entry import encode_schema
 from stream_ml.core.metadata import Landmarks, Metadata, OutputEnds
-from stream_ml.core.outputs import (
-    RECORD_OVERHEAD,
-    PredictionCodec,
-    encode_dead_letter,
-    encode_outcome,
-    record_bytes,
-    trace_headers,
-)
+from stream_ml.core.outputs import RECORD_OVERHEAD, encode_dead_letter, encode_outcome, record_bytes, trace_headers
 from stream_ml.core.pending import Rows, Tag, known_or_nan
+from stream_ml.core.predictions import PredictionCodec
 from stream_ml.core.replica import Replica
 from stream_ml.core.scoring import Scores
 from stream_ml.core.times import BEGINNING

@@ -107,13 +107,9 @@ class Rows:
     def append(self, event: PendingEvent) -> int:
         """Append one; its row."""
         served, row = event.served, len(self)
-        number = served.score if served.score is not None else served.value
-        tag = Tag(
-            event.schema, served.class_name, served.lineage, served.position, served.flags, served.score is not None
-        )
         maps: list[dict[str, float] | None] | None = None if served.scores is None else [served.scores]
-        numbers = known_or_nan([number], 1)
-        self.extend([event.offset], [event.time_ms], [event.event_id], [event.value], [tag], numbers, maps)
+        numbers, tags = known_or_nan([number_of(served)], 1), shared_tags([event.schema], [served])
+        self.extend([event.offset], [event.time_ms], [event.event_id], [event.value], tags, numbers, maps)
         self.states[row] = _JOINED * event.joined | _OVERSIZE * event.oversize
         return row
 
@@ -168,6 +164,24 @@ class Rows:
         """The sum of all rows' sizes."""
         found = sum(map(len, self.values)) + sum(map(len, self.ids)) + EVENT_BYTES * len(self)
         return found + (SCORE_BYTES * sum(len(scores or ()) for scores in self.maps) if self.maps else 0)
+
+
+def shared_tags(schemas: Iterable[int], served: Iterable[Served]) -> list[Tag]:
+    """Tags of n events, equal ones as one object."""
+    tags: dict[tuple[object, ...], Tag] = {}
+    found = []
+    for schema, one in zip(schemas, served, strict=True):
+        of = (schema, one.class_name, one.lineage, one.position, one.flags, one.score is not None)
+        tag = tags.get(of)
+        if tag is None:
+            tag = tags[of] = Tag(*of)
+        found.append(tag)
+    return found
+
+
+def number_of(served: Served) -> float | None:
+    """What a row keeps of a prediction's numbers: the score, or else the value."""
+    return served.score if served.score is not None else served.value
 
 
 def known_or_nan(numbers: Sequence[float | None] | None, count: int) -> list[float]:

@@ -1,13 +1,15 @@
 """What a crash lost of a partition's join, out of what was committed: set subtraction, no decision is made again."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from stream_ml.core.codec import FeedbackReader
+from stream_ml.core.events import picked
 from stream_ml.core.log_entry import decode_pair
-from stream_ml.core.outputs import PredictionCodec, Published, dead_letter_origin, decode_outcome
+from stream_ml.core.outputs import dead_letter_origin, decode_outcome
 from stream_ml.core.partition import ENTRY_BYTES
 from stream_ml.core.payloads import Payloads
-from stream_ml.core.pending import PendingEvent, Rows
+from stream_ml.core.pending import Rows, known_or_nan, number_of, shared_tags
+from stream_ml.core.predictions import PredictionCodec, Published
 from stream_ml.core.times import NEVER_MS
 from stream_ml.records import DeadLetter, Label, LogRecord, Record, Records
 
@@ -29,15 +31,13 @@ class Evidence:
         self.joined_events: set[int] = set()
         self.ended_labels: set[int] = set()
 
-    def prediction(self, value: bytes, codec: PredictionCodec) -> None:
-        """Note a prediction: which event it is of, and what was served."""
-        try:
-            found = codec.decode(value)
-        except ValueError:
-            return
-        ours = found.topic == self._events_topic and found.partition == self.partition
-        if ours and found.offset >= self._events_floor:
-            self.published[found.offset] = found
+    def predictions(self, values: Sequence[bytes], codec: PredictionCodec) -> None:
+        """Note predictions: which events they are of, and what was served."""
+        for found in codec.decode_many(values):
+            if found is None or (found.topic, found.partition) != (self._events_topic, self.partition):
+                continue
+            if found.offset >= self._events_floor:
+                self.published[found.offset] = found
 
     def log_record(self, record: LogRecord) -> None:
         """Note an example of this partition: its event has joined, its label has ended."""
@@ -67,34 +67,39 @@ class Evidence:
             self.ended_labels.add(origin[2])
 
 
-def rebuilt_events(records: Sequence[Record], evidence: Evidence, payloads: Payloads, *, record_bytes_max: int) -> Rows:
+def rebuilt_events(records: Records, evidence: Evidence, payloads: Payloads, *, record_bytes_max: int) -> Rows:
     """Those events that were scored as the first of their id, joined or still waiting.
 
     An event without a prediction was a dead letter, and one flagged duplicate_event never joins.
     """
+    published = evidence.published
+    kept = [
+        row
+        for row, offset in enumerate(records.offsets)
+        if offset in published and "duplicate_event" not in published[offset].served.flags
+    ]
+    offsets, values = picked(records.offsets, kept), [value or b"" for value in picked(records.values, kept)]
+    said = [published[offset] for offset in offsets]
+    evidence.published = {}
     found = Rows()
-    for record in records:
-        published = evidence.published.pop(record.offset, None)
-        if published is None or "duplicate_event" in published.served.flags:
-            continue
-        value = record.value or b""
-        event = PendingEvent(
-            record.offset,
-            published.event_id,
-            published.event_time_ms,
-            payloads.fingerprint_of(value),
-            value,
-            published.served,
-        )
-        row = found.append(event)
-        if record.offset in evidence.joined_events:
+    found.extend(
+        offsets,
+        [one.event_time_ms for one in said],
+        [one.event_id for one in said],
+        values,
+        shared_tags(map(payloads.fingerprint_of, values), (one.served for one in said)),
+        known_or_nan([number_of(one.served) for one in said], len(said)),
+        [one.served.scores for one in said] if any(one.served.scores for one in said) else None,
+    )
+    for row, offset in enumerate(offsets):
+        if offset in evidence.joined_events:
             found.mark_joined(row)
     found.limit(record_bytes_max - ENTRY_BYTES)
     return found
 
 
 def rebuilt_labels(
-    records: Sequence[Record], evidence: Evidence, reader: FeedbackReader
+    records: Iterable[Record], evidence: Evidence, reader: FeedbackReader
 ) -> tuple[list[Label], list[DeadLetter]]:
     """Those labels that have neither an example, nor an outcome, nor a dead letter: they wait.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from stream_ml.core.outputs import Published
+from stream_ml.core.predictions import Published
 from stream_ml.records import Record
 
 

@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
@@ -311,6 +311,14 @@ def records_of(topic: str, partition: int, messages: Sequence[Message]) -> Recor
         [message.value() for message in messages],
         {row: headers for row, message in enumerate(messages) if (headers := message.headers())},
     )
+
+
+def by_partition(messages: Iterable[Message]) -> list[Records]:
+    """Consumed messages of several partitions as columns of each."""
+    found: dict[tuple[str, int], list[Message]] = {}
+    for message in messages:
+        found.setdefault((message.topic(), message.partition()), []).append(message)
+    return [records_of(*where, own) for where, own in found.items()]
 
 
 def take(consumer: Consumer, most: int, wait_s: float) -> list[Message]:

@@ -13,7 +13,8 @@ from stream_ml.config import Config
 from stream_ml.core.ledger import Ledger
 from stream_ml.core.log_entry import decode_entry, decode_pair, encode_command
 from stream_ml.core.metadata import Metadata, OutputEnds
-from stream_ml.core.outputs import dead_letter_origin, dead_letter_words, decode_outcome, prediction_origin
+from stream_ml.core.outputs import dead_letter_origin, dead_letter_words, decode_outcome
+from stream_ml.core.predictions import prediction_origin
 from stream_ml.core.times import BEGINNING
 from stream_ml.errors import ConfigError, FatalError
 from stream_ml.kafka.clients import TIMEOUT_S, admin, common, error_of, reaching, reader, record_of, topics_there

@@ -23,7 +23,7 @@ from stream_ml.core.metadata import OutputEnds
 from stream_ml.core.partition import Partition
 from stream_ml.errors import ConfigError
 from stream_ml.failpoints import passes
-from stream_ml.kafka.clients import TIMEOUT_S, record_of
+from stream_ml.kafka.clients import TIMEOUT_S, by_partition
 from stream_ml.kafka.pair import Pair, offsets_of, read_pairs, stable_pair
 from stream_ml.kafka.reading import RangeReader, Where, ends
 from stream_ml.kafka.transaction import Ending, Transactor
@@ -206,10 +206,10 @@ class Ownership:
         for batch in self._ranges.messages(self._still_there(merged(rebuilds.values()))):
             if moved():
                 return
-            for record in map(record_of, batch):
-                of_all = record.topic == self._config.training_log
-                for rebuild in rebuilds.values() if of_all else (rebuilds[record.partition],):
-                    rebuild.take(record)
+            for records in by_partition(batch):
+                of_all = records.topic == self._config.training_log
+                for rebuild in rebuilds.values() if of_all else (rebuilds[records.partition],):
+                    rebuild.take(records)
         while rebuilds:  # each lets go of what it has read before the next one is filled
             number, rebuild = rebuilds.popitem()
             rebuild.finish()

@@ -8,7 +8,7 @@ from stream_ml.core.metadata import OutputEnds
 from stream_ml.core.partition import Partition
 from stream_ml.core.rebuild import Evidence, rebuilt_events, rebuilt_labels
 from stream_ml.kafka.reading import Where
-from stream_ml.records import Block, LogRecord, Record
+from stream_ml.records import Block, LogRecord, Record, Records
 
 
 class Claimed(NamedTuple):
@@ -33,7 +33,7 @@ class Rebuild:
         config, partition = parts.config, claimed.partition
         self.claimed, self._parts, self._record_bytes_max = claimed, parts, record_bytes_max
         self._evidence = Evidence(partition.number, *claimed.floors, config.events.topic, config.feedback.topic)
-        self._events: list[Record] = []
+        self._events = Records.of(config.events.topic, partition.number, ())
         self._labels: list[Record] = []
         number, since = partition.number, claimed.ends
         inputs = {
@@ -50,24 +50,28 @@ class Rebuild:
         found = inputs if nothing_held else inputs | outputs
         self.ranges = {where: (start, stop) for where, (start, stop) in found.items() if start < stop}
 
-    def take(self, record: Record) -> None:
-        """A record of one of the ranges, or of the training log before the partition's own range in it."""
+    def take(self, records: Records) -> None:
+        """Records of one of the ranges, or of the training log before the partition's own range in it."""
         config, evidence = self._parts.config, self._evidence
-        where = (record.topic, record.partition)
-        if where not in self.ranges or record.offset < self.ranges[where][0]:
+        where = (records.topic, records.partition)
+        if where not in self.ranges:
             return
-        if record.topic == config.events.topic:
-            self._events.append(record)
-        elif record.topic == config.feedback.topic:
-            self._labels.append(record)
-        elif record.topic == config.predictions.topic:
-            evidence.prediction(record.value or b"", self._parts.predictions)
-        elif record.topic == config.outcomes:
-            evidence.outcome(record.value or b"")
-        elif record.topic == config.dead_letters:
-            evidence.dead_letter(record)
+        records = records.since(self.ranges[where][0])
+        if records.topic == config.events.topic:
+            self._events.extend(records)
+        elif records.topic == config.feedback.topic:
+            self._labels += records
+        elif records.topic == config.predictions.topic:
+            evidence.predictions([value or b"" for value in records.values], self._parts.predictions)
+        elif records.topic == config.outcomes:
+            for value in records.values:
+                evidence.outcome(value or b"")
+        elif records.topic == config.dead_letters:
+            for record in records:
+                evidence.dead_letter(record)
         else:
-            evidence.log_record(LogRecord(record.offset, record.value or b""))
+            for offset, value in zip(records.offsets, records.values, strict=True):
+                evidence.log_record(LogRecord(offset, value or b""))
 
     def finish(self) -> None:
         """Fill the join."""

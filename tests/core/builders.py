@@ -260,8 +260,8 @@ class World:
         self._put([], self.partition.claim_metadata(floors, "claim").text())
         evidence = Evidence(0, *floors, EVENTS, FEEDBACK)
         log, outcomes, letters = self.settings.topics
-        for record in self._since(PREDICTIONS, metadata.ends.predictions):
-            evidence.prediction(record.value or b"", parts().predictions)
+        values = [record.value or b"" for record in self._since(PREDICTIONS, metadata.ends.predictions)]
+        evidence.predictions(values, parts().predictions)
         for record in self._since(outcomes, metadata.ends.outcomes):
             evidence.outcome(record.value or b"")
         for record in self._since(letters, metadata.ends.dead_letters):
@@ -272,7 +272,8 @@ class World:
         labels = self.feedback[floors[1] : self.positions[1]]
         limit = self.settings.record_bytes_max
         waiting, self.partition.leftovers = rebuilt_labels(labels, evidence, parts().feedback)
-        join.rebuild(rebuilt_events(events, evidence, parts().reader.payloads, record_bytes_max=limit), waiting)
+        found = Records.of(EVENTS, 0, events)
+        join.rebuild(rebuilt_events(found, evidence, parts().reader.payloads, record_bytes_max=limit), waiting)
         self.landmark()
 
     def _since(self, topic: str, offset: int) -> list[Record]:

@@ -7,7 +7,7 @@ import pytest
 from stream_ml.core.checker import Coordinates, Ends, Findings, Progress
 from stream_ml.core.contents import Contents
 from stream_ml.core.log_entry import Example, decode_entry, encode_example
-from stream_ml.core.outputs import Published
+from stream_ml.core.predictions import Published
 from stream_ml.core.times import NEVER_MS, JoinSettings, Times
 from stream_ml.records import Label, Record, Served, Target
 

@@ -409,7 +409,7 @@ def test_what_others_wrote_into_our_topics_does_not_stop_a_rebuild(where: str, v
     if where == "training log":
         evidence.log_record(LogRecord(0, value))
     elif where == "predictions":
-        evidence.prediction(value, parts().predictions)
+        evidence.predictions([value], parts().predictions)
     else:
         evidence.outcome(value)
     assert not (evidence.joined_events or evidence.ended_labels or evidence.published)

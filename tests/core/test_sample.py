@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_ml.core.outputs import Published
+from stream_ml.core.predictions import Published
 from stream_ml.core.sample import Sample
 from stream_ml.records import NOT_SERVED, Record
 

@@ -9,7 +9,7 @@ from river import linear_model, naive_bayes, preprocessing
 
 from stream_ml.core.events import Events, Features, Taken
 from stream_ml.core.learner import COLD, Learner, Scored
-from stream_ml.core.outputs import PredictionCodec, prediction_schema
+from stream_ml.core.predictions import PredictionCodec, prediction_schema
 from stream_ml.core.schema import load_schema
 from stream_ml.core.scoring import ROWS_MIN, Scorer, same
 from stream_ml.records import Clock, Record, Records, Served, Version

@@ -304,7 +304,7 @@ BUGS = (
     Bug(
         "a rebuild forgets which events have joined",
         "stream_ml/core/rebuild.py",
-        "        if record.offset in evidence.joined_events:\n",
+        "        if offset in evidence.joined_events:\n",
         "        if False:\n",
         (JOIN,),
     ),

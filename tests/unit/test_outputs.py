@@ -18,17 +18,8 @@ from stream_ml.core.fields import find_field, getter
 from stream_ml.core.join import Resolved
 from stream_ml.core.learner import COLD, Scored
 from stream_ml.core.metadata import Metadata, OutputEnds, parse_metadata
-from stream_ml.core.outputs import (
-    PredictionCodec,
-    Published,
-    dead_letter_origin,
-    decode_outcome,
-    encode_dead_letter,
-    encode_outcome,
-    prediction_schema,
-    record_bytes,
-    served_of,
-)
+from stream_ml.core.outputs import dead_letter_origin, decode_outcome, encode_dead_letter, encode_outcome, record_bytes
+from stream_ml.core.predictions import PredictionCodec, Published, prediction_schema, served_of
 from stream_ml.core.schema import Schema
 from stream_ml.core.times import Times
 from stream_ml.errors import ConfigError, FatalError
@@ -269,6 +260,30 @@ def test_prediction_cut_anywhere_is_a_value_error() -> None:
     for end in range(head):
         with pytest.raises(ValueError):
             CODECS[0].decode(PREDICTION[:end])
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_many_heads_read_back_as_each_does_by_itself(data: st.DataObject) -> None:
+    framing = data.draw(st.sampled_from(["bare", "confluent", "single-object"]))
+    codec = _codec(EVENT, CARRY, framing, 9 if framing == "confluent" else None)
+    whole = [
+        _encoded(codec, _event(EVENT, VALUES, CARRY, offset=row), SCORED[row % 5], ("cold",) * (row % 3 == 0))[0].value
+        for row in range(100)
+    ]
+    values = [value or b"" for value in whole]
+    for row in data.draw(st.sets(st.integers(0, 99), max_size=5)):
+        value = values[row]
+        broken = [value[: data.draw(st.integers(0, len(value)))], data.draw(st.binary(max_size=80)), b"", PREDICTION]
+        values[row] = data.draw(st.sampled_from(broken))
+    assert codec.decode_many(values) == [_decoded(codec, value) for value in values]
+
+
+def _decoded(codec: PredictionCodec, value: bytes) -> Published | None:
+    try:
+        return codec.decode(value)
+    except ValueError:
+        return None
 
 
 CODECS = [_codec(EVENT, [])]
