@@ -1,8 +1,8 @@
 """Imports that are put off until something in them is used.
 
-River asks for scipy.stats and scipy.integrate in three modules that every model imports, and uses them in metrics and
-distributions that hardly any model has: 1.1 s of the 1.9 s that a worker took to import. `importlib.util.LazyLoader`
-does not help, because ``from scipy.stats import name`` is a use.
+River asks for scipy.stats, scipy.integrate and scipy.special in modules that every model imports, and uses them in
+metrics and distributions that hardly any model has: 1.3 s of the 1.9 s that a worker took to import.
+`importlib.util.LazyLoader` does not help, because ``from scipy.stats import name`` is a use.
 """
 
 import importlib
@@ -14,9 +14,16 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-# What River takes by name out of a deferred module (river 0.26: proba/gaussian.py, tree/stochastic_gradient_tree.py).
+# What River takes by name out of a deferred module (river 0.26: proba/gaussian.py, tree/stochastic_gradient_tree.py,
+# linear_model/ad_predictor.py).
 # numpy.f2py, a compiler's front end, comes along with ``from numpy import *`` inside of scipy.
-BY_NAME = {"scipy.stats": ("multivariate_normal", "f"), "scipy.integrate": (), "numpy.f2py": (), "scipy.ndimage": ()}
+BY_NAME = {
+    "scipy.stats": ("multivariate_normal", "f"),
+    "scipy.integrate": (),
+    "scipy.special": ("ndtri",),
+    "scipy.ndimage": (),
+    "numpy.f2py": (),
+}
 
 
 class DeferredModule(ModuleType):
@@ -83,8 +90,37 @@ class _Submodules(MetaPathFinder, Loader):
         module.__spec__ = module.__spec__.loader_state
 
 
+class _NoPandas(MetaPathFinder):
+    """Says that there is no pandas."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError(fullname)
+        return None
+
+
+def _without_pandas() -> None:
+    """Make Arrow's first array while there seems to be no pandas: it looks once, and imported it, 0.25 s.
+
+    Whoever asks for a conversion to pandas makes it look again (pyarrow 26: pandas-shim.pxi, `_check_import`).
+    """
+    if "pandas" in sys.modules:
+        return
+    import pyarrow as pa
+
+    finder = _NoPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        pa.array([])
+    finally:
+        sys.meta_path.remove(finder)
+
+
 def defer_imports() -> None:
-    """Put off what BY_NAME names, where it is not imported already."""
+    """Put off what BY_NAME names, and pandas, where it is not imported already."""
+    _without_pandas()
     for name, later in BY_NAME.items():
         if name not in sys.modules:
             sys.modules[name] = DeferredModule(name, later)
