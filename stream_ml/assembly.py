@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from stream_ml.config import Config, Source
 from stream_ml.core.codec import EventReader, FeedbackReader
 from stream_ml.core.contract import check_model
+from stream_ml.core.drift import ConceptMonitor, detector_of
 from stream_ml.core.features import FeaturePlan
 from stream_ml.core.fields import find_field
 from stream_ml.core.labels import LabelDomain
@@ -53,7 +54,7 @@ class Parts(NamedTuple):
         return PartitionSettings(
             self.reader,
             self.predictions,
-            Topics(config.training_log, config.outcomes, config.dead_letters),
+            Topics(config.training_log, config.outcomes, config.dead_letters, config.signals),
             config.transactional_id,
             record_bytes_max,
         )
@@ -76,6 +77,8 @@ class Parts(NamedTuple):
             "positive": self.domain.positive,
             "threshold": model.threshold,
             "seed": model.seed,
+            "quality_window": self.config.quality.window,
+            "concept_drift": self.config.drift.concept.model_dump(),
         }
         estimator = self.build()
         return settings, estimator, _sources(estimator)
@@ -84,7 +87,18 @@ class Parts(NamedTuple):
         """What a replica needs. It decodes with schemas of its own: those in the log come on top."""
         source, reader = self.config.events, self.reader.payloads.reader
         payloads = Payloads(source.framing, reader, {}, list(self.reader.payloads.schemas.values()))
-        return FoldSettings(lineage, payloads, self.plan, self.domain, self.build)
+        return FoldSettings(lineage, payloads, self.plan, self.domain, self.build, self.concept_monitor)
+
+    def concept_monitor(self) -> ConceptMonitor:
+        """What watches the loss; ConfigError where the detector does not take its parameters."""
+        concept = self.config.drift.concept
+        params = {"seed": self.config.model.seed} if concept.detector == "kswin" else {}
+        make = partial(detector_of, concept.detector, params | concept.params)
+        try:
+            binary = concept.detector in ("ddm", "eddm", "hddm-a", "hddm-w")
+            return ConceptMonitor(self.config.model.task, self.config.quality.window, make, binary=binary)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"drift.concept.params: {concept.detector} does not take them: {error}") from error
 
 
 def assemble(config: Config) -> Parts:
@@ -115,7 +129,9 @@ def assemble(config: Config) -> Parts:
         raise problems.error()
     out = config.predictions
     codec = PredictionCodec(out.topic, out.framing, out.schema_id, concrete)
-    return Parts(config, reader, labels, plan, domain, codec, build)
+    parts = Parts(config, reader, labels, plan, domain, codec, build)
+    parts.concept_monitor()
+    return parts
 
 
 def checked(parts: Parts) -> Parts:

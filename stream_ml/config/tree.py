@@ -191,6 +191,46 @@ class Learning(Section):
     )
 
 
+class Quality(Section):
+    """Windows over which the quality of what was served is told, beside its whole life."""
+
+    window: int = key(1000, "labelled predictions of the rolling window", ge=50, le=10_000)
+    window_time: Duration = key(
+        duration_ms("1d"), "the window by time: labels not older than this before the newest; of 10,000 at most"
+    )
+
+
+Detector = Literal["adwin", "page-hinkley", "kswin", "ddm", "eddm", "hddm-a", "hddm-w", "none"]
+
+
+class ConceptDrift(Section):
+    """What watches the loss, inside of the fold."""
+
+    detector: Detector = key(
+        "adwin", "River's detector of a change in the loss; ddm, eddm and hddm see only misses of a classification"
+    )
+    params: dict[str, Scalar] = key({}, "arguments of the detector, as River names them")
+
+
+class InputDrift(Section):
+    """What watches features and scores, in each worker."""
+
+    reference: int = key(5000, "events of a worker that make the reference; 0: off", ge=0, le=100_000)
+    window: int = key(1000, "events of a window that is compared with it", ge=200, le=100_000)
+    psi: float = key(0.2, "population stability index from which two windows in a row are drift", gt=0)
+    exclude: list[str] = key([], "features that are not watched, like the hour or the month")
+
+
+class Drift(Section):
+    """What counts as drift."""
+
+    concept: ConceptDrift = ConceptDrift()
+    inputs: InputDrift = InputDrift()
+    label_starvation: Duration | None = key(
+        None, "labels this far behind the events, in record time, are told; null: feedback.ttl"
+    )
+
+
 class Pending(Section):
     """Caps of what waits for its other half, per partition."""
 
@@ -253,6 +293,8 @@ class Config(BaseSettings):
     )
     delivery: Delivery = Delivery()
     learning: Learning = Learning()
+    quality: Quality = Quality()
+    drift: Drift = Drift()
     pending: Pending = Pending()
     checkpoints: Checkpoints = Checkpoints()
     http: Http = Http()
@@ -278,6 +320,15 @@ class Config(BaseSettings):
         for twice in sorted({name for name in names if names.count(name) > 1}):
             both = " and for ".join(use for use, name in uses.items() if name == twice)
             raise ValueError(f"topic {twice} is named for {both}: give each a topic of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _detector(self) -> Self:
+        if self.model.task == "regression" and self.drift.concept.detector in ("ddm", "eddm", "hddm-a", "hddm-w"):
+            raise ValueError(
+                f"drift.concept.detector {self.drift.concept.detector} sees misses, and a regression has none: "
+                "take adwin, page-hinkley or kswin"
+            )
         return self
 
     @property

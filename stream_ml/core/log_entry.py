@@ -12,7 +12,7 @@ from stream_ml.core.binary import decode_own, encode_record, long_bytes
 from stream_ml.records import NOT_SERVED, Label, Served, Target
 
 FORMAT = 1
-COMMANDS = ("skip", "accept-gap", "freeze", "resume", "rebase")
+COMMANDS = ("skip", "accept-gap", "freeze", "resume", "rebase", "rebaseline")
 
 _SCHEMA = fastavro.parse_schema(schemas.load("log_entry"))
 _RAW = schemas.load("log_entry")
@@ -67,6 +67,7 @@ class Entry(NamedTuple):
     trigger_topic: str
     trigger_offset: int
     event_id: str
+    event_time_ms: int
     event_offset: int
     feedback_offset: int
     label_time_ms: int
@@ -206,7 +207,7 @@ def _entries(columns: Sequence[Sequence[Any]], events: Sequence[bytes]) -> Itera
     framings = [framing.replace("_", "-") for framing in columns[21]]
     targets = map(Target._make, zip(*columns[11:13], strict=True))
     found = zip(
-        *columns[1:7],
+        *columns[1:8],
         *columns[9:11],
         *(columns[8], targets, served, columns[20], framings),
         *columns[22:26],

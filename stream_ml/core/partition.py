@@ -18,6 +18,7 @@ from stream_ml.core.pending import Rows, Tag, known_or_nan
 from stream_ml.core.predictions import PredictionCodec
 from stream_ml.core.replica import Replica
 from stream_ml.core.scoring import Scores
+from stream_ml.core.signals import encode_signal
 from stream_ml.core.times import BEGINNING
 from stream_ml.records import Block, Clock, DeadLetter, Label, Produce, Record, Version
 
@@ -33,6 +34,7 @@ class Topics(NamedTuple):
     training_log: str
     outcomes: str
     dead_letters: str
+    signals: str
 
 
 class PartitionSettings(NamedTuple):
@@ -135,19 +137,19 @@ class Partition:
         self.join.apply(outputs.staged)
         self.leftovers = []
         self.events_position, self.feedback_position = outputs.events_position, outputs.feedback_position
-        self.next_sequence = outputs.metadata.next_sequence
+        self.next_sequence, self.signalled = outputs.metadata.next_sequence, outputs.metadata.signalled
         self.landmarks.prune(outputs.metadata.events_floor, outputs.metadata.feedback_floor)
 
     def claim_metadata(self, floors: tuple[int, int], token: str) -> Metadata:
         """The state as it was committed, before anything is rebuilt: for the transaction that claims a partition."""
-        return self.metadata_of(StagedJoin(self.join), floors, self.next_sequence, token)
+        return self.metadata_of(StagedJoin(self.join), floors, self.next_sequence, token, self.signalled)
 
-    def metadata_of(self, staged: StagedJoin, floors: tuple[int, int], next_sequence: int, token: str) -> Metadata:
+    def metadata_of(
+        self, staged: StagedJoin, floors: tuple[int, int], next_sequence: int, token: str, signalled: int
+    ) -> Metadata:
         ends = self.landmarks.before(*floors)
         inputs_ms = (staged.inputs.events_ms, staged.inputs.feedback_ms)
-        return Metadata(
-            next_sequence, staged.times, inputs_ms, *floors, ends, token, self.settings.writer, self.signalled
-        )
+        return Metadata(next_sequence, staged.times, inputs_ms, *floors, ends, token, self.settings.writer, signalled)
 
 
 class _Turn:
@@ -183,9 +185,20 @@ class _Turn:
         events_position = offsets[-1] + 1 if offsets else partition.events_position
         feedback_position = batch.feedback[-1].record.offset + 1 if batch.feedback else partition.feedback_position
         floors = self._staged.floors(events_position, feedback_position)
-        metadata = partition.metadata_of(self._staged, floors, self._next_sequence, token)
-        blocks = [self._predictions, self._log, self._outcomes, self._dead_letters]
+        signals, signalled = self._signals()
+        metadata = partition.metadata_of(self._staged, floors, self._next_sequence, token, signalled)
+        blocks = [self._predictions, self._log, self._outcomes, self._dead_letters, signals]
         return Outputs(blocks, events_position, feedback_position, metadata, self._counts, self._staged, self._letters)
+
+    def _signals(self) -> tuple[Block, int]:
+        """What the fold has found and nobody has written yet; told by the owner of partition 0 alone."""
+        block, signalled = Block.empty(self._settings.topics.signals, 0), self._partition.signalled
+        if self._partition.number == 0:
+            for signal in self._replica.signals_after(signalled):
+                block.add(signal.key.encode(), encode_signal(signal, self._clock))
+                signalled = max(signalled, signal.position)
+                self._counts["signals", signal.kind] += 1
+        return block, signalled
 
     # --- events ---
 

@@ -1,22 +1,24 @@
 """Progressive validation of what was served, beside a baseline that knows only the labels.
 
 Updated once per example in log order, so every replica has the same bits. ROC AUC comes from counts of scores in
-bins: River's metric with as many thresholds takes 390 us an update, this 0.3 us.
+bins: River's metric with as many thresholds takes 390 us an update, this 0.3 us. The rolling windows are computed where
+they are asked for, out of the last rows (see `recent`).
 """
 
 import math
 from collections import Counter
-from typing import Any
+from typing import Any, Final
 
 from river import metrics
 
 from stream_ml.core.fields import MAGNITUDE_MAX
 from stream_ml.core.labels import LabelDomain
 from stream_ml.core.learner import is_probability
+from stream_ml.core.recent import CALIBRATION_BINS, LEAST_PROBABILITY, Recent, Row, delays, from_confusion, measures
 from stream_ml.records import Served, Target
 
 AUC_BINS = 1_000  # an AUC is then right to about 0.001
-LEAST_PROBABILITY = 1e-15  # of the true class in a log loss, as River clips it: one miss costs at most 34.5
+_NAN: Final = math.nan
 
 
 class BinnedRocAuc:
@@ -38,6 +40,20 @@ class BinnedRocAuc:
         total = below * sum(self.counts[True])
         return won / total if total else 0.5
 
+    def calibration_error(self) -> float:
+        """Mean distance of a score from the share of positives among its tenth; right to 1 / AUC_BINS.
+
+        Source: expected calibration error (Naeini et al. 2015), ten bins of equal width.
+        """
+        found, width = 0.0, AUC_BINS // CALIBRATION_BINS
+        for first in range(0, AUC_BINS, width):
+            last = first + width if first + width < AUC_BINS else AUC_BINS + 1
+            negatives, positives = (of[first:last] for of in self.counts)
+            scores = sum((first + n + 0.5) * sum(both) for n, both in enumerate(zip(negatives, positives, strict=True)))
+            found += abs(scores / AUC_BINS - sum(positives))
+        total = sum(map(sum, self.counts))
+        return found / total if total else 0.0
+
 
 class Hits:
     """Share of predictions that came true."""
@@ -53,6 +69,18 @@ class Hits:
     def get(self) -> float:
         """The share; 0 before the first."""
         return self.hits / self.count if self.count else 0.0
+
+
+class Confusion:
+    """Counts of a binary task: what came true, by what was said."""
+
+    def __init__(self) -> None:
+        self.counts = [0, 0, 0, 0]  # true noes, false alarms, missed, hits: 2 * true + said
+
+    def report(self) -> dict[str, float]:
+        """Accuracy, precision, recall and F1; 0 where there is nothing to divide by."""
+        noes, false_alarms, missed, hits = self.counts
+        return from_confusion(hits, false_alarms, missed, noes)
 
 
 class MeanLogLoss:
@@ -83,20 +111,31 @@ class Quality:
         self._domain = domain
         self.count = 0
         self.left_out = 0
+        self.recent = Recent()
+        self._numbers = {name: float(number) for number, name in enumerate(domain.classes)}
         self._labels: Counter[str] = Counter()
         self._total = 0  # of them
         self._mean = (0.0, 0)
         self._update = getattr(self, f"_update_{domain.task}")
         self._served_metrics, self._baseline_metrics = _metrics(domain.task), _metrics(domain.task)
 
-    def update(self, target: Target, served: Served) -> None:
-        """Count one labelled prediction; then the baseline learns the label."""
+    def update(self, target: Target, served: Served, label_ms: int, event_ms: int) -> Row | None:
+        """Count one labelled prediction, then the baseline learns the label; the row that it is, if it counts.
+
+        Parameters
+        ----------
+        label_ms, event_ms
+            Times of the label and of its event.
+        """
+        row = None
         if served.position >= 0 and self._usable(served):
             self.count += 1
-            self._update(self._domain.y(target), served)
+            row = Row(label_ms, label_ms - event_ms, *self._update(self._domain.y(target), served))
+            self.recent.rows.append(row)
         else:
             self.left_out += 1
         self._learn(target)
+        return row
 
     def _usable(self, served: Served) -> bool:
         if self._domain.task == "regression":
@@ -116,61 +155,94 @@ class Quality:
     def _frequency(self, class_name: str) -> float:
         return (self._labels[class_name] + 1) / (self._total + len(self._domain.classes))
 
-    def _update_binary(self, y: bool, served: Served) -> None:
+    def _update_binary(self, y: bool, served: Served) -> tuple[float, ...]:
+        frequency, threshold = self._frequency(self._domain.positive), self._domain.threshold
+        expected = frequency >= threshold
+        self._count_binary(self._baseline_metrics, y, expected, frequency)
         if served.score is None:
-            self._served_metrics["accuracy"].update(y, served.class_name == self._domain.positive)
+            said, score = served.class_name == self._domain.positive, _NAN
+            self._served_metrics["classes"].counts[2 * y + said] += 1
         else:
-            self._count_binary(self._served_metrics, y, served.score)
-        self._count_binary(self._baseline_metrics, y, self._frequency(self._domain.positive))
+            score = served.score
+            said = score >= threshold
+            self._count_binary(self._served_metrics, y, said, score)
+        return y, said, score, expected, frequency
 
-    def _count_binary(self, found: dict[str, Any], y: bool, score: float) -> None:
-        auc, loss, hits = found["auc"], found["log_loss"], found["accuracy"]  # their updates, without the calls
+    def _count_binary(self, found: dict[str, Any], y: bool, said: bool, score: float) -> None:
+        auc, loss, classes = found["auc"], found["log_loss"], found["classes"]  # their updates, without the calls
         auc.counts[y][int(score * AUC_BINS)] += 1
         loss.sum -= math.log(max(LEAST_PROBABILITY, score if y else 1.0 - score))
         loss.count += 1
-        hits.hits += y == (score >= self._domain.threshold)
-        hits.count += 1
+        classes.counts[2 * y + said] += 1
 
-    def _update_multiclass(self, y: str, served: Served) -> None:
+    def _update_multiclass(self, y: str, served: Served) -> tuple[float, ...]:
         found = self._served_metrics
         found["accuracy"].update(y, served.class_name)
         found["macro_f1"].update(y, served.class_name)
+        probability = _NAN if served.scores is None else served.scores.get(y, 0.0)
         if served.scores is not None:
-            found["log_loss"].update(served.scores.get(y, 0.0))
-        found = self._baseline_metrics
+            found["log_loss"].update(probability)
+        found, majority = self._baseline_metrics, ""
         if self._labels:
             majority = max(sorted(self._labels), key=lambda name: self._labels[name])
             found["accuracy"].update(y, majority)
             found["macro_f1"].update(y, majority)
-        found["log_loss"].update(self._frequency(y))
+        frequency = self._frequency(y)
+        found["log_loss"].update(frequency)
+        number = self._numbers
+        said = number.get(served.class_name or "", -1.0)
+        return number[y], said, probability, number.get(majority, -1.0), frequency
 
-    def _update_regression(self, y: float, served: Served) -> None:
+    def _update_regression(self, y: float, served: Served) -> tuple[float, ...]:
+        mean = self._mean[0]
         for name in self._served_metrics:
             self._served_metrics[name].update(y, served.value)
-            self._baseline_metrics[name].update(y, self._mean[0])
+            self._baseline_metrics[name].update(y, mean)
+        return y, served.value or 0.0, _NAN, mean, _NAN
 
     def report(self) -> dict[str, float]:
         """Each metric under its name, and the baseline's under ``<name>_baseline``; empty before the first."""
         if not self.count:
             return {}
-        found = {name: float(metric.get()) for name, metric in self._served_metrics.items()}
-        found |= {f"{name}_baseline": float(metric.get()) for name, metric in self._baseline_metrics.items()}
-        return found
+        return _reported(self._served_metrics, "") | _reported(self._baseline_metrics, "_baseline")
+
+    def windows(self, count: int, duration_ms: int) -> dict[str, dict[str, Any]]:
+        """The same over the last `count` predictions and over those whose labels came last, with how long that took."""
+        both = {"last": self.recent.last(count), "since": self.recent.since(duration_ms)}
+        task, classes = self._domain.task, len(self._domain.classes)
+        return {
+            name: {"examples": len(rows), "measures": measures(task, rows, classes), "delay_seconds": delays(rows)}
+            for name, rows in both.items()
+        }
 
     def state(self) -> Any:
         """What a checkpoint keeps."""
         both = (self._served_metrics, self._baseline_metrics)
-        return (self.count, self.left_out, self._labels, self._mean, *both)
+        return (self.count, self.left_out, self._labels, self._mean, *both, self.recent.state())
 
     def restore(self, state: Any) -> None:
         """Take back what `state` gave."""
-        self.count, self.left_out, self._labels, self._mean, self._served_metrics, self._baseline_metrics = state
+        self.count, self.left_out, self._labels, self._mean, *both, recent = state
+        self._served_metrics, self._baseline_metrics = both
+        self.recent.restore(recent)
         self._total = self._labels.total()
 
 
 def _metrics(task: str) -> dict[str, Any]:
     if task == "binary":
-        return {"auc": BinnedRocAuc(), "log_loss": MeanLogLoss(), "accuracy": Hits()}
+        return {"auc": BinnedRocAuc(), "log_loss": MeanLogLoss(), "classes": Confusion()}
     if task == "multiclass":
         return {"accuracy": Hits(), "macro_f1": metrics.MacroF1(), "log_loss": MeanLogLoss()}
     return {"mae": metrics.MAE(), "rmse": metrics.RMSE(), "r2": metrics.R2()}
+
+
+def _reported(found: dict[str, Any], end: str) -> dict[str, float]:
+    report: dict[str, float] = {}
+    for name, metric in found.items():
+        if isinstance(metric, Confusion):
+            report |= {f"{measure}{end}": value for measure, value in metric.report().items()}
+        else:
+            report[f"{name}{end}"] = float(metric.get())
+        if isinstance(metric, BinnedRocAuc):
+            report[f"calibration_error{end}"] = metric.calibration_error()
+    return report

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stream_ml.core.drift import TOLD_COMMANDS, ConceptMonitor
 from stream_ml.core.events import Features, dicts_of
 from stream_ml.core.features import FeaturePlan
 from stream_ml.core.labels import LabelDomain
@@ -25,6 +26,7 @@ from stream_ml.core.payloads import Payloads, Refused
 from stream_ml.core.quality import Quality
 from stream_ml.core.schema import load_schema
 from stream_ml.core.scoring import Scorer, Scores
+from stream_ml.core.signals import Signal
 from stream_ml.errors import StreamMLError
 from stream_ml.records import LogRecord, Version
 
@@ -62,6 +64,7 @@ class FoldSettings(NamedTuple):
     plan: FeaturePlan
     domain: LabelDomain
     build: Callable[[], Any]
+    concept: Callable[[], ConceptMonitor]
 
 
 class Replica:
@@ -71,6 +74,7 @@ class Replica:
         self._settings = settings
         self._take(settings.build())
         self.quality = Quality(settings.domain)
+        self.concept = settings.concept()
         self.ledger = Ledger()
         self.seen = self.ledger
         self.position = 0
@@ -79,6 +83,7 @@ class Replica:
         self.dropped = 0
         self.unusable = 0
         self.frozen = False
+        self.rebaselined_at = -1
         self.started: dict[int, dict[str, Any]] = {}
         self.schemas: dict[int, str] = {}
         self.probes: list[dict[str, Any]] = []
@@ -218,6 +223,16 @@ class Replica:
         """Whether the model answers to its probes with finite numbers; a checkpoint of one that does not is useless."""
         return all(self.learner.sound(features) for features in self.probes)
 
+    def signals_after(self, position: int) -> list[Signal]:
+        """What the fold has found after this position, in its order, a halt included."""
+        found = [signal for signal in self.concept.signals if signal.position > position]
+        halt = self.halt
+        if halt is not None and not halt.tainted and halt.position > position:
+            words = f"learning is halted at {halt.position}, {halt.reason}: {halt.message}"
+            of = (self._settings.lineage, "halted", "learning", halt.position, "critical", self.last_written_at_ms)
+            found.append(Signal._make((*of, {}, words, f"stream-ml skip CONFIG {halt.position}")))
+        return found
+
     def knows_schema(self, fingerprint: int) -> bool:
         """Whether the log holds this writer schema up to where it was read."""
         return fingerprint in self.schemas
@@ -237,6 +252,10 @@ class Replica:
         else:
             if entry.command in ("freeze", "resume"):
                 self.frozen = entry.command == "freeze"
+            if entry.command in TOLD_COMMANDS:
+                self.concept.command(entry.command, self._settings.lineage, prepared.record.offset, entry.written_at_ms)
+            if entry.command == "rebaseline":
+                self.rebaselined_at = prepared.record.offset
 
     def _note(self, entry: Entry) -> None:
         """Facts that hold whether learning is halted or not."""
@@ -289,7 +308,9 @@ class Replica:
         if features is None or isinstance(features, Refused) or not self._fits(entry):
             self.unusable += 1  # written under other settings, which is another lineage: nothing to learn here
             return True
-        self.quality.update(entry.target, entry.served)
+        row = self.quality.update(entry.target, entry.served, entry.label_time_ms, entry.event_time_ms)
+        if row is not None:
+            self.concept.update(row, self._settings.lineage, prepared.record.offset)
         return True if self.frozen else self._learn_features(prepared.record.offset, features, entry)
 
     def _fits(self, entry: Entry) -> bool:
@@ -341,6 +362,7 @@ class Replica:
         return {
             "estimator": self.learner.estimator,
             "quality": self.quality.state(),
+            "concept": self.concept.state(),
             "accounts": self.ledger.plain(),
             "position": self.position,
             "examples_learned": self.examples_learned,
@@ -348,6 +370,7 @@ class Replica:
             "dropped": self.dropped,
             "unusable": self.unusable,
             "frozen": self.frozen,
+            "rebaselined_at": self.rebaselined_at,
             "started": self.started,
             "schemas": self.schemas,
             "probes": self.probes,
@@ -359,12 +382,13 @@ class Replica:
         """Take back what `state` gave."""
         self._take(state["estimator"])
         self.quality.restore(state["quality"])
+        self.concept.restore(state["concept"])
         self.ledger = Ledger({p: Account(*account) for p, account in state["accounts"].items()})
         self.seen = self.ledger
         self.read_position = state["position"]
         for name in ("position", "examples_learned", "sound_examples", "dropped", "unusable", "frozen"):
             setattr(self, name, state[name])
-        for name in ("started", "probes", "last_written_at_ms"):
+        for name in ("started", "probes", "last_written_at_ms", "rebaselined_at"):
             setattr(self, name, state[name])
         self._last = state["last_digest"]
         for fingerprint, text in state["schemas"].items():

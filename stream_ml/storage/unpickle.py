@@ -24,7 +24,7 @@ _PYTHON = {
     "functools": {"partial"},
     "random": {"Random"},
     "uuid": {"UUID"},
-    "stream_ml.core.quality": {"BinnedRocAuc", "Hits", "MeanLogLoss"},
+    "stream_ml.core.quality": {"BinnedRocAuc", "Confusion", "Hits", "MeanLogLoss"},
 }
 _NUMPY_SCALARS = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
 _NUMPY_SCALARS |= {"float16", "float32", "float64", "bool", "bool_", "str_", "bytes_", "datetime64", "timedelta64"}

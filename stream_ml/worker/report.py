@@ -26,7 +26,7 @@ LINE_S = 60.0  # between two lines of the log that say how it goes
 ALIVE_S = 60.0  # a turn takes milliseconds, a rebuild polls; after so long without either the loop hangs
 RATE_OVER_S = 5.0
 OUTAGE_S = 15.0  # a client may lose its connection and have it back within two looks of the loop
-COUNTED_BY = {"labels": "outcome", "dead_letters": "reason", "flags": "flag"}  # metric -> its label
+COUNTED_BY = {"labels": "outcome", "dead_letters": "reason", "flags": "flag", "signals": "kind"}  # metric -> its label
 PACKAGES = ("stream-ml", "river", "numpy", "confluent-kafka", "fastavro")
 
 log = logging.getLogger("stream_ml.worker")

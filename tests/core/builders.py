@@ -235,14 +235,21 @@ class World:
         self.partition.landmarks.add(*self.positions, self.ends)
 
     def _put(self, records: Sequence[Produce], text: str) -> None:
-        found = dict(zip(self.topics, (self.ends[0], self.ends[3], self.ends[1], self.ends[2]), strict=True))
+        before = (
+            self.ends[0],
+            self.ends[3],
+            self.ends[1],
+            self.ends[2],
+            len(self.topics[self.settings.topics.signals]),
+        )
+        found = dict(zip(self.topics, before, strict=True))
         for produce in records:
             topic, offset = produce.topic, found[produce.topic]
             self.topics[topic].append(Record(topic, 0, offset, NOW_MS, produce.key, produce.value, produce.headers))
             found[topic] += 1
         for topic in {produce.topic for produce in records}:
             found[topic] += 1  # the transaction's marker takes an offset, too
-        log, outcomes, letters = self.settings.topics
+        log, outcomes, letters, _ = self.settings.topics
         self.ends = OutputEnds(found[PREDICTIONS], found[outcomes], found[letters], found[log])
         self.texts.append(text)
 
@@ -259,7 +266,7 @@ class World:
         )
         self._put([], self.partition.claim_metadata(floors, "claim").text())
         evidence = Evidence(0, *floors, EVENTS, FEEDBACK)
-        log, outcomes, letters = self.settings.topics
+        log, outcomes, letters, _ = self.settings.topics
         values = [record.value or b"" for record in self._since(PREDICTIONS, metadata.ends.predictions)]
         evidence.predictions(values, parts().predictions)
         for record in self._since(outcomes, metadata.ends.outcomes):

@@ -19,7 +19,7 @@ from stream_ml.core.replica import PROBES_MAX, SOUND_EVERY, FoldSettings, Halt, 
 from stream_ml.core.schema import load_schema
 from stream_ml.records import NOT_SERVED, LogRecord, Served, Target, Version
 
-from .builders import EVENTS, FEEDBACK, LINEAGE, NOW_MS, command, example, fold_settings, log_of, parts
+from .builders import EVENTS, FEEDBACK, LINEAGE, NOW_MS, T0, command, example, fold_settings, log_of, parts
 
 LAW = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 BAD, SPOILS, ODD = 13.0, 99.0, 7.0
@@ -487,7 +487,7 @@ def test_binary_quality_is_rivers_for_the_served_scores() -> None:
     for n in range(300):
         x, y = {"x": float(n * 37 % 11 - 5)}, n * 13 % 7 > 3
         score = model.predict_proba_one(x)[True]
-        quality.update(Target(str(y).lower(), None), served(Scored("", score, None, None)))
+        quality.update(Target(str(y).lower(), None), served(Scored("", score, None, None)), T0, T0)
         log_loss.update(y, {True: score, False: 1 - score})
         accuracy.update(y, score >= 0.5)
         base = seen[0] / seen[1]
@@ -524,7 +524,7 @@ def test_regression_quality_is_rivers() -> None:
     of_served, of_mean = ({name: made() for name, made in names.items()} for _ in range(2))
     for n in range(100):
         y, said = float(n * 37 % 11), float(n * 17 % 5)
-        quality.update(Target(None, y), served(Scored(None, None, None, said)))
+        quality.update(Target(None, y), served(Scored(None, None, None, said)), T0, T0)
         for name in names:
             of_served[name].update(y, said)
             of_mean[name].update(y, mean.predict_one({}) or 0.0)
@@ -539,7 +539,7 @@ def test_multiclass_quality_is_rivers() -> None:
     for n in range(120):
         y, scores = classes[n * 7 % 3], {"a": 0.5, "b": 0.3, "c": 0.2} if n % 2 else {"a": 0.1, "b": 0.2, "c": 0.7}
         best = max(scores, key=lambda name: scores[name])
-        quality.update(Target(y, None), served(Scored(best, scores[best], scores, None)))
+        quality.update(Target(y, None), served(Scored(best, scores[best], scores, None)), T0, T0)
         accuracy.update(y, best)
         macro_f1.update(y, best)
         loss.update(y, scores)
@@ -552,7 +552,7 @@ def test_multiclass_quality_is_rivers() -> None:
 def test_the_baselines_macro_f1_is_over_the_classes_alone() -> None:
     quality, macro_f1 = Quality(parts("multiclass").domain), metrics.MacroF1()
     for _ in range(60):
-        quality.update(Target("a", None), served(Scored("a", 1.0, {"a": 1.0}, None)))
+        quality.update(Target("a", None), served(Scored("a", 1.0, {"a": 1.0}, None)), T0, T0)
         macro_f1.update("a", "a")
     assert quality.report()["macro_f1_baseline"] == pytest.approx(macro_f1.get(), abs=0.02)
 
@@ -574,10 +574,10 @@ def test_a_served_value_of_any_size_does_not_stop_the_fold(value: float) -> None
 
 def test_cold_and_unserved_predictions_are_left_out() -> None:
     quality = Quality(parts().domain)
-    quality.update(Target("true", None), NOT_SERVED)
-    quality.update(Target("true", None), served(COLD))
+    quality.update(Target("true", None), NOT_SERVED, T0, T0)
+    quality.update(Target("true", None), served(COLD), T0, T0)
     assert (quality.count, quality.left_out, quality.report()) == (0, 2, {})
-    quality.update(Target("true", None), served(Scored("true", 0.9, None, None)))
+    quality.update(Target("true", None), served(Scored("true", 0.9, None, None)), T0, T0)
     assert (quality.count, quality.left_out) == (1, 2)
     assert quality.report()["accuracy"] == 1.0
 
@@ -587,7 +587,7 @@ def test_the_baseline_knows_only_labels_and_learns_those_left_out_too() -> None:
     for n in range(50):
         target = Target("true" if n % 3 else "false", None)
         for quality, score in ((wise, 0.9 if n % 3 else 0.1), (foolish, 0.1 if n % 3 else 0.9)):
-            quality.update(target, NOT_SERVED if n < 10 else served(Scored("", score, None, None)))
+            quality.update(target, NOT_SERVED if n < 10 else served(Scored("", score, None, None)), T0, T0)
     of_wise, of_foolish = wise.report(), foolish.report()
     assert of_wise["accuracy"] == 1.0
     assert of_foolish["accuracy"] == 0.0

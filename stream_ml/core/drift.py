@@ -1,0 +1,271 @@
+"""Concept drift and quality below its baseline, inside of the fold: every replica finds the same at the same position.
+
+1. The detector sees one bounded loss per labelled prediction, in log order; what is not finite never reaches it (one
+   NaN makes ADWIN blind for ever).
+2. A rising loss is drift; a falling one is what learning is for, and only ends a drift that was told.
+3. Sums are of integers (millionths), so they do not depend on the order in which rows enter and leave a window.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from itertools import islice
+from typing import Any
+
+from stream_ml.core.recent import Row
+from stream_ml.core.signals import KEPT_MAX, Kind, Severity, Signal
+
+UNIT = 1_000_000
+RECENT = 200  # losses whose mean is "now" when the detector fires
+LEAST = 300  # losses since the last change before a drift is told: an untrained model's loss moves
+LOOK_EVERY = 64  # rows between two looks at the baseline and at a recovery
+SURE = 3.0  # standard errors by which a loss must have risen, or the baseline be better
+RECOVERED = 0.25  # of the rise may be left
+DETECTORS = {  # River's classes; those of `binary` see whether a prediction missed
+    "adwin": "river.drift:ADWIN",
+    "page-hinkley": "river.drift:PageHinkley",
+    "kswin": "river.drift:KSWIN",
+    "ddm": "river.drift.binary:DDM",
+    "eddm": "river.drift.binary:EDDM",
+    "hddm-a": "river.drift.binary:HDDMA",
+    "hddm-w": "river.drift.binary:HDDMW",
+}
+
+
+def detector_of(name: str, params: Mapping[str, Any]) -> Any:
+    """A new detector of River's; None for ``none``. TypeError or ValueError where it does not take the parameters."""
+    if name == "none":
+        return None
+    module, _, attribute = DETECTORS[name].partition(":")
+    return getattr(import_module(module), attribute)(**params)
+
+
+class Window:
+    """The sum, and the sum of squares, of the last `size` numbers, as integers of a millionth."""
+
+    def __init__(self, size: int) -> None:
+        self.numbers: deque[int] = deque(maxlen=size)
+        self.sum = self.squares = 0
+
+    def add(self, number: float) -> None:
+        """Take one; the oldest goes when the window is full."""
+        numbers, new = self.numbers, int(number * UNIT)
+        if len(numbers) == numbers.maxlen:
+            old = numbers[0]
+            self.sum -= old
+            self.squares -= old * old
+        numbers.append(new)
+        self.sum += new
+        self.squares += new * new
+
+    @property
+    def full(self) -> bool:
+        """Whether it holds `size` numbers."""
+        return len(self.numbers) == self.numbers.maxlen
+
+    def mean(self) -> float:
+        """Of what it holds; 0 of nothing."""
+        return self.sum / len(self.numbers) / UNIT if self.numbers else 0.0
+
+    def error(self) -> float:
+        """Standard error of the mean."""
+        return _error(len(self.numbers), self.sum, self.squares)
+
+
+class ConceptMonitor:
+    """Watches the loss of what was served; `signals` has what it found, the last KEPT_MAX.
+
+    Parameters
+    ----------
+    task
+        Of the model: says what a row's loss is.
+    window
+        Labelled predictions over which a recovery and the baseline are judged.
+    make
+        Gives a new detector, or None.
+    binary
+        Whether the detector takes misses instead of losses.
+    """
+
+    def __init__(self, task: str, window: int, make: Callable[[], Any], *, binary: bool) -> None:
+        self._task, self._make, self._binary, self._size = task, make, binary, window
+        self.signals: deque[Signal] = deque(maxlen=KEPT_MAX)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.detector = self._make()
+        self.losses, self.worse = Window(self._size), Window(self._size)  # than the baseline: above 0
+        self._since = [0, 0]  # number and sum of losses since the last change
+        self._errors = [0, 0]  # number and sum of the baseline's absolute errors: the scale of a regression's loss
+        self.suspicion: dict[str, float] | None = None
+        self.drifted: dict[str, float] | None = None
+        self.below = False
+        self._count = 0
+
+    def update(self, row: Row, origin: str, position: int) -> None:
+        """Take one labelled prediction; `origin` is the lineage, `position` its offset in the training log."""
+        loss, baseline = self._losses(row)
+        self.losses.add(loss)
+        self.worse.add(loss * loss - baseline * baseline)
+        self._since[0] += 1
+        self._since[1] += int(loss * UNIT)
+        self._count += 1
+        said = _Said(self.signals, origin, position, row.label_ms)
+        if self.detector is not None:
+            self.detector.update(self._missed(row) if self._binary else loss)
+            if self.detector.drift_detected:
+                self._changed(said)
+        if self._count % LOOK_EVERY == 0:
+            self._confirm(said)
+            self._recovery(said)
+            self._against_baseline(said)
+
+    def command(self, command: str, origin: str, position: int, at_ms: int) -> None:
+        """An operator's command took effect: it is told, and `rebaseline` forgets what was before."""
+        kind, words = _COMMANDS[command]
+        if command == "rebaseline":
+            self._begin()
+        _Said(self.signals, origin, position, at_ms).add(kind, "learning", "info", {}, words, "stream-ml status CONFIG")
+
+    def _losses(self, row: Row) -> tuple[float, float]:
+        """Of the prediction and of the baseline, from 0 to 1."""
+        if self._task == "regression":
+            return self._scaled(row)
+        if self._task == "binary":
+            loss = _distance(row.true, row.said, row.probability)
+            return loss, _distance(row.true, row.baseline_said, row.baseline_probability)
+        missed, known = row.true != row.said, row.probability == row.probability
+        return (1.0 - row.probability if known else float(missed)), 1.0 - row.baseline_probability
+
+    def _scaled(self, row: Row) -> tuple[float, float]:
+        """e / (e + s) of the absolute error e, where s is the baseline's mean one so far."""
+        errors = abs(row.true - row.said), abs(row.true - row.baseline_said)
+        self._errors[0] += 1
+        self._errors[1] += int(min(errors[1], 1e15) * UNIT)
+        scale = self._errors[1] / self._errors[0] / UNIT
+        first, second = (error / (error + scale) if error > 0 else 0.0 for error in errors)
+        return first, second
+
+    def _missed(self, row: Row) -> bool:
+        return row.true != row.said
+
+    def _changed(self, said: "_Said") -> None:
+        """The detector fired: what the loss was before is kept until the rise is sure, or RECENT rows have come."""
+        count, total = self._since
+        recent = self._last(RECENT)
+        if count >= LEAST:
+            before = (total - sum(recent)) / max(1, count - len(recent)) / UNIT
+            self.suspicion = {"before": before, "labels": float(count), "until": float(self._count + RECENT)}
+        self._since = [len(recent), sum(recent)]
+        self._confirm(said)
+
+    def _confirm(self, said: "_Said") -> None:
+        suspicion = self.suspicion
+        if suspicion is None:
+            return
+        before, now, spread = suspicion["before"], *_mean_and_error(self._last(RECENT))
+        if now - before <= SURE * spread:
+            if self._count >= suspicion["until"]:
+                self.suspicion = None
+            return
+        self.suspicion = None
+        level = self.drifted["before"] if self.drifted else before
+        self.drifted = {"before": level, "worst": now, "count": 0.0}
+        evidence = {"mean_loss_before": before, "mean_loss_now": now, "labels_since_last_change": suspicion["labels"]}
+        words = f"the loss rose from {before:.3f} to {now:.3f}: what was learned holds less than it did"
+        said.add("drift", "loss", "warning", evidence, words, "stream-ml top CONFIG")
+
+    def _last(self, count: int) -> list[int]:
+        numbers = self.losses.numbers
+        return list(islice(numbers, max(0, len(numbers) - count), None))
+
+    def _recovery(self, said: "_Said") -> None:
+        drifted = self.drifted
+        if drifted is None:
+            return
+        drifted["count"] += LOOK_EVERY
+        now, _ = _mean_and_error(self._last(RECENT))
+        drifted["worst"] = max(drifted["worst"], now)
+        level = drifted["before"] + RECOVERED * (drifted["worst"] - drifted["before"])
+        since, _ = _mean_and_error(self._last(min(int(drifted["count"]), self._size)))
+        if drifted["count"] < RECENT or since > level or now > level:
+            return
+        evidence = {"mean_loss_before": drifted["before"], "mean_loss_worst": drifted["worst"], "mean_loss_now": now}
+        self.drifted = None
+        said.add("recovered", "loss", "info", evidence, f"the loss is back at {now:.3f}", "stream-ml top CONFIG")
+
+    def _against_baseline(self, said: "_Said") -> None:
+        """Below: worse by SURE standard errors over a full window; above again: better."""
+        mean = self.worse.mean()
+        if not self.below and self.worse.full and mean > SURE * self.worse.error() and mean > 0:
+            self.below = True
+            evidence = {"mean_loss": self.losses.mean(), "worse_than_baseline": mean, "labels": float(self._size)}
+            words = "over the last labels a guess that knows only their frequencies does better than what was served"
+            said.add("below_baseline", "quality", "critical", evidence, words, "stream-ml tail training-log CONFIG")
+        elif self.below and mean < 0:
+            self.below = False
+            evidence = {"mean_loss": self.losses.mean(), "worse_than_baseline": mean}
+            said.add("recovered", "quality", "info", evidence, "better than the baseline again", "stream-ml top CONFIG")
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, as plain values and the detector."""
+        windows = {name: list(getattr(self, name).numbers) for name in ("losses", "worse")}
+        return {
+            **windows,
+            **{name: getattr(self, name) for name in _PLAIN},
+            "signals": [tuple(signal._replace(evidence=dict(signal.evidence))) for signal in self.signals],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` gave."""
+        self._begin()
+        for name in ("losses", "worse"):
+            window = getattr(self, name)
+            for number in state[name]:
+                window.numbers.append(number)
+                window.sum += number
+                window.squares += number * number
+        for name in _PLAIN:
+            setattr(self, name, state[name])
+        self.signals = deque((Signal(*signal) for signal in state["signals"]), maxlen=KEPT_MAX)
+
+
+_PLAIN = ("detector", "_since", "_errors", "suspicion", "drifted", "below", "_count")
+_COMMANDS: dict[str, tuple[Kind, str]] = {
+    "skip": ("resumed", "skip: one example is left out, and learning goes on"),
+    "accept-gap": ("resumed", "accept-gap: examples are missing, and learning goes on"),
+    "freeze": ("frozen", "freeze: nothing is learned until resume"),
+    "resume": ("resumed", "resume: learning goes on"),
+    "rebaseline": ("rebaselined", "rebaseline: what is now is the reference of every drift"),
+}
+TOLD_COMMANDS = frozenset(_COMMANDS)
+
+
+class _Said:
+    """Where a finding goes, and its identity."""
+
+    def __init__(self, signals: deque[Signal], origin: str, position: int, at_ms: int) -> None:
+        self._signals, self._origin, self._position, self._at_ms = signals, origin, position, at_ms
+
+    def add(
+        self, kind: Kind, subject: str, severity: Severity, evidence: Mapping[str, float], words: str, suggestion: str
+    ) -> None:
+        found = (self._origin, kind, subject, self._position, severity, self._at_ms)
+        self._signals.append(Signal(*found, evidence, words, suggestion))
+
+
+def _error(count: int, total: int, squares: int) -> float:
+    variance = squares / count - (total / count) ** 2 if count else 0.0
+    return math.sqrt(max(0.0, variance) / count) / UNIT if count else 0.0
+
+
+def _mean_and_error(numbers: list[int]) -> tuple[float, float]:
+    total = sum(numbers)
+    squares = sum(number * number for number in numbers)
+    return (total / len(numbers) / UNIT, _error(len(numbers), total, squares)) if numbers else (0.0, 0.0)
+
+
+def _distance(true: float, said: float, probability: float) -> float:
+    known = probability == probability  # noqa: PLR0124 - not a number
+    return abs(true - probability) if known else float(true != said)
