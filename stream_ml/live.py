@@ -3,6 +3,7 @@
 rich is imported where something is drawn: a worker that nobody watches starts without it.
 """
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,26 @@ def line(status: dict[str, Any]) -> str:
         f"{model['examples_learned']:,} examples, learning {model['lag_seconds']:.0f} s behind"
         + "".join(f", {text}" for text in _quality(status["quality"]))
     )
+
+
+def point(status: dict[str, Any]) -> dict[str, Any]:
+    """What a chart keeps of a status; times in unix seconds."""
+    owned = status["partitions"]["owned"].values()
+    shown = next((name for name in METRICS if f"{name}_baseline" in status["quality"]), "")
+    window = status["quality_windows"].get("last", {}).get("measures", {})
+    return {
+        "at": round(time.time(), 1),
+        "events": status["per_second"]["events"],
+        "labels": status["per_second"]["labels"],
+        "lag_seconds": max((partition["events"]["lag_seconds"] for partition in owned), default=0.0),
+        "learning_lag_seconds": status["model"]["lag_seconds"],
+        "p50": status["latency_seconds"]["p50"],
+        "p99": status["latency_seconds"]["p99"],
+        "metric": METRICS.get(shown, ""),
+        "quality": window.get(shown),
+        "baseline": window.get(f"{shown}_baseline"),
+        "loss": status["concept"]["loss"],
+    }
 
 
 def _table(status: dict[str, Any]) -> "Table":

@@ -8,6 +8,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from stream_ml.records import Served
 
 CHUNK_ROWS = 4_096  # rows after which a new chunk begins; what is freed of one is given back as a whole
@@ -228,6 +230,15 @@ class PendingStore:
             chunk.first = last
             if last == len(chunk):
                 del self.chunks[0], self._firsts[0]
+
+    def labelled(self, since_ms: int) -> tuple[int, int]:
+        """How many events of this time or later have joined, and how many there are."""
+        joined = count = 0
+        for chunk in self.chunks:
+            recent = np.frombuffer(chunk.times_ms, np.int64)[chunk.first :] >= since_ms
+            count += int(recent.sum())
+            joined += int((np.frombuffer(chunk.states, np.uint8)[chunk.first :][recent] & _JOINED).sum())
+        return joined, count
 
     def events(self) -> list[PendingEvent]:
         """All that is held, in offset order."""

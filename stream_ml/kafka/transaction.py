@@ -21,6 +21,7 @@ from stream_ml.config import Config
 from stream_ml.errors import FatalError
 from stream_ml.failpoints import passes
 from stream_ml.kafka.clients import bounded, error_of, producer, reaching, step_after
+from stream_ml.kafka.statistics import BrokerStatistics
 from stream_ml.records import Block
 
 COMMIT_SLOW_S = 5.0  # a healthy commit takes 1 ms, one that was retried inside librdkafka 0.5 s and more
@@ -50,6 +51,7 @@ class Transactor:
         self._producer: Producer | None = None
         self._reopened = 0
         self.refused: list[KafkaError] = []
+        self.brokers = BrokerStatistics()
         self.open()
 
     def open(self) -> None:
@@ -68,6 +70,7 @@ class Transactor:
                 "message.max.bytes": max(1_000, self._record_bytes_max),
                 "delivery.report.only.error": True,
                 "on_delivery": self._delivered,
+                **self.brokers.settings(),
             },
         )
         with reaching(self._config):

@@ -77,6 +77,13 @@ class CheckpointStore:
             if time.time() - left.stat().st_mtime > 3600:
                 left.unlink(missing_ok=True)
 
+    def size(self, position: int) -> int:
+        """Bytes of the checkpoint of this position; 0 where it is gone by now."""
+        try:
+            return (self._folder / f"{position:0{_DIGITS}d}.ckpt").stat().st_size
+        except OSError:
+            return 0
+
     def save(self, position: int, header: dict[str, Any], content: Any, *, checkpoint_types: list[str]) -> Path:
         """Write a checkpoint durably; its path. Idempotent: a name that is taken is left as it is.
 

@@ -30,6 +30,11 @@ class CheckpointWriter:
         self._child: tuple[int, int, float] | None = None  # process, its pipe, since when
 
     @property
+    def took_s(self) -> float:
+        """How long the last one took."""
+        return self._took_s
+
+    @property
     def busy(self) -> bool:
         """Whether one is under way."""
         return self._child is not None

@@ -214,11 +214,13 @@ class Learning:
 
     # --- checkpoints ---
 
-    def checkpoint_if_due(self, interval_s: float) -> None:
-        """Write a checkpoint when the last one is old enough."""
+    def checkpoint_if_due(self, interval_s: float) -> bool:
+        """Write a checkpoint when the last one is old enough; whether it was."""
         self._written_meanwhile()
-        if time.monotonic() - self._checkpoint_s >= interval_s and not self._writer.busy:
+        due = time.monotonic() - self._checkpoint_s >= interval_s and not self._writer.busy
+        if due:
             self.checkpoint()
+        return due
 
     def checkpoint(self, *, wait: bool = False) -> None:
         """Write a checkpoint, unless halted or nothing was folded since the last; a failure is told, never fatal."""
@@ -252,6 +254,8 @@ class Learning:
     def _written(self) -> None:
         self._checkpoint_position, self._checkpoint_written_s = self._position_under_way, time.monotonic()
         self._metrics.set("checkpoint_timestamp_seconds", time.time())
+        self._metrics.set("checkpoint_seconds", self._writer.took_s)
+        self._metrics.set("checkpoint_bytes", self.store.size(self._checkpoint_position))
 
     def checkpointed(self) -> dict[str, Any]:
         """Position and age of this process's last checkpoint; None before the first."""

@@ -30,6 +30,7 @@ from stream_ml.kafka.transaction import RECORD_REFUSED, Ending, Transactor
 from stream_ml.metrics import Metrics
 from stream_ml.records import Clock, Records
 from stream_ml.worker.learning import Learning
+from stream_ml.worker.monitoring import Monitor
 from stream_ml.worker.ownership import ClaimFailed, Ownership, new_token, refuse_lost_offsets
 from stream_ml.worker.report import Report
 
@@ -57,7 +58,9 @@ class Worker:
         self._feedback = FeedbackInput(config)
         self.learning = Learning(parts, facts.training_log_id, metrics, self._keep_alive)
         self._ownership = Ownership(parts, facts.record_bytes_max, self._client, self.learning, self._transactor)
-        self.report = Report(parts, metrics, self.learning, self._ownership, (self._group, self._feedback))
+        self.monitor = Monitor(parts, metrics)
+        inputs = (self._group, self._feedback)
+        self.report = Report(parts, metrics, self.learning, self._ownership, inputs, self.monitor)
         self._held: dict[int, HeldFeedback] = {}
         self._keys = {name: PartitionerSample(facts.partitions) for name in ("events", "feedback")}
         self._disagreement = ""
@@ -96,7 +99,8 @@ class Worker:
             passes("after-process")
             self._observe(process=time.monotonic() - began_s)
             self._finish(batches, outputs, *self._commit(outputs))
-        self.learning.checkpoint_if_due(self._config.checkpoints.interval / 1000)
+        if self.learning.checkpoint_if_due(self._config.checkpoints.interval / 1000):
+            self.monitor.save()
         self._look_around()
         self.report.renew()
 
@@ -115,6 +119,7 @@ class Worker:
         """
         log.info("stopping: what is committed is learned, then a checkpoint")
         self.learning.finish(CLOSE_STALL_S)
+        self.monitor.save()
         self._transactor.close()
         self._ownership.close()
         self._feedback.close()
@@ -129,6 +134,7 @@ class Worker:
         self._held = {}
         self._feedback.start({})
         numbers = self._group.settle()
+        self.metrics.count("rebalances")
         if numbers is None:
             log.info("partitions revoked")
             return
@@ -256,6 +262,7 @@ class Worker:
     def _commit(self, outputs: dict[int, Outputs]) -> tuple[dict[int, Outputs], bool]:
         """Which partitions' outputs were committed, and whether the rest was aborted (else somebody else owns it)."""
         blocks = [block for output in outputs.values() for block in output.blocks]
+        blocks.append(self.monitor.block(_clock()))
         offsets = [
             tp
             for number, output in outputs.items()
@@ -300,9 +307,12 @@ class Worker:
             self._held[number].drop(len(batches[number].feedback))
             self._committed_s[number] = time.monotonic()
             self.report.committed(number, batches[number], output)
+            self.monitor.committed(number, batches[number], output)
             if self._condemned:
                 self._condemned.difference_update(batches[number].coordinates())
             passes("between-applies")
+        if committed:
+            self.monitor.written()
         back = [number for number in outputs if number not in committed and number in self._ownership.owned]
         if back:
             self._group.start(

@@ -44,7 +44,7 @@ class Ownership:
         self, parts: Parts, record_bytes_max: int, client: AdminClient, learning: Learning, transactor: Transactor
     ) -> None:
         self._parts, self._config, self._client = parts, parts.config, client
-        self._learning, self._transactor = learning, transactor
+        self._learning, self._transactor, self.brokers = learning, transactor, transactor.brokers
         self._settings = parts.partition_settings(record_bytes_max)
         self.owned: dict[int, Partition] = {}
         self.parked: dict[int, str] = {}

@@ -7,24 +7,29 @@ import functools
 import logging
 import platform
 import time
-from collections import Counter
+from collections import Counter, deque
 from importlib.metadata import version
 from typing import Any
 
 from stream_ml.assembly import Parts
+from stream_ml.core.join import Join
 from stream_ml.core.partition import Batch, Outputs
 from stream_ml.kafka.clients import outage
 from stream_ml.kafka.inputs import FeedbackInput, Group
-from stream_ml.live import line
+from stream_ml.live import line, point
 from stream_ml.metrics import Metrics
 from stream_ml.records import DeadLetter
 from stream_ml.worker.learning import Learning
+from stream_ml.worker.monitoring import Monitor
 from stream_ml.worker.ownership import Ownership
 
 INTERVAL_S = 1.0
 LINE_S = 60.0  # between two lines of the log that say how it goes
 ALIVE_S = 60.0  # a turn takes milliseconds, a rebuild polls; after so long without either the loop hangs
 RATE_OVER_S = 5.0
+WINDOWS_S = 5.0  # between two computations of the windows' quality
+HISTORY = 900  # points, one a second, for charts
+SIGNALS_SHOWN = 30
 OUTAGE_S = 15.0  # a client may lose its connection and have it back within two looks of the loop
 COUNTED_BY = {"labels": "outcome", "dead_letters": "reason", "flags": "flag", "signals": "kind"}  # metric -> its label
 PACKAGES = ("stream-ml", "river", "numpy", "confluent-kafka", "fastavro")
@@ -42,17 +47,22 @@ class Report:
         learning: Learning,
         ownership: Ownership,
         inputs: tuple[Group, FeedbackInput],
+        monitor: Monitor,
     ) -> None:
         self._config, self._metrics = parts.config, metrics
         self._learning, self._ownership = learning, ownership
         self._group, self._feedback = inputs
+        self._monitor = monitor
         self._started_s = self._alive_s = time.monotonic()
         self._due_s, self._line_s = 0.0, self._started_s
         self._latest_ms: dict[tuple[str, int], int] = {}
         self._totals: Counter[str] = Counter()
         self._letters: dict[str, tuple[float, str]] = {}
         self._quality_then: tuple[int, dict[str, float]] = (0, {})
-        self._history: list[tuple[float, int, int]] = []
+        self._windows_then: tuple[float, int, dict[str, Any]] = (-WINDOWS_S, -1, {})
+        self._seen_lately: list[tuple[float, int, int]] = []
+        self.history: deque[dict[str, Any]] = deque(maxlen=HISTORY)
+        metrics.set("start_timestamp_seconds", time.time())
         self._versions = _versions()
         self.warnings: dict[str, str] = {}
         self.status: dict[str, Any] = {
@@ -108,8 +118,11 @@ class Report:
         if now_s < self._due_s and not at_once:
             return
         self._due_s = now_s + INTERVAL_S
-        self._history = [*[seen for seen in self._history if now_s - seen[0] <= RATE_OVER_S], self._seen(now_s)]
+        lately = [seen for seen in self._seen_lately if now_s - seen[0] <= RATE_OVER_S]
+        self._seen_lately = [*lately, self._seen(now_s)]
+        self._monitor.follow(self._learning.replica, self._joins())
         self.status = self._made(now_s)
+        self.history.append(point(self.status))
         self._gauges()
         if now_s - self._line_s >= LINE_S:
             self._line_s = now_s
@@ -122,7 +135,7 @@ class Report:
 
     def _made(self, now_s: float) -> dict[str, Any]:
         reasons = self._reasons()
-        joins = {number: partition.join for number, partition in self._ownership.owned.items()}
+        joins = self._joins()
         pending = self._config.pending
         return {
             "app": self._config.app.id,
@@ -137,6 +150,10 @@ class Report:
             },
             "model": self._model(),
             "quality": self._quality(),
+            "quality_windows": self._windows(now_s),
+            "concept": self._concept(),
+            **self._monitor.status(joins),
+            "signals": self._signals(),
             "checkpoint": self._learning.checkpointed(),
             "pending": {
                 "events": sum(len(join.store) for join in joins.values()),
@@ -152,6 +169,31 @@ class Report:
             "per_second": self._rates(),
             "versions": self._versions,
         }
+
+    def _joins(self) -> dict[int, Join]:
+        return {number: partition.join for number, partition in self._ownership.owned.items()}
+
+    def _windows(self, now_s: float) -> dict[str, Any]:
+        """Quality of the two windows; made anew only now and then: it takes some milliseconds."""
+        then_s, count, _ = self._windows_then
+        quality, settings = self._learning.replica.quality, self._config.quality
+        if quality.count != count and now_s - then_s >= WINDOWS_S:
+            windows = quality.windows(settings.window, settings.window_time)
+            self._windows_then = (now_s, quality.count, windows)
+        return self._windows_then[2]
+
+    def _concept(self) -> dict[str, Any]:
+        concept = self._learning.replica.concept
+        return {
+            "loss": round(concept.losses.mean(), 4),
+            "drifted": concept.drifted is not None,
+            "below_baseline": concept.below,
+        }
+
+    def _signals(self) -> list[dict[str, Any]]:
+        """The newest of the fold's and of this worker's own; each part in its order."""
+        fold = self._learning.replica.signals_after(-1)[-SIGNALS_SHOWN:]
+        return [signal.plain() for signal in [*fold, *list(self._monitor.signals)[-SIGNALS_SHOWN:]]]
 
     def _reasons(self) -> list[str]:
         """Why this worker is not ready; none where it holds what the group gave it, be that nothing."""
@@ -218,7 +260,7 @@ class Report:
         return self._quality_then[1]
 
     def _rates(self) -> dict[str, float]:
-        first, last = self._history[0], self._history[-1]
+        first, last = self._seen_lately[0], self._seen_lately[-1]
         seconds = max(last[0] - first[0], INTERVAL_S)
         return {
             "events": round((last[1] - first[1]) / seconds, 1),
@@ -245,8 +287,32 @@ class Report:
             lags = [partition[topic] for partition in owned.values()]
             metrics.set("consumer_lag_records", sum(lag["lag_records"] or 0 for lag in lags), topic=topic)
             metrics.set("consumer_lag_seconds", max((lag["lag_seconds"] for lag in lags), default=0), topic=topic)
-        for name, value in status["quality"].items():
-            metrics.set("quality", value, metric=name)
+        self._quality_gauges()
+        self._monitor.gauges(status)
+        concept = status["concept"]
+        metrics.set("loss", concept["loss"])
+        metrics.set("concept_drifted", concept["drifted"])
+        metrics.set("below_baseline", concept["below_baseline"])
+        halted = model["halted"]
+        metrics.set("exactly_once_broken", halted is not None and halted["reason"] in ("gap", "disagree"))
+        brokers = self._ownership.brokers.last
+        if brokers is not None:
+            metrics.set("broker_round_trip_seconds", brokers.mean_s, of="mean")
+            metrics.set("broker_round_trip_seconds", brokers.p99_s, of="p99")
+            metrics.set("broker_throttle_seconds", brokers.throttle_s)
+            metrics.set("brokers_up", brokers.up)
+
+    def _quality_gauges(self) -> None:
+        metrics, windows = self._metrics, self.status["quality_windows"]
+        found = {"life": self.status["quality"]} | {name: window["measures"] for name, window in windows.items()}
+        for window, values in found.items():
+            for name, value in values.items():
+                of = "baseline" if name.endswith("_baseline") else "served"
+                metrics.set("quality", value, metric=name.removesuffix("_baseline"), window=window, of=of)
+        for window, values in windows.items():
+            metrics.set("quality_examples", values["examples"], window=window)
+        for quantile, seconds in windows.get("last", {}).get("delay_seconds", {}).items():
+            metrics.set("label_delay_seconds", seconds, quantile=quantile)
 
 
 @functools.cache
