@@ -1,4 +1,4 @@
-"""/metrics, /livez, /readyz and /v1/status over HTTP, in a thread beside the loop; nothing here can change anything.
+"""The live page, /metrics, /livez, /readyz and /v1 over HTTP, in a thread beside the loop; nothing here can change it.
 
 What is served is what the loop has left behind: a scrape never waits for it, and a flood of them costs the loop little.
 """
@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from socketserver import ThreadingMixIn
 from typing import Any, Protocol
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -16,20 +16,26 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from stream_ml.errors import ConfigError
+from stream_ml.page import document
 
 RENDER_S = 1.0  # so often /metrics is rendered at most
 CONNECTIONS_MAX = 32  # at once; more are closed unanswered
+STREAMS_MAX = 16  # of them that follow the status; more are told to come again
+LOOK_S = 0.25  # how often a stream looks for a new status
+QUIET_S = 15.0  # after so long without one a comment is sent, so that a browser that went away is noticed
 TIMEOUT_S = 5.0  # for a client to send its request
 BACKLOG = 16
 
+HTML = "text/html; charset=utf-8"
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
-Answer = tuple[str, str, bytes]
+Answer = tuple[str, str, Iterable[bytes]]
 
 
 class Said(Protocol):
     """What a worker says of itself."""
 
     status: dict[str, Any]
+    history: list[dict[str, Any]]
 
     @property
     def hangs_s(self) -> float:
@@ -52,51 +58,115 @@ class Endpoints:
     def __init__(self, registry: CollectorRegistry, said: Said, alive_s: float) -> None:
         self._registry, self._said, self._alive_s = registry, said, alive_s
         self._lock = threading.Lock()
+        self._streams = threading.BoundedSemaphore(STREAMS_MAX)
+        self._told: tuple[dict[str, Any], bytes] = ({}, b"")
         self._rendered, self._rendered_s = b"", -RENDER_S
         self._routes: dict[str, Callable[[], Answer]] = {
+            "/": self._page,
             "/metrics": self._metrics,
             "/livez": self._livez,
             "/readyz": self._readyz,
             "/v1/status": self._status,
+            "/v1/history": self._history,
+            "/v1/stream": self._stream,
         }
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         route = self._routes.get(environ.get("PATH_INFO", ""))
+        body: Iterable[bytes]
         if environ.get("REQUEST_METHOD") not in ("GET", "HEAD"):
-            status, kind, body = "405 Method Not Allowed", "text/plain", b"only GET\n"
+            status, kind, body = "405 Method Not Allowed", "text/plain", [b"only GET\n"]
         elif route is None:
             there = ", ".join(self._routes)
-            status, kind, body = "404 Not Found", "text/plain", f"there is {there}\n".encode()
+            status, kind, body = "404 Not Found", "text/plain", [f"there is {there}\n".encode()]
         else:
             status, kind, body = route()
-        headers = [("Content-Type", kind), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
+        headers = [("Content-Type", kind), ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
+        if kind == HTML:
+            headers.append(("Content-Security-Policy", document()[1]))
+        if isinstance(body, list):
+            headers.append(("Content-Length", str(sum(map(len, body)))))
         start_response(status, headers)
-        return [] if environ.get("REQUEST_METHOD") == "HEAD" else [body]
+        if environ.get("REQUEST_METHOD") != "HEAD":
+            return body
+        _close(body)
+        return []
 
     def _metrics(self) -> Answer:
         with self._lock:
             if time.monotonic() - self._rendered_s >= RENDER_S:
                 self._rendered, self._rendered_s = generate_latest(self._registry), time.monotonic()
-            return "200 OK", CONTENT_TYPE_PLAIN_0_0_4, self._rendered
+            return "200 OK", CONTENT_TYPE_PLAIN_0_0_4, [self._rendered]
 
     def _livez(self) -> Answer:
         silent_s = self._said.hangs_s
         if silent_s <= self._alive_s:
-            return "200 OK", "text/plain", b"the loop turns\n"
+            return "200 OK", "text/plain", [b"the loop turns\n"]
         text = f"the loop has not turned for {silent_s:.0f} s\n"
-        return "503 Service Unavailable", "text/plain", text.encode()
+        return "503 Service Unavailable", "text/plain", [text.encode()]
 
     def _readyz(self) -> Answer:
         status = self._said.status
         if status["ready"]:
-            return "200 OK", "text/plain", b"ready\n"
+            return "200 OK", "text/plain", [b"ready\n"]
         text = "".join(f"{reason}\n" for reason in status["reasons"])
-        return "503 Service Unavailable", "text/plain", text.encode()
+        return "503 Service Unavailable", "text/plain", [text.encode()]
 
     def _status(self) -> Answer:
         body = json.dumps({**self._said.status, "loop_silent_seconds": round(self._said.hangs_s, 1)}, indent=2)
-        return "200 OK", "application/json", body.encode() + b"\n"
+        return "200 OK", "application/json", [body.encode() + b"\n"]
+
+    def _history(self) -> Answer:
+        return "200 OK", "application/json", [json.dumps(list(self._said.history)).encode()]
+
+    def _page(self) -> Answer:
+        return "200 OK", HTML, [document()[0]]
+
+    def _stream(self) -> Answer:
+        if not self._streams.acquire(blocking=False):
+            return "503 Service Unavailable", "text/plain", [b"too many followers; come again\n"]
+        return "200 OK", "text/event-stream", _Followed(self._events(), self._streams.release)
+
+    def _events(self) -> Iterator[bytes]:
+        """Each new status as a server-sent event. A reader that does not read runs into TIMEOUT_S, and is let go."""
+        last: dict[str, Any] | None = None
+        told_s = time.monotonic()
+        while True:
+            status = self._said.status
+            if status is not last:
+                last, told_s = status, time.monotonic()
+                yield self._event(status)
+            elif time.monotonic() - told_s > QUIET_S:
+                told_s = time.monotonic()
+                yield b": nothing new\n\n"
+            time.sleep(LOOK_S)  # between two looks at what the loop has left behind
+
+    def _event(self, status: dict[str, Any]) -> bytes:
+        """A status as bytes, written once for all followers."""
+        with self._lock:
+            if self._told[0] is not status:
+                self._told = (status, b"data: " + json.dumps(status).encode() + b"\n\n")
+            return self._told[1]
+
+
+class _Followed:
+    """An iterator that gives its place back when it is closed, begun or not."""
+
+    def __init__(self, events: Iterator[bytes], let_go: Callable[[], None]) -> None:
+        self._events, self._let_go = events, let_go
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._events
+
+    def close(self) -> None:
+        """Called by the server at the end, whatever ended it."""
+        self._let_go()
+
+
+def _close(body: Iterable[bytes]) -> None:
+    if isinstance(body, _Followed):
+        body.close()
 
 
 class _Server(ThreadingMixIn, WSGIServer):

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from stream_ml.words import problems
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 # The first metric of a task that is there is shown, with its baseline.
 METRICS = {"auc": "ROC AUC", "log_loss": "log loss", "accuracy": "accuracy", "mae": "MAE", "rmse": "RMSE", "r2": "R2"}
 SHOWN_METRICS = 2
+STYLES = {"critical": "bold red", "warning": "yellow", "info": "dim"}
 
 
 def panel(status: dict[str, Any]) -> "RenderableType":
@@ -26,7 +29,9 @@ def panel(status: dict[str, Any]) -> "RenderableType":
     lines: list[Any] = [title]
     if "model" in status:
         lines.append(_table(status))
-    lines += [Text(f"! {text}", style="yellow") for text in [*status["reasons"], *status.get("warnings", [])]]
+    for one in status["problems"] if "problems" in status else problems(status):
+        told = Text(f"{'!!' if one['severity'] == 'critical' else '!'} {one['text']}", style=STYLES[one["severity"]])
+        lines.append(told.append(f"; type {one['suggestion']}" if one["suggestion"] else ""))
     return Group(*lines)
 
 
@@ -86,7 +91,10 @@ def _table(status: dict[str, Any]) -> "Table":
             "",
             f"{_version(model)}, {model['examples_learned']:,} examples, {model['lag_seconds']:.1f} s behind",
         ),
+        ("latency", "", _latency(status["latency_seconds"])),
         ("quality", "", "; ".join(_quality(status["quality"])) or "no labelled prediction yet"),
+        ("  recent", "", _recent(status)),
+        ("drift", "", _drift(status)),
         ("pending", "", f"{status['pending']['events']:,} events, {status['pending']['bytes'] / 1e6:,.0f} MB"),
         ("partitions", "", f"{len(owned)} owned" + (f", {len(parked)} parked" if parked else "")),
         ("checkpoint", "", _checkpoint(status["checkpoint"])),
@@ -113,6 +121,28 @@ def _lag(status: dict[str, Any], topic: str) -> str:
 def _quality(quality: dict[str, float]) -> list[str]:
     named = [name for name in METRICS if name in quality and f"{name}_baseline" in quality][:SHOWN_METRICS]
     return [f"{METRICS[n]} {quality[n]:.3f} (knowing only the labels {quality[f'{n}_baseline']:.3f})" for n in named]
+
+
+def _latency(latency: dict[str, float | None]) -> str:
+    if latency["p50"] is None:
+        return "nothing scored in the last minute"
+    return f"half within {1000 * latency['p50']:,.0f} ms, 99 of 100 within {1000 * (latency['p99'] or 0):,.0f} ms"
+
+
+def _recent(status: dict[str, Any]) -> str:
+    window, maturity = status["quality_windows"].get("last"), status["maturity"]
+    told = "; ".join(_quality(window["measures"])) if window else ""
+    share = f"{maturity['labelled_share']:.0%} of the newest events have their label" if maturity else ""
+    return "; ".join(text for text in (told, share) if text) or "no labels yet"
+
+
+def _drift(status: dict[str, Any]) -> str:
+    drift, concept = status["drift"], status["concept"]
+    if not drift["referenced"]:
+        return f"loss {concept['loss']:.3f}; inputs: reference of {drift['of']:,} events is being made"
+    most = sorted(drift["subjects"].items(), key=lambda item: -item[1]["psi"])[:3]
+    told = ", ".join(f"{name.removeprefix('feature:')} {of['psi']:.2f}" for name, of in most)
+    return f"loss {concept['loss']:.3f}; inputs, against {drift['threshold']:g}: {told or 'first window not full yet'}"
 
 
 def _checkpoint(checkpoint: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from stream_ml.cli import operate, trial
+from stream_ml.cli import operate, trial, watch
 from stream_ml.cli.config import config as config_verbs
 from stream_ml.cli.init import init
 from stream_ml.cli.options import configured
@@ -26,11 +26,14 @@ app = typer.Typer(
 app.add_typer(operate.topics, name="topics")
 app.add_typer(operate.offsets, name="offsets")
 app.add_typer(operate.schema, name="schema")
+app.add_typer(watch.letters, name="dead-letters")
 app.add_typer(config_verbs, name="config")
 operate.add_commands(app)
 app.command("init")(init)
 app.command("produce")(trial.produce)
 app.command("try")(trial.attempt)
+app.command("top")(watch.top)
+app.command("tail")(watch.tail)
 
 
 @app.command()

@@ -116,17 +116,6 @@ def add_commands(app: typer.Typer) -> None:
         """Let learning go on with the example at which it halted, although examples before it are missing."""
         _order(config, "accept-gap", {"position": position})
 
-    @app.command("dead-letters")
-    @configured
-    def dead_letters(
-        config: Config, last: Annotated[int, typer.Option(help="So many of each partition, the newest.", min=1)] = 20
-    ) -> None:
-        """The newest dead letters, one JSON object a line: which record, why, its key and the start of its value."""
-        from stream_ml.kafka.operator import newest_dead_letters
-
-        for letter in newest_dead_letters(config, last):
-            typer.echo(json.dumps(letter))
-
     @app.command()
     @configured
     def freeze(config: Config) -> None:
@@ -138,6 +127,12 @@ def add_commands(app: typer.Typer) -> None:
     def resume(config: Config) -> None:
         """Learn again after freeze."""
         _order(config, "resume", {})
+
+    @app.command()
+    @configured
+    def rebaseline(config: Config) -> None:
+        """Take what is now as the reference of every drift, in every worker: what was before is forgotten."""
+        _order(config, "rebaseline", {})
 
 
 def _order(config: Config, command: str, arguments: dict[str, int]) -> None:

@@ -126,7 +126,7 @@ class ConceptMonitor:
         kind, words = _COMMANDS[command]
         if command == "rebaseline":
             self._begin()
-        _Said(self.signals, origin, position, at_ms).add(kind, "learning", "info", {}, words, "stream-ml status CONFIG")
+        _Said(self.signals, origin, position, at_ms).add(kind, "learning", "info", {}, words, "stream-ml top CONFIG")
 
     def _losses(self, row: Row) -> tuple[float, float]:
         """Of the prediction and of the baseline, from 0 to 1."""
@@ -202,7 +202,7 @@ class ConceptMonitor:
             self.below = True
             evidence = {"mean_loss": self.losses.mean(), "worse_than_baseline": mean, "labels": float(self._size)}
             words = "over the last labels a guess that knows only their frequencies does better than what was served"
-            said.add("below_baseline", "quality", "critical", evidence, words, "stream-ml tail training-log CONFIG")
+            said.add("below_baseline", "quality", "critical", evidence, words, "stream-ml tail CONFIG training-log")
         elif self.below and mean < 0:
             self.below = False
             evidence = {"mean_loss": self.losses.mean(), "worse_than_baseline": mean}

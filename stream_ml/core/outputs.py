@@ -15,6 +15,10 @@ from stream_ml.records import Clock, DeadLetter, Headers, Produce, Record
 FORMAT = 1
 RECORD_OVERHEAD = 256  # bytes of a record batch and record beside key, value and headers, rounded up
 DEAD_LETTER_VALUE_MAX = 900_000
+REASONS = (  # of a dead letter: the closed list
+    *("empty", "not_avro", "truncated", "unknown_schema", "framing", "schema_mismatch", "missing_id"),
+    *("missing_feature", "not_finite", "out_of_range_time", "label_domain", "too_large", "model_refused"),
+)
 TRACE_HEADERS = ("traceparent", "tracestate")  # W3C Trace Context: forwarded as they came
 _MESSAGE_MAX = 1_000  # characters of a dead letter's message
 

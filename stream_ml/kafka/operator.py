@@ -3,7 +3,6 @@
 import contextlib
 import getpass
 import time
-from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -13,11 +12,11 @@ from stream_ml.config import Config
 from stream_ml.core.ledger import Ledger
 from stream_ml.core.log_entry import decode_entry, decode_pair, encode_command
 from stream_ml.core.metadata import Metadata, OutputEnds
-from stream_ml.core.outputs import dead_letter_origin, dead_letter_words, decode_outcome
+from stream_ml.core.outputs import dead_letter_origin, decode_outcome
 from stream_ml.core.predictions import prediction_origin
 from stream_ml.core.times import BEGINNING
 from stream_ml.errors import ConfigError, FatalError
-from stream_ml.kafka.clients import TIMEOUT_S, admin, common, error_of, reaching, reader, record_of, topics_there
+from stream_ml.kafka.clients import TIMEOUT_S, admin, common, error_of, reaching, reader, record_of
 from stream_ml.kafka.pair import Pair, committed_pair, offsets_of, pair_reader, read_pairs
 from stream_ml.kafka.reading import ends, read_range, read_ranges
 from stream_ml.records import Record
@@ -131,32 +130,6 @@ def set_offsets(config: Config, partition: int, events: int, feedback: int) -> s
     twice += f"; labels from {feedback} to {next_label - 1} are looked at again" if feedback < next_label else ""
     lost = f"; events {next_event} to {events - 1} are never scored" if events > next_event else ""
     return f"{done}; the sequence goes on at {metadata.next_sequence}{twice}{lost}"
-
-
-def newest_dead_letters(config: Config, count: int) -> list[dict[str, Any]]:
-    """The newest `count` dead letters of each partition, oldest first, as plain values."""
-    client = admin(config)
-    with reaching(config):
-        partitions = topics_there(client).topics[config.dead_letters].partitions
-        found = ends(client, [(config.dead_letters, number) for number in partitions])
-        ranges = {where: (max(first, end - 2 * count - 100), end) for where, (first, end) in found.items()}
-        newest: dict[int, deque[Record]] = {number: deque(maxlen=count) for number in sorted(partitions)}
-        for batch in read_ranges(config, ranges, keep_alive=lambda: None):
-            for record in map(record_of, batch):
-                newest[record.partition].append(record)
-    return [_plain_letter(record) for records in newest.values() for record in records]
-
-
-def _plain_letter(record: Record) -> dict[str, Any]:
-    origin, (reason, message) = dead_letter_origin(record) or ("", "", ""), dead_letter_words(record)
-    return {
-        **dict(zip(("topic", "partition", "offset"), map(str, origin), strict=True)),
-        "reason": reason,
-        "message": message,
-        "key": None if record.key is None else record.key[:SHOWN_BYTES].decode("utf-8", "replace"),
-        "value_bytes": len(record.value or b""),
-        "value_hex": (record.value or b"")[:SHOWN_BYTES].hex(),
-    }
 
 
 def continuation(config: Config, partition: int) -> tuple[int, int]:

@@ -114,7 +114,7 @@ class Monitor:
         if number in self._starving:
             words = f"partition {number}: events are {behind_ms / 3_600_000:.1f} h ahead of the last label"
             self._found(
-                ("label_starvation", subject, times[1], "warning"), evidence, words, "stream-ml tail feedback CONFIG"
+                ("label_starvation", subject, times[1], "warning"), evidence, words, "stream-ml tail CONFIG feedback"
             )
         else:
             words = f"partition {number}: labels come again"
@@ -179,6 +179,7 @@ class Monitor:
             "scores": [sum(of) for of in zip(*(batch[2] for batch in recent), strict=True)] if self._classes else [],
             "drift": self._drift(),
             "maturity": self._labelled(owned),
+            "starving": sorted(self._starving),
             "last_predictions": list(self.last),
         }
 

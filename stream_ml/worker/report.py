@@ -7,7 +7,7 @@ import functools
 import logging
 import platform
 import time
-from collections import Counter, deque
+from collections import Counter
 from importlib.metadata import version
 from typing import Any
 
@@ -19,6 +19,7 @@ from stream_ml.kafka.inputs import FeedbackInput, Group
 from stream_ml.live import line, point
 from stream_ml.metrics import Metrics
 from stream_ml.records import DeadLetter
+from stream_ml.words import problems
 from stream_ml.worker.learning import Learning
 from stream_ml.worker.monitoring import Monitor
 from stream_ml.worker.ownership import Ownership
@@ -61,7 +62,7 @@ class Report:
         self._quality_then: tuple[int, dict[str, float]] = (0, {})
         self._windows_then: tuple[float, int, dict[str, Any]] = (-WINDOWS_S, -1, {})
         self._seen_lately: list[tuple[float, int, int]] = []
-        self.history: deque[dict[str, Any]] = deque(maxlen=HISTORY)
+        self.history: list[dict[str, Any]] = []
         metrics.set("start_timestamp_seconds", time.time())
         self._versions = _versions()
         self.warnings: dict[str, str] = {}
@@ -71,6 +72,7 @@ class Report:
             "ready": False,
             "reasons": ["starting: reading the training log"],
         }
+        self.status["problems"] = problems(self.status)
 
     # --- called by the loop ---
 
@@ -108,7 +110,7 @@ class Report:
         text = f"{where[0]} [{where[1]}] {where[2]} became a dead letter, {reason}: {letter.message}"
         self._letters[reason] = (now_s, text)
         told = dict(zip(("topic", "partition", "offset"), where, strict=True))
-        hint = {"hint": "stream-ml dead-letters CONFIG"}
+        hint = {"hint": "stream-ml dead-letters ls CONFIG"}
         log.warning("%s (%d so far)", text, self._totals[f"dead_letters.{reason}"], extra=told | hint)
 
     def renew(self, *, at_once: bool = False) -> None:
@@ -121,8 +123,11 @@ class Report:
         lately = [seen for seen in self._seen_lately if now_s - seen[0] <= RATE_OVER_S]
         self._seen_lately = [*lately, self._seen(now_s)]
         self._monitor.follow(self._learning.replica, self._joins())
-        self.status = self._made(now_s)
-        self.history.append(point(self.status))
+        status = self._made(now_s)
+        status["point"] = point(status)
+        status["problems"] = problems(status)
+        self.status = status
+        self.history = [*self.history[1 - HISTORY :], status["point"]]
         self._gauges()
         if now_s - self._line_s >= LINE_S:
             self._line_s = now_s
@@ -159,6 +164,7 @@ class Report:
                 "events": sum(len(join.store) for join in joins.values()),
                 "labels": sum(len(join.waiting) for join in joins.values()),
                 "bytes": sum(join.bytes for join in joins.values()),
+                "shed": self._totals["events_shed"],
                 "max_per_partition": {
                     "events": pending.events_max,
                     "labels": pending.early_labels_max,
@@ -211,13 +217,7 @@ class Report:
         replica, config = self._learning.replica, self._config
         found = [text for text in self.warnings.values() if text]
         found += [text for at_s, text in self._letters.values() if time.monotonic() - at_s < LINE_S]
-        if replica.halt is not None:
-            halt = replica.halt
-            found.append(
-                f"learning is halted at {halt.position} ({halt.reason}): {halt.message}; "
-                f"stream-ml skip CONFIG {halt.position} goes on"
-            )
-        elif replica.frozen:
+        if replica.frozen:
             found.append("learning is frozen; stream-ml resume CONFIG goes on")
         elif self._learning.lag_s > config.learning.lag_max / 1000:
             found.append(f"learning lags {self._learning.lag_s:.0f} s behind: predictions are flagged stale")

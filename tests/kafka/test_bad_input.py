@@ -199,7 +199,7 @@ def test_dead_letters_are_told_once_and_shown_with_their_reasons(kafka: str, app
         told = [json.loads(line) for line in worker.log.splitlines() if "became a dead letter" in line]
         assert len(told) == 2, "one line a reason and minute"
         assert (told[0]["topic"], told[0]["offset"]) == (made.config.events.topic, 0)
-        assert "this is JSON" in told[0]["message"] and told[0]["hint"] == "stream-ml dead-letters CONFIG"
+        assert "this is JSON" in told[0]["message"] and told[0]["hint"] == "stream-ml dead-letters ls CONFIG"
         shown = CliRunner().invoke(app, ["dead-letters", str(tmp_path / "w1.yaml"), "--last", "5"]).output
         letters = [json.loads(line) for line in shown.splitlines()]
         assert [letter["offset"] for letter in letters] == ["26", "27", "28", "29", "30"]

@@ -114,6 +114,10 @@ class MemoryStore:
         for old in sorted(self.files)[: -self._keep]:
             del self.files[old]
 
+    def size(self, position: int) -> int:
+        """Bytes of the one of this position."""
+        return len(self.files[position][1]) if position in self.files else 0
+
     def newest(self, at_most: int | None = None) -> Iterator[Checkpoint]:
         """From the newest to the oldest."""
         for position in sorted(self.files, reverse=True):

@@ -74,7 +74,7 @@ def test_metrics_are_rendered_once_a_second_at_most() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "method", "status"), [("/", "GET", "404"), ("/livez", "POST", "405"), ("/x", "GET", "404")]
+    ("path", "method", "status"), [("/page", "GET", "404"), ("/livez", "POST", "405"), ("/x", "GET", "404")]
 )
 def test_what_is_not_there_is_said(path: str, method: str, status: str) -> None:
     assert ask(Endpoints(CollectorRegistry(), Said(), 60), path, method)[0].startswith(status)

@@ -23,10 +23,29 @@ STATUS: dict[str, Any] = {
         },
         "parked": {"3": "why"},
     },
-    "model": {"lineage": "35940ee9b80f232d", "position": 3288, "examples_learned": 3000, "lag_seconds": 0.25},
+    "model": {
+        "lineage": "35940ee9b80f232d",
+        "position": 3288,
+        "examples_learned": 3000,
+        "lag_seconds": 0.25,
+        "halted": None,
+        "frozen": True,
+    },
+    "quality_windows": {"last": {"examples": 1000, "measures": {"auc": 0.6, "auc_baseline": 0.5}}},
+    "concept": {"loss": 0.25, "drifted": False, "below_baseline": False},
+    "latency_seconds": {"p50": 0.012, "p99": 0.2},
+    "maturity": {"events": 900, "labelled_share": 0.4},
+    "starving": [2],
+    "drift": {
+        "referenced": True,
+        "seen": 0,
+        "of": 1000,
+        "threshold": 0.2,
+        "subjects": {"feature:x": {"psi": 0.31, "drifted": True}, "score": {"psi": 0.01, "drifted": False}},
+    },
     "quality": {"auc": 0.714, "auc_baseline": 0.507, "log_loss": 0.51, "log_loss_baseline": 0.556, "accuracy": 0.8},
     "checkpoint": {"position": 3200, "age_seconds": 12.3},
-    "pending": {"events": 4567, "bytes": 12_000_000},
+    "pending": {"events": 4567, "bytes": 12_000_000, "shed": 12},
     "since_start": {
         "predictions": 5000,
         "labels.joined": 3000,
@@ -56,6 +75,12 @@ def test_the_panel_says_how_it_goes() -> None:
         "35940ee9/3288, 3,000 examples, 0.2 s behind",
         "ROC AUC 0.714 (knowing only the labels 0.507); log loss 0.510 (knowing only the labels 0.556)",
         "4,567 events, 12 MB",
+        "half within 12 ms, 99 of 100 within 200 ms",
+        "ROC AUC 0.600 (knowing only the labels 0.500); 40% of the newest events have their label",
+        "loss 0.250; inputs, against 0.2: x 0.31, score 0.01",
+        "! feature x has moved away from its reference (index 0.31); type stream-ml rebaseline CONFIG",
+        "! partition 2: labels stay away",
+        "! 12 events were forgotten before their time",
         "2 owned, 1 parked",
         "at 3200, 12 s ago",
         "! learning is frozen; stream-ml resume CONFIG goes on",
@@ -65,7 +90,7 @@ def test_the_panel_says_how_it_goes() -> None:
 
 def test_before_the_first_status_only_the_reason_is_shown() -> None:
     starting = {"app": "flights", "instance": "w1", "ready": False, "reasons": ["starting: reading the training log"]}
-    assert shown(panel(starting)) == "flights / w1  not ready\n! starting: reading the training log\n"
+    assert shown(panel(starting)) == "flights / w1  not ready\n! not ready: starting: reading the training log\n"
 
 
 def test_each_drawing_asks_for_the_newest_status() -> None:

@@ -1,0 +1,222 @@
+"""The verbs of who looks on: top (one worker, live), tail (a topic, decoded), and dead letters."""
+
+import itertools
+import json
+import time
+import urllib.request
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from stream_ml.cli.options import configured
+from stream_ml.config import Config
+from stream_ml.errors import ConfigError, TransientError
+
+letters = typer.Typer(no_args_is_help=True, help="Records that could not be used.")
+
+ASK_S = 1.0
+TIMEOUT_S = 5.0
+
+Last = Annotated[int, typer.Option(help="So many of each partition, the newest.", min=0)]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
+
+@configured
+def top(
+    config: Config,
+    url: Annotated[str | None, typer.Option(help="Of the worker, for example http://host:8080.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Print it once, and exit 1 where something is wrong.")] = False,
+) -> None:
+    """How a worker is: throughput, lag, quality, drift and what is wrong, live on a terminal."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from stream_ml.live import Shown, panel
+
+    host = config.http.host if config.http.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - compared
+    address = f"{url or f'http://{host}:{config.http.port}'}/v1/status"
+    console = Console()
+    status = _status(address)
+    if once or not console.is_terminal:
+        console.print(panel(status))
+        raise typer.Exit(1 if status["problems"] else 0)
+    shown = [status]
+    with Live(Shown(lambda: shown[-1]), console=console, refresh_per_second=2, screen=False):
+        while True:
+            time.sleep(ASK_S)
+            try:
+                shown[:] = [_status(address)]
+            except TransientError as error:
+                gone = {"severity": "critical", "text": str(error), "suggestion": ""}
+                shown[:] = [{**shown[-1], "ready": False, "problems": [gone]}]
+
+
+def _status(address: str) -> dict[str, Any]:
+    try:
+        with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer:  # noqa: S310 - an address of the operator's
+            found: dict[str, Any] = json.load(answer)
+            return found
+    except (OSError, ValueError) as error:
+        raise TransientError(
+            f"no worker answers at {address}: {error}", "is it running, and is http.port right? --url names another"
+        ) from error
+
+
+@configured
+def tail(
+    config: Config,
+    what: Annotated[
+        str, typer.Argument(help="events, feedback, predictions, outcomes, dead-letters, signals or training-log.")
+    ],
+    last: Last = 10,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="And what comes from now on, until Ctrl-C.")] = False,
+    where: Annotated[
+        list[str] | None, typer.Option(metavar="FIELD=VALUE", help="Only records with it; dotted; repeatable.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The newest committed records of a topic, decoded."""
+    from stream_ml.assembly import assemble
+    from stream_ml.decoded import look_at
+    from stream_ml.kafka.tailing import follow as following
+    from stream_ml.kafka.tailing import newest
+
+    wanted = [_condition(text) for text in where or ()]
+    topic, values_of = look_at(assemble(config), what)
+    records, ended = newest(config, topic, last)
+    for record in itertools.chain(records, following(config, ended) if follow else ()):
+        values = values_of(record)
+        if all(_text(_at(values, path)) == value for path, value in wanted):
+            place = {"partition": record.partition, "offset": record.offset, "timestamp_ms": record.timestamp_ms}
+            typer.echo(json.dumps({"record": place} | values) if as_json else _line(record.timestamp_ms, place, values))
+
+
+def _condition(text: str) -> tuple[list[str], str]:
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise ConfigError(f"--where {text}: it is FIELD=VALUE, like class=true or id.kind=drift")
+    return name.split("."), value
+
+
+def _at(values: Any, path: list[str]) -> Any:
+    for name in path:
+        values = values.get(name) if isinstance(values, dict) else None
+    return values
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _line(timestamp_ms: int, place: dict[str, int], values: dict[str, Any]) -> str:
+    at = datetime.fromtimestamp(timestamp_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    said = " ".join(f"{name}={_text(value)}" for name, value in values.items() if value not in (None, "", [], {}))
+    return f"{at} {place['partition']}:{place['offset']} {said}"
+
+
+@letters.command("ls")
+@configured
+def ls(
+    config: Config,
+    last: Last = 1000,
+    each: Annotated[bool, typer.Option("--each", help="Each letter instead of one line a reason.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Dead letters by reason: how many, of which topic, since when, and one of them in words."""
+    from stream_ml.decoded import dead_letter
+    from stream_ml.kafka.tailing import newest
+
+    records, _ = newest(config, config.dead_letters, last)
+    if each:
+        for record in records:
+            place = {"letter": f"{record.partition}:{record.offset}"}
+            typer.echo(json.dumps(place | dead_letter(record)))
+        return
+    groups: dict[tuple[str, str], list[tuple[int, dict[str, Any]]]] = {}
+    for record in records:
+        values = dead_letter(record)
+        groups.setdefault((values["reason"], values["topic"]), []).append((record.timestamp_ms, values))
+    rows = [
+        {
+            "reason": reason,
+            "topic": topic,
+            "letters": len(found),
+            "first": _when(found[0][0]),
+            "last": _when(found[-1][0]),
+            "example": found[-1][1]["message"],
+        }
+        for (reason, topic), found in sorted(groups.items(), key=lambda item: -len(item[1]))
+    ]
+    if as_json:
+        typer.echo("\n".join(json.dumps(row) for row in rows))
+    elif not rows:
+        typer.echo("there are none")
+    else:
+        for row in rows:
+            typer.echo(f"{row['letters']:>7} {row['reason']} in {row['topic']}, {row['first']} to {row['last']}")
+            typer.echo(f"        {row['example']}")
+        typer.echo("\n-> once what is wrong is mended: stream-ml dead-letters redrive CONFIG --reason R")
+
+
+def _when(timestamp_ms: int) -> str:
+    return datetime.fromtimestamp(timestamp_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+@letters.command("show")
+@configured
+def show(
+    config: Config,
+    letter: Annotated[str, typer.Argument(metavar="PARTITION:OFFSET", help="As `ls --each` names it.")],
+) -> None:
+    """One dead letter whole: its headers, and its value as far as it can be decoded."""
+    from stream_ml.assembly import assemble
+    from stream_ml.decoded import dead_letter, look_at
+    from stream_ml.kafka.clients import reaching
+    from stream_ml.kafka.reading import read_range
+
+    partition, _, offset = letter.partition(":")
+    if not partition.isdecimal() or not offset.isdecimal():
+        raise ConfigError(f"{letter} is no PARTITION:OFFSET, like 0:17", "stream-ml dead-letters ls CONFIG --each")
+    place = (config.dead_letters, int(partition), int(offset))
+    with reaching(config):
+        found = [r for batch in read_range(config, *place, place[2] + 1, keep_alive=lambda: None) for r in batch]
+    if not found:
+        raise ConfigError(f"there is no letter at {letter}: a transaction's marker, or deleted")
+    values = dead_letter(found[0])
+    parts = assemble(config)
+    what = {config.events.topic: "events", config.feedback.topic: "feedback"}.get(values["topic"])
+    values["headers"] = {name: (value or b"").decode("utf-8", "replace") for name, value in found[0].headers}
+    if what is not None:
+        values["decoded"] = look_at(parts, what)[1](found[0])
+    typer.echo(json.dumps(values, indent=2))
+
+
+@letters.command("redrive")
+@configured
+def redrive(
+    config: Config,
+    reason: Annotated[list[str], typer.Option(help="Letters of this reason; repeatable.")],
+    most: Annotated[int, typer.Option(help="So many at most.", min=1)] = 1_000_000,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be written.")] = False,
+) -> None:
+    """Write dead letters to their topics again, each once, after what was wrong with them is mended."""
+    from stream_ml.core.outputs import REASONS
+    from stream_ml.kafka.redrive import redrive as write_again
+
+    for name in reason:
+        if name not in REASONS:
+            raise ConfigError(f"--reason {name}: it is none of {', '.join(REASONS)}")
+    total: Counter[str] = Counter()
+    for name in reason:
+        done = write_again(config, name, most - sum(total.values()), dry_run=dry_run)
+        total += done.written
+        for topic, count in done.written.items():
+            typer.echo(f"{name}: {count} {'would be ' if dry_run else ''}written to {topic}")
+        if done.cut:
+            typer.echo(f"{name}: {done.cut} were cut at 900 kB and stay; their producers have the whole")
+        if done.foreign:
+            typer.echo(f"{name}: {done.foreign} name no topic of theirs and stay")
+    if not total:
+        typer.echo("nothing was left to redrive")

@@ -1,0 +1,111 @@
+"""Records of any of the app's topics as plain values, for people: what stands there, decoded."""
+
+import base64
+import io
+from collections.abc import Callable
+from datetime import date, datetime
+from typing import Any
+
+import fastavro
+
+from stream_ml.assembly import Parts
+from stream_ml.core.log_entry import decode_entry
+from stream_ml.core.outputs import dead_letter_origin, dead_letter_words, decode_outcome
+from stream_ml.core.payloads import Payloads, Refused
+from stream_ml.core.signals import decode_signal
+from stream_ml.errors import ConfigError
+from stream_ml.records import Record
+
+SHOWN_BYTES = 120  # of a key or value that is no Avro of ours
+
+Plain = dict[str, Any]
+
+
+def topics_of(parts: Parts) -> dict[str, tuple[str, Callable[[Record], Plain]]]:
+    """What there is to look at, by a short name: the topic, and what makes values of a record of it."""
+    config = parts.config
+    return {
+        "events": (config.events.topic, lambda record: _payload(parts.reader.payloads, record)),
+        "feedback": (config.feedback.topic, lambda record: _payload(parts.feedback.payloads, record)),
+        "predictions": (config.predictions.topic, _prediction(parts)),
+        "outcomes": (config.outcomes, lambda record: _plain(decode_outcome(record.value or b""))),
+        "dead-letters": (config.dead_letters, dead_letter),
+        "signals": (config.signals, lambda record: decode_signal(record.value or b"").plain()),
+        "training-log": (config.training_log, _entry),
+    }
+
+
+def look_at(parts: Parts, what: str) -> tuple[str, Callable[[Record], Plain]]:
+    """Topic and decoder of one of them; ConfigError names them all where there is no such."""
+    found = topics_of(parts)
+    if what not in found:
+        raise ConfigError(f"{what!r} is none of {', '.join(found)}")
+    topic, decode = found[what]
+
+    def values(record: Record) -> Plain:
+        try:
+            return decode(record)
+        except ValueError as error:
+            return {"unreadable": str(error), "value_hex": (record.value or b"")[:SHOWN_BYTES].hex()}
+
+    return topic, values
+
+
+def dead_letter(record: Record) -> Plain:
+    """A dead letter: which record it was, why, its key and the start of its value."""
+    origin, (reason, message) = dead_letter_origin(record) or ("", "", ""), dead_letter_words(record)
+    return {
+        **dict(zip(("topic", "partition", "offset"), map(str, origin), strict=True)),
+        "reason": reason,
+        "message": message,
+        "key": None if record.key is None else record.key[:SHOWN_BYTES].decode("utf-8", "replace"),
+        "value_bytes": len(record.value or b""),
+        "value_hex": (record.value or b"")[:SHOWN_BYTES].hex(),
+    }
+
+
+def _payload(payloads: Payloads, record: Record) -> Plain:
+    decoded = payloads.decode(record.value)
+    if isinstance(decoded, Refused):
+        raise ValueError(f"{decoded.reason}: {decoded.message}")
+    return _plain(decoded[1])
+
+
+def _prediction(parts: Parts) -> Callable[[Record], Plain]:
+    header, parsed = parts.predictions.header, fastavro.parse_schema(parts.predictions.schema)
+
+    def decode(record: Record) -> Plain:
+        value = record.value or b""
+        if not value.startswith(header):
+            raise ValueError("no prediction of this app: other framing or schema")
+        try:
+            found: Any = fastavro.schemaless_reader(io.BytesIO(value[len(header) :]), parsed, None)
+        except (EOFError, IndexError) as error:
+            raise ValueError("no prediction of this app: its bytes end early") from error
+        return _plain(found)
+
+    return decode
+
+
+def _entry(record: Record) -> Plain:
+    entry = decode_entry(record.value or b"")
+    found = entry._asdict() | {"target": entry.target._asdict(), "served": entry.served._asdict()}
+    found["event"] = f"{len(entry.event)} bytes"
+    return _plain(found)
+
+
+def _plain(found: dict[str, Any]) -> Plain:
+    return {name: _jsonable(value) for name, value in found.items()}
+
+
+def _jsonable(value: Any) -> Any:
+    """Values as JSON has them: times as text, bytes in base 64."""
+    if isinstance(value, dict):
+        return {str(name): _jsonable(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(one) for one in value]
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -1,0 +1,55 @@
+"""What is wrong with a worker, in words, the worst first: for the page, for ``stream-ml top``, for automation."""
+
+from collections.abc import Iterator
+from typing import Any
+
+_ORDER = {"critical": 0, "warning": 1, "info": 2}
+EARLY_SHARE = 0.5  # below it a window's quality is told to be early
+
+
+def problems(status: dict[str, Any]) -> list[dict[str, str]]:
+    """Each with `severity`, `text` and `suggestion`, a command or empty; nothing where all is well."""
+    return sorted(_problems(status), key=lambda one: _ORDER[one["severity"]])
+
+
+def _problems(status: dict[str, Any]) -> Iterator[dict[str, str]]:
+    for reason in status["reasons"]:
+        yield _problem("warning", f"not ready: {reason}")
+    if "model" not in status:
+        return
+    halted = status["model"]["halted"]
+    if halted is not None:
+        text = (
+            f"learning is halted at {halted['position']}, {halted['reason']}: {halted['why']}. Scoring goes on, flagged"
+        )
+        yield _problem("critical", text, f"stream-ml skip CONFIG {halted['position']}")
+    for text in status["warnings"]:
+        yield _problem("warning", text)
+    yield from _of_quality(status)
+    for subject, of in status["drift"]["subjects"].items():
+        if of["drifted"]:
+            what = "the distribution of scores" if subject == "score" else f"feature {subject.partition(':')[2]}"
+            text = f"{what} has moved away from its reference (index {of['psi']:.2f})"
+            yield _problem("warning", text, "stream-ml rebaseline CONFIG")
+
+
+def _of_quality(status: dict[str, Any]) -> Iterator[dict[str, str]]:
+    concept = status["concept"]
+    if concept["below_baseline"]:
+        text = "a guess that knows only the labels' frequencies does better than what is served"
+        yield _problem("critical", text, "stream-ml tail CONFIG training-log")
+    if concept["drifted"]:
+        text = (
+            f"the loss has risen and is not back yet ({concept['loss']:.3f}): what was learned holds less than it did"
+        )
+        yield _problem("warning", text, "stream-ml tail CONFIG signals")
+    for number in status["starving"]:
+        text = f"partition {number}: labels stay away, so nothing is learned from its events"
+        yield _problem("warning", text, "stream-ml tail CONFIG feedback")
+    if status["pending"]["shed"]:
+        text = f"{status['pending']['shed']:,} events were forgotten before their time: a cap of `pending` was reached"
+        yield _problem("warning", text, "stream-ml config show CONFIG")
+
+
+def _problem(severity: str, text: str, suggestion: str = "") -> dict[str, str]:
+    return {"severity": severity, "text": text, "suggestion": suggestion}
