@@ -96,7 +96,8 @@ class Parts(NamedTuple):
         make = partial(detector_of, concept.detector, params | concept.params)
         try:
             binary = concept.detector in ("ddm", "eddm", "hddm-a", "hddm-w")
-            return ConceptMonitor(self.config.model.task, self.config.quality.window, make, binary=binary)
+            window = self.config.quality.window
+            return ConceptMonitor(self.config.model.task, window, make, watch=concept.watch, binary=binary)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"drift.concept.params: {concept.detector} does not take them: {error}") from error
 

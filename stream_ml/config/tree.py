@@ -210,6 +210,9 @@ class ConceptDrift(Section):
         "adwin", "River's detector of a change in the loss; ddm, eddm and hddm see only misses of a classification"
     )
     params: dict[str, Scalar] = key({}, "arguments of the detector, as River names them")
+    watch: Literal["loss", "advantage"] = key(
+        "loss", "`loss`, or `advantage`: the loss beside the baseline's, which a new share of labels moves less"
+    )
 
 
 class InputDrift(Section):

@@ -22,6 +22,7 @@ LEAST = 300  # losses since the last change before a drift is told: an untrained
 LOOK_EVERY = 64  # rows between two looks at the baseline and at a recovery
 SURE = 3.0  # standard errors by which a loss must have risen, or the baseline be better
 RECOVERED = 0.25  # of the rise may be left
+SETTLED = 10  # windows after which a loss that stays high is what is normal now
 DETECTORS = {  # River's classes; those of `binary` see whether a prediction missed
     "adwin": "river.drift:ADWIN",
     "page-hinkley": "river.drift:PageHinkley",
@@ -84,19 +85,22 @@ class ConceptMonitor:
         Labelled predictions over which a recovery and the baseline are judged.
     make
         Gives a new detector, or None.
+    watch
+        ``loss``, or ``advantage``: how much worse than the baseline's it is, which a new share of labels moves less.
     binary
-        Whether the detector takes misses instead of losses.
+        Whether the detector takes misses instead.
     """
 
-    def __init__(self, task: str, window: int, make: Callable[[], Any], *, binary: bool) -> None:
-        self._task, self._make, self._binary, self._size = task, make, binary, window
+    def __init__(self, task: str, window: int, make: Callable[[], Any], *, watch: str, binary: bool) -> None:
+        self._task, self._make, self._binary, self._size, self._watch = task, make, binary, window, watch
         self.signals: deque[Signal] = deque(maxlen=KEPT_MAX)
         self._begin()
 
     def _begin(self) -> None:
         self.detector = self._make()
         self.losses, self.worse = Window(self._size), Window(self._size)  # than the baseline: above 0
-        self._since = [0, 0]  # number and sum of losses since the last change
+        self.watched = Window(self._size)
+        self._since = [0, 0]  # number and sum of what is watched, since the last change
         self._errors = [0, 0]  # number and sum of the baseline's absolute errors: the scale of a regression's loss
         self.suspicion: dict[str, float] | None = None
         self.drifted: dict[str, float] | None = None
@@ -106,14 +110,17 @@ class ConceptMonitor:
     def update(self, row: Row, origin: str, position: int) -> None:
         """Take one labelled prediction; `origin` is the lineage, `position` its offset in the training log."""
         loss, baseline = self._losses(row)
+        worse = loss * loss - baseline * baseline
+        watched = loss if self._watch == "loss" else (1.0 + worse) / 2
         self.losses.add(loss)
-        self.worse.add(loss * loss - baseline * baseline)
+        self.worse.add(worse)
+        self.watched.add(watched)
         self._since[0] += 1
-        self._since[1] += int(loss * UNIT)
+        self._since[1] += int(watched * UNIT)
         self._count += 1
         said = _Said(self.signals, origin, position, row.label_ms)
         if self.detector is not None:
-            self.detector.update(self._missed(row) if self._binary else loss)
+            self.detector.update(row.true != row.said if self._binary else watched)
             if self.detector.drift_detected:
                 self._changed(said)
         if self._count % LOOK_EVERY == 0:
@@ -147,9 +154,6 @@ class ConceptMonitor:
         first, second = (error / (error + scale) if error > 0 else 0.0 for error in errors)
         return first, second
 
-    def _missed(self, row: Row) -> bool:
-        return row.true != row.said
-
     def _changed(self, said: "_Said") -> None:
         """The detector fired: what the loss was before is kept until the rise is sure, or RECENT rows have come."""
         count, total = self._since
@@ -170,14 +174,19 @@ class ConceptMonitor:
                 self.suspicion = None
             return
         self.suspicion = None
-        level = self.drifted["before"] if self.drifted else before
-        self.drifted = {"before": level, "worst": now, "count": 0.0}
-        evidence = {"mean_loss_before": before, "mean_loss_now": now, "labels_since_last_change": suspicion["labels"]}
-        words = f"the loss rose from {before:.3f} to {now:.3f}: what was learned holds less than it did"
+        if self.drifted is not None:
+            return  # it is told already, until it is over
+        self.drifted = {"before": before, "worst": now, "count": 0.0}
+        evidence = {"mean_before": before, "mean_now": now, "labels_since_last_change": suspicion["labels"]}
+        words = f"the {self._name} rose from {before:.3f} to {now:.3f}: what was learned holds less than it did"
         said.add("drift", "loss", "warning", evidence, words, "stream-ml top CONFIG")
 
+    @property
+    def _name(self) -> str:
+        return "loss" if self._watch == "loss" else "loss beside the baseline's"
+
     def _last(self, count: int) -> list[int]:
-        numbers = self.losses.numbers
+        numbers = self.watched.numbers
         return list(islice(numbers, max(0, len(numbers) - count), None))
 
     def _recovery(self, said: "_Said") -> None:
@@ -189,11 +198,15 @@ class ConceptMonitor:
         drifted["worst"] = max(drifted["worst"], now)
         level = drifted["before"] + RECOVERED * (drifted["worst"] - drifted["before"])
         since, _ = _mean_and_error(self._last(min(int(drifted["count"]), self._size)))
-        if drifted["count"] < RECENT or since > level or now > level:
+        back = drifted["count"] >= RECENT and since <= level and now <= level
+        if not back and drifted["count"] < SETTLED * self._size:
             return
-        evidence = {"mean_loss_before": drifted["before"], "mean_loss_worst": drifted["worst"], "mean_loss_now": now}
+        evidence = {"mean_before": drifted["before"], "mean_worst": drifted["worst"], "mean_now": now}
         self.drifted = None
-        said.add("recovered", "loss", "info", evidence, f"the loss is back at {now:.3f}", "stream-ml top CONFIG")
+        words = (
+            f"the {self._name} is back at {now:.3f}" if back else f"the {self._name} stays at {now:.3f}: the new normal"
+        )
+        said.add("recovered" if back else "rebaselined", "loss", "info", evidence, words, "stream-ml top CONFIG")
 
     def _against_baseline(self, said: "_Said") -> None:
         """Below: worse by SURE standard errors over a full window; above again: better."""
@@ -210,7 +223,7 @@ class ConceptMonitor:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, as plain values and the detector."""
-        windows = {name: list(getattr(self, name).numbers) for name in ("losses", "worse")}
+        windows = {name: list(getattr(self, name).numbers) for name in _WINDOWS}
         return {
             **windows,
             **{name: getattr(self, name) for name in _PLAIN},
@@ -220,7 +233,7 @@ class ConceptMonitor:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave."""
         self._begin()
-        for name in ("losses", "worse"):
+        for name in _WINDOWS:
             window = getattr(self, name)
             for number in state[name]:
                 window.numbers.append(number)
@@ -231,6 +244,7 @@ class ConceptMonitor:
         self.signals = deque((Signal(*signal) for signal in state["signals"]), maxlen=KEPT_MAX)
 
 
+_WINDOWS = ("losses", "worse", "watched")
 _PLAIN = ("detector", "_since", "_errors", "suspicion", "drifted", "below", "_count")
 _COMMANDS: dict[str, tuple[Kind, str]] = {
     "skip": ("resumed", "skip: one example is left out, and learning goes on"),

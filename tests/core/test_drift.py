@@ -20,9 +20,9 @@ from .builders import LINEAGE, NOW_MS, T0, clock, command, example, fold_setting
 NAN = float("nan")
 
 
-def monitor(detector: str = "adwin", task: str = "binary", window: int = 500) -> ConceptMonitor:
+def monitor(detector: str = "adwin", task: str = "binary", window: int = 500, watch: str = "loss") -> ConceptMonitor:
     binary = DETECTORS[detector].startswith("river.drift.binary")
-    return ConceptMonitor(task, window, partial(detector_of, detector, {}), binary=binary)
+    return ConceptMonitor(task, window, partial(detector_of, detector, {}), watch=watch, binary=binary)
 
 
 def rows(source: random.Random, count: int, right: float, baseline: float = 0.5) -> Iterable[Row]:
@@ -52,9 +52,33 @@ def test_a_rising_loss_is_told_and_its_return_too(detector: str) -> None:
     assert kinds(found) == []
     position = feed(found, rows(source, 2_000, 0.4), position)
     first = next(signal for signal in found.signals if signal.kind == "drift")
-    assert 2_000 < first.position < 2_600 and first.evidence["mean_loss_now"] > first.evidence["mean_loss_before"]
+    assert 2_000 < first.position < 2_600 and first.evidence["mean_now"] > first.evidence["mean_before"]
     feed(found, rows(source, 2_000, 0.9), position)
     assert ("recovered", "loss") in kinds(found)
+
+
+def test_a_loss_that_stays_high_is_the_new_normal_in_the_end() -> None:
+    found, source = monitor(window=200), random.Random(16)
+    position = feed(found, rows(source, 2_000, 0.9))
+    feed(found, rows(source, 5_000, 0.6), position)
+    told = [(signal.kind, signal.position) for signal in found.signals if signal.subject == "loss"]
+    assert [kind for kind, _ in told] == ["drift", "rebaselined"] and told[1][1] - told[0][1] >= 2_000
+
+
+def test_a_new_share_of_labels_moves_the_loss_and_hardly_the_advantage() -> None:
+    """A model without skill beside a baseline that has learned the new share as fast: nothing was lost."""
+    told = {}
+    for watch in ("loss", "advantage"):
+        found, source, position = monitor(watch=watch), random.Random(18), 0
+        for share in (0.1, 0.5):
+            for _ in range(2_000):
+                true = float(source.random() < share)
+                found.update(
+                    Row(T0, 0, true, float(share >= 0.5), share, float(share >= 0.5), share), LINEAGE, position
+                )
+                position += 1
+        told[watch] = [kind for kind, subject in kinds(found) if subject == "loss"]
+    assert told == {"loss": ["drift"], "advantage": []}
 
 
 def test_a_falling_loss_is_no_drift() -> None:
@@ -186,7 +210,7 @@ def test_rebaseline_forgets_what_was_before() -> None:
 
 
 def test_a_signal_reads_back_and_others_are_a_value_error() -> None:
-    signal = Signal(LINEAGE, "drift", "loss", 17, "warning", T0, {"mean_loss_now": 0.5}, "rose", "stream-ml top CONFIG")
+    signal = Signal(LINEAGE, "drift", "loss", 17, "warning", T0, {"mean_now": 0.5}, "rose", "stream-ml top CONFIG")
     assert decode_signal(encode_signal(signal, clock())) == signal
     later = encode_signal(signal._replace(since_ms=NOW_MS + 10**9), clock())
     assert decode_signal(later).since_ms == NOW_MS
