@@ -12,8 +12,9 @@ SEED ?= 1
 
 .PHONY: demo test bench faults check chaos mutants format clean
 
+# DRIFT=1: from July on a feature means something else, and the service says so.
 demo: $(VENV)/.demo
-	@$(BIN)/stream-ml demo
+	@$(BIN)/stream-ml demo $(if $(DRIFT),--drift)
 
 test: $(VENV)/.test check
 	$(BIN)/python -m pytest --kafka=$(KAFKA) $(TWICE)

@@ -91,11 +91,12 @@ def broker(
 def demo(
     limit: Annotated[int | None, typer.Option(help="Only so many flights.")] = None,
     directory: Annotated[Path | None, typer.Option(help="Keep the demo's files here.")] = None,
+    drift: Annotated[bool, typer.Option("--drift", help="From July on a feature means something else.")] = False,
 ) -> None:
     """Score and learn a year of real flights on a real Kafka; the last line is JSON."""
     from stream_ml.demo.run import run_demo
 
-    run_demo(limit, directory)
+    run_demo(limit, directory, drift=drift)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Drift of what goes in and what comes out, by feature and for the score: windows of counts against a reference.
 
-1. The first events make the reference. It freezes: a number's bins are its deciles, a text's are its commonest values;
+1. The first events make the reference; that of the score begins when the model has learned as many examples, because
+   an untrained model's scores are none. It freezes: a number's bins are its deciles, a text's are its commonest values;
    two more bins hold what is missing and what is not among them.
 2. Each full window is compared with the reference and with the window before it. Two drifted windows in a row are
    drift, two sound ones its end: so one odd hour is no alarm.
@@ -24,6 +25,7 @@ FEATURES_MAX = 300  # that are watched, in schema order
 BATCH_ROWS_MAX = 500  # of a batch that are looked at, evenly spread: bounds the cost of a large one
 NOISE = 4.0
 IN_A_ROW = 2
+WINDOW_LEAST = 100  # values without which a window says nothing
 HISTORY = 60  # windows of which the index is kept, for a chart
 SCORE = "score"
 
@@ -109,7 +111,7 @@ class Watched:
         """Compare the window and begin the next; whether that began or ended a drift."""
         window, self.window = self.window, np.zeros_like(self.window)
         size = int(window.sum())
-        if not size or not self.reference.sum():
+        if size < WINDOW_LEAST or not self.reference.sum():
             return False
         noise = NOISE * (len(window) - 1) * (1 / size + 1 / int(self.reference.sum()))
         recent = psi(window, self.before) if len(self.before) else 0.0
@@ -166,7 +168,7 @@ class InputDrift:
         table
             Features of events, as columns; `singles` those of the others, one by one.
         scores
-            What was served for the batch's events, nan where nothing was.
+            What was served for the batch's events, nan where nothing was; none while the model is untrained.
         time_ms
             Of the batch's last event.
         """
@@ -183,9 +185,10 @@ class InputDrift:
             self._count(f"feature:{name}", values)
         self._count(SCORE, [None if score != score else score for score in scores[::step]])  # noqa: PLR0124 - nan
         self.seen += (0 if table is None else -(-table.num_rows // step)) + min(len(singles), BATCH_ROWS_MAX)
-        if not self.referenced and self.seen >= self.reference_size:
-            for watched in self.watched.values():
+        for watched in self.watched.values():
+            if watched.bins is None and len(watched.sample) >= self.reference_size:
                 watched.freeze()
+        if not self.referenced and self.seen >= self.reference_size:
             self.seen, self.windows = 0, 0
         elif self.referenced and self.seen >= self.window_size:
             return self._close()

@@ -19,6 +19,7 @@ from stream_ml.assembly import assemble
 from stream_ml.audit.topics import audit
 from stream_ml.config import Config, load_config
 from stream_ml.demo.display import Display
+from stream_ml.demo.drift import drift_report, planted
 from stream_ml.demo.flights import flights
 from stream_ml.demo.player import play
 from stream_ml.errors import FatalError
@@ -53,12 +54,22 @@ model:
   task: binary
 http: {{port: {port}}}
 learning: {{budget_per_turn: 500ms}}
+quality: {{window: 5000}}
+drift:
+  concept: {{watch: advantage, params: {{delta: 0.0001}}}}
+  inputs: {{exclude: [month, weekday]}}
 checkpoints: {{directory: checkpoints}}
 """
 
 
-def run_demo(limit: int | None, directory: Path | None) -> None:
-    """Run the demo and print what happened; the last line of standard output is JSON."""
+def run_demo(limit: int | None, directory: Path | None, *, drift: bool) -> None:
+    """Run the demo and print what happened; the last line of standard output is JSON.
+
+    Parameters
+    ----------
+    drift
+        From a day on a feature means something else.
+    """
     started = time.monotonic()
     console = Console(stderr=not sys.stdout.isatty())
     with contextlib.ExitStack() as stack:
@@ -72,15 +83,17 @@ def run_demo(limit: int | None, directory: Path | None) -> None:
         config = load_config(file)
         create_topics(config, PARTITIONS, dry_run=False)
         with worker_process(file, folder / "worker.log") as worker:
-            items = flights(limit)  # read while the worker starts
-            where = f"Kafka answers at {kafka.bootstrap_servers}"
+            items = planted(flights(limit)) if drift else flights(limit)  # read while the worker starts
+            where = f"Kafka answers at {kafka.bootstrap_servers}, the worker at http://127.0.0.1:{config.http.port}/"
             console.print(f"{where}; {len(items):,} records to play, faster than real time", soft_wrap=True)
             with Display(config.http.port, len(items), console) as display:
                 play(config, items, worker, display.progress)
         console.print("reading every topic from its beginning to count what is there", soft_wrap=True)
-        result = _result(config, folder)
+        result = _result(config, folder) | (drift_report(config) if drift else {})
     result["seconds"] = round(time.monotonic() - started, 1)
     console.print(_words(result), soft_wrap=True)
+    if drift:
+        console.print(_drift_words(result), soft_wrap=True)
     print(json.dumps(result))  # noqa: T201 - the demo's result
     if result["lost"] or result["duplicated"]:
         raise FatalError(f"{result['lost']} events were lost and {result['duplicated']} came twice")
@@ -144,3 +157,9 @@ def _words(result: dict[str, Any]) -> str:
         f"ROC AUC {result['auc']:.3f}, knowing only the labels {result['auc_baseline']:.3f}; "
         f"log loss {result['log_loss']:.3f} against {result['log_loss_baseline']:.3f}; model {result['version']}"
     )
+
+
+def _drift_words(result: dict[str, Any]) -> str:
+    told = f"told {result['labels_until_detected']:,} labels later" if result["drift_detected"] else "not noticed"
+    auc = " ".join(f"{name} {result[f'quality_{name}']}" for name in ("before", "at_worst", "after"))
+    return f"from {result['drift_from']} on `hour` meant something else: {told}; ROC AUC {auc.replace('_', ' ')}"

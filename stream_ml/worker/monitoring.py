@@ -42,10 +42,12 @@ class Monitor:
         self.inputs = InputDrift(names, reference=inputs.reference, window=inputs.window, threshold=inputs.psi)
         self._starving_ms = config.drift.label_starvation or config.feedback.ttl
         self._rebaselined_at: int | None = None
+        self._trained = False
         self._times: dict[int, list[int]] = {}  # of the newest event and label, by partition
         self._starving: set[int] = set()
         self._batches: deque[tuple[float, float, list[int]]] = deque(maxlen=BATCHES_MAX)
         self._unwritten: list[Signal] = []
+        self._offered: list[Signal] = []  # those of them that the transaction under way holds
         self._maturity: tuple[float, dict[str, float]] = (-MATURITY_S, {})
         self.signals: deque[Signal] = deque(maxlen=SIGNALS_MAX)
         self.last: deque[dict[str, Any]] = deque(maxlen=LAST_MAX)
@@ -72,7 +74,8 @@ class Monitor:
             said = event.served.class_name if event.served.value is None else event.served.value
             of = {"partition": number, "offset": event.offset, "event_id": event.event_id[:80], "said": said}
             self.last.append({**of, "score": event.served.score, "at_ms": int(now_ms)})
-        changed = self.inputs.take(events.features.table, [*events.features.others.values()], scores, int(now_ms))
+        features, known = events.features, scores if self._trained else []
+        changed = self.inputs.take(features.table, [*features.others.values()], known, int(now_ms))
         for subject, watched, since_ms in changed:
             self._tell_input(subject, watched, since_ms)
 
@@ -89,6 +92,7 @@ class Monitor:
 
     def follow(self, replica: Replica, owned: dict[int, Join]) -> None:
         """Obey a `rebaseline` that the replica has met, and forget partitions that are owned no longer."""
+        self._trained = replica.examples_learned >= self.inputs.reference_size
         if self._rebaselined_at is None:
             self._rebaselined_at = replica.rebaselined_at
         elif replica.rebaselined_at != self._rebaselined_at:
@@ -156,14 +160,16 @@ class Monitor:
         block = Block.empty(self._config.signals, 0)
         for signal in self._unwritten:
             block.add(signal.key.encode(), encode_signal(signal, clock))
+        self._offered = list(self._unwritten)
         return block
 
     def written(self) -> None:
         """The transaction that held them was committed."""
-        for signal in self._unwritten:
+        for signal in self._offered:
             self.signals.append(signal)
             self._metrics.count("signals", 1, kind=signal.kind)
-        self._unwritten = []
+        self._unwritten = [signal for signal in self._unwritten if signal not in self._offered]
+        self._offered = []
 
     # --- what is shown ---
 
