@@ -218,7 +218,9 @@ class ConceptDrift(Section):
 class InputDrift(Section):
     """What watches features and scores, in each worker."""
 
-    reference: int = key(5000, "events of a worker that make the reference; 0: off", ge=0, le=100_000)
+    reference: int = key(
+        5000, "events of a worker that make the reference, at most 500 of each batch; 0: off", ge=0, le=100_000
+    )
     window: int = key(1000, "events of a window that is compared with it", ge=200, le=100_000)
     psi: float = key(0.2, "population stability index from which two windows in a row are drift", gt=0)
     exclude: list[str] = key([], "features that are not watched, like the hour or the month")
