@@ -7,7 +7,7 @@ from benchmarks.environments import python_of
 from benchmarks.load import FEATURES, Load, load, spoiled
 from benchmarks.process import Measured
 from benchmarks.results import Result
-from benchmarks.service import LearningWatch, Service
+from benchmarks.service import LearningWatch, Scraper, Service
 from benchmarks.stand import Stand
 from benchmarks.throughput import Expected, Run, measure, watch
 
@@ -41,22 +41,24 @@ def service(
     features: int = FEATURES,
     count: int = 0,
     bad: bool = False,
+    scrapes: float = 0.0,
     **changes: Any,
 ) -> Result:
-    """The service, exactly once. `count` 0: the stand's number of events."""
+    """The service, exactly once. `count` 0: the stand's number of events; `scrapes` of /metrics a second."""
     count = count or stand.events
     records = load(count, 0.0 if bad else labelled, features)
     topics = stand.cluster.fresh("service", partitions)
     made = Service(stand.scratch("service"), stand.cluster.servers, topics, features=features, **changes)
     stand.cluster.fill(topics, Load(list(spoiled(records.events, BAD_EVERY)), []) if bad else records)
     process = made.start()
-    learning = LearningWatch(made)
+    learning, scraper = LearningWatch(made), Scraper(made.port, scrapes)
     try:
         expected = Expected(count - count // BAD_EVERY if bad else count, len(records.labels))
         run = measure(stand.cluster, process, topics, expected, learning.points, at_end=made.stage_seconds)
         stages = {f"{stage}_us": seconds / count * 1e6 for stage, seconds in run.at_end.items()}
         return _result(run, **stages)
     finally:
+        scraper.close()
         learning.close()
         process.stop()
         stand.cluster.drop(topics)

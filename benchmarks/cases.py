@@ -19,6 +19,7 @@ FEATURES = {10: 100_000, 100: 40_000, 300: 30_000}  # and events of so many: six
 PARTITIONS = (16, 64)
 RATES = (100, 1_000, 10_000)
 LONG_TTL = {"ttl": "30d", "early_ttl": "1h"}
+UNWATCHED = {"inputs": {"reference": 0}, "concept": {"detector": "none"}}
 ROOM = {"events_max": 2_000_000, "bytes_max": "8GiB"}
 
 
@@ -53,6 +54,9 @@ CASES = (
     _case("quix exactly-once 100 %", peer, "quix", 1.0, "exactly-once"),
     _case("latency 1000/s", latency, 1_000.0, quick=True),
     _case("start", start, quick=True),
+    _case("service 100 % watched", service, 1.0),
+    _case("service 100 % unwatched", service, 1.0, drift=UNWATCHED),
+    _case("service 100 % scraped 50/s", service, 1.0, scrapes=50.0),
     _case("service 0 %", service, 0.0),
     _case("service 1 % bad", service, 0.0, bad=True),
     _case("service 10 % 4 partitions", service, 0.1, partitions=4),

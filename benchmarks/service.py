@@ -1,5 +1,6 @@
 """The service as a process: ``python -m stream_ml run`` with a configuration, a model and topics of its own."""
 
+import contextlib
 import json
 import re
 import subprocess
@@ -105,6 +106,27 @@ def first_poll_s(process: Measured) -> float | None:
             if "joining group" in entry["message"]:
                 return datetime.fromisoformat(entry["timestamp"]).timestamp() - process.started_s
     return None
+
+
+class Scraper:
+    """Asks for /metrics so many times a second, 0: never; each time over a connection of its own."""
+
+    def __init__(self, port: int, per_second: float) -> None:
+        self._url, self._pause_s = f"http://127.0.0.1:{port}/metrics", 1 / per_second if per_second else 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        if per_second:
+            self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._pause_s):
+            with contextlib.suppress(OSError), urllib.request.urlopen(self._url, timeout=5) as answer:
+                answer.read()
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
 
 
 class LearningWatch:

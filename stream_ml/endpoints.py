@@ -3,7 +3,9 @@
 What is served is what the loop has left behind: a scrape never waits for it, and a flood of them costs the loop little.
 """
 
+import io
 import json
+import logging
 import socket
 import threading
 import time
@@ -23,10 +25,12 @@ CONNECTIONS_MAX = 32  # at once; more are closed unanswered
 STREAMS_MAX = 16  # of them that follow the status; more are told to come again
 LOOK_S = 0.25  # how often a stream looks for a new status
 QUIET_S = 15.0  # after so long without one a comment is sent, so that a browser that went away is noticed
-TIMEOUT_S = 5.0  # for a client to send its request
+TIMEOUT_S = 5.0  # for a client to send its request, and for each write to it
 BACKLOG = 16
 
 HTML = "text/html; charset=utf-8"
+log = logging.getLogger("stream_ml.http")
+
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 Answer = tuple[str, str, Iterable[bytes]]
 
@@ -197,8 +201,44 @@ class _Server6(_Server):
     address_family = socket.AF_INET6
 
 
+class _Timely(io.RawIOBase):
+    """A connection that is read until a deadline: a header line every few seconds would hold it for ever."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection, self._until_s = connection, time.monotonic() + TIMEOUT_S
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._connection.settimeout(max(0.001, self._until_s - time.monotonic()))
+        return self._connection.recv_into(buffer)
+
+
+class _Failures(io.StringIO):
+    """What wsgiref has to say of a request; that a client went away or does not read is no event."""
+
+    def flush(self) -> None:
+        text = self.getvalue()
+        self.seek(0)
+        self.truncate()
+        if text.strip() and not any(name in text for name in ("TimeoutError", "ConnectionError", "BrokenPipeError")):
+            log.error("a request failed: %s", text.strip())
+
+
 class _Handler(WSGIRequestHandler):
     timeout = TIMEOUT_S
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile = io.BufferedReader(_Timely(self.connection))
+
+    def get_environ(self) -> dict[str, Any]:
+        self.connection.settimeout(TIMEOUT_S)  # for each write, now that the request is here
+        return super().get_environ()
+
+    def get_stderr(self) -> Any:
+        return _Failures()
 
     def log_message(self, format: str, *args: Any) -> None:
         """No line for a request."""

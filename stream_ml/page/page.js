@@ -22,12 +22,23 @@ function count(number) {
   return number === null || number === undefined ? "-" : Math.round(number).toLocaleString("en");
 }
 
-function seconds(number) {
+function seconds(number) { // with no-break spaces
   if (number === null || number === undefined) return "-";
-  if (number < 1) return `${Math.round(number * 1000)} ms`;
-  if (number < 120) return `${number.toFixed(1)} s`;
-  return number < 7200 ? `${Math.round(number / 60)} min` : `${(number / 3600).toFixed(1)} h`;
+  if (number < 1) return `${Math.round(number * 1000)}\u00a0ms`;
+  if (number < 120) return `${number.toFixed(1)}\u00a0s`;
+  return number < 7200 ? `${Math.round(number / 60)}\u00a0min` : `${(number / 3600).toFixed(1)}\u00a0h`;
 }
+
+const shown = {};
+
+function changed(name, value) { // so that what stands there, and a selection in it, is left alone while it is the same
+  const text = JSON.stringify(value);
+  if (shown[name] === text) return false;
+  shown[name] = text;
+  return true;
+}
+
+const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 
 function color(name) { return getComputedStyle(document.documentElement).getPropertyValue(name).trim(); }
 
@@ -44,12 +55,14 @@ function drawn([id, , names, text]) {
   const place = byId(id);
   const axis = { stroke: color("--dim"), grid: { stroke: color("--line"), width: 1 }, ticks: { show: false } };
   const series = names.map((label, number) => ({
-    label, stroke: color(number ? "--two" : "--one"), width: 2, dash: number ? [6, 4] : [], spanGaps: true,
+    label, stroke: color(number ? "--two" : "--one"), width: number ? 1.5 : 3, points: { show: false }, dash: number ? [6, 4] : [], spanGaps: true,
     value: (_, value) => text(value),
   }));
   const options = {
-    width: Math.max(200, place.clientWidth), height: 150, series: [{}, ...series], cursor: { drag: { x: false, y: false } },
-    axes: [{ ...axis, space: 80 }, { ...axis, size: 62, values: (_, all) => all.map((value) => text(value)) }],
+    width: Math.max(200, place.clientWidth), height: 180, series: [{}, ...series], cursor: { drag: { x: false, y: false } },
+    legend: { live: false },
+    axes: [{ ...axis, space: 80, size: 26, values: (_, all) => all.map((at) => clock.format(at * 1000)) },
+      { ...axis, size: 62, space: 25, values: (_, all) => all.map((value) => text(value)) }],
     scales: { y: { range: (_, low, high) => id === "chart-quality" ? [low - 0.02, high + 0.02] : [0, Math.max(high * 1.1, 0.001)] } },
   };
   place.replaceChildren();
@@ -67,12 +80,13 @@ function drawAll() {
 }
 
 function update(point) {
+  if (points.length && points[points.length - 1].at >= point.at) return;
   points.push(point);
   if (points.length > KEPT) points.shift();
   DRAWN.forEach((one, number) => {
     charts[number].setData(data(one));
     const last = one[1].map((key, place) => `${one[2][place]} ${one[3](point[key] ?? null)}`).join(", ");
-    byId(one[0]).setAttribute("aria-label", `over the last ${Math.round(points.length / 60)} minutes; now ${last}`);
+    byId(one[0]).setAttribute("aria-label", `over the last ${seconds(points.length)}; now ${last}`);
   });
 }
 
@@ -83,7 +97,7 @@ function show(status) {
   write("instance", status.instance);
   document.title = `${status.problems.length ? `(${status.problems.length}) ` : ""}${status.app} - stream_ml`;
   state(status.ready ? "ready" : "not ready", status.ready ? "good" : "warning");
-  problems(status.problems);
+  problems(status);
   if (!status.model) return;
   const point = status.point;
   write("rate", count(point.events));
@@ -102,23 +116,26 @@ function show(status) {
 }
 
 function state(text, className) {
+  if (!changed("state", [text, className])) return;
   write("state", text);
   byId("state").className = `pill ${className}`;
 }
 
 const WORDS = { critical: "Critical", warning: "Warning", info: "Note" };
 
-function problems(found) {
+function problems(status) {
+  const found = status.problems;
+  if (!changed("problems", found)) return;
   const worst = found.some((one) => one.severity === "critical") ? "critical" : found.length ? "warning" : "good";
   byId("words").className = worst;
   write("words-title", found.length ? "What is wrong" : "Nothing is wrong");
   const items = found.map((one) => {
     const item = element("li");
     item.append(element("b", `${WORDS[one.severity]}: `), one.text);
-    if (one.suggestion) item.append(" Type ", element("code", one.suggestion));
+    if (one.suggestion) item.append(". Type ", element("code", one.suggestion));
     return item;
   });
-  replace(byId("problems"), items.length ? items : [element("li", "Events are scored, labels are learned, a checkpoint is kept.")]);
+  replace(byId("problems"), items.length ? items : [element("li", "There is nothing to do.")]);
 }
 
 function quality(status, point) {
@@ -129,12 +146,13 @@ function quality(status, point) {
   const delay = window.delay_seconds || {};
   const share = status.maturity.labelled_share;
   if (share !== undefined) {
-    write("maturity", `${Math.round(share * 100)} % of the last ${count(status.maturity.events)} events have their label by now` +
-      (delay.p50 === undefined ? "." : `; half of the labels come within ${seconds(delay.p50)}, nine in ten within ${seconds(delay.p90)}.`));
+    write("maturity", `${Math.floor(share * 100)} % of the last ${count(status.maturity.events)} events have their label by now` +
+      (delay.p50 === undefined ? "." : `; half of the labels come within ${seconds(delay.p50)}, 99 of 100 within ${seconds(delay.p99)}.`));
   }
 }
 
 function scores(counts) {
+  byId("scores").closest(".card").hidden = !counts.length; // a regression has none
   const most = Math.max(1, ...counts);
   const total = counts.reduce((sum, one) => sum + one, 0);
   const bars = counts.map((one, number) => {
@@ -145,7 +163,9 @@ function scores(counts) {
   });
   replace(byId("scores"), bars);
   const top = counts.indexOf(Math.max(...counts));
-  byId("scores").setAttribute("aria-label", total ? `${total} scores, most between ${top / 10} and ${(top + 1) / 10}` : "no scores in the last minute");
+  const words = total ? `${count(total)} scores, most between ${top / 10} and ${(top + 1) / 10}` : "no scores in the last minute";
+  byId("scores").setAttribute("aria-label", words);
+  write("score-words", words);
 }
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -171,7 +191,8 @@ function drift(found) {
   write("drift-note", !found.on ? "Switched off: drift.inputs.reference is 0." : found.referenced
     ? `Against the first events of this worker; the next window has ${wait}. Beyond the dashed line (${found.threshold}) twice in a row is drift.`
     : `The reference is being made: ${wait}.`);
-  const rows = Object.entries(found.subjects).sort((one, other) => other[1].psi - one[1].psi).map(([name, of]) => {
+  if (!changed("drift", found.subjects)) return;
+  const rows = Object.entries(found.subjects).sort((one, other) => other[1].drifted - one[1].drifted || other[1].psi - one[1].psi).map(([name, of]) => {
     const row = element("tr");
     const cell = element("td");
     cell.append(spark(of.history, found.threshold));
@@ -183,20 +204,27 @@ function drift(found) {
 }
 
 function signals(found) {
+  if (!changed("signals", found)) return;
   const items = [...found].reverse().map((one) => {
     const item = element("li");
-    item.append(element("b", `${one.kind.replace("_", " ")}, ${one.subject}`, one.severity === "info" ? "" : one.severity), ` ${one.message} `);
-    item.append(element("code", one.suggestion));
+    const since = new Date(one.since_ms).toISOString().slice(0, 16).replace("T", " ");
+    item.append(element("b", one.kind.replace("_", " "), one.severity === "info" ? "" : one.severity), ` ${one.message} `);
+    item.append(element("small", `since ${since} UTC. Type `), element("code", one.suggestion));
     return item;
   });
   replace(byId("signals"), items.length ? items : [element("li", "none yet")]);
 }
 
 function last(found) {
+  if (!changed("last", found)) return;
   const rows = [...found].reverse().map((one) => {
     const row = element("tr");
-    row.append(element("td", one.event_id), element("td", one.said === null ? "nothing: cold" : String(one.said)),
-      element("td", one.score === null ? "-" : one.score.toFixed(4), "number"), element("td", one.partition, "number"), element("td", one.offset, "number"));
+    const name = element("td", one.event_id, "id");
+    name.title = one.event_id;
+    const said = typeof one.said === "number" ? Number(one.said.toPrecision(6)) : one.said;
+    row.append(name, element("td", said === null ? "nothing: cold" : String(said), "number"),
+      element("td", one.score === null ? "-" : one.score.toFixed(4), "number"),
+      element("td", one.partition, "number more"), element("td", one.offset, "number more"));
     return row;
   });
   replace(byId("last").tBodies[0], rows);
@@ -221,32 +249,65 @@ function health(status) {
     ["up for", seconds(status.uptime_seconds)],
     ["predicted", count(since.predictions || 0)],
     ["dead letters", count(letters)],
-    ["waiting", `${count(pending.events)} events, ${count(pending.labels)} labels, ${count(pending.bytes / 1e6)} MB`],
+    ["held", `${count(pending.events)} events, ${count(pending.labels)} labels, ${count(pending.bytes / 1e6)}\u00a0MB`],
     ["river", status.versions.river],
   ]);
 }
 
 // --- the connection ---
+// A hidden page lets go of its stream: browsers have few connections for one host, and a worker few followers.
 
+const QUIET_MS = 5000; // without a status: the worker, or its loop, hangs
+const AGAIN_MS = 20000; // then it is asked anew
 let source = null;
-let lost = null;
+let heard = Date.now();
+let lost = false;
 
 function connect() {
+  if (document.hidden || (source !== null && source.readyState !== EventSource.CLOSED)) return;
   source = new EventSource("/v1/stream");
-  source.onmessage = (message) => {
-    if (lost !== null) { lost = null; history(); }
+  source.onmessage = async (message) => {
+    heard = Date.now();
+    if (lost) { lost = false; await history(); }
     show(JSON.parse(message.data));
   };
-  source.onerror = () => {
-    if (lost === null) lost = Date.now();
-    state(`no answer for ${Math.round((Date.now() - lost) / 1000)} s`, "critical");
-    byId("words").className = "critical";
-    write("words-title", "What is wrong");
-    replace(byId("problems"), [element("li", "The worker does not answer: what stands below is from before. It is asked again every second.")]);
-    source.close();
-    setTimeout(connect, 1000);
-  };
+  source.onerror = () => { source.close(); missing(); setTimeout(connect, 1000); };
 }
+
+async function missing() { // a stream that is refused is no dead worker: 16 others may follow it
+  try {
+    const answer = await fetch("/v1/status", { signal: AbortSignal.timeout(QUIET_MS) });
+    const status = await answer.json();
+    if (status.loop_silent_seconds > QUIET_MS / 1000) throw new Error("the loop hangs");
+    heard = Date.now();
+    if (lost) { lost = false; await history(); }
+    show(status);
+  } catch (error) {
+    if (!document.hidden) silent();
+  }
+}
+
+function silent() {
+  lost = true;
+  const since = clock.format(heard);
+  state("no answer", "critical");
+  if (!changed("problems", ["silent", since])) return;
+  byId("words").className = "critical";
+  write("words-title", "What is wrong");
+  replace(byId("problems"), [element("li", `The worker does not answer since ${since}: what stands below is from before. It is asked again all the time.`)]);
+}
+
+setInterval(() => {
+  const quiet = Date.now() - heard;
+  if (document.hidden || quiet < QUIET_MS) return;
+  silent();
+  if (quiet > AGAIN_MS && source !== null) { heard = Date.now() - QUIET_MS; source.close(); connect(); }
+}, 1000);
+
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden && source !== null) source.close();
+  else { heard = Date.now(); history().then(connect); }
+});
 
 async function history() {
   try {

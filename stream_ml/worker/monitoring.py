@@ -182,12 +182,16 @@ class Monitor:
                 "p50": round(statistics.median(latencies), 4) if latencies else None,
                 "p99": round(latencies[int(0.99 * (len(latencies) - 1))], 4) if latencies else None,
             },
-            "scores": [sum(of) for of in zip(*(batch[2] for batch in recent), strict=True)] if self._classes else [],
+            "scores": self._scores([batch[2] for batch in recent]),
             "drift": self._drift(),
             "maturity": self._labelled(owned),
             "starving": sorted(self._starving),
             "last_predictions": list(self.last),
         }
+
+    def _scores(self, histograms: list[list[int]]) -> list[int]:
+        """Predictions by tenths of the score; empty for a regression."""
+        return [sum(of) for of in zip([0] * SCORE_BINS, *histograms, strict=True)] if self._classes else []
 
     def _drift(self) -> dict[str, Any]:
         inputs = self.inputs
