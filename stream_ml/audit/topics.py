@@ -18,6 +18,7 @@ from stream_ml.core.outputs import dead_letter_origin, decode_outcome
 from stream_ml.core.payloads import Refused
 from stream_ml.core.predictions import Published
 from stream_ml.core.sample import Sample
+from stream_ml.core.signals import OF_THE_FOLD, decode_signal
 from stream_ml.core.times import BEGINNING, NEVER_MS
 from stream_ml.kafka.clients import admin, record_of
 from stream_ml.kafka.pair import read_pairs
@@ -89,6 +90,7 @@ class _Audit:
         outputs = [
             (t, p) for p in self._numbers for t in (config.predictions.topic, config.outcomes, config.dead_letters)
         ]
+        outputs.append((config.signals, 0))
         log = (config.training_log, 0)
         client = admin(config)
         self._outputs = ends(client, outputs)
@@ -99,6 +101,7 @@ class _Audit:
             self._read_inputs(partition)
             self._read_outputs(partition)
         self._read_log(*self._outputs[log])
+        self._read_signals()
         waiting = [(config.feedback.topic, p, offset) for p in self._numbers for offset in self._finish(p)]
         rescored = rescore(self._parts, self._lineage, self._sample, self._found) if self._sample.size else None
         every = self._coordinates.values()
@@ -208,6 +211,21 @@ class _Audit:
             self._coordinates[pair.source_partition].example(where, pair.sequence, pair.feedback_offset)
             if self._whole and entry is not None:
                 self._contents[pair.source_partition].example(where, entry)
+
+    # --- signals ---
+
+    def _read_signals(self) -> None:
+        """What the fold finds is told once, however many replicas have found it."""
+        seen: dict[str, int] = {}
+        for record in self._all(self._config.signals, 0):
+            try:
+                signal = decode_signal(record.value or b"")
+            except ValueError as error:
+                self._found.add("foreign", *record[:3], f"it is no signal: {error}")
+                continue
+            before = seen.setdefault(signal.key, record.offset)
+            if before != record.offset and signal.subject in OF_THE_FOLD:
+                self._found.add("repeated", *record[:3], f"signal {signal.key} stands at {before} already")
 
     # --- the end ---
 

@@ -17,6 +17,7 @@ from stream_ml.core.schema import fingerprint, single_object_header
 from stream_ml.records import Clock
 
 FORMAT = 1
+OF_THE_FOLD = frozenset({"loss", "quality", "learning"})  # subjects; all others are of one worker alone
 KEPT_MAX = 1_000  # of the fold's signals in memory: a new owner of partition 0 writes those that are not written yet
 
 Kind = Literal["drift", "recovered", "halted", "resumed", "frozen", "rebaselined", "below_baseline", "label_starvation"]

@@ -130,3 +130,19 @@ def test_halt_and_commands_are_told_once_however_many_replicas_see_them(
         resumed = write_command(made.config, "resume", {})
         assert until(lambda: ("resumed", "learning") in told(made), WAIT_S)
         assert [(signal.kind, signal.position) for signal in signals(made)] == [("frozen", at), ("resumed", resumed)]
+
+
+def test_the_audit_finds_a_signal_of_the_fold_that_stands_twice(kafka: str, app_id: str, tmp_path: Path) -> None:
+    with service(tmp_path, kafka, app_id) as made:
+        worker = made.start()
+        made.pairs(range(50))
+        made.wait_until_done()
+        write_command(made.config, "freeze", {})
+        assert until(lambda: ("frozen", "learning") in told(made), WAIT_S)
+        assert worker.stop() == 0
+        assert made.audit().findings == []
+        (record,) = made.read(made.config.signals)
+        made.producer.produce(made.config.signals, record.value, record.key, 0)
+        made.flush()
+        (finding,) = made.audit().findings
+        assert "stands at 0 already" in str(finding)
