@@ -21,12 +21,14 @@ from stream_ml.core.lineage import lineage_of, parts_of, spec_of
 from stream_ml.core.partition import PartitionSettings, Topics
 from stream_ml.core.payloads import Payloads
 from stream_ml.core.predictions import PredictionCodec, prediction_schema
+from stream_ml.core.recent import Row
 from stream_ml.core.replica import FoldSettings
 from stream_ml.core.schema import Schema, load_schema
 from stream_ml.core.times import JoinSettings
 from stream_ml.errors import ConfigError, Problems
 from stream_ml.storage.unpickle import loads
 
+DETECTOR_TRIALS = 300  # numbers that a detector is tried with
 _OWN_ROOTS = {"river", "numpy", "builtins", *sys.stdlib_module_names}
 
 
@@ -131,8 +133,27 @@ def assemble(config: Config) -> Parts:
     out = config.predictions
     codec = PredictionCodec(out.topic, out.framing, out.schema_id, concrete)
     parts = Parts(config, reader, labels, plan, domain, codec, build)
-    parts.concept_monitor()
+    _try_monitor(parts)
+    unknown = [name for name in config.drift.inputs.exclude if name not in plan.kinds]
+    if unknown:
+        raise ConfigError(
+            f"drift.inputs.exclude: no feature is named {', '.join(unknown)}", f"there are {', '.join(plan.kinds)}"
+        )
     return parts
+
+
+def _try_monitor(parts: Parts) -> None:
+    """See that the detector takes its parameters, and numbers: River's judge them only where they are used."""
+    monitor = parts.concept_monitor()
+    try:
+        for number in range(DETECTOR_TRIALS):
+            hit = float(number % 3 > 0)
+            monitor.update(Row(0, 0, 1.0, hit, 0.25 + 0.5 * hit, 1.0, 0.5), "trial", number)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # what River's Rust raises is no Exception
+        concept = parts.config.drift.concept
+        raise ConfigError(f"drift.concept: {concept.detector} does not work with {concept.params}: {error}") from error
 
 
 def checked(parts: Parts) -> Parts:

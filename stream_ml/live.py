@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from stream_ml.words import problems
+from stream_ml.words import printable, problems
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -30,7 +30,8 @@ def panel(status: dict[str, Any]) -> "RenderableType":
     if "model" in status:
         lines.append(_table(status))
     for one in status["problems"] if "problems" in status else problems(status):
-        told = Text(f"{'!!' if one['severity'] == 'critical' else '!'} {one['text']}", style=STYLES[one["severity"]])
+        sign = "!!" if one["severity"] == "critical" else "!"
+        told = Text(f"{sign} {printable(one['text'])}", style=STYLES[one["severity"]])
         lines.append(told.append(f"; type {one['suggestion']}" if one["suggestion"] else ""))
     return Group(*lines)
 

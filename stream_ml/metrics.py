@@ -4,9 +4,12 @@ The README's table, the dashboard and the rules in deploy/ name nothing else; te
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from stream_ml.core.outputs import REASONS
+from stream_ml.core.signals import Kind
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0)  # seconds
 
@@ -69,7 +72,12 @@ TABLE = (
     _gauge("learning_halted", "0 or 1", (), "1 while learning is halted."),
     _gauge("learning_frozen", "0 or 1", (), "1 while learning is frozen."),
     _gauge("exactly_once_broken", "0 or 1", (), "1 while a sequence has a gap or contradicts its trigger."),
-    _gauge("checkpoint_timestamp_seconds", "unix time", (), "When the last checkpoint was written."),
+    _gauge(
+        "checkpoint_timestamp_seconds",
+        "unix time",
+        (),
+        "When the last checkpoint was written, else this process began.",
+    ),
     _gauge("checkpoint_bytes", "bytes", (), "Size of the last checkpoint: the model and what belongs to it, packed."),
     _gauge("checkpoint_seconds", "seconds", (), "How long the last checkpoint took, or held up the loop."),
     _counter("checkpoint_failures", "times", (), "Checkpoints that could not be written or used."),
@@ -99,6 +107,14 @@ TABLE = (
 )
 
 
+CLOSED: tuple[tuple[str, str, tuple[str, ...]], ...] = (  # label values that are known beforehand
+    ("signals", "kind", get_args(Kind)),
+    ("dead_letters", "reason", REASONS),
+    ("labels", "outcome", ("joined", "duplicate", "late", "orphan", "shed", "invalid")),
+    ("transactions", "ending", ("committed", "aborted", "unknown")),
+)
+
+
 def reference() -> str:
     """The table as Markdown, for the README."""
     rows = ["| metric | kind | unit | meaning |", "|---|---|---|---|"]
@@ -119,6 +135,9 @@ class Metrics:
             metric.name: kinds[metric.kind](metric.name, metric.meaning, metric.labels, registry=self.registry)
             for metric in TABLE
         }
+        for name, label, values in CLOSED:  # a series that is born with its first count has no increase
+            for value in values:
+                self._of(name, {label: value})
 
     def count(self, name: str, amount: float = 1, **labels: str) -> None:
         """Add to a counter."""

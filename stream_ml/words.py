@@ -7,6 +7,11 @@ _ORDER = {"critical": 0, "warning": 1, "info": 2}
 EARLY_SHARE = 0.5  # below it a window's quality is told to be early
 
 
+def printable(text: str) -> str:
+    """Text without what would steer a terminal: it may come out of anybody's record."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def problems(status: dict[str, Any]) -> list[dict[str, str]]:
     """Each with `severity`, `text` and `suggestion`, a command or empty; nothing where all is well."""
     return sorted(_problems(status), key=lambda one: _ORDER[one["severity"]])

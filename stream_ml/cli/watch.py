@@ -1,5 +1,6 @@
 """The verbs of who looks on: top (one worker, live), tail (a topic, decoded), and dead letters."""
 
+import http.client
 import itertools
 import json
 import time
@@ -13,6 +14,7 @@ import typer
 from stream_ml.cli.options import configured
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError, TransientError
+from stream_ml.words import printable
 
 letters = typer.Typer(no_args_is_help=True, help="Records that could not be used.")
 
@@ -57,8 +59,10 @@ def _status(address: str) -> dict[str, Any]:
     try:
         with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer:  # noqa: S310 - an address of the operator's
             found: dict[str, Any] = json.load(answer)
+            if "problems" not in found:
+                raise ValueError("it says something else")
             return found
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise TransientError(
             f"no worker answers at {address}: {error}", "is it running, and is http.port right? --url names another"
         ) from error
@@ -73,7 +77,7 @@ def tail(
     last: Last = 10,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="And what comes from now on, until Ctrl-C.")] = False,
     where: Annotated[
-        list[str] | None, typer.Option(metavar="FIELD=VALUE", help="Only records with it; dotted; repeatable.")
+        list[str] | None, typer.Option(metavar="FIELD=VALUE", help="Only those of them with it; dotted; repeatable.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -96,7 +100,7 @@ def tail(
 def _condition(text: str) -> tuple[list[str], str]:
     name, sign, value = text.partition("=")
     if not sign or not name:
-        raise ConfigError(f"--where {text}: it is FIELD=VALUE, like class=true or id.kind=drift")
+        raise ConfigError(f"--where {text}: it is FIELD=VALUE, like class=true or origin.offset=7")
     return name.split("."), value
 
 
@@ -111,8 +115,10 @@ def _text(value: Any) -> str:
 
 
 def _line(timestamp_ms: int, place: dict[str, int], values: dict[str, Any]) -> str:
-    at = datetime.fromtimestamp(timestamp_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    said = " ".join(f"{name}={_text(value)}" for name, value in values.items() if value not in (None, "", [], {}))
+    at = _when(timestamp_ms)
+    said = " ".join(
+        f"{name}={printable(_text(value))}" for name, value in values.items() if value not in (None, "", [], {})
+    )
     return f"{at} {place['partition']}:{place['offset']} {said}"
 
 
@@ -150,18 +156,22 @@ def ls(
         for (reason, topic), found in sorted(groups.items(), key=lambda item: -len(item[1]))
     ]
     if as_json:
-        typer.echo("\n".join(json.dumps(row) for row in rows))
+        for row in rows:
+            typer.echo(json.dumps(row))
     elif not rows:
         typer.echo("there are none")
     else:
         for row in rows:
             typer.echo(f"{row['letters']:>7} {row['reason']} in {row['topic']}, {row['first']} to {row['last']}")
-            typer.echo(f"        {row['example']}")
+            typer.echo(f"        {printable(str(row['example']))}")
         typer.echo("\n-> once what is wrong is mended: stream-ml dead-letters redrive CONFIG --reason R")
 
 
 def _when(timestamp_ms: int) -> str:
-    return datetime.fromtimestamp(timestamp_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        return datetime.fromtimestamp(timestamp_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return f"{timestamp_ms} ms"  # a producer that writes other units
 
 
 @letters.command("show")
@@ -173,14 +183,20 @@ def show(
     """One dead letter whole: its headers, and its value as far as it can be decoded."""
     from stream_ml.assembly import assemble
     from stream_ml.decoded import dead_letter, look_at
-    from stream_ml.kafka.clients import reaching
-    from stream_ml.kafka.reading import read_range
+    from stream_ml.kafka.clients import admin, reaching
+    from stream_ml.kafka.reading import ends, read_range
+    from stream_ml.kafka.tailing import partitions_of
 
     partition, _, offset = letter.partition(":")
     if not partition.isdecimal() or not offset.isdecimal():
         raise ConfigError(f"{letter} is no PARTITION:OFFSET, like 0:17", "stream-ml dead-letters ls CONFIG --each")
     place = (config.dead_letters, int(partition), int(offset))
     with reaching(config):
+        if place[:2] not in partitions_of(config, config.dead_letters):
+            raise ConfigError(f"there is no letter at {letter}: {config.dead_letters} has no partition {partition}")
+        first, end = ends(admin(config), [place[:2]])[place[:2]]
+        if not first <= place[2] < end:
+            raise ConfigError(f"there is no letter at {letter}: partition {partition} holds {first} to {end}")
         found = [r for batch in read_range(config, *place, place[2] + 1, keep_alive=lambda: None) for r in batch]
     if not found:
         raise ConfigError(f"there is no letter at {letter}: a transaction's marker, or deleted")
@@ -200,6 +216,9 @@ def redrive(
     reason: Annotated[list[str], typer.Option(help="Letters of this reason; repeatable.")],
     most: Annotated[int, typer.Option(help="So many at most.", min=1)] = 1_000_000,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be written.")] = False,
+    old: Annotated[
+        bool, typer.Option("--old", help="Where none was ever redriven, or long ago: letters older than 6 days, too.")
+    ] = False,
 ) -> None:
     """Write dead letters to their topics again, each once, after what was wrong with them is mended."""
     from stream_ml.core.outputs import REASONS
@@ -210,7 +229,7 @@ def redrive(
             raise ConfigError(f"--reason {name}: it is none of {', '.join(REASONS)}")
     total: Counter[str] = Counter()
     for name in reason:
-        done = write_again(config, name, most - sum(total.values()), dry_run=dry_run)
+        done = write_again(config, name, most - sum(total.values()), dry_run=dry_run, old=old)
         total += done.written
         for topic, count in done.written.items():
             typer.echo(f"{name}: {count} {'would be ' if dry_run else ''}written to {topic}")

@@ -101,7 +101,7 @@ class ConceptMonitor:
         self.losses, self.worse = Window(self._size), Window(self._size)  # than the baseline: above 0
         self.watched = Window(self._size)
         self._since = [0, 0]  # number and sum of what is watched, since the last change
-        self._errors = [0, 0]  # number and sum of the baseline's absolute errors: the scale of a regression's loss
+        self._scale = Window(self._size)  # logarithms of the baseline's absolute errors
         self.suspicion: dict[str, float] | None = None
         self.drifted: dict[str, float] | None = None
         self.below = False
@@ -136,21 +136,24 @@ class ConceptMonitor:
         _Said(self.signals, origin, position, at_ms).add(kind, "learning", "info", {}, words, "stream-ml top CONFIG")
 
     def _losses(self, row: Row) -> tuple[float, float]:
-        """Of the prediction and of the baseline, from 0 to 1."""
+        """Of the prediction and of the baseline, from 0 to 1; hit or miss of both where no probability was said."""
         if self._task == "regression":
             return self._scaled(row)
+        if row.probability != row.probability:
+            return float(row.true != row.said), float(row.true != row.baseline_said)
         if self._task == "binary":
-            loss = _distance(row.true, row.said, row.probability)
-            return loss, _distance(row.true, row.baseline_said, row.baseline_probability)
-        missed, known = row.true != row.said, row.probability == row.probability
-        return (1.0 - row.probability if known else float(missed)), 1.0 - row.baseline_probability
+            return abs(row.true - row.probability), abs(row.true - row.baseline_probability)
+        return 1.0 - row.probability, 1.0 - row.baseline_probability
 
     def _scaled(self, row: Row) -> tuple[float, float]:
-        """e / (e + s) of the absolute error e, where s is the baseline's mean one so far."""
+        """e / (e + s) of the absolute error e, where s is the geometric mean of the baseline's last ones.
+
+        So it has no unit, and one outlier moves it by a factor at most.
+        """
         errors = abs(row.true - row.said), abs(row.true - row.baseline_said)
-        self._errors[0] += 1
-        self._errors[1] += int(min(errors[1], 1e15) * UNIT)
-        scale = self._errors[1] / self._errors[0] / UNIT
+        if errors[1] > 0:
+            self._scale.add(math.log(errors[1]))
+        scale = math.exp(self._scale.mean())
         first, second = (error / (error + scale) if error > 0 else 0.0 for error in errors)
         return first, second
 
@@ -226,6 +229,9 @@ class ConceptMonitor:
         windows = {name: list(getattr(self, name).numbers) for name in _WINDOWS}
         return {
             **windows,
+            "detector": {name: value for name, value in vars(self.detector).items() if not callable(value)}
+            if self.detector is not None
+            else None,
             **{name: getattr(self, name) for name in _PLAIN},
             "signals": [tuple(signal._replace(evidence=dict(signal.evidence))) for signal in self.signals],
         }
@@ -241,11 +247,13 @@ class ConceptMonitor:
                 window.squares += number * number
         for name in _PLAIN:
             setattr(self, name, state[name])
+        if self.detector is not None:
+            vars(self.detector).update(state["detector"])
         self.signals = deque((Signal(*signal) for signal in state["signals"]), maxlen=KEPT_MAX)
 
 
-_WINDOWS = ("losses", "worse", "watched")
-_PLAIN = ("detector", "_since", "_errors", "suspicion", "drifted", "below", "_count")
+_WINDOWS = ("losses", "worse", "watched", "_scale")
+_PLAIN = ("_since", "suspicion", "drifted", "below", "_count")
 _COMMANDS: dict[str, tuple[Kind, str]] = {
     "skip": ("resumed", "skip: one example is left out, and learning goes on"),
     "accept-gap": ("resumed", "accept-gap: examples are missing, and learning goes on"),
@@ -278,8 +286,3 @@ def _mean_and_error(numbers: list[int]) -> tuple[float, float]:
     total = sum(numbers)
     squares = sum(number * number for number in numbers)
     return (total / len(numbers) / UNIT, _error(len(numbers), total, squares)) if numbers else (0.0, 0.0)
-
-
-def _distance(true: float, said: float, probability: float) -> float:
-    known = probability == probability  # noqa: PLR0124 - not a number
-    return abs(true - probability) if known else float(true != said)

@@ -20,6 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 BINS = 10  # of a number: deciles of the reference
+TEXT_MAX = 200  # characters of a text by which it is known
 VALUES_MAX = 50  # of a text that have a bin of their own
 FEATURES_MAX = 300  # that are watched, in schema order
 BATCH_ROWS_MAX = 500  # of a batch that are looked at, evenly spread: bounds the cost of a large one
@@ -53,7 +54,8 @@ class Bins:
         self.edges: list[float] | None = None
         self.places: dict[Any, int] = {}
         if known and all(_is_number(value) for value in known):
-            quantiles = np.quantile(np.asarray(known, np.float64), np.linspace(0, 1, BINS + 1)[1:-1])
+            finite = [value for value in known if math.isfinite(value)]
+            quantiles = np.quantile(np.asarray(finite or [0.0], np.float64), np.linspace(0, 1, BINS + 1)[1:-1])
             self.edges = sorted({float(edge) for edge in quantiles})
         else:
             commonest = Counter(map(_text, known)).most_common(VALUES_MAX)
@@ -73,7 +75,7 @@ class Bins:
             return found
         numbers = np.array([math.nan if not _is_number(value) else value for value in values], np.float64)
         placed = np.searchsorted(np.array(self.edges), numbers, side="right") + 1
-        placed[np.isnan(numbers)] = _MISSING
+        placed[~np.isfinite(numbers)] = _MISSING
         return np.bincount(placed, minlength=self.count)
 
     def state(self) -> dict[str, Any]:
@@ -177,9 +179,10 @@ class InputDrift:
         if not self.seen:
             self.since_ms = time_ms
         step = 1 if table is None else 1 + table.num_rows // BATCH_ROWS_MAX
+        present = set() if table is None else set(table.column_names)
         for name in self.names:
             values: list[Any] = []
-            if table is not None and name in table.column_names:
+            if table is not None and name in present:
                 values = table.column(name)[::step].to_pylist() if step == 1 else _every(table.column(name), step)
             values += [single.get(name) for single in singles[:BATCH_ROWS_MAX]]
             self._count(f"feature:{name}", values)
@@ -197,7 +200,7 @@ class InputDrift:
     def _count(self, subject: str, values: list[Any]) -> None:
         watched = self.watched[subject]
         if watched.bins is None:
-            watched.sample += values
+            watched.sample += [_text(value) if isinstance(value, str) else value for value in values]
         elif values:
             watched.window += watched.bins.counts(values)
 
@@ -235,6 +238,8 @@ class InputDrift:
             of.bins = Bins.restored(kept["bins"])
             of.reference, of.before = np.array(kept["reference"], np.int64), np.array(kept["before"], np.int64)
             of.window = np.zeros(of.bins.count, np.int64)
+            if not len(of.reference) == len(of.window) or len(of.before) not in (0, len(of.window)):
+                raise ValueError(f"{name}: counts of other bins")
             of.drifted, of.history = bool(kept["drifted"]), deque(kept["history"], maxlen=HISTORY)
         self.windows = int(state["windows"])
         return True
@@ -273,4 +278,4 @@ def _is_number(value: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    return str(value)
+    return str(value)[:TEXT_MAX]

@@ -15,6 +15,8 @@ from stream_ml.records import Clock, DeadLetter, Headers, Produce, Record
 FORMAT = 1
 RECORD_OVERHEAD = 256  # bytes of a record batch and record beside key, value and headers, rounded up
 DEAD_LETTER_VALUE_MAX = 900_000
+VALUE_CUT, KEY_CUT, HEADERS_CUT = "stream_ml.value.sha256", "stream_ml.key.bytes", "stream_ml.headers.dropped"
+CUT = (VALUE_CUT, KEY_CUT, HEADERS_CUT)  # headers of a dead letter that has not all of its record
 REASONS = (  # of a dead letter: the closed list
     *("empty", "not_avro", "truncated", "unknown_schema", "framing", "schema_mismatch", "missing_id"),
     *("missing_feature", "not_finite", "out_of_range_time", "label_domain", "too_large", "model_refused"),
@@ -74,16 +76,18 @@ def encode_dead_letter(topic: str, letter: DeadLetter, clock: Clock, limit_bytes
             ("timestamp", str(clock.now_ms)),
         )
     ]
-    room = limit_bytes - RECORD_OVERHEAD - _header_bytes(context) - 256  # for the three headers of a truncated one
+    room = limit_bytes - RECORD_OVERHEAD - _header_bytes(context) - 384  # for the headers of a truncated one
     key, value, headers = record.key, record.value, list(record.headers or ())
     if key is not None and len(key) > room // 4:
+        context.append((KEY_CUT, str(len(key)).encode()))
         key = key[: room // 4]
     if _header_bytes(headers) > room // 4:
+        context.append((HEADERS_CUT, str(len(headers)).encode()))
         headers = []
     value_max = min(DEAD_LETTER_VALUE_MAX, room - len(key or b"") - _header_bytes(headers))
     if value is not None and len(value) > value_max:
         context += [
-            ("stream_ml.value.sha256", hashlib.sha256(value).hexdigest().encode()),
+            (VALUE_CUT, hashlib.sha256(value).hexdigest().encode()),
             ("stream_ml.value.bytes", str(len(value)).encode()),
         ]
         value = value[:value_max]

@@ -34,6 +34,7 @@ PROBES_MAX = 16  # features of the examples numbered 1, 2, 4, 8 ...: the last so
 SOUND_EVERY = 64  # examples; probing costs 16 predictions, so about 1 us an example for a linear model
 
 
+_NOT_FINITE = "the model's answers to its probes are no longer finite numbers"
 _NO_SENSE = (LookupError, TypeError, ValueError, OverflowError, StreamMLError)
 
 
@@ -191,6 +192,8 @@ class Replica:
     def lift(self) -> None:
         """Forget the halt whose command was met; fold again from its position."""
         assert self.refold_from is not None  # noqa: S101 - drivers ask `refold_from` first
+        if self.halt is not None:
+            self.concept.signals.append(self._halted(self.halt))  # for who has not told it yet
         self.halt, self.read_position, self.refold_from = None, self.refold_from, None
         self.stop_at = None
         self.seen = self.ledger
@@ -225,13 +228,18 @@ class Replica:
 
     def signals_after(self, position: int) -> list[Signal]:
         """What the fold has found after this position, in its order, a halt included."""
-        found = [signal for signal in self.concept.signals if signal.position > position]
         halt = self.halt
-        if halt is not None and not halt.tainted and halt.position > position:
-            words = f"learning is halted at {halt.position}, {halt.reason}: {halt.message}"
-            of = (self._settings.lineage, "halted", "learning", halt.position, "critical", self.last_written_at_ms)
-            found.append(Signal._make((*of, {}, words, f"stream-ml skip CONFIG {halt.position}")))
+        if halt is not None and halt.tainted:
+            return []  # its heir finds them, those of the examples since the model was spoilt left out
+        found = [signal for signal in self.concept.signals if signal.position > position]
+        if halt is not None and halt.position > position:
+            found.append(self._halted(halt))
         return found
+
+    def _halted(self, halt: Halt) -> Signal:
+        words = f"learning is halted at {halt.position}, {halt.reason}: {halt.message}"
+        of = (self._settings.lineage, "halted", "learning", halt.position, "critical", self.last_written_at_ms)
+        return Signal._make((*of, {}, words, f"stream-ml skip CONFIG {halt.position}"))
 
     def knows_schema(self, fingerprint: int) -> bool:
         """Whether the log holds this writer schema up to where it was read."""
@@ -253,7 +261,9 @@ class Replica:
             if entry.command in ("freeze", "resume"):
                 self.frozen = entry.command == "freeze"
             if entry.command in TOLD_COMMANDS:
-                self.concept.command(entry.command, self._settings.lineage, prepared.record.offset, entry.written_at_ms)
+                at = prepared.record.offset
+                self.concept.command(entry.command, self._settings.lineage, at, entry.written_at_ms)
+                self._may_tell(at)
             if entry.command == "rebaseline":
                 self.rebaselined_at = prepared.record.offset
 
@@ -308,10 +318,21 @@ class Replica:
         if features is None or isinstance(features, Refused) or not self._fits(entry):
             self.unusable += 1  # written under other settings, which is another lineage: nothing to learn here
             return True
+        offset = prepared.record.offset
         row = self.quality.update(entry.target, entry.served, entry.label_time_ms, entry.event_time_ms)
-        if row is not None:
-            self.concept.update(row, self._settings.lineage, prepared.record.offset)
+        if row is not None and offset not in self.pardons:  # whose position stands for the halt that was told
+            self.concept.update(row, self._settings.lineage, offset)
+            if not self._may_tell(offset):
+                return False
         return True if self.frozen else self._learn_features(prepared.record.offset, features, entry)
+
+    def _may_tell(self, offset: int) -> bool:
+        """Probe a model that has just found a signal: one that is spoilt halts before it, in every replica alike."""
+        signals = self.concept.signals
+        if not signals or signals[-1].position != offset or self.sound():
+            return True
+        self.halt = Halt(offset, "not_finite", _NOT_FINITE, tainted=True, exact=False)
+        return False
 
     def _fits(self, entry: Entry) -> bool:
         domain, target = self._settings.domain, entry.target
@@ -331,8 +352,7 @@ class Replica:
             self.probes = [*self.probes, features][-PROBES_MAX:]
         singly = self.check_each_after is not None and number > self.check_each_after
         if (singly or number % SOUND_EVERY == 0) and not self.sound():
-            message = "the model's answers to its probes are no longer finite numbers"
-            self.halt = Halt(offset, "not_finite", message, tainted=True, exact=singly)
+            self.halt = Halt(offset, "not_finite", _NOT_FINITE, tainted=True, exact=singly)
             return False
         if number % SOUND_EVERY == 0:
             self.sound_examples = number

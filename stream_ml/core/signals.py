@@ -18,6 +18,7 @@ from stream_ml.records import Clock
 
 FORMAT = 1
 OF_THE_FOLD = frozenset({"loss", "quality", "learning"})  # subjects; all others are of one worker alone
+MESSAGE_MAX = 1_000  # characters: an error's words may hold a whole record
 KEPT_MAX = 1_000  # of the fold's signals in memory: a new owner of partition 0 writes those that are not written yet
 
 Kind = Literal["drift", "recovered", "halted", "resumed", "frozen", "rebaselined", "below_baseline", "label_starvation"]
@@ -63,7 +64,7 @@ def encode_signal(signal: Signal, clock: Clock) -> bytes:
             "severity": signal.severity,
             "since": min(signal.since_ms, clock.now_ms) if signal.since_ms > 0 else clock.now_ms,
             "evidence": {name: float(value) for name, value in signal.evidence.items()},
-            "message": signal.message,
+            "message": signal.message[:MESSAGE_MAX].encode("utf-8", "replace").decode(),
             "suggestion": signal.suggestion,
         },
         _HEADER,

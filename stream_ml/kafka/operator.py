@@ -14,6 +14,7 @@ from stream_ml.core.log_entry import decode_entry, decode_pair, encode_command
 from stream_ml.core.metadata import Metadata, OutputEnds
 from stream_ml.core.outputs import dead_letter_origin, decode_outcome
 from stream_ml.core.predictions import prediction_origin
+from stream_ml.core.signals import OF_THE_FOLD, decode_signal
 from stream_ml.core.times import BEGINNING
 from stream_ml.errors import ConfigError, FatalError
 from stream_ml.kafka.clients import TIMEOUT_S, admin, common, error_of, reaching, reader, record_of
@@ -118,6 +119,7 @@ def set_offsets(config: Config, partition: int, events: int, feedback: int) -> s
         ends=old.ends if old else now,
         token=BY_HAND,
         writer=BY_HAND,
+        signalled=pair.metadata.signalled if pair.metadata else _signalled(config),
     )
     _commit(config, offsets_of(config, partition, events, feedback, metadata))
     done = f"partition {partition}: events {events}, feedback {feedback}"
@@ -168,6 +170,18 @@ def _ended(config: Config, partition: int, record: Record) -> Iterator[tuple[str
                 yield config.feedback.topic, pair.feedback_offset
         else:
             yield config.events.topic, prediction_origin(value, config.predictions.framing)
+
+
+def _signalled(config: Config) -> int:
+    """Last position of the fold that stands in the signals; -1 where none does. Told again it would be twice."""
+    found = -1
+    first, end = ends(admin(config), [(config.signals, 0)])[config.signals, 0]
+    for records in read_range(config, config.signals, 0, first, end, keep_alive=lambda: None):
+        for record in records:
+            with contextlib.suppress(ValueError):
+                signal = decode_signal(record.value or b"")
+                found = max(found, signal.position if signal.subject in OF_THE_FOLD else -1)
+    return found
 
 
 def _before(pair: Pair, events: int, feedback: int) -> bool:

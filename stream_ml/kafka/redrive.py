@@ -1,38 +1,44 @@
 """Dead letters back to where they came from, each once: produced and noted in one transaction.
 
 What has been looked at is the committed offset of a group of its own for each reason, ``<app>.redrive.<reason>``. It
-moves in the transaction that writes the records, so a redrive that dies has done nothing or all of its part.
+moves in the transaction that writes the records, so a redrive that dies has done nothing or all of its part. One
+transactional id for each reason, whoever asks: a second redrive fences the first before it reads where that was.
 """
 
+import contextlib
+import time
 from collections import Counter
-from collections.abc import Iterator
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from stream_ml.config import Config
-from stream_ml.core.outputs import dead_letter_origin, dead_letter_words
+from stream_ml.core.outputs import CUT, dead_letter_origin, dead_letter_words
 from stream_ml.errors import TransientError
 from stream_ml.kafka.clients import TIMEOUT_S, admin, error_of, let_go, producer, reaching, reader, record_of
-from stream_ml.kafka.reading import ends, read_ranges
+from stream_ml.kafka.reading import Where, ends, read_ranges
 from stream_ml.kafka.tailing import partitions_of
 from stream_ml.records import Produce, Record
 
 FROM = "stream_ml.redriven.from"  # header: dead-letter topic, partition and offset
 OURS = ("__connect.errors.", "stream_ml.value.", FROM)
 BATCH = 1_000  # letters in one transaction
+FRESH_S = 6 * 86_400.0  # less than offsets.retention.minutes, a week by default
 
 
 class Redriven(NamedTuple):
-    """What was done, by the letters' topic of origin; `cut` have lost the end of their value and stay."""
+    """What was done, by topic; `cut` letters have lost a part and stay, `foreign` name none of the app's inputs."""
 
     written: Counter[str]
     cut: int
     foreign: int
 
 
-def redrive(config: Config, reason: str, most: int, *, dry_run: bool) -> Redriven:
+def redrive(config: Config, reason: str, most: int, *, dry_run: bool, old: bool = False) -> Redriven:
     """Write letters of one reason, which nobody has redriven yet, to their topics again, `most` at most.
+
+    Kafka forgets the offsets of a group without members after a week. So where there are none, only letters of the last
+    FRESH_S are looked at, which no redrive that was forgotten can have written; `old`: all.
 
     Raises
     ------
@@ -41,89 +47,108 @@ def redrive(config: Config, reason: str, most: int, *, dry_run: bool) -> Redrive
     """
     done = Redriven(Counter(), 0, 0)
     consumer = reader(config, **{"group.id": f"{config.app.id}.redrive.{reason}"})
+    writer = producer(config, f"{config.app.id}-redrive-{reason}")
     try:
         with reaching(config):
+            writer.init_transactions(TIMEOUT_S)  # fences another redrive, or ends it, before its offsets are read
             places = partitions_of(config, config.dead_letters)
             found = ends(admin(config), places)
-            ranges = {where: (start, found[where][1]) for where, start in _starts(consumer, found).items()}
+            ranges = {where: (start, found[where][1]) for where, start in _starts(consumer, found, old=old).items()}
+            inputs = partitions_of(config, config.events.topic) + partitions_of(config, config.feedback.topic)
             for batch in read_ranges(config, ranges, keep_alive=lambda: None):
                 left = most - sum(done.written.values())
                 if left <= 0:
                     break
-                done = _step(config, consumer, [record_of(message) for message in batch], reason, left, done, dry_run)
+                write = None if dry_run else _Writer(config, writer, consumer)
+                letters = [(record_of(message), set(inputs)) for message in batch]
+                done = _step(letters, reason, left, done, write)
     finally:
         let_go(consumer)
     return done
 
 
-def _starts(consumer: Consumer, found: dict[tuple[str, int], tuple[int, int]]) -> dict[tuple[str, int], int]:
+def _starts(
+    consumer: Consumer, found: dict[tuple[str, int], tuple[int, int]], *, old: bool
+) -> dict[tuple[str, int], int]:
     asked = [TopicPartition(*where) for where in found]
     committed = {(tp.topic, tp.partition): tp.offset for tp in consumer.committed(asked, TIMEOUT_S)}
-    return {where: max(first, committed[where]) for where, (first, _) in found.items()}
+    since_ms = 0 if old else int(1000 * (time.time() - FRESH_S))
+    times = consumer.offsets_for_times([TopicPartition(*where, since_ms) for where in found], TIMEOUT_S)
+    fresh = {(tp.topic, tp.partition): tp.offset for tp in times}
+    starts = {}
+    for where, (first, end) in found.items():
+        unknown = fresh[where] if fresh[where] >= 0 else end
+        starts[where] = max(first, committed[where] if committed[where] >= 0 else unknown)
+    return starts
 
 
 def _step(
-    config: Config, consumer: Consumer, records: list[Record], reason: str, most: int, done: Redriven, dry_run: bool
+    letters: list[tuple[Record, set[Where]]], reason: str, most: int, done: Redriven, write: "_Writer | None"
 ) -> Redriven:
-    """One batch, in transactions of BATCH letters."""
+    """One batch, in transactions of BATCH letters; each stands with the partitions that it may be written to."""
     written, cut, foreign = Counter(done.written), done.cut, done.foreign
-    for part in _parts(records):
+    for first in range(0, len(letters), BATCH):
         chosen: list[Produce] = []
         seen: dict[int, int] = {}
-        for record in part:
+        for record, inputs in letters[first : first + BATCH]:
             if len(chosen) >= most:
                 break
             seen[record.partition] = record.offset + 1
             if dead_letter_words(record)[0] != reason:
                 continue
-            again = restored(record)
-            if again is None:
-                is_cut = dead_letter_origin(record) is not None
-                cut, foreign = cut + is_cut, foreign + (not is_cut)
+            again, origin = restored(record), dead_letter_origin(record)
+            if origin is None or origin[:2] not in inputs:
+                foreign += 1
+            elif again is None:
+                cut += 1
             else:
                 chosen.append(again)
-        if not dry_run:
-            _write(config, consumer, chosen, seen, reason)
+        if write is not None:
+            write.transaction(chosen, seen)
         written.update(produce.topic for produce in chosen)
         most -= len(chosen)
     return Redriven(written, cut, foreign)
 
 
-def _parts(records: list[Record]) -> Iterator[list[Record]]:
-    return (records[first : first + BATCH] for first in range(0, len(records), BATCH))
-
-
 def restored(record: Record) -> Produce | None:
-    """The record that a dead letter was, with its origin as a header; None where its value was cut, or it is none."""
+    """The record that a dead letter was, with its origin as a header; None where some of it was cut, or it is none."""
     origin = dead_letter_origin(record)
-    headers = dict(record.headers or ())
-    if origin is None or "stream_ml.value.sha256" in headers:
+    if origin is None or {name for name, _ in record.headers} & set(CUT):
         return None
     kept = [header for header in record.headers if not header[0].startswith(OURS)]
     came = f"{record.topic}:{record.partition}:{record.offset}".encode()
     return Produce(origin[0], origin[1], record.key, record.value, [*kept, (FROM, came)])
 
 
-def _write(config: Config, consumer: Consumer, records: list[Produce], seen: dict[int, int], reason: str) -> None:
-    offsets = [TopicPartition(config.dead_letters, partition, offset) for partition, offset in seen.items()]
-    made = producer(config, f"{config.transactional_id}-redrive-{reason}")
-    refused: list[str] = []
-    try:
-        made.init_transactions(TIMEOUT_S)
-        made.begin_transaction()
-        for produce in records:
-            made.produce(
-                produce.topic,
-                produce.value,
-                produce.key,
-                produce.partition,
-                headers=list(produce.headers),
-                on_delivery=lambda error, _: refused.append(error.str()) if error else None,
-            )
-            made.poll(0)
-        made.flush(TIMEOUT_S)
-        made.send_offsets_to_transaction(offsets, consumer.consumer_group_metadata(), TIMEOUT_S)
-        made.commit_transaction(TIMEOUT_S)
-    except KafkaException as exception:
-        why = refused[0] if refused else error_of(exception).str()
-        raise TransientError(f"dead letters were not redriven: {why}", "the same command goes on with them") from None
+class _Writer:
+    """Writes records and notes what was looked at, in one transaction."""
+
+    def __init__(self, config: Config, made: Producer, consumer: Consumer) -> None:
+        self._config, self._made, self._consumer = config, made, consumer
+
+    def transaction(self, records: list[Produce], seen: dict[int, int]) -> None:
+        """Write these, and that letters up to these offsets of each partition are done with."""
+        made, refused = self._made, list[str]()
+        offsets = [TopicPartition(self._config.dead_letters, partition, offset) for partition, offset in seen.items()]
+        try:
+            made.begin_transaction()
+            for produce in records:
+                made.produce(
+                    produce.topic,
+                    produce.value,
+                    produce.key,
+                    produce.partition,
+                    headers=list(produce.headers),
+                    on_delivery=lambda error, _: refused.append(error.str()) if error else None,
+                )
+                made.poll(0)
+            made.flush(TIMEOUT_S)
+            made.send_offsets_to_transaction(offsets, self._consumer.consumer_group_metadata(), TIMEOUT_S)
+            made.commit_transaction(TIMEOUT_S)
+        except KafkaException as exception:
+            with contextlib.suppress(KafkaException):  # else what it holds waits for the transaction's timeout
+                made.abort_transaction(TIMEOUT_S)
+            why = refused[0] if refused else error_of(exception).str()
+            raise TransientError(
+                f"dead letters were not redriven: {why}", "another redrive at work? the same command goes on with them"
+            ) from None

@@ -95,34 +95,45 @@ class Monitor:
         self._trained = replica.examples_learned >= self.inputs.reference_size
         if self._rebaselined_at is None:
             self._rebaselined_at = replica.rebaselined_at
-        elif replica.rebaselined_at != self._rebaselined_at:
+        elif replica.rebaselined_at > self._rebaselined_at:
             self._rebaselined_at = replica.rebaselined_at
-            self.inputs.begin()
+            self._begin_anew()
         for number in self._times.keys() - owned.keys():
             del self._times[number]
             self._starving.discard(number)
 
+    def _begin_anew(self) -> None:
+        self.inputs.begin()
+        self._file.unlink(missing_ok=True)  # else a restart would take back what was given up
+        for subject in self.inputs.watched:
+            for name in ("drifted", "drift_index", "feature_missing_ratio"):
+                self._metrics.set(name, 0, subject=subject)
+
     # --- labels ---
 
     def _starvation(self, number: int, batch: Batch) -> None:
+        labels_ms = max((getattr(item, "time_ms", 0) for item in batch.feedback), default=0)
         latest_ms = batch.events.latest_ms(0)
-        times = self._times.setdefault(number, [latest_ms, latest_ms])
+        times = self._times.setdefault(number, [latest_ms, 0])
         times[0] = max(times[0], latest_ms)
-        times[1] = max(times[1] or latest_ms, *(getattr(item, "time_ms", 0) for item in batch.feedback), 0)
-        behind_ms = times[0] - times[1]
+        if labels_ms:
+            times[1] = 0  # and the next event begins to wait: a quiet weekend is no starvation
+        elif latest_ms:
+            times[1] = times[1] or min(time_ms for time_ms in batch.events.times_ms if time_ms)
+        behind_ms = times[0] - times[1] if times[1] else 0
         if (behind_ms > self._starving_ms) is (number in self._starving):
             return
         self._starving.symmetric_difference_update({number})
         evidence = {"behind_seconds": behind_ms / 1000, "limit_seconds": self._starving_ms / 1000}
         subject = f"labels:{number}"
         if number in self._starving:
-            words = f"partition {number}: events are {behind_ms / 3_600_000:.1f} h ahead of the last label"
+            words = f"partition {number}: no label has come during {behind_ms / 3_600_000:.1f} h of events"
             self._found(
                 ("label_starvation", subject, times[1], "warning"), evidence, words, "stream-ml tail CONFIG feedback"
             )
         else:
             words = f"partition {number}: labels come again"
-            self._found(("recovered", subject, times[1], "info"), evidence, words, "stream-ml top CONFIG")
+            self._found(("recovered", subject, labels_ms, "info"), evidence, words, "stream-ml top CONFIG")
 
     # --- inputs ---
 
@@ -243,20 +254,25 @@ class Monitor:
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             draft = self._file.with_suffix(".part")
-            draft.write_text(json.dumps(state), "utf-8")
+            unwritten = [signal.plain() for signal in self._unwritten]
+            kept = {"inputs": state, "rebaselined_at": self._rebaselined_at, "unwritten": unwritten}
+            draft.write_text(json.dumps(kept), "utf-8")
             draft.replace(self._file)
         except OSError as error:
             log.warning("the reference of input drift is not kept: %s", error)
 
     def _load(self) -> None:
         try:
-            state = json.loads(self._file.read_text("utf-8"))
-            known = self.inputs.restore(state)
+            kept = json.loads(self._file.read_text("utf-8"))
+            known = self.inputs.restore(kept["inputs"])
+            self._rebaselined_at = kept["rebaselined_at"]
+            self._unwritten = [Signal(**signal) for signal in kept["unwritten"]]
         except FileNotFoundError:
             return
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             log.warning("%s cannot be used, input drift begins with a new reference: %s", self._file, error)
             self.inputs.begin()
+            self._unwritten = []
             return
         if not known:
             log.info("input drift begins with a new reference: features or windows were other ones")

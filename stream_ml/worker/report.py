@@ -64,6 +64,7 @@ class Report:
         self._seen_lately: list[tuple[float, int, int]] = []
         self.history: list[dict[str, Any]] = []
         metrics.set("start_timestamp_seconds", time.time())
+        metrics.set("checkpoint_timestamp_seconds", time.time())  # until there is one: how old it can be at most
         self._versions = _versions()
         self.warnings: dict[str, str] = {}
         self.status: dict[str, Any] = {
@@ -226,17 +227,19 @@ class Report:
     def _partition(self, number: int) -> dict[str, Any]:
         partition, config = self._ownership.owned[number], self._config
         return {
-            "events": self._lag(config.events.topic, number, partition.events_position, self._group.end(number)),
-            "feedback": self._lag(
-                config.feedback.topic, number, partition.feedback_position, self._feedback.end(number)
-            ),
+            "events": self._lag(self._group, config.events.topic, number, partition.events_position),
+            "feedback": self._lag(self._feedback, config.feedback.topic, number, partition.feedback_position),
             "watermark_ms": partition.join.times.watermark_ms if partition.join.times.watermark_ms > 0 else None,
             "next_sequence": partition.next_sequence,
         }
 
-    def _lag(self, topic: str, number: int, position: int, end: int | None) -> dict[str, Any]:
-        """Records that are there and not committed, transaction markers among them, and how old the last one was."""
-        behind = None if end is None else max(0, end - position)
+    def _lag(self, of: Group | FeedbackInput, topic: str, number: int, position: int) -> dict[str, Any]:
+        """Records that are there and not committed, and how old the last one was.
+
+        Transaction markers among them count, until the end itself is met: an idle topic that ends in one is no lag.
+        """
+        end = of.end(number)
+        behind = None if end is None else 0 if of.ends.reached(number) else max(0, end - position)
         latest_ms = self._latest_ms.get((topic, number))
         seconds = 0.0 if not behind or latest_ms is None else max(0.0, round(time.time() - latest_ms / 1000, 1))
         return {"position": position, "end": end, "lag_records": behind, "lag_seconds": seconds}

@@ -14,6 +14,7 @@ from stream_ml.core.recent import Row
 from stream_ml.core.replica import Replica
 from stream_ml.core.signals import Signal, decode_signal, encode_signal
 from stream_ml.records import LogRecord, Served
+from stream_ml.storage.unpickle import loads
 
 from .builders import LINEAGE, NOW_MS, T0, clock, command, example, fold_settings, log_of
 
@@ -22,7 +23,8 @@ NAN = float("nan")
 
 def monitor(detector: str = "adwin", task: str = "binary", window: int = 500, watch: str = "loss") -> ConceptMonitor:
     binary = DETECTORS[detector].startswith("river.drift.binary")
-    return ConceptMonitor(task, window, partial(detector_of, detector, {}), watch=watch, binary=binary)
+    make = partial(detector_of, detector, {"seed": 1} if detector == "kswin" else {})
+    return ConceptMonitor(task, window, make, watch=watch, binary=binary)
 
 
 def rows(source: random.Random, count: int, right: float, baseline: float = 0.5) -> Iterable[Row]:
@@ -121,6 +123,38 @@ def test_below_its_baseline_is_critical_and_told_once_until_it_is_above_again() 
     assert kinds(found).count(("recovered", "quality")) == 1
 
 
+def test_without_probabilities_the_baseline_is_judged_by_its_hits_too() -> None:
+    """70 % right beside a guess that is right half of the time: not below it."""
+    found, source = monitor(), random.Random(20)
+    feed(found, (row._replace(probability=NAN) for row in rows(source, 3_000, 0.7)))
+    assert ("below_baseline", "quality") not in kinds(found)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0])
+def test_one_outlier_blinds_no_regression(unit: float) -> None:
+    found, source, position = monitor(task="regression"), random.Random(22), 0
+    for noise in (0.3, 3.0):
+        for number in range(1_500):
+            true = source.gauss(0, 1) if (noise, number) != (0.3, 700) else 1e17
+            found.update(
+                Row(T0, 0, true * unit, (true + source.gauss(0, noise)) * unit, NAN, 0.0, NAN), LINEAGE, position
+            )
+            position += 1
+    assert [signal.position // 1_500 for signal in found.signals if signal.kind == "drift"] == [1]
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_the_state_of_every_detector_may_stand_in_a_checkpoint(detector: str) -> None:
+    source = random.Random(24)
+    some = [*rows(source, 900, 0.9), *rows(source, 900, 0.3)]
+    whole, before, after = monitor(detector), monitor(detector), monitor(detector)
+    feed(whole, some)
+    feed(before, some[:850])
+    after.restore(loads(pickle.dumps(before.state(), protocol=5), []))
+    feed(after, some[850:], 850)
+    assert list(after.signals) == list(whole.signals) != []
+
+
 @given(st.lists(st.floats(0, 1), max_size=60), st.integers(1, 20))
 @settings(max_examples=100, deadline=None)
 def test_a_windows_mean_is_that_of_its_last_numbers(numbers: list[float], size: int) -> None:
@@ -197,6 +231,25 @@ def test_a_halt_and_the_command_that_ends_it_are_signals() -> None:
     replica.fold(log[1:])
     told = [(signal.kind, signal.position) for signal in replica.signals_after(halted.position)]
     assert told == [("resumed", 2), ("frozen", 3), ("resumed", 4)]
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 1_000])
+def test_a_halt_is_told_also_where_its_command_came_with_it(chunk: int) -> None:
+    log = log_of([example(0), example(2), example(3), command("accept-gap", position=1), example(4)])
+    replica, told, signalled = Replica(fold_settings()), [], -1
+    while replica.read_position < len(log):
+        replica.fold(log[replica.read_position : replica.read_position + chunk])
+        if replica.refold_from is not None:
+            replica.lift()
+        for signal in replica.signals_after(signalled):
+            told.append((signal.kind, signal.position))
+            signalled = signal.position
+    assert told == [("halted", 1), ("resumed", 3)]
+
+
+def test_long_and_broken_words_are_cut() -> None:
+    long = Signal(LINEAGE, "halted", "learning", 1, "critical", T0, {}, "\ud800" + "x" * 10**6, "stream-ml top CONFIG")
+    assert len(encode_signal(long, clock())) < 2_000
 
 
 def test_rebaseline_forgets_what_was_before() -> None:

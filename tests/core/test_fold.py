@@ -235,6 +235,20 @@ def test_a_model_that_stops_being_finite_halts_at_the_example_that_spoilt_it(bef
     assert features(replica) == features(fold(*examples(*xs), using=brittle()))
 
 
+@pytest.mark.parametrize("chunk", [1, 7, 1_000])
+def test_a_spoilt_model_tells_nothing_before_the_halt_that_comes_first(chunk: int) -> None:
+    """However the log came: else what is told would hang on how far the fold had read when it looked."""
+    xs = [float(number % 5 - 2) for number in range(70)]
+    after = [*examples(*xs, SPOILS, 1.0, 1.0), command("rebaseline")]
+    log = log_of([*after, *examples(*[1.0] * 200, first=73)])
+    driver, told, signalled = Driver(log), [], -1
+    while driver.turn(chunk):
+        for signal in driver.replica.signals_after(signalled):
+            told.append((signal.kind, signal.position))
+            signalled = signal.position
+    assert told == [("halted", 70)]
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 40])
 def test_every_checkpoint_leads_to_the_same_model_also_one_written_after_the_model_was_spoilt(chunk: int) -> None:
     before = SOUND_EVERY + 5

@@ -200,7 +200,9 @@ def test_dead_letters_are_told_once_and_shown_with_their_reasons(kafka: str, app
         assert len(told) == 2, "one line a reason and minute"
         assert (told[0]["topic"], told[0]["offset"]) == (made.config.events.topic, 0)
         assert "this is JSON" in told[0]["message"] and told[0]["hint"] == "stream-ml dead-letters ls CONFIG"
-        shown = CliRunner().invoke(app, ["dead-letters", str(tmp_path / "w1.yaml"), "--last", "5"]).output
+        shown = (
+            CliRunner().invoke(app, ["dead-letters", "ls", str(tmp_path / "w1.yaml"), "--each", "--last", "5"]).output
+        )
         letters = [json.loads(line) for line in shown.splitlines()]
         assert [letter["offset"] for letter in letters] == ["26", "27", "28", "29", "30"]
         assert letters[-1]["reason"] == "empty" and "this is JSON" in letters[0]["message"]

@@ -6,7 +6,7 @@ from typing import Any
 from typer.testing import CliRunner
 
 from stream_ml.cli.app import app
-from stream_ml.words import problems
+from stream_ml.words import printable, problems
 
 from .test_live import STATUS
 
@@ -38,3 +38,7 @@ def test_every_suggestion_is_a_verb() -> None:
     for one in problems(HALTED):
         if one["suggestion"]:
             assert one["suggestion"].split()[1] in verbs
+
+
+def test_what_would_steer_a_terminal_is_spelt_out() -> None:
+    assert printable("a\x1b]0;owned\x07\x1b[2Jé") == "a\\x1b]0;owned\\x07\\x1b[2Jé"
