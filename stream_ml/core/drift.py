@@ -99,7 +99,7 @@ class ConceptMonitor:
     def _begin(self) -> None:
         self.detector = self._make()
         self.losses, self.worse = Window(self._size), Window(self._size)  # than the baseline: above 0
-        self.watched = Window(self._size)
+        self.watched = self.losses if self._watch == "loss" else Window(self._size)
         self._since = [0, 0]  # number and sum of what is watched, since the last change
         self._scale = Window(self._size)  # logarithms of the baseline's absolute errors
         self.suspicion: dict[str, float] | None = None
@@ -111,19 +111,22 @@ class ConceptMonitor:
         """Take one labelled prediction; `origin` is the lineage, `position` its offset in the training log."""
         loss, baseline = self._losses(row)
         worse = loss * loss - baseline * baseline
-        watched = loss if self._watch == "loss" else (1.0 + worse) / 2
         self.losses.add(loss)
         self.worse.add(worse)
-        self.watched.add(watched)
-        self._since[0] += 1
-        self._since[1] += int(watched * UNIT)
+        watched = loss
+        if self._watch != "loss":
+            watched = (1.0 + worse) / 2
+            self.watched.add(watched)
+        since, detector = self._since, self.detector
+        since[0] += 1
+        since[1] += int(watched * UNIT)
         self._count += 1
-        said = _Said(self.signals, origin, position, row.label_ms)
-        if self.detector is not None:
-            self.detector.update(row.true != row.said if self._binary else watched)
-            if self.detector.drift_detected:
-                self._changed(said)
+        if detector is not None:
+            detector.update(row.true != row.said if self._binary else watched)
+            if detector.drift_detected:
+                self._changed(_Said(self.signals, origin, position, row.label_ms))
         if self._count % LOOK_EVERY == 0:
+            said = _Said(self.signals, origin, position, row.label_ms)
             self._confirm(said)
             self._recovery(said)
             self._against_baseline(said)
@@ -239,7 +242,7 @@ class ConceptMonitor:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave."""
         self._begin()
-        for name in _WINDOWS:
+        for name in _WINDOWS if self.watched is not self.losses else _WINDOWS[1:]:
             window = getattr(self, name)
             for number in state[name]:
                 window.numbers.append(number)
@@ -252,7 +255,7 @@ class ConceptMonitor:
         self.signals = deque((Signal(*signal) for signal in state["signals"]), maxlen=KEPT_MAX)
 
 
-_WINDOWS = ("losses", "worse", "watched", "_scale")
+_WINDOWS = ("watched", "losses", "worse", "_scale")
 _PLAIN = ("_since", "suspicion", "drifted", "below", "_count")
 _COMMANDS: dict[str, tuple[Kind, str]] = {
     "skip": ("resumed", "skip: one example is left out, and learning goes on"),
