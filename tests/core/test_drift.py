@@ -59,6 +59,18 @@ def test_a_rising_loss_is_told_and_its_return_too(detector: str) -> None:
     assert ("recovered", "loss") in kinds(found)
 
 
+def test_a_stationary_loss_keeps_the_budget_of_one_false_alarm_in_100_000_labels() -> None:
+    told = 0
+    for seed in range(3):
+        found, source = monitor(window=1_000), random.Random(seed)
+        for position in range(100_000):
+            score = source.betavariate(1, 2)
+            true = float(source.random() < score)
+            found.update(Row(T0, 0, true, float(score >= 0.5), score, 0.0, 1 / 3), LINEAGE, position)
+        told += len(found.signals)
+    assert told <= 3
+
+
 def test_a_loss_that_stays_high_is_the_new_normal_in_the_end() -> None:
     found, source = monitor(window=200), random.Random(16)
     position = feed(found, rows(source, 2_000, 0.9))

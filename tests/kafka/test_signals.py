@@ -70,8 +70,8 @@ def test_drift_of_an_input_is_told_once_survives_a_restart_and_is_accepted(
         drift = next(signal for signal in signals(made) if signal.subject == "feature:x")
         assert drift.origin == "w1" and drift.evidence["psi"] > drift.evidence["threshold"]
         assert drift.suggestion == "stream-ml rebaseline CONFIG"
-        shown = status(port)
-        assert any("feature x has moved away" in one["text"] for one in shown["problems"])
+        moved = "feature x has moved away"
+        assert until(lambda: any(moved in one["text"] for one in status(port)["problems"]), WAIT_S)
         write_command(made.config, "rebaseline", {})
         assert until(lambda: ("rebaselined", "learning") in told(made), WAIT_S)
 

@@ -19,6 +19,7 @@ class Bug(NamedTuple):
 CRASH = "tests/kafka/test_crash.py"
 KILLS = "tests/kafka/test_failpoints.py"
 JOIN, TIME, FOLD = "tests/core/test_join.py", "tests/core/test_time.py", "tests/core/test_fold.py"
+SIGNALS = "tests/kafka/test_signals.py"
 CHECKPOINTS = "tests/unit/test_checkpoints.py"
 ROUND, BAD, OPERATOR = "tests/kafka/test_round_trip.py", "tests/kafka/test_bad_input.py", "tests/kafka/test_operator.py"
 
@@ -396,6 +397,35 @@ BUGS = (
         "        if first > 0:\n",
         "        if first < 0:\n",
         ("tests/kafka/test_refusals.py",),
+    ),
+    # --- signals ---
+    Bug(
+        "a worker's own signals are let go before they are written",
+        "stream_ml/worker/monitoring.py",
+        "        self._unwritten = [signal for signal in self._unwritten if signal not in self._offered]\n",
+        "        self._unwritten = []\n",
+        (SIGNALS,),
+    ),
+    Bug(
+        "every partition's owner tells what the fold has found",
+        "stream_ml/core/partition.py",
+        "        if self._partition.number == 0:\n",
+        "        if self._partition.number >= 0:\n",
+        (SIGNALS,),
+    ),
+    Bug(
+        "the position last signalled is not committed",
+        "stream_ml/core/partition.py",
+        "partition.metadata_of(self._staged, floors, self._next_sequence, token, signalled)",
+        "partition.metadata_of(self._staged, floors, self._next_sequence, token, partition.signalled)",
+        (SIGNALS,),
+    ),
+    Bug(
+        "a spoilt model tells what it finds",
+        "stream_ml/core/replica.py",
+        "        if not signals or signals[-1].position != offset or self.sound():\n",
+        "        if True:\n",
+        (FOLD,),
     ),
     # --- what is written ---
     Bug(
