@@ -232,7 +232,7 @@ class Drift(Section):
     concept: ConceptDrift = ConceptDrift()
     inputs: InputDrift = InputDrift()
     label_starvation: Duration | None = key(
-        None, "labels this far behind the events, in record time, are told; null: feedback.ttl"
+        None, "so much record time of events without one label is told; null: feedback.ttl"
     )
 
 
