@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stream_ml.config import Config, Source
+from stream_ml.config.tree import MISS_DETECTORS
 from stream_ml.core.codec import EventReader, FeedbackReader
 from stream_ml.core.contract import check_model
 from stream_ml.core.drift import ConceptMonitor, detector_of
@@ -97,7 +98,7 @@ class Parts(NamedTuple):
         params = {"seed": self.config.model.seed} if concept.detector == "kswin" else {}
         make = partial(detector_of, concept.detector, params | concept.params)
         try:
-            binary = concept.detector in ("ddm", "eddm", "hddm-a", "hddm-w")
+            binary = concept.detector in MISS_DETECTORS
             window = self.config.quality.window
             return ConceptMonitor(self.config.model.task, window, make, watch=concept.watch, binary=binary)
         except (TypeError, ValueError) as error:

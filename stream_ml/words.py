@@ -4,12 +4,16 @@ from collections.abc import Iterator
 from typing import Any
 
 _ORDER = {"critical": 0, "warning": 1, "info": 2}
-EARLY_SHARE = 0.5  # below it a window's quality is told to be early
 
 
 def printable(text: str) -> str:
     """Text without what would steer a terminal: it may come out of anybody's record."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def watched(subject: str) -> str:
+    """A subject of input drift: the score, or a feature."""
+    return "the distribution of scores" if subject == "score" else f"feature {subject.partition(':')[2]}"
 
 
 def problems(status: dict[str, Any]) -> list[dict[str, str]]:
@@ -33,8 +37,7 @@ def _problems(status: dict[str, Any]) -> Iterator[dict[str, str]]:
     yield from _of_quality(status)
     for subject, of in status["drift"]["subjects"].items():
         if of["drifted"]:
-            what = "the distribution of scores" if subject == "score" else f"feature {subject.partition(':')[2]}"
-            text = f"{what} has moved away from its reference (index {of['psi']:.2f})"
+            text = f"{watched(subject)} has moved away from its reference (index {of['psi']:.2f})"
             yield _problem("warning", text, "stream-ml rebaseline CONFIG")
 
 

@@ -45,9 +45,9 @@ def top(
         console.print(panel(status))
         raise typer.Exit(1 if status["problems"] else 0)
     shown = [status]
-    with Live(Shown(lambda: shown[-1]), console=console, refresh_per_second=2, screen=False):
+    with Live(Shown(lambda: shown[-1]), console=console, refresh_per_second=2):
         while True:
-            time.sleep(ASK_S)
+            time.sleep(ASK_S)  # the status is made anew as often
             try:
                 shown[:] = [_status(address)]
             except TransientError as error:

@@ -200,6 +200,7 @@ class Quality(Section):
     )
 
 
+MISS_DETECTORS = ("ddm", "eddm", "hddm-a", "hddm-w")  # they see misses of a classification, no losses
 Detector = Literal["adwin", "page-hinkley", "kswin", "ddm", "eddm", "hddm-a", "hddm-w", "none"]
 
 
@@ -329,7 +330,7 @@ class Config(BaseSettings):
 
     @model_validator(mode="after")
     def _detector(self) -> Self:
-        if self.model.task == "regression" and self.drift.concept.detector in ("ddm", "eddm", "hddm-a", "hddm-w"):
+        if self.model.task == "regression" and self.drift.concept.detector in MISS_DETECTORS:
             raise ValueError(
                 f"drift.concept.detector {self.drift.concept.detector} sees misses, and a regression has none: "
                 "take adwin, page-hinkley or kswin"

@@ -8,7 +8,7 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from itertools import islice
 from typing import Any
@@ -59,6 +59,12 @@ class Window:
         numbers.append(new)
         self.sum += new
         self.squares += new * new
+
+    def restore(self, numbers: Iterable[int]) -> None:
+        """Fill an empty one with what another held."""
+        self.numbers.extend(numbers)
+        self.sum = sum(self.numbers)
+        self.squares = sum(number * number for number in self.numbers)
 
     @property
     def full(self) -> bool:
@@ -227,14 +233,16 @@ class ConceptMonitor:
             evidence = {"mean_loss": self.losses.mean(), "worse_than_baseline": mean}
             said.add("recovered", "quality", "info", evidence, "better than the baseline again", "stream-ml top CONFIG")
 
+    def _windows(self) -> dict[str, Window]:
+        found = {"losses": self.losses, "worse": self.worse, "_scale": self._scale}
+        return found if self.watched is self.losses else found | {"watched": self.watched}
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, as plain values and the detector."""
-        windows = {name: list(getattr(self, name).numbers) for name in _WINDOWS}
+        detector = {} if self.detector is None else vars(self.detector)
         return {
-            **windows,
-            "detector": {name: value for name, value in vars(self.detector).items() if not callable(value)}
-            if self.detector is not None
-            else None,
+            **{name: list(window.numbers) for name, window in self._windows().items()},
+            "detector": {name: value for name, value in detector.items() if not callable(value)},
             **{name: getattr(self, name) for name in _PLAIN},
             "signals": [tuple(signal._replace(evidence=dict(signal.evidence))) for signal in self.signals],
         }
@@ -242,12 +250,8 @@ class ConceptMonitor:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave."""
         self._begin()
-        for name in _WINDOWS if self.watched is not self.losses else _WINDOWS[1:]:
-            window = getattr(self, name)
-            for number in state[name]:
-                window.numbers.append(number)
-                window.sum += number
-                window.squares += number * number
+        for name, window in self._windows().items():
+            window.restore(state[name])
         for name in _PLAIN:
             setattr(self, name, state[name])
         if self.detector is not None:
@@ -255,7 +259,6 @@ class ConceptMonitor:
         self.signals = deque((Signal(*signal) for signal in state["signals"]), maxlen=KEPT_MAX)
 
 
-_WINDOWS = ("watched", "losses", "worse", "_scale")
 _PLAIN = ("_since", "suspicion", "drifted", "below", "_count")
 _COMMANDS: dict[str, tuple[Kind, str]] = {
     "skip": ("resumed", "skip: one example is left out, and learning goes on"),

@@ -179,15 +179,16 @@ class InputDrift:
         if not self.seen:
             self.since_ms = time_ms
         step = 1 if table is None else 1 + table.num_rows // BATCH_ROWS_MAX
+        if table is not None and step > 1:
+            table = table.take(pa.array(range(0, table.num_rows, step), pa.int64()))
+        rows = 0 if table is None else table.num_rows
         present = set() if table is None else set(table.column_names)
         for name in self.names:
-            values: list[Any] = []
-            if table is not None and name in present:
-                values = table.column(name)[::step].to_pylist() if step == 1 else _every(table.column(name), step)
+            values: list[Any] = table.column(name).to_pylist() if table is not None and name in present else []
             values += [single.get(name) for single in singles[:BATCH_ROWS_MAX]]
             self._count(f"feature:{name}", values)
         self._count(SCORE, [None if score != score else score for score in scores[::step]])  # noqa: PLR0124 - nan
-        self.seen += (0 if table is None else -(-table.num_rows // step)) + min(len(singles), BATCH_ROWS_MAX)
+        self.seen += rows + min(len(singles), BATCH_ROWS_MAX)
         for watched in self.watched.values():
             if watched.bins is None and len(watched.sample) >= self.reference_size:
                 watched.freeze()
@@ -265,11 +266,6 @@ def distance(counts: NDArray[np.int64], others: NDArray[np.int64]) -> float:
 def _shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     padded = counts + 0.5
     found: NDArray[np.float64] = padded / padded.sum()
-    return found
-
-
-def _every(column: pa.ChunkedArray, step: int) -> list[Any]:
-    found: list[Any] = column.take(pa.array(range(0, len(column), step), pa.int64())).to_pylist()
     return found
 
 

@@ -51,7 +51,7 @@ def _end(command: int) -> None:
     deadline = time.monotonic() + STOP_S
     _signal(command, signal.SIGTERM)
     while os.getppid() == command and time.monotonic() < deadline:
-        time.sleep(POLL_S / 10)
+        time.sleep(POLL_S / 10)  # between two looks at the process
     _signal(command, signal.SIGKILL)
 
 

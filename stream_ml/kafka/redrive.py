@@ -54,14 +54,14 @@ def redrive(config: Config, reason: str, most: int, *, dry_run: bool, old: bool 
             places = partitions_of(config, config.dead_letters)
             found = ends(admin(config), places)
             ranges = {where: (start, found[where][1]) for where, start in _starts(consumer, found, old=old).items()}
-            inputs = partitions_of(config, config.events.topic) + partitions_of(config, config.feedback.topic)
+            inputs = {*partitions_of(config, config.events.topic), *partitions_of(config, config.feedback.topic)}
+            write = None if dry_run else _Writer(config, writer, consumer)
             for batch in read_ranges(config, ranges, keep_alive=lambda: None):
                 left = most - sum(done.written.values())
                 if left <= 0:
                     break
-                write = None if dry_run else _Writer(config, writer, consumer)
-                letters = [(record_of(message), set(inputs)) for message in batch]
-                done = _step(letters, reason, left, done, write)
+                letters = [record_of(message) for message in batch]
+                done = _step(letters, inputs, reason, left, done, write)
     finally:
         let_go(consumer)
     return done
@@ -83,14 +83,14 @@ def _starts(
 
 
 def _step(
-    letters: list[tuple[Record, set[Where]]], reason: str, most: int, done: Redriven, write: "_Writer | None"
+    letters: list[Record], inputs: set[Where], reason: str, most: int, done: Redriven, write: "_Writer | None"
 ) -> Redriven:
-    """One batch, in transactions of BATCH letters; each stands with the partitions that it may be written to."""
+    """One batch, in transactions of BATCH letters; `inputs` are the partitions that may be written to."""
     written, cut, foreign = Counter(done.written), done.cut, done.foreign
     for first in range(0, len(letters), BATCH):
         chosen: list[Produce] = []
         seen: dict[int, int] = {}
-        for record, inputs in letters[first : first + BATCH]:
+        for record in letters[first : first + BATCH]:
             if len(chosen) >= most:
                 break
             seen[record.partition] = record.offset + 1

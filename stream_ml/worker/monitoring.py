@@ -12,13 +12,14 @@ from collections import deque
 from typing import Any
 
 from stream_ml.assembly import Parts
-from stream_ml.core.input_drift import SCORE, InputDrift, Watched
+from stream_ml.core.input_drift import InputDrift, Watched
 from stream_ml.core.join import Join
 from stream_ml.core.partition import Batch, Outputs
 from stream_ml.core.replica import Replica
 from stream_ml.core.signals import Signal, encode_signal
 from stream_ml.metrics import Metrics
 from stream_ml.records import Block, Clock
+from stream_ml.words import watched as words_of
 
 OVER_S = 60.0  # latency and scores are told over the last so many seconds
 BATCHES_MAX = 2_000  # of them in memory
@@ -43,7 +44,7 @@ class Monitor:
         self._starving_ms = config.drift.label_starvation or config.feedback.ttl
         self._rebaselined_at: int | None = None
         self._trained = False
-        self._times: dict[int, list[int]] = {}  # of the newest event and label, by partition
+        self._times: dict[int, list[int]] = {}  # newest event, first event since the last label (0: none)
         self._starving: set[int] = set()
         self._batches: deque[tuple[float, float, list[int]]] = deque(maxlen=BATCHES_MAX)
         self._unwritten: list[Signal] = []
@@ -147,7 +148,7 @@ class Monitor:
             "missing_share": compared.missing,
             "threshold": max(self.inputs.threshold, compared.noise),
         }
-        what = "the distribution of scores" if subject == SCORE else f"feature {subject.partition(':')[2]}"
+        what = words_of(subject)
         if watched.drifted:
             words = f"{what} has moved away from its reference: index {compared.psi:.2f}"
             self._found(("drift", subject, since_ms, "warning"), evidence, words, "stream-ml rebaseline CONFIG")
