@@ -22,8 +22,8 @@ from stream_ml.core.lineage import lineage_of, parts_of, spec_of
 from stream_ml.core.partition import PartitionSettings, Topics
 from stream_ml.core.payloads import Payloads
 from stream_ml.core.predictions import PredictionCodec, prediction_schema
+from stream_ml.core.prepared import FoldSettings
 from stream_ml.core.recent import Row
-from stream_ml.core.replica import FoldSettings
 from stream_ml.core.schema import Schema, load_schema
 from stream_ml.core.times import JoinSettings
 from stream_ml.errors import ConfigError, Problems

@@ -8,9 +8,10 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
-from itertools import islice
+from itertools import chain, islice
+from operator import mul
 from typing import Any
 
 from stream_ml.core.recent import Row
@@ -51,14 +52,15 @@ class Window:
 
     def add(self, number: float) -> None:
         """Take one; the oldest goes when the window is full."""
-        numbers, new = self.numbers, int(number * UNIT)
-        if len(numbers) == numbers.maxlen:
-            old = numbers[0]
-            self.sum -= old
-            self.squares -= old * old
-        numbers.append(new)
-        self.sum += new
-        self.squares += new * new
+        self.extend([number])
+
+    def extend(self, numbers: Sequence[float]) -> None:
+        """The same for some."""
+        held, new = self.numbers, [int(number * UNIT) for number in numbers]
+        gone = list(islice(chain(held, new), max(0, len(held) + len(new) - (held.maxlen or 0))))
+        held.extend(new)
+        self.sum += sum(new) - sum(gone)
+        self.squares += sum(map(mul, new, new)) - sum(map(mul, gone, gone))
 
     def restore(self, numbers: Iterable[int]) -> None:
         """Fill an empty one with what another held."""
@@ -115,27 +117,48 @@ class ConceptMonitor:
 
     def update(self, row: Row, origin: str, position: int) -> None:
         """Take one labelled prediction; `origin` is the lineage, `position` its offset in the training log."""
-        loss, baseline = self._losses(row)
-        worse = loss * loss - baseline * baseline
-        self.losses.add(loss)
-        self.worse.add(worse)
-        watched = loss
+        self.update_many([row], origin, [position])
+
+    def update_many(self, rows: Sequence[Row], origin: str, positions: Sequence[int]) -> int:
+        """The same for n, one after the other; how many were taken: up to the first at which something was found."""
+        taken = 0
+        while taken < len(rows):
+            most = 1 if self._task == "regression" else LOOK_EVERY - self._count % LOOK_EVERY  # a scale follows each
+            few = rows[taken : taken + most]
+            count, changed = self._take(few)
+            taken += count
+            said = _Said(self.signals, origin, positions[taken - 1], few[count - 1].label_ms)
+            if changed:
+                self._changed(said)
+            if self._count % LOOK_EVERY == 0:
+                self._confirm(said)
+                self._recovery(said)
+                self._against_baseline(said)
+            if said.told:
+                break
+        return taken
+
+    def _take(self, rows: Sequence[Row]) -> tuple[int, bool]:
+        """Take rows up to the first at which the detector fires; how many, and whether it did."""
+        losses = list(map(self._losses, rows))
+        worse = [loss * loss - baseline * baseline for loss, baseline in losses]
+        watched = [loss for loss, _ in losses] if self._watch == "loss" else [(1.0 + more) / 2 for more in worse]
+        count, changed = len(rows), False
+        if self.detector is not None:
+            detector, seen = self.detector, [row.true != row.said for row in rows] if self._binary else watched
+            for number, value in enumerate(seen):
+                detector.update(value)
+                if detector.drift_detected:
+                    count, changed = number + 1, True
+                    break
+        self.losses.extend([loss for loss, _ in losses[:count]])
+        self.worse.extend(worse[:count])
         if self._watch != "loss":
-            watched = (1.0 + worse) / 2
-            self.watched.add(watched)
-        since, detector = self._since, self.detector
-        since[0] += 1
-        since[1] += int(watched * UNIT)
-        self._count += 1
-        if detector is not None:
-            detector.update(row.true != row.said if self._binary else watched)
-            if detector.drift_detected:
-                self._changed(_Said(self.signals, origin, position, row.label_ms))
-        if self._count % LOOK_EVERY == 0:
-            said = _Said(self.signals, origin, position, row.label_ms)
-            self._confirm(said)
-            self._recovery(said)
-            self._against_baseline(said)
+            self.watched.extend(watched[:count])
+        self._since[0] += count
+        self._since[1] += sum(int(value * UNIT) for value in watched[:count])
+        self._count += count
+        return count, changed
 
     def command(self, command: str, origin: str, position: int, at_ms: int) -> None:
         """An operator's command took effect: it is told, and `rebaseline` forgets what was before."""
@@ -275,12 +298,14 @@ class _Said:
 
     def __init__(self, signals: deque[Signal], origin: str, position: int, at_ms: int) -> None:
         self._signals, self._origin, self._position, self._at_ms = signals, origin, position, at_ms
+        self.told = False
 
     def add(
         self, kind: Kind, subject: str, severity: Severity, evidence: Mapping[str, float], words: str, suggestion: str
     ) -> None:
         found = (self._origin, kind, subject, self._position, severity, self._at_ms)
         self._signals.append(Signal(*found, evidence, words, suggestion))
+        self.told = True
 
 
 def _error(count: int, total: int, squares: int) -> float:

@@ -69,11 +69,24 @@ class Bins:
     def counts(self, values: Sequence[Any]) -> NDArray[np.int64]:
         """How many of the values fall into each bin."""
         if self.edges is None:
-            places, found = self.places, np.zeros(self.count, np.int64)
-            for value, times in Counter(values).items():
-                found[_MISSING if value is None else places.get(_text(value), _OTHER)] += times
-            return found
-        numbers = np.array([math.nan if not _is_number(value) else value for value in values], np.float64)
+            return self._texts(Counter(values).items())
+        return self._numbers(np.array([math.nan if not _is_number(value) else value for value in values], np.float64))
+
+    def column_counts(self, column: pa.ChunkedArray) -> NDArray[np.int64]:
+        """The same of a column."""
+        if self.edges is None:
+            return self._texts((item["values"], item["counts"]) for item in column.value_counts().to_pylist())
+        if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+            return self._numbers(column.to_numpy().astype(np.float64))
+        return self.counts(column.to_pylist())
+
+    def _texts(self, values: Iterable[tuple[Any, int]]) -> NDArray[np.int64]:
+        places, found = self.places, np.zeros(self.count, np.int64)
+        for value, times in values:
+            found[_MISSING if value is None else places.get(_text(value), _OTHER)] += times
+        return found
+
+    def _numbers(self, numbers: NDArray[np.float64]) -> NDArray[np.int64]:
         placed = np.searchsorted(np.array(self.edges), numbers, side="right") + 1
         placed[~np.isfinite(numbers)] = _MISSING
         return np.bincount(placed, minlength=self.count)
@@ -101,6 +114,10 @@ class Watched:
         self.compared: Compared | None = None
         self.history: deque[float] = deque(maxlen=HISTORY)
         self.drifted, self.in_a_row = False, 0
+
+    def add(self, values: Iterable[Any]) -> None:
+        """Take values for the reference."""
+        self.sample += [_text(value) if isinstance(value, str) else value for value in values]
 
     def freeze(self) -> None:
         """Make the reference of the sample."""
@@ -184,9 +201,9 @@ class InputDrift:
         rows = 0 if table is None else table.num_rows
         present = set() if table is None else set(table.column_names)
         for name in self.names:
-            values: list[Any] = table.column(name).to_pylist() if table is not None and name in present else []
-            values += [single.get(name) for single in singles[:BATCH_ROWS_MAX]]
-            self._count(f"feature:{name}", values)
+            if table is not None and name in present:
+                self._count_column(self.watched[f"feature:{name}"], table.column(name))
+            self._count(f"feature:{name}", [single.get(name) for single in singles[:BATCH_ROWS_MAX]])
         self._count(SCORE, [None if score != score else score for score in scores[::step]])  # noqa: PLR0124 - nan
         self.seen += rows + min(len(singles), BATCH_ROWS_MAX)
         for watched in self.watched.values():
@@ -201,9 +218,15 @@ class InputDrift:
     def _count(self, subject: str, values: list[Any]) -> None:
         watched = self.watched[subject]
         if watched.bins is None:
-            watched.sample += [_text(value) if isinstance(value, str) else value for value in values]
+            watched.add(values)
         elif values:
             watched.window += watched.bins.counts(values)
+
+    def _count_column(self, watched: Watched, column: pa.ChunkedArray) -> None:
+        if watched.bins is None:
+            watched.add(column.to_pylist())
+        else:
+            watched.window += watched.bins.column_counts(column)
 
     def _close(self) -> list[tuple[str, Watched, int]]:
         self.seen, self.windows = 0, self.windows + 1

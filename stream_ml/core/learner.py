@@ -1,6 +1,7 @@
 """A River estimator behind the four things that the service asks of it: score, learn, both by task."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from stream_ml.core.fields import MAGNITUDE_MAX
@@ -53,10 +54,22 @@ class Learner:
 
     def learn(self, features: dict[str, Any], target: Target) -> None:
         """Learn one example; ModelFailed where the estimator raises, which may have learned half of it by then."""
+        _, failed = self.learn_many([features], [self.domain.y(target)])
+        if failed is not None:
+            raise failed
+
+    def learn_many(self, features: Sequence[dict[str, Any]], ys: Sequence[Any]) -> tuple[int, ModelFailed | None]:
+        """Learn n examples, one after the other; how many were learned before the estimator raised, if it did."""
+        learn_one, count = self.estimator.learn_one, 0
         try:
-            self.estimator.learn_one(features, self.domain.y(target))
+            for x, y in zip(features, ys, strict=True):
+                learn_one(x, y)
+                count += 1
         except Exception as error:
-            raise ModelFailed(f"{type(error).__name__}: {error}") from error
+            failed = ModelFailed(f"{type(error).__name__}: {error}")
+            failed.__cause__ = error
+            return count, failed
+        return count, None
 
     def sound(self, features: dict[str, Any]) -> bool:
         """Whether the model still answers, with finite numbers (or with nothing, while it is cold)."""

@@ -5,9 +5,11 @@
 3. anything else - a gap, or a sequence and a trigger that disagree - is a loss or a forgery: halt.
 """
 
+from collections.abc import Iterable
 from typing import Literal
 
 Verdict = Literal["learn", "drop", "gap", "disagree"]
+Place = tuple[int, int, str, int]  # of an example: source partition, sequence, topic and offset of its trigger
 
 
 class Account:
@@ -80,6 +82,17 @@ class Ledger:
     def saw(self, partition: int, sequence: int, topic: str, offset: int) -> None:
         """Count an example of a partition as seen."""
         self.account(partition).saw(sequence, topic, offset)
+
+    def saw_new(self, places: Iterable[Place]) -> int:
+        """Count examples as seen as long as each is new; how many were."""
+        count, accounts = 0, self.accounts
+        for partition, sequence, topic, offset in places:
+            account = accounts.get(partition)
+            if account is None or sequence != account.next_sequence or offset <= account.triggers.get(topic, -1):
+                break
+            account.next_sequence, account.triggers[topic] = sequence + 1, offset
+            count += 1
+        return count
 
     def take(self, partition: int, sequence: int, topic: str, offset: int) -> None:
         """Take this sequence as the one that was next, whatever was expected (command accept-gap)."""

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import fastavro
+import numpy as np
+import pyarrow as pa
 
 from stream_ml import schemas
 from stream_ml.core.avro_columns import ROWS_MIN, AvroColumns, avro_columns
@@ -39,6 +41,7 @@ def _prefix() -> AvroColumns:
 
 
 PREFIX = _prefix()
+_SIZE = "event_size"
 
 
 class Example(NamedTuple):
@@ -173,7 +176,11 @@ def _encode(**fields: Any) -> bytes:
 
 def decode_entries(values: list[bytes]) -> list[Entry | ValueError]:
     """n log entries; an error in the place of each that `decode_entry` would raise it for."""
-    found = _columnar(values) if len(values) >= ROWS_MIN else {}
+    found: dict[int, Entry] = {}
+    if len(values) >= ROWS_MIN:
+        many = decode_columns(values)
+        columns = [array.to_pylist() for array in many.batch.columns]
+        found = dict(zip(many.rows, _entries(columns, many.events), strict=True))
     return [found.get(row) or _one(value) for row, value in enumerate(values)]
 
 
@@ -184,20 +191,42 @@ def _one(value: bytes) -> Entry | ValueError:
         return error
 
 
-def _columnar(values: list[bytes]) -> dict[int, Entry]:
+class EntryColumns(NamedTuple):
+    """k of n entries: which they are, all of their fields but the last as columns, and that last one, the event."""
+
+    rows: Sequence[int]
+    batch: pa.RecordBatch
+    events: list[bytes]
+
+    def numbers(self, name: str) -> list[Any]:
+        """A column of numbers without a null, as Python's."""
+        found: list[Any] = self.batch.column(name).to_numpy(zero_copy_only=False).tolist()
+        return found
+
+    def texts(self, name: str) -> list[Any]:
+        """A column of texts or nulls of which there are few different ones, as few objects."""
+        codes = self.batch.column(name).dictionary_encode(null_encoding="encode")
+        words = codes.dictionary.to_pylist()
+        return [words[code] for code in codes.indices.to_pylist()]
+
+
+def decode_columns(values: list[bytes]) -> EntryColumns:
     """Entries whose fields but the last decode as columns, and whose rest is the event, of the size that they say."""
     batch, rows, lengths = PREFIX.decode_prefixes(values)
-    columns = [array.to_pylist() for array in batch.columns]
-    sizes: list[int] = columns[-1]
+    sizes: list[int] = batch.column(_SIZE).to_pylist()
     spelt = {size: long_bytes(size) for size in set(sizes)}
     tails = [values[row][length:] for row, length in zip(rows, lengths, strict=True)]
     events = [tail[len(tail) - size :] if size > 0 else b"" for tail, size in zip(tails, sizes, strict=True)]
-    right = [
-        form == FORMAT and len(event) == size and spelt[size] + event == tail
-        for form, size, event, tail in zip(columns[0], sizes, events, tails, strict=True)
+    wrong = [
+        number
+        for number, (size, event, tail) in enumerate(zip(sizes, events, tails, strict=True))
+        if len(event) != size or spelt[size] + event != tail
     ]
-    entries = zip(rows, _entries(columns, events), right, strict=True)
-    return {row: entry for row, entry, is_right in entries if is_right}
+    strange = np.flatnonzero(batch.column(0).to_numpy(zero_copy_only=False) != FORMAT).tolist()
+    if not (wrong or strange):
+        return EntryColumns(rows, batch, events)
+    right = sorted(set(range(len(rows))).difference(wrong, strange))
+    return EntryColumns([rows[n] for n in right], batch.take(pa.array(right, pa.int64())), [events[n] for n in right])
 
 
 def _entries(columns: Sequence[Sequence[Any]], events: Sequence[bytes]) -> Iterator[Entry]:

@@ -7,6 +7,7 @@ they are asked for, out of the last rows (see `recent`).
 
 import math
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from river import metrics
@@ -16,6 +17,9 @@ from stream_ml.core.labels import LabelDomain
 from stream_ml.core.learner import is_probability
 from stream_ml.core.recent import CALIBRATION_BINS, LEAST_PROBABILITY, Recent, Row, delays, from_confusion, measures
 from stream_ml.records import Served, Target
+
+Labelled = tuple[Any, str | None, float | None, dict[str, float] | None, float | None, int, int, int]
+"""What came true (as the model learns it); class, score, scores, value, position served; times of label and event."""
 
 AUC_BINS = 1_000  # an AUC is then right to about 0.001
 _NAN: Final = math.nan
@@ -91,8 +95,15 @@ class MeanLogLoss:
 
     def update(self, probability: float) -> None:
         """Count the probability of the true class."""
-        self.sum -= math.log(max(LEAST_PROBABILITY, probability))
-        self.count += 1
+        self.update_many([probability])
+
+    def update_many(self, probabilities: Sequence[float]) -> None:
+        """The same of n, one after the other: floats add up to the same only in the same order."""
+        total, log = self.sum, math.log
+        for probability in probabilities:
+            total -= log(probability if probability > LEAST_PROBABILITY else LEAST_PROBABILITY)
+        self.sum = total
+        self.count += len(probabilities)
 
     def get(self) -> float:
         """The mean; 0 before the first."""
@@ -116,7 +127,8 @@ class Quality:
         self._labels: Counter[str] = Counter()
         self._total = 0  # of them
         self._mean = (0.0, 0)
-        self._update = getattr(self, f"_update_{domain.task}")
+        self._update = self._update_regression if domain.task == "regression" else self._update_multiclass
+        self._count_many = self._binaries if domain.task == "binary" else self._one_by_one
         self._served_metrics, self._baseline_metrics = _metrics(domain.task), _metrics(domain.task)
 
     def update(self, target: Target, served: Served, label_ms: int, event_ms: int) -> Row | None:
@@ -127,60 +139,85 @@ class Quality:
         label_ms, event_ms
             Times of the label and of its event.
         """
-        row = None
-        if served.position >= 0 and self._usable(served):
-            self.count += 1
-            row = Row(label_ms, label_ms - event_ms, *self._update(self._domain.y(target), served))
-            self.recent.rows.append(row)
-        else:
-            self.left_out += 1
-        self._learn(target)
-        return row
+        of_served = (served.class_name, served.score, served.scores, served.value, served.position)
+        return self.update_many([(self._domain.y(target), *of_served, label_ms, event_ms)])[0]
 
-    def _usable(self, served: Served) -> bool:
+    def update_many(self, labelled: Iterable[Labelled]) -> list[Row | None]:
+        """The same for n, one after the other."""
+        found = self._count_many(labelled)
+        self.recent.rows.extend(row for row in found if row is not None)
+        return found
+
+    def _one_by_one(self, labelled: Iterable[Labelled]) -> list[Row | None]:
+        found: list[Row | None] = []
+        for y, class_name, score, scores, value, position, label_ms, event_ms in labelled:
+            row = None
+            if position >= 0 and self._usable(class_name, score, scores, value):
+                self.count += 1
+                row = Row(label_ms, label_ms - event_ms, *self._update(y, class_name, scores, value))
+            else:
+                self.left_out += 1
+            found.append(row)
+            self._learn(y)
+        return found
+
+    def _usable(
+        self, class_name: str | None, score: float | None, scores: dict[str, float] | None, value: float | None
+    ) -> bool:
         if self._domain.task == "regression":
-            return served.value is not None and abs(served.value) <= MAGNITUDE_MAX
-        if served.class_name is None or not (served.score is None or 0.0 <= served.score <= 1.0):
+            return value is not None and abs(value) <= MAGNITUDE_MAX
+        if class_name is None or not (score is None or 0.0 <= score <= 1.0):
             return False
-        return not served.scores or all(map(is_probability, served.scores.values()))
+        return not scores or all(map(is_probability, scores.values()))
 
-    def _learn(self, target: Target) -> None:
-        if target.class_name is not None:
-            self._labels[target.class_name] += 1
-            self._total += 1
-        if target.value is not None:
+    def _learn(self, y: Any) -> None:
+        if self._domain.task == "regression":
             mean, count = self._mean
-            self._mean = (mean + (target.value - mean) / (count + 1), count + 1)
+            self._mean = (mean + (y - mean) / (count + 1), count + 1)
+        else:
+            self._labels[y] += 1
+            self._total += 1
 
     def _frequency(self, class_name: str) -> float:
         return (self._labels[class_name] + 1) / (self._total + len(self._domain.classes))
 
-    def _update_binary(self, y: bool, served: Served) -> tuple[float, ...]:
-        frequency, threshold = self._frequency(self._domain.positive), self._domain.threshold
-        expected = frequency >= threshold
-        self._count_binary(self._baseline_metrics, y, expected, frequency)
-        if served.score is None:
-            said, score = served.class_name == self._domain.positive, _NAN
-            self._served_metrics["classes"].counts[2 * y + said] += 1
-        else:
-            score = served.score
-            said = score >= threshold
-            self._count_binary(self._served_metrics, y, said, score)
-        return y, said, score, expected, frequency
+    def _binaries(self, labelled: Iterable[Labelled]) -> list[Row | None]:
+        """The same for a binary task in a few loops: 1.5 us a label instead of 5."""
+        domain, found = self._domain, list[Row | None]()
+        threshold, name = domain.threshold, domain.positive
+        first, total = self._labels[name], self._total
+        positives = first
+        for y, class_name, score, scores, value, position, label_ms, event_ms in labelled:
+            if class_name is None or score is None or scores:
+                usable = self._usable(class_name, score, scores, value)
+            else:
+                usable = 0.0 <= score <= 1.0
+            if usable and position >= 0:
+                frequency = (positives + 1) / (total + 2)
+                said, number = (class_name == name, _NAN) if score is None else (score >= threshold, score)
+                found.append(Row(label_ms, label_ms - event_ms, y, said, number, frequency >= threshold, frequency))
+            else:
+                found.append(None)
+            positives += y
+            total += 1
+        rows = [row for row in found if row is not None]
+        _count(self._baseline_metrics, [(row.true, row.baseline_said, row.baseline_probability) for row in rows])
+        _count(self._served_metrics, [(row.true, row.said, row.probability) for row in rows])
+        self.count += len(rows)
+        self.left_out += len(found) - len(rows)
+        self._labels[name] = positives
+        self._labels[domain.negative] += len(found) - (positives - first)
+        self._total = total
+        return found
 
-    def _count_binary(self, found: dict[str, Any], y: bool, said: bool, score: float) -> None:
-        auc, loss, classes = found["auc"], found["log_loss"], found["classes"]  # their updates, without the calls
-        auc.counts[y][int(score * AUC_BINS)] += 1
-        loss.sum -= math.log(max(LEAST_PROBABILITY, score if y else 1.0 - score))
-        loss.count += 1
-        classes.counts[2 * y + said] += 1
-
-    def _update_multiclass(self, y: str, served: Served) -> tuple[float, ...]:
+    def _update_multiclass(
+        self, y: str, class_name: str | None, scores: dict[str, float] | None, value: float | None
+    ) -> tuple[float, ...]:
         found = self._served_metrics
-        found["accuracy"].update(y, served.class_name)
-        found["macro_f1"].update(y, served.class_name)
-        probability = _NAN if served.scores is None else served.scores.get(y, 0.0)
-        if served.scores is not None:
+        found["accuracy"].update(y, class_name)
+        found["macro_f1"].update(y, class_name)
+        probability = _NAN if scores is None else scores.get(y, 0.0)
+        if scores is not None:
             found["log_loss"].update(probability)
         found, majority = self._baseline_metrics, ""
         if self._labels:
@@ -190,15 +227,17 @@ class Quality:
         frequency = self._frequency(y)
         found["log_loss"].update(frequency)
         number = self._numbers
-        said = number.get(served.class_name or "", -1.0)
+        said = number.get(class_name or "", -1.0)
         return number[y], said, probability, number.get(majority, -1.0), frequency
 
-    def _update_regression(self, y: float, served: Served) -> tuple[float, ...]:
+    def _update_regression(
+        self, y: float, class_name: str | None, scores: dict[str, float] | None, value: float | None
+    ) -> tuple[float, ...]:
         mean = self._mean[0]
         for name in self._served_metrics:
-            self._served_metrics[name].update(y, served.value)
+            self._served_metrics[name].update(y, value)
             self._baseline_metrics[name].update(y, mean)
-        return y, served.value or 0.0, _NAN, mean, _NAN
+        return y, value or 0.0, _NAN, mean, _NAN
 
     def report(self) -> dict[str, float]:
         """Each metric under its name, and the baseline's under ``<name>_baseline``; empty before the first."""
@@ -226,6 +265,22 @@ class Quality:
         self._served_metrics, self._baseline_metrics = both
         self.recent.restore(recent)
         self._total = self._labels.total()
+
+
+def _count(found: dict[str, Any], rows: Iterable[tuple[float, float, float]]) -> None:
+    """Count predictions of a binary task: what came true, what was said, the score or nan."""
+    (noes, yeses), classes, given = found["auc"].counts, found["classes"].counts, list[float]()
+    for true, said, score in rows:
+        classes[2 * (true == 1) + (said == 1)] += 1
+        if score != score:  # noqa: PLR0124 - not a number
+            continue
+        if true == 1:
+            yeses[int(score * AUC_BINS)] += 1
+            given.append(score)
+        else:
+            noes[int(score * AUC_BINS)] += 1
+            given.append(1.0 - score)
+    found["log_loss"].update_many(given)
 
 
 def _metrics(task: str) -> dict[str, Any]:

@@ -10,19 +10,16 @@
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
-
-from stream_ml.core.drift import TOLD_COMMANDS, ConceptMonitor
-from stream_ml.core.events import Features, dicts_of
-from stream_ml.core.features import FeaturePlan
-from stream_ml.core.labels import LabelDomain
+from stream_ml.core.drift import TOLD_COMMANDS
+from stream_ml.core.events import Features
 from stream_ml.core.learner import Learner, ModelFailed, Scored, bits
-from stream_ml.core.ledger import Account, Ledger
-from stream_ml.core.log_entry import Entry, decode_entries
-from stream_ml.core.payloads import Payloads, Refused
+from stream_ml.core.ledger import Account, Ledger, Place
+from stream_ml.core.log_entry import Entry
+from stream_ml.core.payloads import Refused
+from stream_ml.core.prepared import FoldSettings, Halt, Run, Single, features_of, prepare
 from stream_ml.core.quality import Quality
 from stream_ml.core.schema import load_schema
 from stream_ml.core.scoring import Scorer, Scores
@@ -36,36 +33,6 @@ SOUND_EVERY = 64  # examples; probing costs 16 predictions, so about 1 us an exa
 
 _NOT_FINITE = "the model's answers to its probes are no longer finite numbers"
 _NO_SENSE = (LookupError, TypeError, ValueError, OverflowError, StreamMLError)
-
-
-class Halt(NamedTuple):
-    """Where learning stopped and why. `tainted`: the model may have learned half of the example at `position`."""
-
-    position: int
-    reason: str
-    message: str
-    tainted: bool = False
-    exact: bool = True
-
-
-class Prepared(NamedTuple):
-    """A record of the log, decoded as far as that goes without the replica's state."""
-
-    record: LogRecord
-    entry: Entry | None
-    problem: ValueError | None
-    features: dict[str, Any] | Refused | Halt | None
-
-
-class FoldSettings(NamedTuple):
-    """What the fold depends on beside the log; all of it is in the lineage's digest."""
-
-    lineage: str
-    payloads: Payloads
-    plan: FeaturePlan
-    domain: LabelDomain
-    build: Callable[[], Any]
-    concept: Callable[[], ConceptMonitor]
 
 
 class Replica:
@@ -114,49 +81,94 @@ class Replica:
         """Scores of a batch of `count` events with the model as it stands."""
         return self.scorer.score(features, count)
 
-    def prepare(self, records: Sequence[LogRecord]) -> list[Prepared]:
-        """Decode records of the log, as far as that goes without the model; many at once are cheaper."""
-        entries = decode_entries([record.value for record in records])
-        features = self._many_features(entries)
-        found: list[Prepared] = []
-        for row, (record, entry) in enumerate(zip(records, entries, strict=True)):
-            if isinstance(entry, ValueError):
-                found.append(Prepared(record, None, entry, None))
-            else:
-                known = features.get(row)
-                is_left = known is None and entry.kind == "example"
-                found.append(Prepared(record, entry, None, self._features_of(entry) if is_left else known))
-        return found
+    def prepare(self, records: Sequence[LogRecord]) -> list[Run | Single]:
+        """Decode records of the log, as far as that goes without the model."""
+        return prepare(self._settings, records)
 
     def fold(self, records: Sequence[LogRecord]) -> None:
         """Fold committed records of the log, in order, each once."""
         self.fold_prepared(self.prepare(records))
 
-    def fold_prepared(self, entries: Sequence[Prepared]) -> None:
+    def fold_prepared(self, prepared: Sequence[Run | Single]) -> None:
         """Fold what was prepared.
 
         Stops early when a command lifts the halt: `refold_from` then says where its reader must go back to.
         """
-        for prepared in entries:
-            if self.refold_from is not None:
-                return
-            record, entry = prepared.record, prepared.entry
-            if entry is None:
-                self._foreign(record.offset, prepared.problem)
-            else:
-                self.last_written_at_ms = entry.written_at_ms
-                if self.halt is None and entry.kind == "example":
-                    self._fold_example(prepared, entry)
-                elif self.halt is None:
-                    self._fold_other(prepared, entry)
-                if self.halt is not None:
-                    if self.seen is self.ledger:
-                        self.seen = self.ledger.copy()
-                    self._read_on(entry)
-            if self.halt is None:
-                self.position = record.offset + 1
-                self._last = record.value
-            self.read_position = record.offset + 1
+        for item in prepared:
+            if isinstance(item, Run):
+                self._fold_run(item)
+            elif self.refold_from is None:
+                self._fold_single(item)
+
+    def _fold_single(self, single: Single) -> None:
+        record, entry = single.record, single.entry
+        if entry is None:
+            self._foreign(record.offset, single.problem)
+        else:
+            self.last_written_at_ms = entry.written_at_ms
+            if self.halt is None and entry.kind == "example":
+                self._fold_example(single, entry)
+            elif self.halt is None:
+                self._fold_other(single, entry)
+            if self.halt is not None:
+                if self.seen is self.ledger:
+                    self.seen = self.ledger.copy()
+                self._read_on(entry)
+        if self.halt is None:
+            self.position = record.offset + 1
+            self._last = record.value
+        self.read_position = record.offset + 1
+
+    # --- a run ---
+
+    def _fold_run(self, run: Run) -> None:
+        """Fold a run in a few loops, as far as there is nothing to say about it; the rest one by one."""
+        done = 0
+        usual = self.halt is None and not self.frozen and self.stop_at is None and self.check_each_after is None
+        if usual and not self.pardons and self.examples_learned >= SOUND_EVERY and self.refold_from is None:
+            done = self._fold_new(run, self.ledger.saw_new(run.places))
+        for single in run.singles(done) if done < len(run) else ():
+            if self.refold_from is None:
+                self._fold_single(single)
+
+    def _fold_new(self, run: Run, count: int) -> int:
+        """Fold the first `count` examples, all new to the ledger; how many were, before one halted learning.
+
+        The ledger and the quality run ahead of the model. Where learning then halts, the model is tainted, and with
+        it all of this replica is thrown away.
+        """
+        rows = self.quality.update_many(run.labelled[:count])
+        known = [number for number, row in enumerate(rows) if row is not None]
+        watched = [row for row in rows if row is not None]
+        offsets = [run.records[number].offset for number in known]
+        done = seen = 0
+        while seen < len(watched):
+            seen += self.concept.update_many(watched[seen:], self._settings.lineage, offsets[seen:])
+            at = known[seen - 1]
+            done = self._learn_new(run, done, at)
+            if self.halt is not None or not self._may_tell(run.records[at].offset):
+                return done
+        return self._learn_new(run, done, count)
+
+    def _learn_new(self, run: Run, first: int, stop: int) -> int:
+        """Learn the examples of these rows; the row of the one that halted learning, else `stop`."""
+        while first < stop:
+            last = min(stop, first + SOUND_EVERY - self.examples_learned % SOUND_EVERY)
+            learned, failed = self.learner.learn_many(run.features[first:last], run.ys[first:last])
+            self.examples_learned += learned
+            first += learned
+            if failed is not None:
+                self._model_raised(run.records[first].offset, failed)
+            elif not self._look(run.records[last - 1].offset, run.features[last - 1]):
+                first = last - 1
+            self._passed(run.records[first - 1], run.written_at_ms[first - 1]) if first else None
+            if self.halt is not None:
+                break
+        return first
+
+    def _passed(self, record: LogRecord, written_at_ms: int) -> None:
+        self.position = self.read_position = record.offset + 1
+        self._last, self.last_written_at_ms = record.value, written_at_ms
 
     @property
     def last_digest(self) -> str:
@@ -164,30 +176,6 @@ class Replica:
         if isinstance(self._last, bytes):
             self._last = hashlib.sha256(self._last).hexdigest()
         return self._last
-
-    def _many_features(self, entries: Sequence[Entry | ValueError]) -> dict[int, dict[str, Any]]:
-        """Features of the examples in which there is nothing to say, by row; `_features_of` judges the others."""
-        examples = [(row, e) for row, e in enumerate(entries) if not isinstance(e, ValueError) and e.kind == "example"]
-        found: dict[int, dict[str, Any]] = {}
-        for fingerprint, framing in {(entry.event_schema, entry.event_framing) for _, entry in examples}:
-            own = [(r, e) for r, e in examples if e.event_schema == fingerprint and e.event_framing == framing]
-            lane = self._settings.payloads.lane_logged(fingerprint, framing, [entry.event for _, entry in own])  # type: ignore[arg-type]
-            if lane is not None:
-                table = self._settings.plan.extract_many(lane.batch)
-                rows = [own[number][0] for number in lane.rows]
-                found.update(zip(rows, dicts_of(table.columns), strict=True))
-                for number in np.flatnonzero(table.wrong).tolist():
-                    del found[rows[number]]
-        return found
-
-    def _features_of(self, entry: Entry) -> "dict[str, Any] | Refused | Halt":
-        """Features of an example's event; Refused by the plan; a Halt (of no position yet) at bytes that are none."""
-        settings = self._settings
-        payload = settings.payloads.decode_logged(entry.event_schema, entry.event_framing, entry.event)  # type: ignore[arg-type]
-        if isinstance(payload, Refused):
-            return Halt(-1, payload.reason, f"the event of the example cannot be read: {payload.message}")
-        extracted = settings.plan.extract(payload)
-        return extracted if isinstance(extracted, Refused) else extracted[0]
 
     def lift(self) -> None:
         """Forget the halt whose command was met; fold again from its position."""
@@ -252,20 +240,20 @@ class Replica:
         if self.halt is None and self.pardons.get(offset) != "skip":
             self.halt = Halt(offset, "not_an_entry", f"the training log holds something else at {offset}: {error}")
 
-    def _fold_other(self, prepared: Prepared, entry: Entry) -> None:
+    def _fold_other(self, single: Single, entry: Entry) -> None:
         try:
             self._note(entry)
         except _NO_SENSE as error:
-            self._foreign(prepared.record.offset, error)
+            self._foreign(single.record.offset, error)
         else:
             if entry.command in ("freeze", "resume"):
                 self.frozen = entry.command == "freeze"
             if entry.command in TOLD_COMMANDS:
-                at = prepared.record.offset
+                at = single.record.offset
                 self.concept.command(entry.command, self._settings.lineage, at, entry.written_at_ms)
                 self._may_tell(at)
             if entry.command == "rebaseline":
-                self.rebaselined_at = prepared.record.offset
+                self.rebaselined_at = single.record.offset
 
     def _note(self, entry: Entry) -> None:
         """Facts that hold whether learning is halted or not."""
@@ -278,18 +266,9 @@ class Replica:
         elif entry.command == "rebase":
             self.seen.rebase(int(entry.parsed_arguments()["partition"]))
 
-    def _fold_example(self, prepared: Prepared, entry: Entry) -> None:
-        _, partition, sequence, topic, trigger = entry[:5]
-        account = self.ledger.accounts.get(partition)
-        usual = not self.pardons and self.stop_at is None
-        if not usual or account is None or account.judge(sequence, topic, trigger) != "learn":
-            self._judge_example(prepared, entry, (partition, sequence, topic, trigger))
-        elif self._learn(prepared, entry):
-            account.saw(sequence, topic, trigger)
-
-    def _judge_example(self, prepared: Prepared, entry: Entry, place: tuple[int, int, str, int]) -> None:
-        """Fold an example about which there is something to say."""
-        offset = prepared.record.offset
+    def _fold_example(self, single: Single, entry: Entry) -> None:
+        place: Place = entry[1:5]
+        offset = single.record.offset
         pardon = self.pardons.get(offset)
         verdict = self.ledger.judge(*place)
         if self.stop_at is not None and offset == self.stop_at.position and pardon != "skip":
@@ -301,30 +280,30 @@ class Replica:
             self.dropped += 1
         elif verdict != "learn" and pardon is None:
             self.halt = Halt(offset, verdict, _sequence_words(entry, self.ledger, verdict))
-        elif self._learn(prepared, entry):
+        elif self._learn(single, entry):
             if pardon == "accept-gap":
                 self.ledger.take(*place)
             else:
                 self.ledger.saw(*place)
 
-    def _learn(self, prepared: Prepared, entry: Entry) -> bool:
+    def _learn(self, single: Single, entry: Entry) -> bool:
         """Learn the example, unless frozen; False where that halted learning."""
-        features = prepared.features
+        features = single.features
         if isinstance(features, Halt):
-            features = self._features_of(entry)  # its schema may stand in the log just before it
+            features = features_of(self._settings, entry)  # its schema may stand in the log just before it
         if isinstance(features, Halt):
-            self.halt = features._replace(position=prepared.record.offset)
+            self.halt = features._replace(position=single.record.offset)
             return False
         if features is None or isinstance(features, Refused) or not self._fits(entry):
             self.unusable += 1  # written under other settings, which is another lineage: nothing to learn here
             return True
-        offset = prepared.record.offset
+        offset = single.record.offset
         row = self.quality.update(entry.target, entry.served, entry.label_time_ms, entry.event_time_ms)
         if row is not None and offset not in self.pardons:  # whose position stands for the halt that was told
             self.concept.update(row, self._settings.lineage, offset)
             if not self._may_tell(offset):
                 return False
-        return True if self.frozen else self._learn_features(prepared.record.offset, features, entry)
+        return True if self.frozen else self._learn_features(single.record.offset, features, entry)
 
     def _may_tell(self, offset: int) -> bool:
         """Probe a model that has just found a signal: one that is spoilt halts before it, in every replica alike."""
@@ -344,9 +323,16 @@ class Replica:
         try:
             self.learner.learn(features, entry.target)
         except ModelFailed as error:
-            self.halt = Halt(offset, "model_raised", f"learn_one raised {error}", tainted=True)
+            self._model_raised(offset, error)
             return False
         self.examples_learned += 1
+        return self._look(offset, features)
+
+    def _model_raised(self, offset: int, error: ModelFailed) -> None:
+        self.halt = Halt(offset, "model_raised", f"learn_one raised {error}", tainted=True)
+
+    def _look(self, offset: int, features: dict[str, Any]) -> bool:
+        """After an example was learned: keep it as a probe, or probe the model, where it is time; False: it halted."""
         number = self.examples_learned
         if number & (number - 1) == 0:
             self.probes = [*self.probes, features][-PROBES_MAX:]

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
@@ -27,6 +27,7 @@ log = logging.getLogger("stream_ml.kafka")
 
 Step = Literal["fatal", "abort", "retry"]
 Client = TypeVar("Client", Consumer, Producer, AdminClient)
+Result = TypeVar("Result")
 
 
 def step_after(error: KafkaError) -> Step:
@@ -253,27 +254,51 @@ _LASTING = {
 }
 
 
+class Aside(threading.Thread, Generic[Result]):
+    """A call in a thread of its own, which the end of the process does not wait for."""
+
+    def __init__(self, call: Callable[[], Result]) -> None:
+        super().__init__(name="aside", daemon=True)
+        self._call = call
+        self._found: list[Result] = []
+        self._raised: list[BaseException] = []
+        self.start()
+
+    def run(self) -> None:
+        """Do the call."""
+        try:
+            self._found.append(self._call())
+        except BaseException as exception:  # raised again by `result`
+            self._raised.append(exception)
+        del self._call
+
+    def result(self, timeout_s: float | None = None) -> Result:
+        """What the call gave or raised; KafkaException where it is not done in time."""
+        self.join(timeout_s)
+        if self.is_alive():
+            raise KafkaException(_HANGS)
+        if self._raised:
+            raise self._raised.pop()
+        return self._found[0]
+
+
 def bounded(call: Callable[[], None], timeout_s: float) -> None:
     """Do a call of which librdkafka does not keep a timeout; KafkaException where it is not done in time.
 
     It waits for ever for a group coordinator that went away at the wrong moment (librdkafka issue 5456). The thread
     that waits is then left behind with its client, which the next one fences, or the end of the process ends.
     """
-    raised: list[BaseException] = []
+    Aside(call).result(timeout_s)
 
-    def run() -> None:
-        try:
-            call()
-        except BaseException as exception:  # raised again by the caller's thread
-            raised.append(exception)
 
-    thread = threading.Thread(target=run, name="bounded", daemon=True)
-    thread.start()
-    thread.join(timeout_s)
-    if thread.is_alive():
-        raise KafkaException(_HANGS)
-    if raised:
-        raise raised[0]
+def beside(call: Callable[[], Result], meanwhile: Callable[[], None]) -> Result:
+    """What `call` gives, done in another thread while this one does something else; both have ended then."""
+    started = Aside(call)
+    try:
+        meanwhile()
+    finally:
+        started.join()
+    return started.result()
 
 
 _HANGS = KafkaError(KafkaError._TIMED_OUT, "the client does not return", True)  # noqa: SLF001 - fatal

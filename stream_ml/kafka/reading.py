@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from stream_ml.config import Config
 from stream_ml.errors import FatalError, TransientError
 from stream_ml.kafka.clients import TIMEOUT_S, error_of, lasting, let_go, reader, record_of, take
-from stream_ml.records import Record
+from stream_ml.records import LogRecord, Record
 
 Where = tuple[str, int]
 Ranges = Mapping[Where, tuple[int, int]]  # first offset and exclusive stop: a position or a read_uncommitted end
@@ -198,14 +198,13 @@ class LogReader:
         """Whether everything committed has been taken."""
         return self.end_seen >= self.position
 
-    def take(self, most: int, wait_s: float) -> list[Record]:
+    def take(self, most: int, wait_s: float) -> list[LogRecord]:
         """Committed records from `position` on, at most so many; empty when none comes in time."""
-        records: list[Record] = []
+        records: list[LogRecord] = []
         for message in take(self._consumer, most, wait_s):
             error = message.error()
             if error is None:
-                records.append(record_of(message))
-                self.position = message.offset() + 1
+                records.append(LogRecord(message.offset(), message.value() or b""))
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
                 self.end_seen = message.offset()
             elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
@@ -214,6 +213,8 @@ class LogReader:
                 raise FatalError(f"{self._topic}: {error.str()}", "is the topic gone, or a right to read it?")
             else:
                 log.warning("%s: %s", self._topic, error.str())
+        if records:
+            self.position = records[-1].offset + 1
         return records
 
     def close(self) -> None:

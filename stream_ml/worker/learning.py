@@ -10,7 +10,8 @@ from typing import Any
 from confluent_kafka import KafkaException
 
 from stream_ml.assembly import Parts
-from stream_ml.core.replica import FoldSettings, Halt, Prepared, Replica
+from stream_ml.core.prepared import RUN_ROWS, FoldSettings, Halt, Run, Single, size_of
+from stream_ml.core.replica import Replica
 from stream_ml.errors import CheckpointError, ConfigError, FatalError
 from stream_ml.failpoints import passes
 from stream_ml.kafka.clients import admin
@@ -21,7 +22,6 @@ from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
 from stream_ml.storage.writer import CheckpointWriter
 
 READ_MAX = 1_000  # entries that are decoded at once: 15 us each; of 100 at once 30
-CHUNK = 50  # entries between two looks at the clock: 3 ms of a linear model, 50 ms of ten trees
 START_WAIT_S = 60.0  # for the log's end at start; a dead worker's transaction holds it for 10 s at most
 
 log = logging.getLogger("stream_ml.learning")
@@ -44,7 +44,7 @@ class Learning:
         self.store.prepare()
         self.replica = Replica(self._settings)
         self._reader: LogReader | None = None
-        self._read: list[Prepared] = []  # and not yet folded
+        self._read: list[Run | Single] = []  # and not yet folded
         self._at_end_s = time.monotonic()
         self._checkpoint_s = time.monotonic()
         self._checkpoint_position, self._checkpoint_written_s = -1, 0.0
@@ -155,8 +155,8 @@ class Learning:
     def _fold_chunk(self, wait_s: float) -> bool:
         assert self._reader is not None  # noqa: S101
         if not self._read:
-            self._read = self.replica.prepare(_log_records(self._reader.take(READ_MAX, wait_s)))
-        chunk, self._read = self._read[:CHUNK], self._read[CHUNK:]
+            self._read = self.replica.prepare(self._reader.take(READ_MAX, wait_s))
+        chunk = self._next_chunk()
         if chunk:
             halted = self.replica.halt
             self.replica.fold_prepared(chunk)
@@ -172,6 +172,15 @@ class Learning:
         if self._reader.at_end and not self._read:
             self._at_end_s = time.monotonic()
         return bool(chunk)
+
+    def _next_chunk(self) -> list[Run | Single]:
+        """What is folded between two looks at the clock."""
+        size = count = 0
+        while count < len(self._read) and size < RUN_ROWS:
+            size += size_of(self._read[count])
+            count += 1
+        chunk, self._read = self._read[:count], self._read[count:]
+        return chunk
 
     def _seek(self, position: int) -> None:
         assert self._reader is not None  # noqa: S101

@@ -68,6 +68,7 @@ class Worker:
         self._condemned: set[tuple[str, int, int]] = set()
         self._aborts, self._folded_s = 0, 0.0
         self._landmark_s = self._tick_s = 0.0
+        self._transacting = False
         self._committed_s: dict[int, float] = {}
 
     def start(self) -> None:
@@ -110,7 +111,8 @@ class Worker:
 
     def _keep_alive(self) -> None:
         self.report.alive()
-        self._group.keep_alive()
+        if not self._transacting:  # a poll may revoke what is being committed
+            self._group.keep_alive()
 
     def close(self) -> None:
         """Learn what is committed, write a checkpoint, let go of everything.
@@ -236,8 +238,11 @@ class Worker:
 
     def _fold_backlog(self) -> None:
         """In a backlog nobody waits for one event: learning keeps step, while Kafka takes what was produced."""
-        if self._backlog():
+        self._transacting = True
+        try:
             self._fold(BACKLOG_FOLDS * self._config.learning.budget_per_turn / 1000)
+        finally:
+            self._transacting = False
 
     # --- 3: process ---
 
@@ -271,11 +276,12 @@ class Worker:
             )
         ]
         started, self._folded_s = time.monotonic(), 0.0
-        ending = self._transactor.run(blocks, offsets, self._group.metadata, self._fold_backlog)
+        meanwhile = self._fold_backlog if self._backlog() else None
+        ending = self._transactor.run(blocks, offsets, self._group.metadata, meanwhile)
         self.metrics.count("transactions", ending=ending.value)
         if ending is Ending.COMMITTED:
             passes("after-commit")
-            self._observe(commit=time.monotonic() - started - self._folded_s)
+            self._observe(commit=max(0.0, time.monotonic() - started - self._folded_s))
             return outputs, True
         if ending is Ending.ABORTED:
             return {}, True

@@ -11,6 +11,9 @@ import time
 from collections import deque
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from stream_ml.assembly import Parts
 from stream_ml.core.input_drift import InputDrift, Watched
 from stream_ml.core.join import Join
@@ -64,7 +67,7 @@ class Monitor:
         if not len(events):
             return
         rows = outputs.staged.rows
-        scores = rows.numbers.tolist()
+        scores = np.array(rows.numbers, np.float64)
         now_ms = time.time() * 1000
         oldest_ms = events.records.timestamps_ms[0]
         latency_s = max(0.0, (now_ms - oldest_ms) / 1000)
@@ -75,17 +78,17 @@ class Monitor:
             said = event.served.class_name if event.served.value is None else event.served.value
             of = {"partition": number, "offset": event.offset, "event_id": event.event_id[:80], "said": said}
             self.last.append({**of, "score": event.served.score, "at_ms": int(now_ms)})
-        features, known = events.features, scores if self._trained else []
+        features, known = events.features, scores.tolist() if self._trained else []
         changed = self.inputs.take(features.table, [*features.others.values()], known, int(now_ms))
         for subject, watched, since_ms in changed:
             self._tell_input(subject, watched, since_ms)
 
-    def _histogram(self, scores: list[float]) -> list[int]:
+    def _histogram(self, scores: NDArray[np.float64]) -> list[int]:
         counts = [0] * SCORE_BINS
         if self._classes:
-            for score in scores:
-                if score == score:  # noqa: PLR0124 - not a number: nothing was served
-                    counts[min(SCORE_BINS - 1, int(score * SCORE_BINS))] += 1
+            served = scores[~np.isnan(scores)]
+            tenths = np.minimum((served * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
+            counts = np.bincount(tenths, minlength=SCORE_BINS).tolist()
             for number, count in enumerate(counts):
                 if count:
                     self._metrics.count("scores", count, upto=f"{(number + 1) / SCORE_BINS:g}")

@@ -18,8 +18,9 @@ from stream_ml.core.metadata import OutputEnds, parse_metadata
 from stream_ml.core.outputs import dead_letter_origin, decode_outcome
 from stream_ml.core.partition import Batch, Outputs, Partition, PartitionSettings
 from stream_ml.core.pending import PendingEvent
+from stream_ml.core.prepared import FoldSettings
 from stream_ml.core.rebuild import Evidence, rebuilt_events, rebuilt_labels
-from stream_ml.core.replica import FoldSettings, Replica
+from stream_ml.core.replica import Replica
 from stream_ml.core.times import BEGINNING, JoinSettings
 from stream_ml.records import NOT_SERVED, Clock, Label, LogRecord, Produce, Record, Records, Served, Target
 

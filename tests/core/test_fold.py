@@ -14,8 +14,9 @@ from river import dummy, linear_model, metrics, stats
 from stream_ml.core.learner import COLD, Scored
 from stream_ml.core.log_entry import encode_schema, encode_start
 from stream_ml.core.predictions import served_of
+from stream_ml.core.prepared import FoldSettings, Halt
 from stream_ml.core.quality import BinnedRocAuc, Quality
-from stream_ml.core.replica import PROBES_MAX, SOUND_EVERY, FoldSettings, Halt, Replica
+from stream_ml.core.replica import PROBES_MAX, SOUND_EVERY, Replica
 from stream_ml.core.schema import load_schema
 from stream_ml.records import NOT_SERVED, LogRecord, Served, Target, Version
 

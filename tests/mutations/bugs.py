@@ -28,20 +28,12 @@ BUGS = (
     Bug(
         "commit before produce",
         "stream_ml/kafka/transaction.py",
-        """            self._produce(made, blocks)
-            passes("after-produce")
-            meanwhile()
-            self._flush(made)
-            passes("after-flush")
-            self._offsets(made, offsets, group)
+        """        error = self._error_of(partial(self._produced, self._producer, blocks))
 """,
-        """            self._offsets(made, offsets, group)
-            made.commit_transaction(10)
-            self._begin(made)
-            self._produce(made, blocks)
-            passes("after-produce")
-            self._flush(made)
-            passes("after-flush")
+        """        self._begin(self._producer)
+        self._offsets(self._producer, offsets, group)
+        self._producer.commit_transaction(10)
+        error = self._error_of(partial(self._produced, self._producer, blocks))
 """,
         (KILLS,),
     ),
@@ -206,8 +198,8 @@ BUGS = (
     Bug(
         "a client that never returns is waited for",
         "stream_ml/kafka/clients.py",
-        "    thread.join(timeout_s)\n",
-        "    thread.join()\n",
+        "        self.join(timeout_s)\n",
+        "        self.join()\n",
         ("tests/kafka_mock",),
     ),
     # --- reading ---
@@ -340,18 +332,17 @@ BUGS = (
     Bug(
         "a spoilt model goes on",
         "stream_ml/core/replica.py",
-        """            self.halt = Halt(offset, "model_raised", f"learn_one raised {error}", tainted=True)
-            return False
+        """f"learn_one raised {error}", tainted=True)
 """,
-        """            return True
+        """f"learn_one raised {error}", tainted=False)
 """,
         (FOLD,),
     ),
     Bug(
         "what came while frozen is learned",
         "stream_ml/core/replica.py",
-        "        return True if self.frozen else self._learn_features(prepared.record.offset, features, entry)\n",
-        "        return self._learn_features(prepared.record.offset, features, entry)\n",
+        "        return True if self.frozen else self._learn_features(single.record.offset, features, entry)\n",
+        "        return self._learn_features(single.record.offset, features, entry)\n",
         (FOLD,),
     ),
     # --- checkpoints ---

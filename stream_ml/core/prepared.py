@@ -1,0 +1,193 @@
+"""Records of the training log, decoded as far as that goes without the replica's state.
+
+1. What is prepared depends on the records and the settings alone, so it may be done for a thousand at once.
+2. Examples that stand one after another, and in which there is nothing to say, make a *run*: columns. Everything else
+   is single. A run can always be folded as singles, and must then come to the same.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stream_ml.core.avro_columns import ROWS_MIN
+from stream_ml.core.drift import ConceptMonitor
+from stream_ml.core.events import dicts_of
+from stream_ml.core.features import FeaturePlan
+from stream_ml.core.labels import LabelDomain
+from stream_ml.core.ledger import Place
+from stream_ml.core.log_entry import Entry, EntryColumns, decode_columns, decode_entry
+from stream_ml.core.payloads import Payloads, Refused
+from stream_ml.core.quality import Labelled
+from stream_ml.records import LogRecord, Target
+
+RUN_ROWS = 50  # at most: 1 ms of a linear model, 50 ms of ten trees, between two looks at the clock
+
+
+class FoldSettings(NamedTuple):
+    """What the fold depends on beside the log; all of it is in the lineage's digest."""
+
+    lineage: str
+    payloads: Payloads
+    plan: FeaturePlan
+    domain: LabelDomain
+    build: Callable[[], Any]
+    concept: Callable[[], ConceptMonitor]
+
+
+class Halt(NamedTuple):
+    """Where learning stopped and why. `tainted`: the model may have learned half of the example at `position`."""
+
+    position: int
+    reason: str
+    message: str
+    tainted: bool = False
+    exact: bool = True
+
+
+class Single(NamedTuple):
+    """One record; `features` of an example, or why there are none: a Halt (of no position yet) at bytes that are none.
+
+    `entry` is None where the bytes are no entry, for the `problem`.
+    """
+
+    record: LogRecord
+    entry: Entry | None
+    problem: ValueError | None
+    features: dict[str, Any] | Refused | Halt | None
+
+
+class Run(NamedTuple):
+    """k examples, one column a fact; `ys` is what the model learns."""
+
+    records: Sequence[LogRecord]
+    places: Sequence[Place]
+    features: Sequence[dict[str, Any]]
+    ys: Sequence[Any]
+    labelled: Sequence[Labelled]
+    written_at_ms: Sequence[int]
+
+    def __len__(self) -> int:
+        """k."""
+        return len(self.records)
+
+    def singles(self, first: int) -> Iterator[Single]:
+        """Those from row `first` on, one by one."""
+        for record, features in zip(self.records[first:], self.features[first:], strict=True):
+            yield Single(record, decode_entry(record.value), None, features)
+
+
+def prepare(settings: FoldSettings, records: Sequence[LogRecord]) -> list[Run | Single]:
+    """Decode records of the log; many at once are cheaper."""
+    if len(records) < ROWS_MIN:
+        return [_single(settings, record) for record in records]
+    columns = decode_columns([record.value for record in records])
+    found: list[Run | Single] = []
+    done = 0
+    for rows, run in _runs(settings, columns, records):
+        found += [_single(settings, record) for record in records[done : rows.start]]
+        found.append(run)
+        done = rows.stop
+    return [*found, *(_single(settings, record) for record in records[done:])]
+
+
+def size_of(prepared: Run | Single) -> int:
+    """Number of records."""
+    return len(prepared) if isinstance(prepared, Run) else 1
+
+
+def _single(settings: FoldSettings, record: LogRecord) -> Single:
+    try:
+        entry = decode_entry(record.value)
+    except ValueError as problem:
+        return Single(record, None, problem, None)
+    return Single(record, entry, None, features_of(settings, entry) if entry.kind == "example" else None)
+
+
+def features_of(settings: FoldSettings, entry: Entry) -> dict[str, Any] | Refused | Halt:
+    """Features of an example's event; Refused by the plan; a Halt (of no position yet) at bytes that are none."""
+    payload = settings.payloads.decode_logged(entry.event_schema, entry.event_framing, entry.event)  # type: ignore[arg-type]
+    if isinstance(payload, Refused):
+        return Halt(-1, payload.reason, f"the event of the example cannot be read: {payload.message}")
+    extracted = settings.plan.extract(payload)
+    return extracted if isinstance(extracted, Refused) else extracted[0]
+
+
+def _runs(settings: FoldSettings, columns: EntryColumns, records: Sequence[LogRecord]) -> Iterator[tuple[range, Run]]:
+    """Runs of the examples whose features are there and whose label the model knows, with the records' rows."""
+    features, ys = _features(settings, columns), _ys(settings.domain, columns)
+    said = _labelled(columns, ys)
+    names = ("source_partition", "sequence", "trigger_topic", "trigger_offset")
+    topics = columns.texts("trigger_topic")
+    numbers = [topics if name == "trigger_topic" else columns.numbers(name) for name in names]
+    places, written_at_ms = list(zip(*numbers, strict=True)), columns.numbers("written_at")
+    usable = [number for number, y in enumerate(ys) if y is not None and number in features]
+    for first, stop in _stretches([columns.rows[number] for number in usable]):
+        own = usable[first:stop]
+        rows = range(columns.rows[own[0]], columns.rows[own[-1]] + 1)
+        of = slice(own[0], own[-1] + 1)
+        taken = [features[number] for number in own]
+        yield rows, Run(records[rows.start : rows.stop], places[of], taken, ys[of], said[of], written_at_ms[of])
+
+
+def _stretches(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Where consecutive numbers stand, RUN_ROWS of them at most: first index and exclusive stop."""
+    first = 0
+    for number in range(1, len(rows) + 1):
+        if number == len(rows) or rows[number] != rows[number - 1] + 1 or number - first == RUN_ROWS:
+            yield first, number
+            first = number
+
+
+def _features(settings: FoldSettings, columns: EntryColumns) -> dict[int, dict[str, Any]]:
+    """Features of the examples in which there is nothing to say, by their number in the columns."""
+    examples = columns.texts("kind")
+    fingerprints, framings = columns.numbers("event_schema"), columns.texts("event_framing")
+    writers = list(zip(fingerprints, framings, strict=True))
+    found: dict[int, dict[str, Any]] = {}
+    for fingerprint, framing in set(writers):
+        is_own = (fingerprint, framing)
+        own = [n for n, writer in enumerate(writers) if writer == is_own and examples[n] == "example"]
+        lane = settings.payloads.lane_logged(
+            fingerprint,
+            framing.replace("_", "-"),
+            [columns.events[number] for number in own],
+        )
+        if lane is not None:
+            table = settings.plan.extract_many(lane.batch)
+            numbers = [own[row] for row in lane.rows]
+            found.update(zip(numbers, dicts_of(table.columns), strict=True))
+            for row in np.flatnonzero(table.wrong).tolist():
+                del found[numbers[row]]
+    return found
+
+
+def _ys(domain: LabelDomain, columns: EntryColumns) -> list[Any]:
+    """What the model learns; None where it knows no such label."""
+    if domain.task == "regression":
+        found: list[Any] = columns.batch.column("label_value").to_pylist()
+        return found
+    names = columns.texts("label_class")
+    known = {name: domain.y(Target(name, None)) if name in domain.classes else None for name in set(names)}
+    return [known[name] for name in names]
+
+
+def _labelled(columns: EntryColumns, ys: Sequence[Any]) -> list[Labelled]:
+    """What was served beside what came true, as `Quality` counts it."""
+    scores = columns.batch.column("served_scores")
+    maps: list[Any] = [None] * len(ys)
+    if scores.null_count < len(ys):
+        maps = [None if of is None else dict(of) for of in scores.to_pylist()]
+    return list(
+        zip(
+            ys,
+            columns.texts("served_class"),
+            columns.batch.column("served_score").to_pylist(),
+            maps,
+            columns.batch.column("served_value").to_pylist(),
+            columns.numbers("served_position"),
+            columns.numbers("label_time"),
+            columns.numbers("event_time"),
+            strict=True,
+        )
+    )
