@@ -134,11 +134,13 @@ class Learning:
 
     # --- in the loop ---
 
-    def turn(self, budget_s: float) -> None:
-        """Fold what is committed, for at most this long."""
+    def turn(self, budget_s: float, most: int | None = None) -> None:
+        """Fold what is committed, for at most this long, and where `most` is given about so many entries at most."""
         deadline = time.monotonic() + budget_s
+        began = self.replica.read_position
         while self._fold_chunk(0.0) and time.monotonic() < deadline:
-            pass
+            if most is not None and self.replica.read_position - began >= most:
+                break
 
     @property
     def behind(self) -> bool:

@@ -13,6 +13,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 
 from confluent_kafka import KafkaException
 
@@ -37,6 +38,7 @@ from stream_ml.worker.report import Report
 SLICES_S = (0.002,) * 10 + (0.01,) * 1000  # of the wait for a first record: feedback and the log are looked at as often
 IDLE_FOLD_S = 0.01  # of learning between two looks at the inputs while nothing comes
 BACKLOG_FOLDS = 10  # times learning.budget_per_turn
+KEEPS_STEP_S = 1.0  # learning that lags by more in a backlog folds as much as its budget allows
 LANDMARK_S = 10.0  # between two samples of the outputs' ends
 FORCED_COMMIT_S = 12 * 3600.0  # Kafka forgets offsets of feedback after offsets.retention.minutes, a week by default
 IDLE_TICK_S = 1.0  # how often a partition without records has its time moved on
@@ -226,21 +228,33 @@ class Worker:
     # --- 2: fold ---
 
     def _backlog(self) -> bool:
-        """Whether more events lie there than a few turns can take."""
-        ends = ((self._group.end(number), of.events_position) for number, of in self._ownership.owned.items())
-        return any(end is not None and end - position > 2 * self._limit for end, position in ends)
+        """Whether more events or labels lie there than a few turns can take."""
+        group, feedback = self._group, self._feedback
+        return any(
+            end is not None and end - position > 2 * self._limit
+            for number, of in self._ownership.owned.items()
+            for end, position in (
+                (group.end(number), of.events_position),
+                (feedback.end(number), of.feedback_position),
+            )
+        )
 
-    def _fold(self, budget_s: float) -> None:
+    def _fold(self, budget_s: float, most: int | None = None) -> None:
         began_s = time.monotonic()
-        self.learning.turn(budget_s)
+        self.learning.turn(budget_s, most)
         self._folded_s = time.monotonic() - began_s
         self._observe(fold=self._folded_s)
 
-    def _fold_backlog(self) -> None:
-        """In a backlog nobody waits for one event: learning keeps step, while Kafka takes what was produced."""
+    def _fold_backlog(self, examples: int) -> None:
+        """In a backlog nobody waits for one event: learning keeps step, while Kafka takes what was produced.
+
+        Of the log as much as this transaction adds to it, so that something is left for the next one's wait.
+        """
         self._transacting = True
         try:
-            self._fold(BACKLOG_FOLDS * self._config.learning.budget_per_turn / 1000)
+            behind = self.learning.lag_s > KEEPS_STEP_S
+            budget_s = BACKLOG_FOLDS * self._config.learning.budget_per_turn / 1000
+            self._fold(budget_s, None if behind else examples)
         finally:
             self._transacting = False
 
@@ -276,7 +290,8 @@ class Worker:
             )
         ]
         started, self._folded_s = time.monotonic(), 0.0
-        meanwhile = self._fold_backlog if self._backlog() else None
+        examples = sum(output.counts["labels", "joined"] for output in outputs.values())
+        meanwhile = partial(self._fold_backlog, examples) if self._backlog() else None
         ending = self._transactor.run(blocks, offsets, self._group.metadata, meanwhile)
         self.metrics.count("transactions", ending=ending.value)
         if ending is Ending.COMMITTED:
