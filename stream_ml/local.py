@@ -15,6 +15,7 @@ import fastavro
 from stream_ml.assembly import Parts, assemble, checked
 from stream_ml.config import Config, load_config
 from stream_ml.core.events import Events
+from stream_ml.core.feedback import Labels
 from stream_ml.core.from_json import RowEncoder
 from stream_ml.core.join import Join
 from stream_ml.core.metadata import OutputEnds
@@ -82,7 +83,7 @@ class LocalApp:
         topic = self.config.events.topic
         records = self._records(topic, self._partition.events_position, events)
         decoded = self.parts.reader.decode(records, _now_ms())
-        return self._ends(self._turn(Batch(decoded, [], False, False)), topic, list(records))
+        return self._ends(self._turn(Batch(decoded, Labels.joined([]), False, False)), topic, list(records))
 
     def learn_many(self, labels: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Take labels, given as JSON would have them, in order; those whose event is known are learned at once.

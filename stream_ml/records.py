@@ -1,5 +1,6 @@
 """The nouns that cross module borders, as small tuples (0.35 us to make, a frozen dataclass 1.0 us)."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -93,7 +94,28 @@ class Records:
         """Those at this offset or later."""
         if not self.offsets or self.offsets[0] >= offset:
             return self
-        return Records.of(self.topic, self.partition, [record for record in self if record.offset >= offset])
+        return self.part(bisect_left(self.offsets, offset), len(self))
+
+    def part(self, first: int, stop: int) -> "Records":
+        """Those of some rows that stand one after another."""
+        return Records(
+            self.topic,
+            self.partition,
+            self.offsets[first:stop],
+            self.timestamps_ms[first:stop],
+            self.keys[first:stop],
+            self.values[first:stop],
+            {row - first: headers for row, headers in self.headers.items() if first <= row < stop},
+        )
+
+    def carried_bytes(self, first: int, stop: int) -> int:
+        """Bytes of keys, values and headers of some rows: what they take as long as they are held."""
+        keys, values = self.keys[first:stop], self.values[first:stop]
+        size = sum(len(key) for key in keys if key) + sum(len(value) for value in values if value)
+        for row, headers in self.headers.items():
+            if first <= row < stop:
+                size += sum(len(name) + len(value or b"") for name, value in headers)
+        return size
 
 
 class Produce(NamedTuple):

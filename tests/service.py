@@ -27,7 +27,7 @@ from stream_ml.kafka.clients import admin
 from stream_ml.kafka.operator import Observer
 from stream_ml.kafka.reading import ends, read_range
 from stream_ml.kafka.topics import create_topics, inspect_topics
-from stream_ml.records import NOT_SERVED, Label, Record, Target
+from stream_ml.records import NOT_SERVED, Record, Target
 
 WAIT_S = 60.0  # for anything that a healthy service does within seconds
 
@@ -197,7 +197,9 @@ class Service:
             event_schema=assemble(self.config).reader.payloads.reader.fingerprint,
             event_framing="bare",
             event=encode_record(self.VISIT_SCHEMA, payload),
-            label=Label(Record("t", 7, sequence, 0, None, None), "forged", T0, Target("true", None)),
+            label_time_ms=T0,
+            target=Target("true", None),
+            feedback_offset=sequence,
             served=NOT_SERVED,
         )
         self._produce(self.config.training_log, encode_example(forged, written_at_ms=0, writer="x"), None, 0, None)

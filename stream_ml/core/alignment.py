@@ -5,10 +5,9 @@ its event (measured on systems that read both unaligned: 98 to 100 %).
 """
 
 from collections import deque
-from collections.abc import Iterable
-from itertools import islice
 
-from stream_ml.records import Clock, DeadLetter, Label, carried_bytes
+from stream_ml.core.feedback import Labels
+from stream_ml.records import Clock
 
 HELD_MAX = 20_000  # labels per partition; when it is reached the consumer of feedback is left alone
 HELD_BYTES_MAX = 16_000_000  # the same for their keys, values and headers, as much as a consumer reads ahead
@@ -20,28 +19,29 @@ class HeldFeedback:
     """Decoded feedback of one partition that has been read and not yet processed, in offset order."""
 
     def __init__(self) -> None:
-        self._items: deque[tuple[Label | DeadLetter, int, int]] = deque()  # monotonic ms of arrival, and bytes
-        self._bytes = 0
+        self._parts: deque[tuple[Labels, int]] = deque()  # with monotonic ms of arrival
+        self._first = 0  # row of the first part before which all is done
+        self._count = self._bytes = 0
         self._blocked: int | None = None  # offset of the label that is held back first
         self._since_ms = 0
 
     def __len__(self) -> int:
         """Number of records held."""
-        return len(self._items)
+        return self._count
 
     @property
     def full(self) -> bool:
         """Whether no more should be read for now."""
-        return len(self._items) >= HELD_MAX or self._bytes >= HELD_BYTES_MAX
+        return self._count >= HELD_MAX or self._bytes >= HELD_BYTES_MAX
 
-    def extend(self, items: Iterable[Label | DeadLetter], clock: Clock) -> None:
+    def extend(self, labels: Labels, clock: Clock) -> None:
         """Add what was read next."""
-        for item in items:
-            size = carried_bytes(item.record)
-            self._items.append((item, clock.monotonic_ms, size))
-            self._bytes += size
+        if len(labels):
+            self._parts.append((labels, clock.monotonic_ms))
+            self._count += len(labels)
+            self._bytes += labels.records.carried_bytes(0, len(labels))
 
-    def ready(self, events_ms: int, events_at_end: bool, clock: Clock, most: int) -> list[Label | DeadLetter]:
+    def ready(self, events_ms: int, events_at_end: bool, clock: Clock, most: int) -> Labels:
         """The records that may be processed now: those up to the first label later than the events.
 
         They stay held until `drop`, because their transaction may be aborted.
@@ -55,31 +55,62 @@ class HeldFeedback:
         most
             At most so many records.
         """
-        found: list[Label | DeadLetter] = []
-        for item, arrived_ms, _ in islice(self._items, most):
-            if (
-                isinstance(item, Label)
-                and item.time_ms > events_ms
-                and self._waits(item, arrived_ms, events_at_end, clock)
-            ):
+        found: list[Labels] = []
+        first = self._first
+        for labels, arrived_ms in self._parts:
+            stop = min(len(labels), first + most)
+            end = self._end(labels, first, stop, arrived_ms, events_ms, events_at_end, clock)
+            if end > first:
+                found.append(labels[first:end])
+                most -= end - first
+            if end < len(labels) or not most:
                 break
-            found.append(item)
-        return found
+            first = 0
+        return Labels.joined(found)
 
-    def _waits(self, label: Label, arrived_ms: int, events_at_end: bool, clock: Clock) -> bool:
+    def _end(
+        self,
+        labels: Labels,
+        first: int,
+        stop: int,
+        arrived_ms: int,
+        events_ms: int,
+        events_at_end: bool,
+        clock: Clock,
+    ) -> int:
+        """The first of these rows that is held back, else `stop`."""
+        times = labels.times_ms
+        if max(times[first:stop], default=events_ms) <= events_ms:
+            return stop
+        for row in range(first, stop):
+            if times[row] > events_ms and row not in labels.letters:
+                offset = labels.records.offsets[row]
+                if self._waits(offset, arrived_ms, events_at_end, clock):
+                    return row
+        return stop
+
+    def _waits(self, offset: int, arrived_ms: int, events_at_end: bool, clock: Clock) -> bool:
         """Whether a label later than the events is held back. While they come, the first one in the row tells."""
         if events_at_end:
             return clock.monotonic_ms - arrived_ms < WAIT_AT_END_MS
-        if self._blocked != label.record.offset:
-            self._blocked, self._since_ms = label.record.offset, clock.monotonic_ms
+        if self._blocked != offset:
+            self._blocked, self._since_ms = offset, clock.monotonic_ms
         return clock.monotonic_ms - self._since_ms < WAIT_MAX_MS
 
     def drop(self, count: int) -> None:
         """Forget the first `count` records: they are committed."""
-        for _ in range(count):
-            self._bytes -= self._items.popleft()[2]
+        self._count -= count
+        while count:
+            labels, _ = self._parts[0]
+            stop = min(len(labels), self._first + count)
+            self._bytes -= labels.records.carried_bytes(self._first, stop)
+            count -= stop - self._first
+            self._first = stop
+            if stop == len(labels):
+                self._parts.popleft()
+                self._first = 0
 
     def clear(self) -> None:
         """Forget everything: it will be read again."""
-        self._items.clear()
-        self._bytes = 0
+        self._parts.clear()
+        self._first = self._count = self._bytes = 0

@@ -6,7 +6,7 @@
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from stream_ml.config import Events as EventSettings
 from stream_ml.config import Feedback, Source
 from stream_ml.core.columns import Mask, column_of, id_column, time_column
-from stream_ml.core.events import Events, Taken
+from stream_ml.core.events import Events, Taken, picked
 from stream_ml.core.features import FeaturePlan
+from stream_ml.core.feedback import NO_TARGET, Labels
 from stream_ml.core.fields import NotUsable, converter, find_field, getter, id_text_of, time_ms_of
 from stream_ml.core.labels import LabelDomain
 from stream_ml.core.payloads import Lane, Payloads, Refused
@@ -186,6 +187,15 @@ class EventReader(_Reader):
 _CARRIED = {"null", "boolean", "int", "long", "float", "double", "string", "enum"}  # the same from either lane
 
 
+class _Told(NamedTuple):
+    """Rows that one lane has made labels of."""
+
+    rows: Sequence[int]
+    ids: list[str]
+    times_ms: list[int]
+    targets: list[Target]
+
+
 class FeedbackReader(_Reader):
     """Batches of feedback records to Labels and dead letters, in the same order."""
 
@@ -197,29 +207,41 @@ class FeedbackReader(_Reader):
         self._convert = converter(field) if domain.task == "regression" else None
         self._path = field.path
 
-    def decode(self, records: Records, now_ms: int) -> list[Label | DeadLetter]:
-        """n records to n Labels or DeadLetters. Errors are values; nothing is raised for data."""
-        items = list(records)
-        found: dict[int, Label | DeadLetter] = {}
-        for lane in self.payloads.lanes(records.values):
-            found.update(self._take(lane, records, items, now_ms))
-        return [found.get(row) or self.decode_one(item, now_ms) for row, item in enumerate(items)]
+    def decode(self, records: Records, now_ms: int) -> Labels:
+        """n records to n labels or dead letters. Errors are values; nothing is raised for data."""
+        lanes = self.payloads.lanes(records.values)
+        taken = [self._take(lane, records, now_ms) for lane in lanes]
+        if len(taken) == 1 and len(taken[0].rows) == len(records):
+            _, ids, times_ms, targets = taken[0]
+            return Labels(records, ids, times_ms, targets, {})
+        count = len(records)
+        found = Labels(records, [""] * count, [0] * count, [NO_TARGET] * count, {})
+        left = set(range(count))
+        for rows, ids, times_ms, targets in taken:
+            left.difference_update(rows)
+            for row, event_id, time_ms, target in zip(rows, ids, times_ms, targets, strict=True):
+                found.ids[row], found.times_ms[row], found.targets[row] = event_id, time_ms, target
+        for row in sorted(left):
+            item = self.decode_one(records.record(row), now_ms)
+            if isinstance(item, DeadLetter):
+                found.letters[row] = item
+            else:
+                _, found.ids[row], found.times_ms[row], found.targets[row] = item
+        return found
 
-    def _take(
-        self, lane: Lane, records: Records, items: list[Record], now_ms: int
-    ) -> Iterator[tuple[int, Label | DeadLetter]]:
+    def _take(self, lane: Lane, records: Records, now_ms: int) -> "_Told":
         """Labels out of a lane's columns, but for the rows that the reference must judge."""
         heads = self.heads(lane, records, now_ms)
         values = column_of(lane.batch, self._path).to_pylist()
-        if self._convert is None:
-            known = {value: self._target(value) for value in set(values)}  # a class has few
-            targets = [known[value] for value in values]
-        else:
-            targets = [self._target(value) for value in values]
-        rows = zip(lane.rows, heads.ids, heads.times_ms.tolist(), targets, heads.wrong.tolist(), strict=True)
-        for row, event_id, time_ms, target, wrong in rows:
-            if not wrong and isinstance(target, Target):
-                yield row, Label(items[row], event_id, time_ms, target)
+        distinct = set(values) if self._convert is None else values  # a class has few
+        known = {value: self._target(value) for value in distinct}
+        targets: list[Any] = [known[value] for value in values]
+        told = _Told(lane.rows, heads.ids, heads.times_ms.tolist(), targets)
+        if not heads.wrong.any() and all(isinstance(target, Target) for target in known.values()):
+            return told
+        judged = zip(heads.wrong.tolist(), targets, strict=True)
+        right = [number for number, (wrong, target) in enumerate(judged) if not wrong and isinstance(target, Target)]
+        return _Told(*(picked(list(column), right) for column in told))
 
     def decode_one(self, record: Record, now_ms: int) -> Label | DeadLetter:
         """The reference lane: one record to a Label or a DeadLetter."""

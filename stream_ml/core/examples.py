@@ -8,57 +8,51 @@ from stream_ml.config import Framing
 from stream_ml.core.avro_columns import ROWS_MIN
 from stream_ml.core.binary import long_bytes
 from stream_ml.core.columns import maps_column, same_values, texts_column
-from stream_ml.core.join import Joined
+from stream_ml.core.join import Pair
 from stream_ml.core.log_entry import FORMAT, PREFIX, Example, encode_example
 from stream_ml.core.pending import Tag
-from stream_ml.records import Record
 
 
 class Examples:
-    """Pairs in the order in which they were joined, each with the record that completed it; sequences are dense."""
+    """Pairs in the order in which they were joined; sequences are dense."""
 
-    def __init__(
-        self, partition: int, first_sequence: int, framing: Framing, pairs: Sequence[tuple[Joined, Record]]
-    ) -> None:
-        self._pairs, self._partition, self._first, self._framing = pairs, partition, first_sequence, framing
-        self._rows = [(joined.rows, joined.row) for joined, _ in pairs]
-        self._tags = [rows.tags[row] for rows, row in self._rows]
+    def __init__(self, partition: int, first_sequence: int, framing: Framing, pairs: Sequence[Pair]) -> None:
+        self._partition, self._first, self._framing = partition, first_sequence, framing
+        chunks, rows, self.events, *label, self._topics, self._offsets = zip(*pairs, strict=True)
+        self._label_ms, self._targets, self._feedback_offsets = label
+        self._rows = list(zip(chunks, rows, strict=True))
+        self._tags = [chunk.tags[row] for chunk, row in self._rows]
         self.schemas = [tag.schema for tag in self._tags]
-        self.event_ids = [rows.ids[row] for rows, row in self._rows]
+        self.event_ids = [chunk.ids[row] for chunk, row in self._rows]
 
     def __len__(self) -> int:
         """Number of examples."""
-        return len(self._pairs)
+        return len(self.events)
 
     def example(self, number: int) -> Example:
         """One of them."""
-        joined, trigger = self._pairs[number]
-        event = joined.event
+        rows, row = self._rows[number]
+        event = rows.event(row)
         return Example(
             self._partition,
             self._first + number,
-            trigger.topic,
-            trigger.offset,
+            self._topics[number],
+            self._offsets[number],
             event.event_id,
             event.time_ms,
             event.offset,
             event.schema,
             self._framing,
-            event.value,
-            joined.label,
+            self.events[number],
+            self._label_ms[number],
+            self._targets[number],
+            self._feedback_offsets[number],
             event.served,
         )
-
-    @property
-    def events(self) -> list[bytes]:
-        """Bytes of the events."""
-        return [joined.value for joined, _ in self._pairs]
 
     def columns(self, written_at_ms: int, writer: str) -> list[pa.Array]:
         """All fields of a log entry but the event's bytes, in the schema's order."""
         count, rows, tags = len(self), self._rows, self._tags
-        labels = [joined.label for joined, _ in self._pairs]
-        targets = [label.target for label in labels]
         known = [None if number != number else number for number in (chunk.numbers[row] for chunk, row in rows)]  # noqa: PLR0124
         maps = [None if chunk.maps is None else chunk.maps[row] for chunk, row in rows]
         of = {
@@ -66,15 +60,15 @@ class Examples:
             "kind": same_values("example", count, pa.string()),
             "source_partition": same_values(self._partition, count, pa.int32()),
             "sequence": range(self._first, self._first + count),
-            "trigger_topic": [trigger.topic for _, trigger in self._pairs],
-            "trigger_offset": [trigger.offset for _, trigger in self._pairs],
+            "trigger_topic": self._topics,
+            "trigger_offset": self._offsets,
             "event_id": self.event_ids,
             "event_time": [chunk.times_ms[row] for chunk, row in rows],
-            "label_time": [label.time_ms for label in labels],
+            "label_time": self._label_ms,
             "event_offset": [chunk.offsets[row] for chunk, row in rows],
-            "feedback_offset": [label.record.offset for label in labels],
-            "label_class": [target.class_name for target in targets],
-            "label_value": [target.value for target in targets],
+            "feedback_offset": self._feedback_offsets,
+            "label_class": [target.class_name for target in self._targets],
+            "label_value": [target.value for target in self._targets],
             "served_class": [tag.class_name for tag in tags],
             "served_score": _either(known, tags, scored=True),
             "served_scores": maps_column(maps if any(maps) else None, PREFIX.schema.field("served_scores").type, count),
@@ -88,7 +82,7 @@ class Examples:
             "arguments": pa.nulls(count, pa.string()),
             "written_at": same_values(written_at_ms, count, pa.int64()),
             "writer": same_values(writer, count, pa.string()),
-            "event_size": [len(joined.value) for joined, _ in self._pairs],
+            "event_size": list(map(len, self.events)),
         }
         columns = ((field, of[field.name]) for field in PREFIX.schema)
         return [column if isinstance(column, pa.Array) else pa.array(column, field.type) for field, column in columns]
@@ -105,4 +99,7 @@ def encode_examples(examples: Examples, *, written_at_ms: int, writer: str) -> l
         some = [examples.example(number) for number in range(len(examples))]
         return [encode_example(example, written_at_ms=written_at_ms, writer=writer) for example in some]
     prefixes = PREFIX.encode(examples.columns(written_at_ms, writer))
-    return [prefix + long_bytes(len(event)) + event for prefix, event in zip(prefixes, examples.events, strict=True)]
+    sizes = list(map(len, examples.events))
+    spelt = {size: long_bytes(size) for size in set(sizes)}
+    parts = zip(prefixes, map(spelt.__getitem__, sizes), examples.events, strict=True)
+    return list(map(b"".join, parts))

@@ -18,13 +18,19 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Literal, NamedTuple
 
+from stream_ml.core.feedback import Labels
 from stream_ml.core.pending import PendingEvent, PendingStore, Rows
 from stream_ml.core.times import BEGINNING, NEVER_MS, InputTimes, JoinSettings, Times
-from stream_ml.records import Clock, Label, carried_bytes
+from stream_ml.records import Clock, Label, Target, carried_bytes
 
 LABEL_BYTES = 900  # what a waiting label takes beside its record's bytes: it is kept whole, for a dead letter
 
 OutcomeKind = Literal["duplicate", "late", "orphan", "shed", "invalid", "too_large"]  # the last: a dead letter
+
+
+Pair = tuple[Rows, int, bytes, int, Target, int, str, int]
+"""An event, as a row of the join, and its bytes, which the join forgets; time, target and offset of its label; topic
+and offset of the record that completed the pair."""
 
 
 class Joined(NamedTuple):
@@ -34,6 +40,11 @@ class Joined(NamedTuple):
     row: int
     value: bytes
     label: Label
+
+    def pair(self, topic: str, offset: int) -> Pair:
+        """The pair that the record at this place completed."""
+        label = self.label
+        return (self.rows, self.row, self.value, label.time_ms, label.target, label.record.offset, topic, offset)
 
     @property
     def event(self) -> PendingEvent:
@@ -145,7 +156,10 @@ class StagedJoin:
     def hold(self, rows: Rows) -> None:
         """Keep events, joined or not."""
         self._ids.update(zip(rows.ids, range(len(self.rows), len(self.rows) + len(rows)), strict=True))
-        self.rows.take(rows)
+        if len(self.rows):
+            self.rows.take(rows)
+        else:
+            self.rows = rows  # nobody else keeps them
         self.bytes += rows.sizes()
 
     def _meet(self, row: int) -> tuple[Joined | None, list[Resolved]]:
@@ -164,6 +178,33 @@ class StagedJoin:
         return joined, ended
 
     # --- labels ---
+
+    def labels(self, labels: Labels, first: int, stop: int) -> tuple[list[Pair], list[Resolved]]:
+        """Take the labels of these rows, one after the other: the pairs that they complete, and how others end."""
+        pairs: list[Pair] = []
+        ended: list[Resolved] = []
+        own, held, place, staged = self._ids, self._base.store.ids, self._base.store.place, self.joined
+        ttl_ms, early_ttl_ms = self._settings.ttl_ms, self._settings.early_ttl_ms
+        expired_ms = self.times.events_expired_ms
+        topic, ids, times, targets = labels.records.topic, labels.ids, labels.times_ms, labels.targets
+        for number in range(first, stop):
+            event_id, time_ms, offset = ids[number], times[number], labels.records.offsets[number]
+            at, rows = own.get(event_id), self.rows
+            known = held.get(event_id) if at is None else None
+            if known is not None:
+                rows, at = place(known)
+            if at is not None and not rows.states[at] and known not in staged:  # it waits, and it is not too large
+                event_ms, value = rows.times_ms[at], rows.values[at]
+                if event_ms >= expired_ms and event_ms - early_ttl_ms <= time_ms <= event_ms + ttl_ms:
+                    self._join(rows, at)
+                    pairs.append((rows, at, value, time_ms, targets[number], offset, topic, offset))
+                    continue
+            end = self.label(labels.label(number))
+            if isinstance(end, Joined):
+                pairs.append(end.pair(topic, offset))
+            elif end is not None:
+                ended.append(end)
+        return pairs, ended
 
     def label(self, label: Label) -> Joined | Resolved | None:
         """Take a label: it joins, ends, or (None) waits for its event."""
@@ -188,12 +229,15 @@ class StagedJoin:
 
     def _joined(self, rows: Rows, row: int, label: Label) -> Joined:
         joined = Joined(rows, row, rows.values[row], label)
+        self._join(rows, row)
+        return joined
+
+    def _join(self, rows: Rows, row: int) -> None:
+        self.bytes -= len(rows.values[row])
         if rows is self.rows:
             rows.mark_joined(row)
         else:
             self.joined[rows.offsets[row]] = rows, row
-        self.bytes -= len(joined.value)
-        return joined
 
     def _window_kind(self, rows: Rows, row: int, label: Label) -> OutcomeKind | None:
         time_ms = rows.times_ms[row]

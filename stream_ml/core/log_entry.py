@@ -11,7 +11,7 @@ import pyarrow as pa
 from stream_ml import schemas
 from stream_ml.core.avro_columns import ROWS_MIN, AvroColumns, avro_columns
 from stream_ml.core.binary import decode_own, encode_record, long_bytes
-from stream_ml.records import NOT_SERVED, Label, Served, Target
+from stream_ml.records import NOT_SERVED, Served, Target
 
 FORMAT = 1
 COMMANDS = ("skip", "accept-gap", "freeze", "resume", "rebase", "rebaseline")
@@ -57,7 +57,9 @@ class Example(NamedTuple):
     event_schema: int
     event_framing: str
     event: bytes
-    label: Label
+    label_time_ms: int
+    target: Target
+    feedback_offset: int
     served: Served
 
 
@@ -92,7 +94,7 @@ class Entry(NamedTuple):
 
 def encode_example(example: Example, *, written_at_ms: int, writer: str) -> bytes:
     """Bytes of an entry of kind example."""
-    label, served = example.label, example.served
+    served = example.served
     return _encode(
         kind="example",
         source_partition=example.source_partition,
@@ -101,11 +103,11 @@ def encode_example(example: Example, *, written_at_ms: int, writer: str) -> byte
         trigger_offset=example.trigger_offset,
         event_id=example.event_id,
         event_time=example.event_time_ms,
-        label_time=label.time_ms,
+        label_time=example.label_time_ms,
         event_offset=example.event_offset,
-        feedback_offset=label.record.offset,
-        label_class=label.target.class_name,
-        label_value=label.target.value,
+        feedback_offset=example.feedback_offset,
+        label_class=example.target.class_name,
+        label_value=example.target.value,
         served_class=served.class_name,
         served_score=served.score,
         served_scores=served.scores,

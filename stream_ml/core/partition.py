@@ -10,7 +10,8 @@ from typing import NamedTuple
 from stream_ml.core.codec import EventReader
 from stream_ml.core.events import Events, picked
 from stream_ml.core.examples import Examples, encode_examples
-from stream_ml.core.join import Join, Joined, Resolved, StagedJoin
+from stream_ml.core.feedback import Labels
+from stream_ml.core.join import Join, Pair, Resolved, StagedJoin
 from stream_ml.core.log_entry import encode_schema
 from stream_ml.core.metadata import Landmarks, Metadata, OutputEnds
 from stream_ml.core.outputs import RECORD_OVERHEAD, encode_dead_letter, encode_outcome, record_bytes, trace_headers
@@ -20,7 +21,7 @@ from stream_ml.core.replica import Replica
 from stream_ml.core.scoring import Scores
 from stream_ml.core.signals import encode_signal
 from stream_ml.core.times import BEGINNING
-from stream_ml.records import Block, Clock, DeadLetter, Label, Produce, Record, Version
+from stream_ml.records import Block, Clock, DeadLetter, Produce, Record, Records, Version
 
 ENTRY_BYTES = 4_096  # what a log entry holds beside event, id and scores, rounded up
 _NO_TIME = BEGINNING.watermark_ms
@@ -51,16 +52,15 @@ class Batch(NamedTuple):
     """Decoded input of one turn for one partition, each in offset order."""
 
     events: Events
-    feedback: Sequence[Label | DeadLetter]
+    feedback: Labels
     events_at_end: bool
     feedback_at_end: bool
     condemned: Collection[Coordinates] = ()
 
     def coordinates(self) -> list[Coordinates]:
         """Topic, partition and offset of each record."""
-        events = self.events.records
-        found = [(events.topic, events.partition, offset) for offset in events.offsets]
-        return found + [(item.record.topic, item.record.partition, item.record.offset) for item in self.feedback]
+        both = (self.events.records, self.feedback.records)
+        return [(records.topic, records.partition, offset) for records in both for offset in records.offsets]
 
 
 class Outputs(NamedTuple):
@@ -127,7 +127,7 @@ class Partition:
             Names the transaction in the metadata.
         """
         turn = _Turn(self, batch, replica, clock, stale)
-        turn.take_feedback(self.leftovers)
+        turn.take_letters(self.leftovers)
         turn.take_events(batch.events)
         turn.take_feedback(batch.feedback)
         return turn.outputs(token)
@@ -166,7 +166,7 @@ class _Turn:
         self._log = Block.empty(topics.training_log, 0)
         self._outcomes = Block.empty(topics.outcomes, number)
         self._dead_letters = Block.empty(topics.dead_letters, number)
-        self._pairs: list[tuple[Joined, Record]] = []  # with the record that completed each
+        self._pairs: list[Pair] = []
         self._counts: Counter[tuple[str, str]] = Counter()
         self._letters: dict[str, DeadLetter] = {}
         self._next_sequence = partition.next_sequence
@@ -183,7 +183,8 @@ class _Turn:
             self._counts["events_shed", ""] += self._staged.shed_events
         offsets = batch.events.records.offsets
         events_position = offsets[-1] + 1 if offsets else partition.events_position
-        feedback_position = batch.feedback[-1].record.offset + 1 if batch.feedback else partition.feedback_position
+        taken = batch.feedback.records.offsets
+        feedback_position = taken[-1] + 1 if taken else partition.feedback_position
         floors = self._staged.floors(events_position, feedback_position)
         signals, signalled = self._signals()
         metadata = partition.metadata_of(self._staged, floors, self._next_sequence, token, signalled)
@@ -205,7 +206,7 @@ class _Turn:
     def take_events(self, events: Events) -> None:
         """Score, publish and remember a batch; each row that cannot be used becomes a dead letter."""
         letters = dict(events.letters)
-        for row in self._condemned_rows(events):
+        for row in self._condemned_rows(events.records):
             letters[row] = _condemned_letter(events.records.record(row))
         self._events_ms = events.latest_ms(self._events_ms, letters)
         scores = self._replica.score_many(events.features, len(events))
@@ -277,27 +278,30 @@ class _Turn:
             for resolved in ended:
                 self._resolved(resolved)
             if joined is not None:
-                self._pairs.append((joined, events.records.record(rows[fresh[number]])))
+                self._pairs.append(joined.pair(events.records.topic, events.records.offsets[rows[fresh[number]]]))
 
     # --- feedback ---
 
-    def take_feedback(self, items: Sequence[Label | DeadLetter]) -> None:
+    def take_letters(self, letters: Sequence[DeadLetter]) -> None:
+        """Publish labels that cannot be used."""
+        for letter in letters:
+            self._dead(_condemned_letter(letter.record) if self._condemned(letter.record) else letter)
+
+    def take_feedback(self, labels: Labels) -> None:
         """Join labels; each ends, or waits."""
-        join, pairs, latest_ms = self._staged.label, self._pairs, self._feedback_ms
-        condemned = self._batch.condemned
-        for item in items:
-            if condemned and self._condemned(item.record):
-                self._dead(_condemned_letter(item.record))
-            elif isinstance(item, DeadLetter):
-                self._dead(item)
-            else:
-                latest_ms = max(latest_ms, item.time_ms)
-                end = join(item)
-                if isinstance(end, Joined):
-                    pairs.append((end, item.record))
-                elif isinstance(end, Resolved):
-                    self._resolved(end)
-        self._feedback_ms = latest_ms
+        letters = dict(labels.letters)
+        for row in self._condemned_rows(labels.records):
+            letters[row] = _condemned_letter(labels.records.record(row))
+        self._feedback_ms = labels.latest_ms(self._feedback_ms, letters)
+        first = 0
+        for row in [*sorted(letters), len(labels)]:
+            pairs, ended = self._staged.labels(labels, first, row)
+            self._pairs += pairs
+            for resolved in ended:
+                self._resolved(resolved)
+            if row in letters:
+                self._dead(letters[row])
+            first = row + 1
 
     def _examples(self) -> None:
         """Log entries of all pairs, in the order in which they were joined."""
@@ -347,10 +351,10 @@ class _Turn:
         condemned = self._batch.condemned
         return bool(condemned) and (record.topic, record.partition, record.offset) in condemned
 
-    def _condemned_rows(self, events: Events) -> list[int]:
+    def _condemned_rows(self, records: Records) -> list[int]:
         if not self._batch.condemned:
             return []
-        return [row for row, record in enumerate(events.records) if self._condemned(record)]
+        return [row for row, record in enumerate(records) if self._condemned(record)]
 
 
 def pending_rows(

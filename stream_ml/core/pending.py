@@ -212,10 +212,11 @@ class PendingStore:
         """Append rows, whose ids are new."""
         if not len(rows):
             return
-        if not self.chunks or len(self.chunks[-1]) >= CHUNK_ROWS:
-            self.chunks.append(Rows())
+        if not self.chunks or len(self.chunks[-1]) + len(rows) > CHUNK_ROWS:
+            self.chunks.append(rows)  # as they are: nobody else keeps them
             self._firsts.append(rows.offsets[0])
-        self.chunks[-1].take(rows)
+        else:
+            self.chunks[-1].take(rows)
         self.ids.update(zip(rows.ids, rows.offsets, strict=True))
 
     def free(self, count: int) -> None:

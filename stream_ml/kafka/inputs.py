@@ -8,7 +8,7 @@
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
@@ -159,28 +159,36 @@ def _end(consumer: Consumer, topic: str, partition: int) -> int | None:
     return found[1] if found is not None and found[1] >= 0 else None
 
 
-def _sorted(messages: Iterable[Message], ends: Ends, topic: str) -> dict[int, Records]:
+def _sorted(messages: Sequence[Message], ends: Ends, topic: str) -> dict[int, Records]:
+    """Records by partition; ends are noted, and what cannot go on is raised."""
+    partitions = [message.partition() for message in messages if message.error() is None]
+    if len(partitions) == len(messages) and len(set(partitions)) == 1:
+        ends.note(partitions[0], at_end=False)
+        return {partitions[0]: records_of(topic, partitions[0], messages)}
     found: dict[int, list[Message]] = {}
     at_end: dict[int, bool] = {}
     for message in messages:
         error, partition = message.error(), message.partition()
         if error is None:
-            at_end[partition] = False
             found.setdefault(partition, []).append(message)
-        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
-            at_end[partition] = True
-        elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
-            raise FatalError(
-                f"{topic} [{message.partition()}]: the offset to read from is gone: {error.str()}",
-                "its records were deleted before they were read; go on with: stream-ml offsets set",
-            )
-        elif lasting(error):
-            raise _lost(topic, error)
-        else:
-            log.warning("%s: %s", topic, error.str())
+        elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+            _tell(topic, partition, error)
+            continue
+        at_end[partition] = error is not None
     for partition, is_at_end in at_end.items():
         ends.note(partition, at_end=is_at_end)
     return {partition: records_of(topic, partition, own) for partition, own in found.items()}
+
+
+def _tell(topic: str, partition: int, error: KafkaError) -> None:
+    if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+        raise FatalError(
+            f"{topic} [{partition}]: the offset to read from is gone: {error.str()}",
+            "its records were deleted before they were read; go on with: stream-ml offsets set",
+        )
+    if lasting(error):
+        raise _lost(topic, error)
+    log.warning("%s: %s", topic, error.str())
 
 
 def _lost(topic: str, error: KafkaError) -> FatalError:

@@ -200,22 +200,29 @@ class LogReader:
 
     def take(self, most: int, wait_s: float) -> list[LogRecord]:
         """Committed records from `position` on, at most so many; empty when none comes in time."""
-        records: list[LogRecord] = []
-        for message in take(self._consumer, most, wait_s):
-            error = message.error()
-            if error is None:
-                records.append(LogRecord(message.offset(), message.value() or b""))
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
-                self.end_seen = message.offset()
-            elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
-                raise FatalError(f"{self._topic} no longer holds offset {self.position}: {error.str()}")
-            elif lasting(error):
-                raise FatalError(f"{self._topic}: {error.str()}", "is the topic gone, or a right to read it?")
-            else:
-                log.warning("%s: %s", self._topic, error.str())
-        if records:
-            self.position = records[-1].offset + 1
-        return records
+        messages = take(self._consumer, most, wait_s)
+        records = [message for message in messages if message.error() is None]
+        if len(records) < len(messages):
+            for message in messages:
+                self._note(message)
+        found = [LogRecord(record.offset(), record.value() or b"") for record in records]
+        if found:
+            self.position = found[-1].offset + 1
+        return found
+
+    def _note(self, message: Message) -> None:
+        """The end of the log, or what is wrong."""
+        error = message.error()
+        if error is None:
+            return
+        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+            self.end_seen = message.offset()
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+            raise FatalError(f"{self._topic} no longer holds offset {self.position}: {error.str()}")
+        elif lasting(error):
+            raise FatalError(f"{self._topic}: {error.str()}", "is the topic gone, or a right to read it?")
+        else:
+            log.warning("%s: %s", self._topic, error.str())
 
     def close(self) -> None:
         """Let go of the consumer."""

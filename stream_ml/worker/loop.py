@@ -193,7 +193,7 @@ class Worker:
     def _feedback_waits(self) -> bool:
         clock, owned, ends = _clock(), self._ownership.owned, self._group.ends
         return any(
-            held.ready(owned[number].join.inputs.events_ms, ends.reached(number), clock, 1)
+            len(held.ready(owned[number].join.inputs.events_ms, ends.reached(number), clock, 1))
             for number, held in self._held.items()
         )
 
@@ -209,11 +209,10 @@ class Worker:
             decoded = self._parts.reader.decode(records, clock.now_ms)
             events_ms = decoded.latest_ms(partition.join.inputs.events_ms)
             held, at_end = self._held[number], self._group.ends.reached(number)
-            feedback = [] if left < 1 else held.ready(events_ms, at_end, clock, left)
-            if self._limit == 1 and events:
-                feedback = []  # one record alone: bisecting
+            most = 0 if self._limit == 1 and events else left  # one record alone: bisecting
+            feedback = held.ready(events_ms, at_end, clock, most)
             left -= len(feedback)
-            if len(records) or feedback or tick or self._commit_is_due(number):
+            if len(records) or len(feedback) or tick or self._commit_is_due(number):
                 feedback_at_end = self._feedback.ends.reached(number) and len(feedback) == len(held)
                 found[number] = Batch(decoded, feedback, at_end, feedback_at_end, self._condemned)
         if tick and found:
@@ -270,7 +269,7 @@ class Worker:
         for number, batch in batches.items():
             partition = self._ownership.owned[number]
             outputs = partition.process(batch, self.learning.replica, clock, stale=stale, token=token)
-            if len(batch.events) or batch.feedback or outputs.moved or self._commit_is_due(number):
+            if len(batch.events) or len(batch.feedback) or outputs.moved or self._commit_is_due(number):
                 found[number] = outputs
             else:
                 partition.apply(outputs)

@@ -116,7 +116,7 @@ class Monitor:
     # --- labels ---
 
     def _starvation(self, number: int, batch: Batch) -> None:
-        labels_ms = max((getattr(item, "time_ms", 0) for item in batch.feedback), default=0)
+        labels_ms = batch.feedback.latest_ms(0)
         latest_ms = batch.events.latest_ms(0)
         times = self._times.setdefault(number, [latest_ms, 0])
         times[0] = max(times[0], latest_ms)

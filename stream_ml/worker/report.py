@@ -94,8 +94,8 @@ class Report:
         config = self._config
         if len(batch.events):
             self._latest_ms[config.events.topic, number] = batch.events.records.timestamps_ms[-1]
-        if batch.feedback:
-            self._latest_ms[config.feedback.topic, number] = batch.feedback[-1].record.timestamp_ms
+        if len(batch.feedback):
+            self._latest_ms[config.feedback.topic, number] = batch.feedback.records.timestamps_ms[-1]
         self._totals["events"] += len(batch.events)
         self._totals["labels"] += len(batch.feedback)
         for (name, value), amount in outputs.counts.items():

@@ -12,6 +12,7 @@ import fastavro
 from stream_ml.assembly import Parts, assemble
 from stream_ml.config import Config
 from stream_ml.core.binary import encode_record
+from stream_ml.core.feedback import Labels
 from stream_ml.core.join import Join
 from stream_ml.core.log_entry import Entry, Example, decode_entry, encode_command, encode_example
 from stream_ml.core.metadata import OutputEnds, parse_metadata
@@ -22,7 +23,7 @@ from stream_ml.core.prepared import FoldSettings
 from stream_ml.core.rebuild import Evidence, rebuilt_events, rebuilt_labels
 from stream_ml.core.replica import Replica
 from stream_ml.core.times import BEGINNING, JoinSettings
-from stream_ml.records import NOT_SERVED, Clock, Label, LogRecord, Produce, Record, Records, Served, Target
+from stream_ml.records import NOT_SERVED, Clock, DeadLetter, Label, LogRecord, Produce, Record, Records, Served, Target
 
 T0 = 1_600_000_000_000
 NOW_MS = 1_700_000_000_000
@@ -117,6 +118,11 @@ def label(offset: int, event_id: str, t: int, y: bool = True) -> Label:
     return Label(label_record(offset, event_id, t, y), event_id, t, Target("true" if y else "false", None))
 
 
+def labels_of(items: Sequence[Label | DeadLetter]) -> Labels:
+    """Feedback of partition 0 as columns."""
+    return Labels.of(FEEDBACK, 0, items)
+
+
 def pending(offset: int, event_id: str, t: int, *, oversize: bool = False) -> PendingEvent:
     """An event that waits."""
     return PendingEvent(offset, event_id, t, 0, b"" if oversize else b"avro", NOT_SERVED, oversize=oversize)
@@ -151,7 +157,9 @@ def example(
             event_schema=fingerprint,
             event_framing="bare",
             event=event_bytes(f"e{sequence}", T0, x) if event is None else event,
-            label=Label(label_record(sequence, f"e{sequence}", T0), f"e{sequence}", T0, target),
+            label_time_ms=T0,
+            target=target,
+            feedback_offset=sequence,
             served=served,
         ),
         written_at_ms=NOW_MS,

@@ -4,7 +4,7 @@ import pytest
 
 from stream_ml.core.alignment import WAIT_AT_END_MS, WAIT_MAX_MS, HeldFeedback
 
-from .builders import T0, clock, label
+from .builders import T0, clock, label, labels_of
 
 HOUR_MS = 3_600_000
 
@@ -18,7 +18,7 @@ def held_back(held: HeldFeedback, *, at_end: bool, now_ms: int, events_ms: int =
 def held() -> HeldFeedback:
     """Labels an hour, two and three after the events, which arrive at 0."""
     found = HeldFeedback()
-    found.extend([label(n, f"e{n}", T0 + (n + 1) * HOUR_MS) for n in range(3)], clock(0))
+    found.extend(labels_of([label(n, f"e{n}", T0 + (n + 1) * HOUR_MS) for n in range(3)]), clock(0))
     return found
 
 

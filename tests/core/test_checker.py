@@ -79,7 +79,7 @@ class Topics:
             7,
             "bare",
             b"e",
-            self.label(label),
+            *(self.label(label).time_ms, self.label(label).target, label),
             said.served,
         )
         return encode_example(example, written_at_ms=0, writer="w")

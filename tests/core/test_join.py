@@ -36,6 +36,7 @@ from .builders import (
     held,
     label,
     label_record,
+    labels_of,
     partition_settings,
     parts,
     pending,
@@ -737,7 +738,7 @@ def test_a_batch_that_is_processed_twice_gives_the_same_twice() -> None:
     world = small([event_record(0, "a", T0)], [label_record(0, "a", T0), label_record(1, "b", T0)])
     first, again = world.process(1, 2), world.process(1, 2)
     assert (first.blocks, first.metadata, first.counts) == (again.blocks, again.metadata, again.counts)
-    nothing = Batch(Events(Records.of(EVENTS, 0, []), [], {}), [], False, False)
+    nothing = Batch(Events(Records.of(EVENTS, 0, []), [], {}), labels_of([]), False, False)
     empty = world.partition.process(nothing, world.replica, clock(), stale=False, token="t")
     assert not empty.moved
 

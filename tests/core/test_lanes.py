@@ -246,7 +246,7 @@ def test_labels_are_the_same_from_either_lane(task: str, type_: str, data: st.Da
     positive = {"positive": 1} if type_ == "int" else {}
     reader = FeedbackReader(settings_, Payloads("bare", schema, {}), domain_of(task, ["null", type_], **positive))
     records = batch_of([*values, b"\x01"] * ROWS_MIN)
-    assert reader.decode(records, NOW_MS) == [reader.decode_one(record, NOW_MS) for record in records]
+    assert list(reader.decode(records, NOW_MS)) == [reader.decode_one(record, NOW_MS) for record in records]
 
 
 # --- what is broken ---
@@ -306,7 +306,7 @@ def test_log_entries_are_the_same_bytes_from_either_lane(framing: Any) -> None:
         truth = label(number + 5, f"é{number}", T0)._replace(target=target)
         row = rows.append(waited)
         trigger = truth.record if number % 2 else event_record(number, "e", T0)
-        pairs.append((Joined(rows, row, waited.value, truth), trigger))
+        pairs.append(Joined(rows, row, waited.value, truth).pair(trigger.topic, trigger.offset))
     examples = Examples(3, 40, framing, pairs)
     many = encode_examples(examples, written_at_ms=NOW_MS, writer="w")
     assert many == [encode_example(examples.example(n), written_at_ms=NOW_MS, writer="w") for n in range(20)]

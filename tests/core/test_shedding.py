@@ -7,7 +7,19 @@ from stream_ml.core.join import Join, Resolved, StagedJoin
 from stream_ml.core.times import BEGINNING
 from stream_ml.records import NOT_SERVED, Label, Record
 
-from .builders import FEEDBACK, ROOMY, T0, World, blank_join, clock, event_record, label, partition_settings, pending
+from .builders import (
+    FEEDBACK,
+    ROOMY,
+    T0,
+    World,
+    blank_join,
+    clock,
+    event_record,
+    label,
+    labels_of,
+    partition_settings,
+    pending,
+)
 
 NO_TIME = BEGINNING.watermark_ms
 MEGABYTE = b"k" * 1_000_000
@@ -80,14 +92,14 @@ def test_as_many_labels_with_one_id_as_the_cap_allows_are_held_and_ended_in_time
 def test_held_feedback_is_full_by_bytes_and_empties_again() -> None:
     held = HeldFeedback()
     items = [wide(label(offset, "a", 1000), key=MEGABYTE) for offset in range(HELD_BYTES_MAX // 1_000_000)]
-    held.extend(items[:-1], clock())
+    held.extend(labels_of(items[:-1]), clock())
     assert not held.full
-    held.extend(items[-1:], clock())
+    held.extend(labels_of(items[-1:]), clock())
     assert held.full
     held.drop(1)
     assert not held.full
     held.clear()
-    held.extend(items[:-1], clock())
+    held.extend(labels_of(items[:-1]), clock())
     assert not held.full
 
 
