@@ -1,7 +1,7 @@
 """Imports that are put off until something in them is used.
 
-River asks for scipy.stats, scipy.integrate and scipy.special in modules that every model imports, and uses them in
-metrics and distributions that hardly any model has: 1.3 s of the 1.9 s that a worker took to import.
+River asks for parts of scipy (stats, integrate, special, sparse, io) in modules that every model imports, and uses them
+in metrics, distributions and readers that hardly any model has: 1.4 s of the 1.9 s that a worker took to import.
 `importlib.util.LazyLoader` does not help, because ``from scipy.stats import name`` is a use.
 """
 
@@ -15,13 +15,17 @@ from types import ModuleType
 from typing import Any
 
 # What River takes by name out of a deferred module (river 0.26: proba/gaussian.py, tree/stochastic_gradient_tree.py,
-# linear_model/ad_predictor.py).
+# linear_model/ad_predictor.py, stream/iter_arff.py). A module stands behind those that it is a part of.
 # numpy.f2py, a compiler's front end, comes along with ``from numpy import *`` inside of scipy.
 BY_NAME = {
     "scipy.stats": ("multivariate_normal", "f"),
     "scipy.integrate": (),
     "scipy.special": ("ndtri",),
     "scipy.ndimage": (),
+    "scipy.sparse": (),
+    "scipy.io": (),
+    "scipy.io.arff": (),
+    "scipy.io.arff._arffread": ("read_header",),
     "numpy.f2py": (),
 }
 
@@ -44,9 +48,10 @@ class DeferredModule(ModuleType):
         return getattr(self.real(), attribute)
 
     def real(self) -> ModuleType:
-        """The module itself, which takes this one's place."""
-        if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
+        """The module itself, which takes this one's place, and its parts theirs."""
+        for name, module in list(sys.modules.items()):
+            if isinstance(module, DeferredModule) and f"{name}.".startswith(f"{self.__name__}."):
+                del sys.modules[name]
         return importlib.import_module(self.__name__)
 
 

@@ -53,9 +53,10 @@ def test_a_seed_gives_the_same_schedule_each_time() -> None:
 
 # --- seeds that once failed; test_found.py says why, with schedules that do not change with the plan ---
 
+SHOWS_A_PLANTED_BUG = (959, 1106, 1665, 1707, 1951, 2343, 2854)  # group metadata taken after a rebalance: 3 in 1,000
 FAILED_ONCE = (45, 75, 76, 142, 210, 217, 218, 294, 306, 354, 359)
 
 
-@pytest.mark.parametrize("seed", FAILED_ONCE)
-def test_schedule_that_failed_once_is_right(seed: int) -> None:
+@pytest.mark.parametrize("seed", FAILED_ONCE + SHOWS_A_PLANTED_BUG)
+def test_schedule_that_failed_once_or_shows_a_planted_bug_is_right(seed: int) -> None:
     assert run(seed) == []

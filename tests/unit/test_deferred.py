@@ -20,6 +20,7 @@ def said(program: str) -> list[str]:
 def test_a_worker_and_its_model_import_without_scipy_stats() -> None:
     program = "import stream_ml.worker.loop, stream_ml.endpoints\n" + START
     late = ["scipy.stats._stats_py", "scipy.integrate._ode", "scipy.special._ufuncs", "pandas._libs"]
+    late += ["scipy.sparse._base", "scipy.io.matlab"]
     assert said(program + f"print([name for name in {late} if name in sys.modules])") == ["[]"]
 
 
@@ -52,6 +53,14 @@ def test_a_worker_and_its_model_import_without_scipy_stats() -> None:
             "print(g({'a': 1, 'b': 1}) > 0)",
             "True",
         ),
+        (
+            "import io; from river import stream; f = '@relation r\\n@attribute x numeric\\n@data\\n3'; "
+            "print([*stream.iter_arff(io.StringIO(f))][0][0])",
+            "{'x': 3.0}",
+        ),
+        ("from scipy.io.arff import loadarff; print(loadarff.__module__)", "scipy.io.arff._arffread"),
+        ("from scipy import sparse; print(sparse.csr_matrix([[0, 2]]).nnz)", "1"),
+        ("import scipy.sparse.linalg as l; print(round(l.norm(__import__('scipy').sparse.eye(4)), 9))", "2.0"),
         ("import pickle; print(type(pickle.loads(pickle.dumps(tree.SGTClassifier()))).__name__)", "SGTClassifier"),
     ],
 )
