@@ -1,6 +1,7 @@
 """A batch of events, decoded: columns of n rows, each an event or a dead letter."""
 
 from collections.abc import Collection, Sequence
+from sys import intern
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -33,7 +34,7 @@ class Features:
 
 def dicts_of(table: pa.Table) -> list[dict[str, Any]]:
     """A table's rows as Python values by name."""
-    names = table.column_names
+    names = [intern(name) for name in table.column_names]  # the model's own dicts find them by identity
     columns = map(_values_of, table.columns)
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 

@@ -160,7 +160,7 @@ class StagedJoin:
             self.rows.take(rows)
         else:
             self.rows = rows  # nobody else keeps them
-        self.bytes += rows.sizes()
+        self.bytes += rows.sizes(0, len(rows))
 
     def _meet(self, row: int) -> tuple[Joined | None, list[Resolved]]:
         """End the early labels of one of the batch's events."""
@@ -282,10 +282,14 @@ class StagedJoin:
 
     def _held(self) -> Iterator[tuple[Rows, int]]:
         """Events that are held, in offset order."""
+        return ((rows, row) for rows, first in self._held_chunks() for row in range(first, len(rows)))
+
+    def _held_chunks(self) -> Iterator[tuple[Rows, int]]:
+        """The same by chunk, each with its first row that is held."""
         skip = self.freed
         for rows in (*self._base.store.chunks, self.rows):
-            for row in range(rows.first + skip, len(rows)):
-                yield rows, row
+            if rows.first + skip < len(rows):
+                yield rows, rows.first + skip
             skip = max(0, skip - (len(rows) - rows.first))
 
     def _unresolved(self) -> Iterator[Label]:
@@ -314,6 +318,7 @@ class StagedJoin:
     def _free_events(self) -> None:
         settings, base = self._settings, self._base
         remembered_ms = self.times.watermark_ms - settings.ttl_ms - settings.early_ttl_ms
+        self._free_passed(remembered_ms)
         held, freed = len(base.store) + len(self.rows) - self.freed, 0
         for rows, row in self._held():
             over = held > settings.events_max or self.bytes + base.bytes > settings.bytes_max
@@ -325,6 +330,19 @@ class StagedJoin:
                 self.shed_events += 1
             held, freed = held - 1, freed + 1
             self.bytes -= rows.size(row) - (len(rows.values[row]) if staged else 0)
+        self.freed += freed
+
+    def _free_passed(self, remembered_ms: int) -> None:
+        """Free those at the head that are earlier, by chunk: none of them is joinable any more, so none is shed."""
+        freed = 0
+        for rows, first in self._held_chunks():
+            last = rows.passed(first, remembered_ms)
+            if last > first:
+                staged = (row for of, row in self.joined.values() if of is rows and first <= row < last)
+                self.bytes -= rows.sizes(first, last) - sum(len(rows.values[row]) for row in staged)
+                freed += last - first
+            if last < len(rows):
+                break
         self.freed += freed
 
     # --- the overlay ---

@@ -208,7 +208,9 @@ class EntryColumns(NamedTuple):
     def texts(self, name: str) -> list[Any]:
         """A column of texts or nulls of which there are few different ones, as few objects."""
         codes = self.batch.column(name).dictionary_encode(null_encoding="encode")
-        words = codes.dictionary.to_pylist()
+        words: list[Any] = codes.dictionary.to_pylist()
+        if len(words) == 1:
+            return words * len(codes)
         return [words[code] for code in codes.indices.to_pylist()]
 
 
@@ -217,12 +219,13 @@ def decode_columns(values: list[bytes]) -> EntryColumns:
     batch, rows, lengths = PREFIX.decode_prefixes(values)
     sizes: list[int] = batch.column(_SIZE).to_pylist()
     spelt = {size: long_bytes(size) for size in set(sizes)}
-    tails = [values[row][length:] for row, length in zip(rows, lengths, strict=True)]
-    events = [tail[len(tail) - size :] if size > 0 else b"" for tail, size in zip(tails, sizes, strict=True)]
+    whole = values if len(rows) == len(values) else [values[row] for row in rows]
+    begins = [len(value) - size for value, size in zip(whole, sizes, strict=True)]
+    events = [value[begin:] for value, begin in zip(whole, begins, strict=True)]
     wrong = [
         number
-        for number, (size, event, tail) in enumerate(zip(sizes, events, tails, strict=True))
-        if len(event) != size or spelt[size] + event != tail
+        for number, (value, length, begin, size) in enumerate(zip(whole, lengths, begins, sizes, strict=True))
+        if not length <= begin <= len(value) or value[length:begin] != spelt[size]
     ]
     strange = np.flatnonzero(batch.column(0).to_numpy(zero_copy_only=False) != FORMAT).tolist()
     if not (wrong or strange):

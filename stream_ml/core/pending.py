@@ -162,10 +162,19 @@ class Rows:
         maps = None if self.maps is None else self.maps[row]
         return len(self.values[row]) + len(self.ids[row]) + EVENT_BYTES + SCORE_BYTES * len(maps or ())
 
-    def sizes(self) -> int:
-        """The sum of all rows' sizes."""
-        found = sum(map(len, self.values)) + sum(map(len, self.ids)) + EVENT_BYTES * len(self)
-        return found + (SCORE_BYTES * sum(len(scores or ()) for scores in self.maps) if self.maps else 0)
+    def sizes(self, first: int, last: int) -> int:
+        """The sum of the sizes of some rows that stand one after another."""
+        found = (
+            sum(map(len, self.values[first:last])) + sum(map(len, self.ids[first:last])) + EVENT_BYTES * (last - first)
+        )
+        return found + (SCORE_BYTES * sum(len(scores or ()) for scores in self.maps[first:last]) if self.maps else 0)
+
+    def passed(self, first: int, before_ms: int) -> int:
+        """The first row from `first` on whose time is not before this one; their number where all are."""
+        if self.times_ms[first] >= before_ms:
+            return first
+        later = np.frombuffer(self.times_ms, np.int64)[first:] >= before_ms
+        return first + int(later.argmax()) if later.any() else len(self)
 
 
 def shared_tags(schemas: Iterable[int], served: Iterable[Served]) -> list[Tag]:

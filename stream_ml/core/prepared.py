@@ -12,7 +12,7 @@ import numpy as np
 
 from stream_ml.core.avro_columns import ROWS_MIN
 from stream_ml.core.drift import ConceptMonitor
-from stream_ml.core.events import dicts_of
+from stream_ml.core.events import dicts_of, picked
 from stream_ml.core.features import FeaturePlan
 from stream_ml.core.labels import LabelDomain
 from stream_ml.core.ledger import Place
@@ -141,21 +141,16 @@ def _stretches(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 def _features(settings: FoldSettings, columns: EntryColumns) -> dict[int, dict[str, Any]]:
     """Features of the examples in which there is nothing to say, by their number in the columns."""
-    examples = columns.texts("kind")
-    fingerprints, framings = columns.numbers("event_schema"), columns.texts("event_framing")
-    writers = list(zip(fingerprints, framings, strict=True))
+    columns_of = (columns.texts("kind"), columns.numbers("event_schema"), columns.texts("event_framing"))
+    writers = list(zip(*columns_of, strict=True))
     found: dict[int, dict[str, Any]] = {}
-    for fingerprint, framing in set(writers):
-        is_own = (fingerprint, framing)
-        own = [n for n, writer in enumerate(writers) if writer == is_own and examples[n] == "example"]
-        lane = settings.payloads.lane_logged(
-            fingerprint,
-            framing.replace("_", "-"),
-            [columns.events[number] for number in own],
-        )
+    for writer in set(writers):
+        kind, fingerprint, framing = writer
+        own = [number for number, one in enumerate(writers) if one == writer] if kind == "example" else []
+        lane = settings.payloads.lane_logged(fingerprint, framing.replace("_", "-"), picked(columns.events, own))
         if lane is not None:
             table = settings.plan.extract_many(lane.batch)
-            numbers = [own[row] for row in lane.rows]
+            numbers = picked(own, lane.rows)
             found.update(zip(numbers, dicts_of(table.columns), strict=True))
             for row in np.flatnonzero(table.wrong).tolist():
                 del found[numbers[row]]
