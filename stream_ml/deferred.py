@@ -36,6 +36,7 @@ class DeferredModule(ModuleType):
     def __init__(self, name: str, later: tuple[str, ...]) -> None:
         super().__init__(name)
         self._later = later
+        self._real: ModuleType | None = None
         self.__spec__ = importlib.util.find_spec(name)
         self.__path__ = list((self.__spec__.submodule_search_locations if self.__spec__ else None) or ())
 
@@ -49,10 +50,12 @@ class DeferredModule(ModuleType):
 
     def real(self) -> ModuleType:
         """The module itself, which takes this one's place, and its parts theirs."""
-        for name, module in list(sys.modules.items()):
-            if isinstance(module, DeferredModule) and f"{name}.".startswith(f"{self.__name__}."):
-                del sys.modules[name]
-        return importlib.import_module(self.__name__)
+        if self._real is None:
+            for name, module in list(sys.modules.items()):
+                if isinstance(module, DeferredModule) and f"{name}.".startswith(f"{self.__name__}."):
+                    del sys.modules[name]
+            self._real = importlib.import_module(self.__name__)
+        return self._real
 
 
 class DeferredObject:

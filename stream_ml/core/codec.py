@@ -233,11 +233,13 @@ class FeedbackReader(_Reader):
         """Labels out of a lane's columns, but for the rows that the reference must judge."""
         heads = self.heads(lane, records, now_ms)
         values = column_of(lane.batch, self._path).to_pylist()
-        distinct = set(values) if self._convert is None else values  # a class has few
-        known = {value: self._target(value) for value in distinct}
-        targets: list[Any] = [known[value] for value in values]
+        if self._convert is None:
+            known = {value: self._target(value) for value in set(values)}  # a class has few
+            targets: list[Any] = [known[value] for value in values]
+        else:
+            targets = [self._target(value) for value in values]
         told = _Told(lane.rows, heads.ids, heads.times_ms.tolist(), targets)
-        if not heads.wrong.any() and all(isinstance(target, Target) for target in known.values()):
+        if not heads.wrong.any() and not any(isinstance(target, Refused) for target in targets):
             return told
         judged = zip(heads.wrong.tolist(), targets, strict=True)
         right = [number for number, (wrong, target) in enumerate(judged) if not wrong and isinstance(target, Target)]

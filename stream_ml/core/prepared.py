@@ -67,7 +67,8 @@ class Run(NamedTuple):
     labelled: Sequence[Labelled]
     written_at_ms: Sequence[int]
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
         """k."""
         return len(self.records)
 
@@ -93,7 +94,7 @@ def prepare(settings: FoldSettings, records: Sequence[LogRecord]) -> list[Run | 
 
 def size_of(prepared: Run | Single) -> int:
     """Number of records."""
-    return len(prepared) if isinstance(prepared, Run) else 1
+    return prepared.size if isinstance(prepared, Run) else 1
 
 
 def _single(settings: FoldSettings, record: LogRecord) -> Single:

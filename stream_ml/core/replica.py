@@ -24,11 +24,11 @@ from stream_ml.core.quality import Quality
 from stream_ml.core.schema import load_schema
 from stream_ml.core.scoring import Scorer, Scores
 from stream_ml.core.signals import Signal
-from stream_ml.errors import StreamMLError
+from stream_ml.errors import FatalError, StreamMLError
 from stream_ml.records import LogRecord, Version
 
 PROBES_MAX = 16  # features of the examples numbered 1, 2, 4, 8 ...: the last so many of them
-SOUND_EVERY = 256  # examples; probing costs 16 predictions, so about 0.3 us an example for a linear model
+SOUND_EVERY = 64  # examples; probing costs 16 predictions, so about 1 us an example for a linear model
 
 
 _NOT_FINITE = "the model's answers to its probes are no longer finite numbers"
@@ -63,6 +63,7 @@ class Replica:
         self.stop_at: Halt | None = None
         self.check_each_after: int | None = None
         self.sound_examples = 0
+        self.torn = False
 
     def _take(self, estimator: Any) -> None:
         self.learner = Learner(estimator, self._settings.domain)
@@ -93,12 +94,22 @@ class Replica:
         """Fold what was prepared.
 
         Stops early when a command lifts the halt: `refold_from` then says where its reader must go back to.
+
+        Raises
+        ------
+        FatalError
+            An earlier call was interrupted (Ctrl-C, or what nobody foresaw): what it left is half of an example, or
+            examples that count as seen and were not learned. Only a checkpoint helps.
         """
+        if self.torn:
+            raise FatalError("the fold was interrupted in the middle of an example", "start again, from a checkpoint")
+        self.torn = True
         for item in prepared:
             if isinstance(item, Run):
                 self._fold_run(item)
             elif self.refold_from is None:
                 self._fold_single(item)
+        self.torn = False
 
     def _fold_single(self, single: Single) -> None:
         record, entry = single.record, single.entry
@@ -124,10 +135,11 @@ class Replica:
     def _fold_run(self, run: Run) -> None:
         """Fold a run in a few loops, as far as there is nothing to say about it; the rest one by one."""
         done = 0
-        usual = self.halt is None and not self.frozen and self.stop_at is None and self.check_each_after is None
-        if usual and not self.pardons and self.examples_learned >= SOUND_EVERY and self.refold_from is None:
+        usual = self.halt is None and self.refold_from is None and not self.frozen and self.check_each_after is None
+        noted = [*self.pardons, *([self.stop_at.position] if self.stop_at is not None else [])]
+        if usual and self.examples_learned >= SOUND_EVERY and all(at < run.records[0].offset for at in noted):
             done = self._fold_new(run, self.ledger.saw_new(run.places))
-        for single in run.singles(done) if done < len(run) else ():
+        for single in run.singles(done) if done < run.size else ():
             if self.refold_from is None:
                 self._fold_single(single)
 
@@ -364,7 +376,7 @@ class Replica:
 
     def state(self) -> dict[str, Any]:
         """Everything that the fold has accumulated; only while not halted."""
-        assert self.halt is None  # noqa: S101 - a halted replica's position is not its model's
+        assert self.halt is None and not self.torn  # noqa: S101 - a halted replica's position is not its model's
         return {
             "estimator": self.learner.estimator,
             "quality": self.quality.state(),

@@ -79,7 +79,7 @@ class Learning:
         deadline = time.monotonic() + stall_max_s
         while self._read or max(self._reader.position, self._reader.end_seen) < end:
             before = self.replica.read_position
-            self._fold_chunk(0.2)
+            self._step(0.2)
             self.keep_alive()
             if self.replica.read_position != before:
                 deadline = time.monotonic() + stall_max_s
@@ -134,13 +134,23 @@ class Learning:
 
     # --- in the loop ---
 
-    def turn(self, budget_s: float, most: int | None = None) -> None:
-        """Fold what is committed, for at most this long, and where `most` is given about so many entries at most."""
+    def turn(self, budget_s: float) -> None:
+        """Fold what is committed, for at most this long; a spoilt model is made anew, which may take longer."""
         deadline = time.monotonic() + budget_s
-        began = self.replica.read_position
-        while self._fold_chunk(0.0) and time.monotonic() < deadline:
+        while self._step(0.0) and time.monotonic() < deadline:
+            pass
+
+    def turn_beside(self, budget_s: float, most: int | None) -> None:
+        """The same beside a transaction: `most` entries or so, where that is given; a spoilt model waits for `turn`."""
+        deadline, began = time.monotonic() + budget_s, self.replica.read_position
+        while not self.spoilt and self._fold_chunk(0.0) and time.monotonic() < deadline:
             if most is not None and self.replica.read_position - began >= most:
                 break
+
+    @property
+    def spoilt(self) -> bool:
+        """Whether the model has to be made anew, which the next `turn` does."""
+        return self.replica.halt is not None and self.replica.halt.tainted
 
     @property
     def behind(self) -> bool:
@@ -154,7 +164,14 @@ class Learning:
         behind = time.time() - self.replica.last_written_at_ms / 1000
         return max(0.0, min(since_end, behind))
 
+    def _step(self, wait_s: float) -> bool:
+        """Fold a chunk and make a model anew that is spoilt; whether there was anything to do."""
+        mended = self._mend()
+        folded = self._fold_chunk(wait_s)
+        return self._mend() or folded or mended
+
     def _fold_chunk(self, wait_s: float) -> bool:
+        """Fold a chunk; whether there was one. Only `_mend` helps a model that it spoils."""
         assert self._reader is not None  # noqa: S101
         if not self._read:
             self._read = self.replica.prepare(self._reader.take(READ_MAX, wait_s))
@@ -163,17 +180,28 @@ class Learning:
             halted = self.replica.halt
             self.replica.fold_prepared(chunk)
             passes("after-fold")
-            if self.replica.halt is not None and self.replica.halt.tainted:
-                self._recover()
-            if self.replica.refold_from is not None:
-                log.info("halt at %d lifted: folding again from there", self.replica.refold_from)
-                self.replica.lift()
-                self._seek(self.replica.read_position)
-            elif self.replica.halt is not None and halted is None:
-                self._tell(self.replica.halt)
+            if not self.spoilt:
+                self._look_at_halt(is_new=halted is None)
         if self._reader.at_end and not self._read:
             self._at_end_s = time.monotonic()
         return bool(chunk)
+
+    def _mend(self) -> bool:
+        """Make a spoilt model anew; whether it was spoilt."""
+        if not self.spoilt:
+            return False
+        self._recover()
+        self._look_at_halt(is_new=True)
+        return True
+
+    def _look_at_halt(self, *, is_new: bool) -> None:
+        """Go back where a halt was lifted; tell a new one."""
+        if self.replica.refold_from is not None:
+            log.info("halt at %d lifted: folding again from there", self.replica.refold_from)
+            self.replica.lift()
+            self._seek(self.replica.read_position)
+        elif self.replica.halt is not None and is_new:
+            self._tell(self.replica.halt)
 
     def _next_chunk(self) -> list[Run | Single]:
         """What is folded between two looks at the clock."""
@@ -237,7 +265,9 @@ class Learning:
         """Write a checkpoint, unless halted or nothing was folded since the last; a failure is told, never fatal."""
         self._checkpoint_s = time.monotonic()
         replica = self.replica
-        if replica.halt is not None or replica.position in (0, self._checkpoint_position) or not replica.sound():
+        if replica.halt is not None or replica.torn:
+            return
+        if replica.position in (0, self._checkpoint_position) or not replica.sound():
             return
         header, content = self._header(), self._content()
         self._position_under_way = replica.position
@@ -294,6 +324,10 @@ class Learning:
     def finish(self, stall_max_s: float) -> None:
         """Fold what is committed and write a checkpoint, as far as that goes quickly; then let go of the consumer."""
         if self._reader is None:
+            return
+        if self.replica.torn:
+            log.warning("interrupted in the middle of the fold: no checkpoint is written, the next start folds again")
+            self._reader.close()
             return
         try:
             self.fold_past_end(stall_max_s)

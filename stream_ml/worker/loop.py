@@ -2,7 +2,7 @@
 
 1. consume events and feedback: what has arrived is the batch
 2. fold committed log entries, for a bounded time, so that the batch is scored with what is known by now; in a backlog
-   in the middle of step 4, while Kafka takes what was produced
+   beside step 4, while Kafka takes what was produced
 3. one call into the core for each partition gives all outputs as values
 4. one transaction holds them all, with the offsets of both topics
 5. on COMMITTED the staged changes become real; on ABORTED the inputs go back; on UNKNOWN the committed token tells
@@ -70,7 +70,6 @@ class Worker:
         self._condemned: set[tuple[str, int, int]] = set()
         self._aborts, self._folded_s = 0, 0.0
         self._landmark_s = self._tick_s = 0.0
-        self._transacting = False
         self._committed_s: dict[int, float] = {}
 
     def start(self) -> None:
@@ -92,8 +91,8 @@ class Worker:
             if self._group.moved():
                 return  # it moved again, or the claim failed: nothing is ready to be worked on
         batches = self._consume()
-        if not self._backlog():
-            self._fold(self._config.learning.budget_per_turn / 1000)
+        if not batches or self.learning.spoilt or not self._backlog():
+            self._fold(partial(self.learning.turn, self._config.learning.budget_per_turn / 1000))
         began_s = time.monotonic()
         if self._group.moved():
             return  # what was read meanwhile is not committed, so it comes again, here or elsewhere
@@ -113,8 +112,7 @@ class Worker:
 
     def _keep_alive(self) -> None:
         self.report.alive()
-        if not self._transacting:  # a poll may revoke what is being committed
-            self._group.keep_alive()
+        self._group.keep_alive()
 
     def close(self) -> None:
         """Learn what is committed, write a checkpoint, let go of everything.
@@ -238,9 +236,9 @@ class Worker:
             )
         )
 
-    def _fold(self, budget_s: float, most: int | None = None) -> None:
+    def _fold(self, turn: Callable[[], None]) -> None:
         began_s = time.monotonic()
-        self.learning.turn(budget_s, most)
+        turn()
         self._folded_s = time.monotonic() - began_s
         self._observe(fold=self._folded_s)
 
@@ -249,13 +247,10 @@ class Worker:
 
         Of the log as much as this transaction adds to it, so that something is left for the next one's wait.
         """
-        self._transacting = True
-        try:
-            behind = self.learning.lag_s > KEEPS_STEP_S
-            budget_s = BACKLOG_FOLDS * self._config.learning.budget_per_turn / 1000
-            self._fold(budget_s, None if behind else examples)
-        finally:
-            self._transacting = False
+        most = None if self.learning.lag_s > KEEPS_STEP_S else examples
+        self._fold(
+            partial(self.learning.turn_beside, BACKLOG_FOLDS * self._config.learning.budget_per_turn / 1000, most)
+        )
 
     # --- 3: process ---
 

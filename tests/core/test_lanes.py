@@ -249,6 +249,24 @@ def test_labels_are_the_same_from_either_lane(task: str, type_: str, data: st.Da
     assert list(reader.decode(records, NOW_MS)) == [reader.decode_one(record, NOW_MS) for record in records]
 
 
+def test_zeros_of_either_sign_keep_it_in_a_batch_of_labels() -> None:
+    raw = {
+        "type": "record",
+        "name": "Truth",
+        "fields": [{"name": "id", "type": "string"}, {"name": "y", "type": "double"}],
+    }
+    schema = load_schema(json.dumps(raw), where="truth.avsc")
+    settings_ = Feedback(topic="t", schema="t.avsc", id="id", label="y", ttl="2d")
+    reader = FeedbackReader(settings_, Payloads("bare", schema, {}), domain_of("regression", "double"))
+    values = [encode_record(schema.parsed, {"id": "a", "y": -0.0 if n % 2 else 0.0}) for n in range(2 * ROWS_MIN)]
+    signs = [
+        math.copysign(1, target.value)
+        for target in reader.decode(batch_of(values), NOW_MS).targets
+        if target.value is not None
+    ]
+    assert signs == [1.0, -1.0] * ROWS_MIN
+
+
 # --- what is broken ---
 
 

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from river import linear_model
 
 from stream_ml.core.learner import COLD, Scored
 from stream_ml.core.predictions import served_of
 from stream_ml.core.prepared import RUN_ROWS, Run, Single, prepare, size_of
 from stream_ml.core.replica import SOUND_EVERY, Replica
 from stream_ml.core.signals import Signal
+from stream_ml.errors import FatalError
 from stream_ml.records import NOT_SERVED, LogRecord, Served, Target, Version
 
 from .builders import EVENTS, LINEAGE, command, example, fold_settings, log_of
@@ -145,7 +147,7 @@ def test_plain_examples_make_runs_and_what_there_is_to_say_of_stands_alone() -> 
 
 def test_plain_examples_are_runs_of_a_bounded_length() -> None:
     found = prepare(fold_settings(), story([("good", 120)], 1))
-    assert [len(item) for item in found if isinstance(item, Run)] == [RUN_ROWS, RUN_ROWS, 20]
+    assert [item.size for item in found if isinstance(item, Run)] == [RUN_ROWS, RUN_ROWS, 20]
 
 
 def test_a_label_that_the_model_does_not_know_stands_alone() -> None:
@@ -155,3 +157,42 @@ def test_a_label_that_the_model_does_not_know_stands_alone() -> None:
     replica = Replica(fold_settings())
     replica.fold(log_of(values))
     assert (replica.unusable, replica.examples_learned, replica.halt) == (1, 99, None)
+
+
+class Interrupted(linear_model.LogisticRegression):
+    """Ctrl-C comes while it learns this example."""
+
+    def learn_one(self, x: dict[str, Any], y: bool, w: float = 1.0) -> None:
+        if x["x"] == BAD:
+            raise KeyboardInterrupt
+        super().learn_one(x, y, w)
+
+
+@pytest.mark.parametrize("before", [10, 100])
+def test_a_fold_that_is_interrupted_is_of_no_use_any_more(before: int) -> None:
+    """The ledger runs ahead of the model: what follows would be learned as if nothing were missing."""
+    values = [example(number, BAD if number == before else 1.0) for number in range(200)]
+    replica = Replica(fold_settings()._replace(build=Interrupted))
+    with pytest.raises(KeyboardInterrupt):
+        replica.fold(log_of(values))
+    assert replica.torn
+    with pytest.raises(FatalError, match="interrupted"):
+        replica.fold(log_of(values[150:], 150))
+    with pytest.raises(AssertionError):
+        replica.state()
+
+
+def test_a_skip_leaves_later_runs_runs() -> None:
+    values = [example(n, BAD if n == 100 else 1.0) for n in range(101)] + [command("skip", position=100)]
+    values += [example(n) for n in range(101, 400)]
+    driver = Driver(log_of(values), brittle)
+    driver.run(1000)
+    assert driver.replica.pardons == {100: "skip"}
+    replica = driver.replica
+    log = log_of([example(n) for n in range(400, 500)], len(values))
+    (runs, learned) = [item for item in replica.prepare(log) if isinstance(item, Run)], replica.examples_learned
+    assert [run.size for run in runs] == [RUN_ROWS, RUN_ROWS]
+    for run in runs:
+        unread = [record._replace(value=b"") for record in run.records]  # of these a single would make a halt
+        replica.fold_prepared([run._replace(records=unread)])
+    assert (replica.halt, replica.examples_learned) == (None, learned + 100)

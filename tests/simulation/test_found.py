@@ -4,7 +4,11 @@ from itertools import product
 from typing import Any
 
 import pytest
+from river import linear_model
 
+from stream_ml.config.tree import Learning
+
+from .app import PREDICTIONS
 from .directed import Directed, Steps, pairs
 from .transactions import OFFSETS, Transaction
 
@@ -94,3 +98,38 @@ def test_a_claim_by_a_member_that_was_thrown_out_is_not_repeated_until_the_worke
     schedule = Directed("w1", script=script, membership="dynamic")
     assert schedule.outcome() == []
     assert not [said for said in schedule.fatal if "in a row" in said]
+
+
+def test_learning_that_lags_in_a_backlog_catches_up_and_the_worker_goes_on() -> None:
+    """Nothing was folded while events waited for the fold: a worker of a heavy model stood still for ever."""
+    script = Steps(
+        lambda s: s.owned("w1") == [0, 1] and s.give(*pairs(0, *range(40)), *pairs(1, *range(40, 80))) is None,
+        lambda s: len(s.committed(PREDICTIONS)) == 80,
+    )
+    schedule = Directed("w1", script=script, batch=2)
+    schedule.configured["learning"] = Learning(budget_per_turn="1ms", lag_max="1ms")
+    assert schedule.outcome() == []
+    assert len(schedule.committed(PREDICTIONS)) == 80
+
+
+class Brittle(linear_model.LogisticRegression):
+    """Raises at one event, when half of it has changed."""
+
+    def learn_one(self, x: dict[str, Any], y: bool, w: float = 1.0) -> None:
+        super().learn_one(x, y, w)
+        if x["x"] == 13.0:
+            raise ValueError("half learned")
+
+
+def test_a_model_that_is_spoilt_in_a_backlog_is_made_anew_and_scoring_goes_on() -> None:
+    script = Steps(
+        lambda s: s.owned("w1") == [0, 1] and s.give(*pairs(0, *range(60))) is None,
+        lambda s: len(s.committed(PREDICTIONS)) == 60,
+    )
+    schedule = Directed("w1", script=script, batch=2)
+    schedule.build = Brittle
+    schedule.run()
+    (replica,) = schedule.replicas
+    assert replica.halt is not None
+    assert (replica.halt.reason, replica.halt.tainted) == ("model_raised", False)
+    assert len(schedule.committed(PREDICTIONS)) == 60

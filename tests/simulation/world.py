@@ -51,6 +51,8 @@ class Schedule:
         self._restarts = 0
         self._calm = self._closing = False
         self._tracing = tracing
+        self.configured: dict[str, Any] = {}  # sections of the configuration that a test sets
+        self.build: Any = None  # another model
 
     def run(self) -> None:
         """Run to the end; `sim.failures` tells what should not have happened."""
@@ -69,6 +71,7 @@ class Schedule:
         instance = process.name.split(".")[0]
         plan = self.plan
         parts = parts_of(instance, batch=plan.batch, membership=plan.membership, pending_max=plan.pending_max)
+        parts = parts._replace(config=parts.config.model_copy(update=self.configured), build=self.build or parts.build)
         self.sim.note("starts")
         try:
             with reaching(parts.config):
