@@ -1,5 +1,6 @@
 """The embedded Kafka on its own core, and the harness's side of it: topics, loads, ends, what stands in an output."""
 
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -79,6 +80,11 @@ class Cluster:
         made = self._admin.create_topics([NewTopic(name, partitions) for name in names], request_timeout=REQUEST_S)
         for future in made.values():
             future.result()
+        deadline = time.monotonic() + REQUEST_S  # a broker that is busy deleting shows them later
+        while not set(names) <= self._admin.list_topics(timeout=REQUEST_S).topics.keys():
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{', '.join(names)}: made, and not to be seen after {REQUEST_S:.0f} s")
+            time.sleep(0.05)  # between two looks; the deadline decides
 
     def drop(self, topics: Topics) -> None:
         """Delete every topic of a run, so that the disk stays small."""
