@@ -5,7 +5,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from stream_ml.core.codec import EventReader
 from stream_ml.core.events import Events, picked
@@ -260,12 +260,16 @@ class _Turn:
     def _all_flags(
         self, events: Events, rows: Sequence[int], scores: Scores, duplicates: set[int]
     ) -> list[tuple[str, ...]]:
-        cold = scores.values if scores.values is not None else scores.class_names
-        if not duplicates and not events.imputed and None not in cold:
+        said: list[Any] = picked(scores.values if scores.values is not None else scores.class_names, rows)
+        if not duplicates and not events.imputed and None not in said:
             return [self._flags] * len(rows)
         found = []
         for number, row in enumerate(rows):
-            own = {"cold": cold[row] is None, "duplicate_event": number in duplicates, "imputed": row in events.imputed}
+            own = {
+                "cold": said[number] is None,
+                "duplicate_event": number in duplicates,
+                "imputed": row in events.imputed,
+            }
             found.append(self._flags + tuple(name for name, is_set in own.items() if is_set))
         return found
 
