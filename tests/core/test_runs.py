@@ -159,6 +159,31 @@ def test_a_label_that_the_model_does_not_know_stands_alone() -> None:
     assert (replica.unusable, replica.examples_learned, replica.halt) == (1, 99, None)
 
 
+@pytest.mark.parametrize(
+    ("sequence", "trigger", "reason"), [(151, 151, "gap"), (150, 149, "disagree"), (149, 150, "disagree")]
+)
+def test_an_example_that_is_not_the_next_one_halts_in_the_middle_of_a_run(
+    sequence: int, trigger: int, reason: str
+) -> None:
+    values = [example(n, trigger=(EVENTS, n)) for n in range(150)]
+    values += [
+        example(sequence, trigger=(EVENTS, trigger)),
+        *(example(n, trigger=(EVENTS, n)) for n in range(152, 200)),
+    ]
+    replica = Replica(fold_settings())
+    replica.fold(log_of(values))
+    assert replica.halt is not None
+    assert (replica.halt.position, replica.halt.reason, replica.halt.tainted) == (150, reason, False)
+    assert (replica.position, replica.examples_learned, replica.read_position) == (150, 150, 199)
+
+
+def test_a_repeat_in_the_middle_of_a_run_is_dropped_and_counted() -> None:
+    values = [example(n, trigger=(EVENTS, n)) for n in range(200)]
+    replica = Replica(fold_settings())
+    replica.fold(log_of([*values[:150], values[149], *values[150:]]))
+    assert (replica.halt, replica.dropped, replica.examples_learned, replica.position) == (None, 1, 200, 201)
+
+
 class Interrupted(linear_model.LogisticRegression):
     """Ctrl-C comes while it learns this example."""
 

@@ -19,7 +19,7 @@ class Bug(NamedTuple):
 CRASH = "tests/kafka/test_crash.py"
 KILLS = "tests/kafka/test_failpoints.py"
 JOIN, TIME, FOLD = "tests/core/test_join.py", "tests/core/test_time.py", "tests/core/test_fold.py"
-SIGNALS = "tests/kafka/test_signals.py"
+RUNS, SIGNALS = "tests/core/test_runs.py", "tests/kafka/test_signals.py"
 CHECKPOINTS = "tests/unit/test_checkpoints.py"
 ROUND, BAD, OPERATOR = "tests/kafka/test_round_trip.py", "tests/kafka/test_bad_input.py", "tests/kafka/test_operator.py"
 
@@ -344,6 +344,20 @@ BUGS = (
         "        return True if self.frozen else self._learn_features(single.record.offset, features, entry)\n",
         "        return self._learn_features(single.record.offset, features, entry)\n",
         (FOLD,),
+    ),
+    Bug(
+        "an example of a run that is not the next one is learned",
+        "stream_ml/core/ledger.py",
+        "            if account is None or sequence != account.next_sequence or offset <= account.triggers.get(topic, -1):\n",
+        "            if account is None or sequence < account.next_sequence or offset <= account.triggers.get(topic, -1):\n",
+        (RUNS,),
+    ),
+    Bug(
+        "a fold that was interrupted goes on",
+        "stream_ml/core/replica.py",
+        "        self.torn = True\n",
+        "",
+        (RUNS,),
     ),
     # --- checkpoints ---
     Bug(
