@@ -20,7 +20,6 @@ class HeldFeedback:
 
     def __init__(self) -> None:
         self._parts: deque[tuple[Labels, int]] = deque()  # with monotonic ms of arrival
-        self._first = 0  # row of the first part before which all is done
         self._count = self._bytes = 0
         self._blocked: int | None = None  # offset of the label that is held back first
         self._since_ms = 0
@@ -56,33 +55,23 @@ class HeldFeedback:
             At most so many records.
         """
         found: list[Labels] = []
-        first = self._first
         for labels, arrived_ms in self._parts:
-            stop = min(len(labels), first + most)
-            end = self._end(labels, first, stop, arrived_ms, events_ms, events_at_end, clock)
-            if end > first:
-                found.append(labels[first:end])
-                most -= end - first
+            end = self._end(labels, min(len(labels), most), arrived_ms, events_ms, events_at_end, clock)
+            if end:
+                found.append(labels[:end])
+                most -= end
             if end < len(labels) or not most:
                 break
-            first = 0
         return Labels.joined(found)
 
     def _end(
-        self,
-        labels: Labels,
-        first: int,
-        stop: int,
-        arrived_ms: int,
-        events_ms: int,
-        events_at_end: bool,
-        clock: Clock,
+        self, labels: Labels, stop: int, arrived_ms: int, events_ms: int, events_at_end: bool, clock: Clock
     ) -> int:
-        """The first of these rows that is held back, else `stop`."""
+        """The first of `stop` rows that is held back, else `stop`."""
         times = labels.times_ms
-        if max(times[first:stop], default=events_ms) <= events_ms:
+        if max(times[:stop], default=events_ms) <= events_ms:
             return stop
-        for row in range(first, stop):
+        for row in range(stop):
             if times[row] > events_ms and row not in labels.letters:
                 offset = labels.records.offsets[row]
                 if self._waits(offset, arrived_ms, events_at_end, clock):
@@ -98,19 +87,17 @@ class HeldFeedback:
         return clock.monotonic_ms - self._since_ms < WAIT_MAX_MS
 
     def drop(self, count: int) -> None:
-        """Forget the first `count` records: they are committed."""
+        """Forget the first `count` records, their bytes included: they are committed."""
         self._count -= count
         while count:
-            labels, _ = self._parts[0]
-            stop = min(len(labels), self._first + count)
-            self._bytes -= labels.records.carried_bytes(self._first, stop)
-            count -= stop - self._first
-            self._first = stop
-            if stop == len(labels):
-                self._parts.popleft()
-                self._first = 0
+            labels, arrived_ms = self._parts.popleft()
+            stop = min(len(labels), count)
+            self._bytes -= labels.records.carried_bytes(0, stop)
+            count -= stop
+            if stop < len(labels):
+                self._parts.appendleft((labels[stop:], arrived_ms))
 
     def clear(self) -> None:
         """Forget everything: it will be read again."""
         self._parts.clear()
-        self._first = self._count = self._bytes = 0
+        self._count = self._bytes = 0
