@@ -118,10 +118,13 @@ def _runs(settings: FoldSettings, columns: EntryColumns, records: Sequence[LogRe
     """Runs of the examples whose features are there and whose label the model knows, with the records' rows."""
     features, ys = _features(settings, columns), _ys(settings.domain, columns)
     said = _labelled(columns, ys)
-    names = ("source_partition", "sequence", "trigger_topic", "trigger_offset")
-    topics = columns.texts("trigger_topic")
-    numbers = [topics if name == "trigger_topic" else columns.numbers(name) for name in names]
-    places, written_at_ms = list(zip(*numbers, strict=True)), columns.numbers("written_at")
+    of_place = (
+        columns.numbers("source_partition"),
+        columns.numbers("sequence"),
+        columns.texts("trigger_topic"),
+        columns.numbers("trigger_offset"),
+    )
+    places, written_at_ms = list(zip(*of_place, strict=True)), columns.numbers("written_at")
     usable = [number for number, y in enumerate(ys) if y is not None and number in features]
     for first, stop in _stretches([columns.rows[number] for number in usable]):
         own = usable[first:stop]

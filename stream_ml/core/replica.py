@@ -173,7 +173,8 @@ class Replica:
                 self._model_raised(run.records[first].offset, failed)
             elif not self._look(run.records[last - 1].offset, run.features[last - 1]):
                 first = last - 1
-            self._passed(run.records[first - 1], run.written_at_ms[first - 1]) if first else None
+            if first:
+                self._passed(run.records[first - 1], run.written_at_ms[first - 1])
             if self.halt is not None:
                 break
         return first
