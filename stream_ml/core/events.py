@@ -1,6 +1,6 @@
 """A batch of events, decoded: columns of n rows, each an event or a dead letter."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from sys import intern
 from typing import Any, NamedTuple
 
@@ -35,8 +35,12 @@ class Features:
 def dicts_of(table: pa.Table) -> list[dict[str, Any]]:
     """A table's rows as Python values by name."""
     names = [intern(name) for name in table.column_names]  # the model's own dicts find them by identity
-    columns = map(_values_of, table.columns)
-    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+    return [dict(zip(names, values, strict=True)) for values in rows_of(table)]
+
+
+def rows_of(table: pa.Table) -> Iterator[tuple[Any, ...]]:
+    """A table's rows as Python values, in the order of its columns."""
+    return zip(*map(_values_of, table.columns), strict=True)
 
 
 def _values_of(column: pa.ChunkedArray) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from sys import intern
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,7 +56,7 @@ class FeaturePlan:
             _Step(field.name, getter(field), converter(field), _missing(field, settings), feature_column(field))
             for field in chosen
         ]
-        self.names = [step.name for step in self._steps]
+        self.names = [intern(step.name) for step in self._steps]  # the model's own dicts find them by identity
         self.kinds = {field.name: field.kind for field in chosen}
         self.refused_when_null = [
             field.name

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from stream_ml.core.fields import MAGNITUDE_MAX
 from stream_ml.core.labels import LabelDomain
+from stream_ml.core.linear_runs import Matrix, linear_runs
 from stream_ml.records import Target
 
 
@@ -39,6 +40,7 @@ class Learner:
     def __init__(self, estimator: Any, domain: LabelDomain) -> None:
         self.estimator = estimator
         self.domain = domain
+        self._runs = linear_runs(estimator)
         self._score = {
             "binary": self._binary,
             "multiclass": self._multiclass,
@@ -54,16 +56,19 @@ class Learner:
 
     def learn(self, features: dict[str, Any], target: Target) -> None:
         """Learn one example; ModelFailed where the estimator raises, which may have learned half of it by then."""
-        _, failed = self.learn_many([features], [self.domain.y(target)])
-        if failed is not None:
-            raise failed
+        try:
+            self.estimator.learn_one(features, self.domain.y(target))
+        except Exception as error:
+            raise ModelFailed(f"{type(error).__name__}: {error}") from error
 
-    def learn_many(self, features: Sequence[dict[str, Any]], ys: Sequence[Any]) -> tuple[int, ModelFailed | None]:
+    def learn_many(self, names: Sequence[str], rows: Matrix, ys: Sequence[Any]) -> tuple[int, ModelFailed | None]:
         """Learn n examples, one after the other; how many were learned before the estimator raised, if it did."""
+        if self._runs is not None and self._runs.learn(names, rows, ys):
+            return len(rows), None
         learn_one, count = self.estimator.learn_one, 0
         try:
-            for x, y in zip(features, ys, strict=True):
-                learn_one(x, y)
+            for row, y in zip(rows, ys, strict=True):
+                learn_one(dict(zip(names, row, strict=True)), y)
                 count += 1
         except Exception as error:
             failed = ModelFailed(f"{type(error).__name__}: {error}")

@@ -12,10 +12,11 @@ import numpy as np
 
 from stream_ml.core.avro_columns import ROWS_MIN
 from stream_ml.core.drift import ConceptMonitor
-from stream_ml.core.events import dicts_of, picked
+from stream_ml.core.events import picked, rows_of
 from stream_ml.core.features import FeaturePlan
 from stream_ml.core.labels import LabelDomain
 from stream_ml.core.ledger import Place
+from stream_ml.core.linear_runs import Matrix
 from stream_ml.core.log_entry import Entry, EntryColumns, decode_columns, decode_entry
 from stream_ml.core.payloads import Payloads, Refused
 from stream_ml.core.quality import Labelled
@@ -58,11 +59,12 @@ class Single(NamedTuple):
 
 
 class Run(NamedTuple):
-    """k examples, one column a fact; `ys` is what the model learns."""
+    """k examples, one column a fact; `ys` is what the model learns, `rows` their features in the order of `names`."""
 
     records: Sequence[LogRecord]
     places: Sequence[Place]
-    features: Sequence[dict[str, Any]]
+    names: Sequence[str]
+    rows: Matrix
     ys: Sequence[Any]
     labelled: Sequence[Labelled]
     written_at_ms: Sequence[int]
@@ -74,8 +76,13 @@ class Run(NamedTuple):
 
     def singles(self, first: int) -> Iterator[Single]:
         """Those from row `first` on, one by one."""
-        for record, features in zip(self.records[first:], self.features[first:], strict=True):
-            yield Single(record, decode_entry(record.value), None, features)
+        for number in range(first, self.size):
+            record = self.records[number]
+            yield Single(record, decode_entry(record.value), None, self.features(number))
+
+    def features(self, number: int) -> dict[str, Any]:
+        """Those of one example, as River takes them."""
+        return dict(zip(self.names, self.rows[number], strict=True))
 
 
 def prepare(settings: FoldSettings, records: Sequence[LogRecord]) -> list[Run | Single]:
@@ -116,7 +123,7 @@ def features_of(settings: FoldSettings, entry: Entry) -> dict[str, Any] | Refuse
 
 def _runs(settings: FoldSettings, columns: EntryColumns, records: Sequence[LogRecord]) -> Iterator[tuple[range, Run]]:
     """Runs of the examples whose features are there and whose label the model knows, with the records' rows."""
-    features, ys = _features(settings, columns), _ys(settings.domain, columns)
+    features, ys = _rows(settings, columns), _ys(settings.domain, columns)
     said = _labelled(columns, ys)
     of_place = (
         columns.numbers("source_partition"),
@@ -131,7 +138,8 @@ def _runs(settings: FoldSettings, columns: EntryColumns, records: Sequence[LogRe
         rows = range(columns.rows[own[0]], columns.rows[own[-1]] + 1)
         of = slice(own[0], own[-1] + 1)
         taken = [features[number] for number in own]
-        yield rows, Run(records[rows.start : rows.stop], places[of], taken, ys[of], said[of], written_at_ms[of])
+        names = settings.plan.names
+        yield rows, Run(records[rows.start : rows.stop], places[of], names, taken, ys[of], said[of], written_at_ms[of])
 
 
 def _stretches(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -143,11 +151,11 @@ def _stretches(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
             first = number
 
 
-def _features(settings: FoldSettings, columns: EntryColumns) -> dict[int, dict[str, Any]]:
+def _rows(settings: FoldSettings, columns: EntryColumns) -> dict[int, Sequence[Any]]:
     """Features of the examples in which there is nothing to say, by their number in the columns."""
     columns_of = (columns.texts("kind"), columns.numbers("event_schema"), columns.texts("event_framing"))
     writers = list(zip(*columns_of, strict=True))
-    found: dict[int, dict[str, Any]] = {}
+    found: dict[int, Sequence[Any]] = {}
     for writer in set(writers):
         kind, fingerprint, framing = writer
         own = [number for number, one in enumerate(writers) if one == writer] if kind == "example" else []
@@ -155,7 +163,7 @@ def _features(settings: FoldSettings, columns: EntryColumns) -> dict[int, dict[s
         if lane is not None:
             table = settings.plan.extract_many(lane.batch)
             numbers = picked(own, lane.rows)
-            found.update(zip(numbers, dicts_of(table.columns), strict=True))
+            found.update(zip(numbers, rows_of(table.columns), strict=True))
             for row in np.flatnonzero(table.wrong).tolist():
                 del found[numbers[row]]
     return found

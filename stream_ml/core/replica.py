@@ -166,12 +166,12 @@ class Replica:
         """Learn the examples of these rows; the row of the one that halted learning, else `stop`."""
         while first < stop:
             last = min(stop, first + SOUND_EVERY - self.examples_learned % SOUND_EVERY)
-            learned, failed = self.learner.learn_many(run.features[first:last], run.ys[first:last])
+            learned, failed = self.learner.learn_many(run.names, run.rows[first:last], run.ys[first:last])
             self.examples_learned += learned
             first += learned
             if failed is not None:
                 self._model_raised(run.records[first].offset, failed)
-            elif not self._look(run.records[last - 1].offset, run.features[last - 1]):
+            elif not self._look(run.records[last - 1].offset, run.features(last - 1)):
                 first = last - 1
             if first:
                 self._passed(run.records[first - 1], run.written_at_ms[first - 1])
