@@ -12,6 +12,7 @@ from stream_ml.records import Clock
 HELD_MAX = 20_000  # labels per partition; when it is reached the consumer of feedback is left alone
 HELD_BYTES_MAX = 16_000_000  # the same for their keys, values and headers, as much as a consumer reads ahead
 WAIT_MAX_MS = 30_000  # so long a label holds back what is behind it, then it goes on before its events
+AWAIT_MAX_MS = 1_000  # so long events of a backlog wait for the first labels
 WAIT_AT_END_MS = 500  # from its arrival, where events are at their end: labels may be fetched before their events
 
 
@@ -23,6 +24,7 @@ class HeldFeedback:
         self._count = self._bytes = 0
         self._blocked: int | None = None  # offset of the label that is held back first
         self._since_ms = 0
+        self._awaited_ms: int | None = None  # since when
 
     def __len__(self) -> int:
         """Number of records held."""
@@ -32,6 +34,19 @@ class HeldFeedback:
     def full(self) -> bool:
         """Whether no more should be read for now."""
         return self._count >= HELD_MAX or self._bytes >= HELD_BYTES_MAX
+
+    def awaited(self, lie_there: bool, clock: Clock) -> bool:
+        """Whether a backlog of events should wait: there is one of labels too, and none of them is here yet.
+
+        Events that were read first would be scored by a model that has not learned what it could have by then. After
+        AWAIT_MAX_MS they go on without, until labels have come.
+        """
+        if self._count or not lie_there:
+            self._awaited_ms = None
+            return False
+        if self._awaited_ms is None:
+            self._awaited_ms = clock.monotonic_ms
+        return clock.monotonic_ms - self._awaited_ms < AWAIT_MAX_MS
 
     def extend(self, labels: Labels, clock: Clock) -> None:
         """Add what was read next."""

@@ -166,9 +166,11 @@ class Worker:
             return {}
         deadline = time.monotonic() + self._config.delivery.first_record_wait / 1000
         for slice_s in SLICES_S:
-            self._read_feedback()
+            awaited = self._labels_awaited()
+            self._read_feedback(slice_s if awaited else 0.0)
             at_once = self.learning.behind or self._feedback_waits()
-            batches = self._batches(self._group.take(self._limit, 0.0 if at_once else slice_s))
+            events = {} if awaited else self._group.take(self._limit, 0.0 if at_once else slice_s)
+            batches = self._batches(events)
             if batches or self._group.moved() or time.monotonic() >= deadline:
                 return batches
             self.learning.turn(max(slice_s, IDLE_FOLD_S))
@@ -179,11 +181,21 @@ class Worker:
         lags = self.learning.lag_s > self._config.learning.lag_max / 1000 and self.learning.replica.halt is None
         return lags and not self._group.ends.all_reached()
 
-    def _read_feedback(self) -> None:
+    def _labels_awaited(self) -> bool:
+        """Whether a partition's events, a backlog, should wait for the first labels of theirs."""
+        clock, awaited = _clock(), False
+        for number, held in self._held.items():
+            of, end = self._ownership.owned[number], self._feedback.end(number)
+            if self._far(self._group.end(number), of.events_position):
+                lie_there = end is None or self._far(end, of.feedback_position)
+                awaited |= held.awaited(lie_there, clock)
+        return awaited
+
+    def _read_feedback(self, wait_s: float) -> None:
         if not self._held or any(held.full for held in self._held.values()):
             return
         clock = _clock()
-        for number, records in self._feedback.take(self._limit, 0.0).items():
+        for number, records in self._feedback.take(self._limit, wait_s).items():
             self._keys["feedback"].look(records)
             if number in self._held:
                 self._held[number].extend(self._parts.feedback.decode(records, clock.now_ms), clock)
@@ -224,11 +236,15 @@ class Worker:
 
     # --- 2: fold ---
 
+    def _far(self, end: int | None, position: int) -> bool:
+        """Whether more lies there than a few turns can take."""
+        return end is not None and end - position > 2 * self._limit
+
     def _backlog(self) -> bool:
-        """Whether more events or labels lie there than a few turns can take."""
+        """Whether there is a backlog of events or of labels."""
         group, feedback = self._group, self._feedback
         return any(
-            end is not None and end - position > 2 * self._limit
+            self._far(end, position)
             for number, of in self._ownership.owned.items()
             for end, position in (
                 (group.end(number), of.events_position),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stream_ml.core.alignment import WAIT_AT_END_MS, WAIT_MAX_MS, HeldFeedback
+from stream_ml.core.alignment import AWAIT_MAX_MS, WAIT_AT_END_MS, WAIT_MAX_MS, HeldFeedback
 
 from .builders import T0, clock, label, labels_of
 
@@ -42,3 +42,18 @@ def test_labels_that_arrive_while_events_are_at_their_end_wait_a_moment_and_all_
 
 def test_labels_of_events_that_are_there_are_never_held_back(held: HeldFeedback) -> None:
     assert held_back(held, at_end=True, now_ms=0, events_ms=T0 + 3 * HOUR_MS) == 0
+
+
+def test_a_backlog_of_events_waits_for_the_first_labels_of_a_backlog_but_not_for_ever() -> None:
+    held = HeldFeedback()
+    assert held.awaited(True, clock(0))
+    assert held.awaited(True, clock(AWAIT_MAX_MS - 1))
+    assert not held.awaited(True, clock(AWAIT_MAX_MS))
+    assert not held.awaited(True, clock(10 * AWAIT_MAX_MS)), "labels that never come are waited for once"
+
+
+def test_events_wait_again_once_labels_have_come_and_are_used_up(held: HeldFeedback) -> None:
+    assert not held.awaited(True, clock(0)), "some are here"
+    held.drop(3)
+    assert held.awaited(True, clock(5_000))
+    assert not held.awaited(False, clock(5_001)), "no others lie there"

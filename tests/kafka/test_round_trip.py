@@ -41,6 +41,23 @@ def test_events_are_scored_labels_are_learned_and_sigterm_leaves_a_checkpoint(
         assert again["equal"] and again["quality_equal"] and again["examples"] == 1970 and again["probes"] >= 10
 
 
+def test_events_of_a_backlog_do_not_run_ahead_of_the_labels_that_lie_there(
+    kafka: str, app_id: str, tmp_path: Path
+) -> None:
+    """The first labels take 0.4 s to come: by then so many events were scored by a model that knew nothing yet."""
+    with service(tmp_path, kafka, app_id, delivery={"batch_max_records": 200}) as made:
+        for number in range(12_000):
+            made.visit(number)
+            made.truth(number)
+        made.flush()
+        made.start()
+        made.wait_until_done()
+        positions = [p["position"] for p in made.predictions()]
+        before_the_first = sum(position == positions[0] for position in positions)
+        assert len(positions) == 12_000
+        assert before_the_first < 2_000, "a few batches of 200"
+
+
 def test_key_partition_and_trace_headers_are_kept(kafka: str, app_id: str, tmp_path: Path) -> None:
     from stream_ml.core.binary import encode_record
 
