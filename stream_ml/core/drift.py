@@ -12,9 +12,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from itertools import chain, islice
 from operator import mul
-from typing import Any
+from typing import Any, NamedTuple
 
-from stream_ml.core.recent import Row
+import numpy as np
+
+from stream_ml.core.recent import (
+    BASELINE_PROBABILITY,
+    BASELINE_SAID,
+    LABEL_MS,
+    PROBABILITY,
+    SAID,
+    TRUE,
+    Floats,
+    Row,
+)
 from stream_ml.core.signals import KEPT_MAX, Kind, Severity, Signal
 
 UNIT = 1_000_000
@@ -115,43 +126,59 @@ class ConceptMonitor:
         self.below = False
         self._count = 0
 
-    def update(self, row: Row, origin: str, position: int) -> None:
-        """Take one labelled prediction; `origin` is the lineage, `position` its offset in the training log."""
-        self.update_many([row], origin, [position])
+    def update(self, row: Row, origin: str, position: int) -> bool:
+        """Take one labelled prediction; whether it showed something.
 
-    def update_many(self, rows: Sequence[Row], origin: str, positions: Sequence[int]) -> int:
-        """The same for n, one after the other; how many were taken: up to the first at which something was found."""
-        taken = 0
-        while taken < len(rows):
-            most = 1 if self._task == "regression" else LOOK_EVERY - self._count % LOOK_EVERY  # a scale follows each
-            few = rows[taken : taken + most]
-            count, changed = self._take(few)
+        Parameters
+        ----------
+        origin
+            The lineage.
+        position
+            Offset of the prediction's example in the training log.
+        """
+        loss, baseline = self._losses(row)
+        seen = _Seen([loss], [baseline], [row.true != row.said], [row.label_ms], [position])
+        return self._take(seen, origin)[1]
+
+    def update_many(self, rows: Floats, origin: str, positions: Sequence[int]) -> int:
+        """The same for n rows, n by 7, in their order; how many were taken: up to the first that showed something."""
+        if self._task == "regression":  # a scale follows each
+            singles = zip(map(Row._make, rows.tolist()), positions, strict=True)
+            shown = (number for number, (row, at) in enumerate(singles, 1) if self.update(row, origin, at))
+            return next(shown, len(rows))
+        losses, baselines = (of.tolist() for of in self._losses_many(rows))
+        misses = (rows[:, TRUE] != rows[:, SAID]).tolist()
+        seen = _Seen(losses, baselines, misses, rows[:, LABEL_MS].astype(np.int64).tolist(), positions)
+        taken, told = 0, False
+        while taken < len(rows) and not told:
+            count, told = self._take(seen.some(taken, taken + LOOK_EVERY - self._count % LOOK_EVERY), origin)
             taken += count
-            said = _Said(self.signals, origin, positions[taken - 1], few[count - 1].label_ms)
-            if changed:
-                self._changed(said)
-            if self._count % LOOK_EVERY == 0:
-                self._confirm(said)
-                self._recovery(said)
-                self._against_baseline(said)
-            if said.told:
-                break
         return taken
 
-    def _take(self, rows: Sequence[Row]) -> tuple[int, bool]:
-        """Take rows up to the first at which the detector fires; how many, and whether it did."""
-        losses = list(map(self._losses, rows))
-        worse = [loss * loss - baseline * baseline for loss, baseline in losses]
-        watched = [loss for loss, _ in losses] if self._watch == "loss" else [(1.0 + more) / 2 for more in worse]
-        count, changed = len(rows), False
+    def _take(self, seen: "_Seen", origin: str) -> tuple[int, bool]:
+        """Take n, all before the next look, up to the first at which the detector fires: how many; whether it told."""
+        count, changed = self._look_at(seen)
+        said = _Said(self.signals, origin, seen.positions[count - 1], seen.label_ms[count - 1])
+        if changed:
+            self._changed(said)
+        if self._count % LOOK_EVERY == 0:
+            self._confirm(said)
+            self._recovery(said)
+            self._against_baseline(said)
+        return count, said.told
+
+    def _look_at(self, seen: "_Seen") -> tuple[int, bool]:
+        worse = [loss * loss - baseline * baseline for loss, baseline in zip(seen.losses, seen.baselines, strict=True)]
+        watched = seen.losses if self._watch == "loss" else [(1.0 + more) / 2 for more in worse]
+        count, changed = len(watched), False
         if self.detector is not None:
-            detector, seen = self.detector, [row.true != row.said for row in rows] if self._binary else watched
-            for number, value in enumerate(seen):
+            detector = self.detector
+            for number, value in enumerate(seen.misses if self._binary else watched, 1):
                 detector.update(value)
                 if detector.drift_detected:
-                    count, changed = number + 1, True
+                    count, changed = number, True
                     break
-        self.losses.extend([loss for loss, _ in losses[:count]])
+        self.losses.extend(seen.losses[:count])
         self.worse.extend(worse[:count])
         if self._watch != "loss":
             self.watched.extend(watched[:count])
@@ -176,6 +203,16 @@ class ConceptMonitor:
         if self._task == "binary":
             return abs(row.true - row.probability), abs(row.true - row.baseline_probability)
         return 1.0 - row.probability, 1.0 - row.baseline_probability
+
+    def _losses_many(self, rows: Floats) -> tuple[Floats, Floats]:
+        """The same of many rows whose loss has no scale."""
+        found = []
+        for said, probability in ((SAID, PROBABILITY), (BASELINE_SAID, BASELINE_PROBABILITY)):
+            of = rows[:, probability]
+            losses = np.abs(rows[:, TRUE] - of) if self._task == "binary" else 1.0 - of
+            missing = np.isnan(rows[:, PROBABILITY])
+            found.append(np.where(missing, rows[:, TRUE] != rows[:, said], losses))
+        return found[0], found[1]
 
     def _scaled(self, row: Row) -> tuple[float, float]:
         """e / (e + s) of the absolute error e, where s is the geometric mean of the baseline's last ones.
@@ -291,6 +328,21 @@ _COMMANDS: dict[str, tuple[Kind, str]] = {
     "rebaseline": ("rebaselined", "rebaseline: what is now is the reference of every drift"),
 }
 TOLD_COMMANDS = frozenset(_COMMANDS)
+
+
+class _Seen(NamedTuple):
+    """n labelled predictions in log order: loss, the baseline's loss, whether it missed, when, where."""
+
+    losses: Sequence[float]
+    baselines: Sequence[float]
+    misses: Sequence[bool]
+    label_ms: Sequence[int]
+    positions: Sequence[int]
+
+    def some(self, first: int, stop: int) -> "_Seen":
+        """Those from `first` to before `stop`, as far as there are."""
+        of = slice(first, stop)
+        return _Seen(self.losses[of], self.baselines[of], self.misses[of], self.label_ms[of], self.positions[of])
 
 
 class _Said:

@@ -76,8 +76,13 @@ class Learner:
             return count, failed
         return count, None
 
-    def sound(self, features: dict[str, Any]) -> bool:
-        """Whether the model still answers, with finite numbers (or with nothing, while it is cold)."""
+    def sound(self, probes: Sequence[dict[str, Any]]) -> bool:
+        """Whether the model still answers to all of these features, with finite numbers (or nothing, while cold)."""
+        if self._runs is not None and probes and self._runs.surely_sound(probes):
+            return True
+        return all(map(self._sound, probes))
+
+    def _sound(self, features: dict[str, Any]) -> bool:
         try:
             if self.domain.task == "regression":
                 value = self.estimator.predict_one(features)

@@ -12,9 +12,11 @@ Source of the arithmetic: River 0.26, `preprocessing.StandardScaler` and `linear
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
+SURELY_FINITE = 1e100  # a sum of magnitudes below it stays finite however it is rounded, and in whatever order
 ROWS_MIN = 4  # taking a model's state and giving it back costs as much as two examples save
 
 Matrix = Sequence[Sequence[Any]]
@@ -22,9 +24,9 @@ Matrix = Sequence[Sequence[Any]]
 
 
 class _State(NamedTuple):
-    """What learning changes: of the scaler (count 0 where there is none), then of the linear model."""
+    """What learning changes: of the scaler (0 examples where there is none), then of the linear model."""
 
-    count: int
+    examples: int
     means: list[float]
     variances: list[float]
     weights: list[float]
@@ -39,7 +41,7 @@ class _State(NamedTuple):
     def bits(self) -> tuple[Any, ...]:
         """For comparing."""
         numbers = (*self.means, *self.variances, *self.weights, self.intercept)
-        return self.count, self.iterations, [number.hex() for number in numbers]
+        return self.examples, self.iterations, [number.hex() for number in numbers]
 
 
 class LinearRuns:
@@ -49,6 +51,7 @@ class LinearRuns:
         self._estimator = estimator
         self._scaler, self._model = _parts(estimator)
         self._run = 0
+        self._probes: tuple[Any, list[float]] | None = None  # as they were given, and the largest of each feature
         self.why_singly = ""
 
     def learn(self, names: Sequence[str], rows: Matrix, ys: Sequence[Any]) -> bool:
@@ -70,6 +73,21 @@ class LinearRuns:
         self._give(names, after)
         return True
 
+    def surely_sound(self, probes: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether the answers to these features are finite beyond doubt; False: ask the model itself."""
+        names = list(self._model.weights)
+        state = self._taken(names) if _has_finite_answers(self._model) else None
+        if state is None or not state.finite() or min(state.variances, default=0.0) < 0:
+            return False
+        if self._probes is None or self._probes[0] is not probes:
+            self._probes = probes, _largest(names, probes)
+        most = abs(state.intercept)
+        scales = zip(state.means or repeat(0.0), state.variances or repeat(1.0), strict=False)
+        for weight, largest, (mean, variance) in zip(state.weights, self._probes[1], scales, strict=False):
+            if variance:
+                most += abs(weight) * (largest + abs(mean)) / variance**0.5
+        return most < SURELY_FINITE
+
     def _taken(self, names: Sequence[str]) -> _State | None:
         """The state by feature; None where the model has met other features, or not all of them equally often."""
         scaler, weights = self._scaler, self._model.weights
@@ -87,7 +105,7 @@ class LinearRuns:
         return _State(counts.pop(), means, variances, own, intercept, iterations)
 
     def _walked(self, before: _State, rows: Matrix, ys: Sequence[Any]) -> _State:
-        counts, means, variances = range(before.count + 1, before.count + 1 + len(rows)), [], []
+        counts, means, variances = range(before.examples + 1, before.examples + 1 + len(rows)), [], []
         if self._scaler is not None:
             columns: list[list[float]] = []
             for number, column in enumerate(zip(*rows, strict=True)):
@@ -100,8 +118,8 @@ class LinearRuns:
                 columns.append(scaled)
             rows = list(zip(*columns, strict=True))
         weights, intercept = _descended(self._model, before.weights, before.intercept, rows, ys)
-        count = before.count + len(rows) if self._scaler is not None else 0
-        return _State(count, means, variances, weights, intercept, before.iterations + len(rows))
+        examples = before.examples + len(rows) if self._scaler is not None else 0
+        return _State(examples, means, variances, weights, intercept, before.iterations + len(rows))
 
     def _give(self, names: Sequence[str], state: _State) -> None:
         model, scaler = self._model, self._scaler
@@ -110,7 +128,7 @@ class LinearRuns:
         model.intercept, model.optimizer.n_iterations = state.intercept, state.iterations
         if scaler is not None:
             for name in names:
-                scaler.counts[name] = state.count
+                scaler.counts[name] = state.examples
             scaler.means.update(zip(names, state.means, strict=True))
             scaler.vars.update(zip(names, state.variances, strict=False))  # none without with_std
 
@@ -176,6 +194,21 @@ def _descended(
         else:
             weights = [w - rate * (value * slope) for w, value in zip(weights, row, strict=True)]
     return weights, intercept
+
+
+def _largest(names: Sequence[str], probes: Sequence[Mapping[str, Any]]) -> list[float]:
+    """The largest magnitude of each feature; infinite where one is missing, is another, or is no number."""
+    if any(len(probe) != len(names) for probe in probes):
+        return [math.inf] * len(names)
+    try:
+        return [max(abs(float(probe[name])) for probe in probes) for name in names]
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return [math.inf] * len(names)
+
+
+def _has_finite_answers(model: Any) -> bool:
+    """Whether its answer is a logistic function of the sum, or the sum."""
+    return _is(model.loss, "optim.losses.Log") or _is(model.loss, "optim.losses.Squared")
 
 
 def linear_runs(estimator: Any) -> LinearRuns | None:

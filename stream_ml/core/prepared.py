@@ -14,15 +14,13 @@ from stream_ml.core.avro_columns import ROWS_MIN
 from stream_ml.core.drift import ConceptMonitor
 from stream_ml.core.events import picked, rows_of
 from stream_ml.core.features import FeaturePlan
+from stream_ml.core.labelled import LabelledColumns
 from stream_ml.core.labels import LabelDomain
 from stream_ml.core.ledger import Place
 from stream_ml.core.linear_runs import Matrix
 from stream_ml.core.log_entry import Entry, EntryColumns, decode_columns, decode_entry
 from stream_ml.core.payloads import Payloads, Refused
-from stream_ml.core.quality import Labelled
 from stream_ml.records import LogRecord, Target
-
-RUN_ROWS = 50  # at most: 1 ms of a linear model, 50 ms of ten trees, between two looks at the clock
 
 
 class FoldSettings(NamedTuple):
@@ -66,7 +64,8 @@ class Run(NamedTuple):
     names: Sequence[str]
     rows: Matrix
     ys: Sequence[Any]
-    labelled: Sequence[Labelled]
+    labelled: LabelledColumns
+    first: int  # row of the first in there
     written_at_ms: Sequence[int]
 
     @property
@@ -79,6 +78,12 @@ class Run(NamedTuple):
         for number in range(first, self.size):
             record = self.records[number]
             yield Single(record, decode_entry(record.value), None, self.features(number))
+
+    def some(self, first: int, stop: int) -> "Run":
+        """Rows `first` to before `stop`."""
+        of = slice(first, stop)
+        own = (self.records[of], self.places[of], self.names, self.rows[of], self.ys[of])
+        return Run(*own, self.labelled, self.first + first, self.written_at_ms[of])
 
     def features(self, number: int) -> dict[str, Any]:
         """Those of one example, as River takes them."""
@@ -99,9 +104,18 @@ def prepare(settings: FoldSettings, records: Sequence[LogRecord]) -> list[Run | 
     return [*found, *(_single(settings, record) for record in records[done:])]
 
 
-def size_of(prepared: Run | Single) -> int:
-    """Number of records."""
-    return prepared.size if isinstance(prepared, Run) else 1
+def split(prepared: Sequence[Run | Single], most: int) -> tuple[list[Run | Single], list[Run | Single]]:
+    """The first `most` records, and the rest."""
+    size = 0
+    for number, item in enumerate(prepared):
+        own = item.size if isinstance(item, Run) else 1
+        if size + own > most:
+            left = most - size
+            if left and isinstance(item, Run):
+                return [*prepared[:number], item.some(0, left)], [item.some(left, own), *prepared[number + 1 :]]
+            return list(prepared[:number]), list(prepared[number:])
+        size += own
+    return list(prepared), []
 
 
 def _single(settings: FoldSettings, record: LogRecord) -> Single:
@@ -124,7 +138,7 @@ def features_of(settings: FoldSettings, entry: Entry) -> dict[str, Any] | Refuse
 def _runs(settings: FoldSettings, columns: EntryColumns, records: Sequence[LogRecord]) -> Iterator[tuple[range, Run]]:
     """Runs of the examples whose features are there and whose label the model knows, with the records' rows."""
     features, ys = _rows(settings, columns), _ys(settings.domain, columns)
-    said = _labelled(columns, ys)
+    labelled = LabelledColumns(columns, ys)
     of_place = (
         columns.numbers("source_partition"),
         columns.numbers("sequence"),
@@ -138,15 +152,15 @@ def _runs(settings: FoldSettings, columns: EntryColumns, records: Sequence[LogRe
         rows = range(columns.rows[own[0]], columns.rows[own[-1]] + 1)
         of = slice(own[0], own[-1] + 1)
         taken = [features[number] for number in own]
-        names = settings.plan.names
-        yield rows, Run(records[rows.start : rows.stop], places[of], names, taken, ys[of], said[of], written_at_ms[of])
+        of_run = (records[rows.start : rows.stop], places[of], settings.plan.names, taken, ys[of])
+        yield rows, Run(*of_run, labelled, own[0], written_at_ms[of])
 
 
 def _stretches(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Where consecutive numbers stand, RUN_ROWS of them at most: first index and exclusive stop."""
+    """Where consecutive numbers stand: first index and exclusive stop."""
     first = 0
     for number in range(1, len(rows) + 1):
-        if number == len(rows) or rows[number] != rows[number - 1] + 1 or number - first == RUN_ROWS:
+        if number == len(rows) or rows[number] != rows[number - 1] + 1:
             yield first, number
             first = number
 
@@ -177,24 +191,3 @@ def _ys(domain: LabelDomain, columns: EntryColumns) -> list[Any]:
     names = columns.texts("label_class")
     known = {name: domain.y(Target(name, None)) if name in domain.classes else None for name in set(names)}
     return [known[name] for name in names]
-
-
-def _labelled(columns: EntryColumns, ys: Sequence[Any]) -> list[Labelled]:
-    """What was served beside what came true, as `Quality` counts it."""
-    scores = columns.batch.column("served_scores")
-    maps: list[Any] = [None] * len(ys)
-    if scores.null_count < len(ys):
-        maps = [None if of is None else dict(of) for of in scores.to_pylist()]
-    return list(
-        zip(
-            ys,
-            columns.texts("served_class"),
-            columns.batch.column("served_score").to_pylist(),
-            maps,
-            columns.batch.column("served_value").to_pylist(),
-            columns.numbers("served_position"),
-            columns.numbers("label_time"),
-            columns.numbers("event_time"),
-            strict=True,
-        )
-    )

@@ -28,7 +28,7 @@ from stream_ml.errors import FatalError, StreamMLError
 from stream_ml.records import LogRecord, Version
 
 PROBES_MAX = 16  # features of the examples numbered 1, 2, 4, 8 ...: the last so many of them
-SOUND_EVERY = 64  # examples; probing costs 16 predictions, so about 1 us an example for a linear model
+SOUND_EVERY = 64  # examples; probing costs up to 16 predictions, 1 us an example for a linear model that is asked
 
 
 _NOT_FINITE = "the model's answers to its probes are no longer finite numbers"
@@ -149,13 +149,11 @@ class Replica:
         The ledger and the quality run ahead of the model. Where learning then halts, the model is tainted, and with
         it all of this replica is thrown away.
         """
-        rows = self.quality.update_many(run.labelled[:count])
-        known = [number for number, row in enumerate(rows) if row is not None]
-        watched = [row for row in rows if row is not None]
+        known, rows = self.quality.update_many(run.labelled, run.first, run.first + count)
         offsets = [run.records[number].offset for number in known]
         done = seen = 0
-        while seen < len(watched):
-            seen += self.concept.update_many(watched[seen:], self._settings.lineage, offsets[seen:])
+        while seen < len(known):
+            seen += self.concept.update_many(rows[seen:], self._settings.lineage, offsets[seen:])
             at = known[seen - 1]
             done = self._learn_new(run, done, at)
             if self.halt is not None or not self._may_tell(run.records[at].offset):
@@ -225,7 +223,7 @@ class Replica:
 
     def sound(self) -> bool:
         """Whether the model answers to its probes with finite numbers; a checkpoint of one that does not is useless."""
-        return all(self.learner.sound(features) for features in self.probes)
+        return self.learner.sound(self.probes)
 
     def signals_after(self, position: int) -> list[Signal]:
         """What the fold has found after this position, in its order, a halt included."""

@@ -10,7 +10,7 @@ from typing import Any
 from confluent_kafka import KafkaException
 
 from stream_ml.assembly import Parts
-from stream_ml.core.prepared import RUN_ROWS, FoldSettings, Halt, Run, Single, size_of
+from stream_ml.core.prepared import FoldSettings, Halt, Run, Single, split
 from stream_ml.core.replica import Replica
 from stream_ml.errors import CheckpointError, ConfigError, FatalError
 from stream_ml.failpoints import passes
@@ -21,7 +21,9 @@ from stream_ml.records import LogRecord, Record
 from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
 from stream_ml.storage.writer import CheckpointWriter
 
-READ_MAX = 1_000  # entries that are decoded at once: 15 us each; of 100 at once 30
+READ_MAX = 2_000  # entries that are decoded at once: 3 us each
+CHUNK_S = 0.005  # of folding between two looks at the clock, as far as the pace so far tells
+CHUNK_LEAST = 8  # records; of ten trees they take as long
 START_WAIT_S = 60.0  # for the log's end at start; a dead worker's transaction holds it for 10 s at most
 
 log = logging.getLogger("stream_ml.learning")
@@ -45,6 +47,7 @@ class Learning:
         self.replica = Replica(self._settings)
         self._reader: LogReader | None = None
         self._read: list[Run | Single] = []  # and not yet folded
+        self._record_s = CHUNK_S / 50  # what folding one takes, before it is known
         self._at_end_s = time.monotonic()
         self._checkpoint_s = time.monotonic()
         self._checkpoint_position, self._checkpoint_written_s = -1, 0.0
@@ -175,16 +178,23 @@ class Learning:
         assert self._reader is not None  # noqa: S101
         if not self._read:
             self._read = self.replica.prepare(self._reader.take(READ_MAX, wait_s))
-        chunk = self._next_chunk()
+        size = max(CHUNK_LEAST, int(CHUNK_S / self._record_s))
+        chunk, self._read = split(self._read, size)
         if chunk:
-            halted = self.replica.halt
+            halted, began, began_s = self.replica.halt, self.replica.read_position, time.monotonic()
             self.replica.fold_prepared(chunk)
+            self._pace(self.replica.read_position - began, time.monotonic() - began_s)
             passes("after-fold")
             if not self.spoilt:
                 self._look_at_halt(is_new=halted is None)
         if self._reader.at_end and not self._read:
             self._at_end_s = time.monotonic()
         return bool(chunk)
+
+    def _pace(self, records: int, took_s: float) -> None:
+        """What one record takes: the mean of this chunk and of what was thought before."""
+        if records > 0:
+            self._record_s = (self._record_s + took_s / records) / 2
 
     def _mend(self) -> bool:
         """Make a spoilt model anew; whether it was spoilt."""
@@ -202,15 +212,6 @@ class Learning:
             self._seek(self.replica.read_position)
         elif self.replica.halt is not None and is_new:
             self._tell(self.replica.halt)
-
-    def _next_chunk(self) -> list[Run | Single]:
-        """What is folded between two looks at the clock."""
-        size = count = 0
-        while count < len(self._read) and size < RUN_ROWS:
-            size += size_of(self._read[count])
-            count += 1
-        chunk, self._read = self._read[:count], self._read[count:]
-        return chunk
 
     def _seek(self, position: int) -> None:
         assert self._reader is not None  # noqa: S101

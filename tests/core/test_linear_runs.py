@@ -208,3 +208,34 @@ def test_where_the_model_raises_in_a_run_the_examples_before_it_are_learned() ->
     count, failed = learner.learn_many(NAMES, rows[40:], ys[40:])
     assert count == 10
     assert "TypeError" in str(failed)
+
+
+@pytest.mark.parametrize("scaling", SCALED)
+@pytest.mark.parametrize("model", [linear_model.LogisticRegression, linear_model.LinearRegression])
+def test_a_model_of_usual_numbers_is_sound_without_being_asked(scaling: str, model: Callable[[], Any]) -> None:
+    estimator = learned(SCALED[scaling](model()), *gauss(40))
+    runs, probes = runs_of(estimator), [dict(zip(NAMES, row, strict=True)) for row in gauss(16, 2)[0]]
+    assert runs.surely_sound(probes)
+    assert not runs.surely_sound([*probes, {**probes[0], "a": 1e300}])
+    assert not runs.surely_sound([*probes, {**probes[0], "a": "text"}])
+    assert not runs.surely_sound([*probes, {"a": 1.0}])
+    assert not runs.surely_sound([*probes, {**probes[0], "d": "text"}]), "a step of the pipeline may stumble over it"
+    assert runs.surely_sound(probes)
+    if scaling == "scaled":
+        estimator["StandardScaler"].vars["a"] = -1e-9
+        assert not runs.surely_sound(probes), "of which the root is no number"
+
+
+@pytest.mark.parametrize("spoilt", [math.nan, math.inf, 1e200])
+def test_a_model_with_a_number_that_is_none_is_asked(spoilt: float) -> None:
+    estimator = learned(preprocessing.StandardScaler() | linear_model.LogisticRegression(), *gauss(40))
+    probes = [dict(zip(NAMES, row, strict=True)) for row in gauss(16, 2)[0]]
+    estimator["LogisticRegression"].intercept = spoilt
+    assert not runs_of(estimator).surely_sound(probes)
+    learner = Learner(estimator, CATALOGUE["scaled logistic"].domain)
+    assert learner.sound(probes) == math.isfinite(learner.estimator.predict_proba_one(probes[0])[True])
+
+
+def test_a_loss_whose_answer_is_not_known_is_asked() -> None:
+    estimator = learned(linear_model.LogisticRegression(loss=optim.losses.Hinge()), *gauss(40))
+    assert not runs_of(estimator).surely_sound([dict(zip(NAMES, row, strict=True)) for row in gauss(16)[0]])

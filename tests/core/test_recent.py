@@ -8,7 +8,7 @@ import pytest
 from river import metrics
 
 from stream_ml.core.quality import Quality
-from stream_ml.core.recent import ROWS_MAX, Recent, Row, delays, measures
+from stream_ml.core.recent import ROWS_MAX, Recent, Row, delays, matrix, measures
 from stream_ml.records import Served, Target
 
 from .builders import T0, parts
@@ -79,11 +79,18 @@ def test_delays_are_told_in_seconds() -> None:
 
 def test_no_more_rows_are_kept_than_the_longest_window_has() -> None:
     recent = Recent()
-    recent.rows.extend(Row(number, 0, 1.0, 1.0, 0.5, 1.0, 0.5) for number in range(ROWS_MAX + 5))
-    assert recent.last(ROWS_MAX + 5)[0, 0] == 5
+    rows = matrix([Row(number, 0, 1.0, 1.0, 0.5, 1.0, 0.5) for number in range(3 * ROWS_MAX + 5)])
+    for first in range(0, len(rows), 999):
+        recent.extend(rows[first : first + 999])
+        seen = rows[: first + 999]
+        assert np.array_equal(recent.last(len(rows)), seen[-ROWS_MAX:])
+        assert np.array_equal(recent.last(7), seen[-7:])
     again = Recent()
     again.restore(recent.state())
-    assert again.rows == recent.rows and isinstance(again.rows[0].label_ms, int)
+    again.extend(rows[:1])
+    assert np.array_equal(again.last(ROWS_MAX), [*rows[1 - ROWS_MAX :], rows[0]])
+    again.extend(rows)
+    assert np.array_equal(again.state(), recent.state())
 
 
 def test_multiclass_and_regression_windows_are_rivers() -> None:

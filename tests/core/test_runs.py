@@ -12,7 +12,7 @@ from river import linear_model
 
 from stream_ml.core.learner import COLD, Scored
 from stream_ml.core.predictions import served_of
-from stream_ml.core.prepared import RUN_ROWS, Run, Single, prepare, size_of
+from stream_ml.core.prepared import Run, Single, prepare, split
 from stream_ml.core.replica import SOUND_EVERY, Replica
 from stream_ml.core.signals import Signal
 from stream_ml.errors import FatalError
@@ -136,7 +136,6 @@ def test_runs_of_other_tasks_leave_what_singles_leave(task: str) -> None:
 def test_plain_examples_make_runs_and_what_there_is_to_say_of_stands_alone() -> None:
     log = story([("good", 120), ("junk", 70), ("broken event", 5)], 1)
     found = prepare(fold_settings(), log)
-    assert sum(map(size_of, found)) == len(log)
     offsets = [record.offset for item in found for record in (item.records if isinstance(item, Run) else [item.record])]
     assert offsets == [record.offset for record in log]
     alone = [item for item in found if isinstance(item, Single)]
@@ -145,9 +144,19 @@ def test_plain_examples_make_runs_and_what_there_is_to_say_of_stands_alone() -> 
     assert [item.record.value for item in alone if item.entry is None] == [b"no entry"]
 
 
-def test_plain_examples_are_runs_of_a_bounded_length() -> None:
-    found = prepare(fold_settings(), story([("good", 120)], 1))
-    assert [item.size for item in found if isinstance(item, Run)] == [RUN_ROWS, RUN_ROWS, 20]
+@pytest.mark.parametrize("most", [1, 16, 70, 100, 1000])
+def test_what_is_prepared_is_folded_in_pieces_of_any_size(most: int) -> None:
+    log = story([("good", 120), ("freeze", 170), ("rebaseline", 90)], 1)
+    at_once, in_pieces, sizes = Replica(fold_settings()), Replica(fold_settings()), []
+    at_once.fold(log)
+    rest = prepare(fold_settings(), log)
+    while rest:
+        before = in_pieces.read_position
+        piece, rest = split(rest, most)
+        in_pieces.fold_prepared(piece)
+        sizes.append(in_pieces.read_position - before)
+    assert sizes == [most] * (len(log) // most) + [len(log) % most] * (len(log) % most > 0)
+    assert whole(in_pieces) == whole(at_once)
 
 
 def test_a_label_that_the_model_does_not_know_stands_alone() -> None:
@@ -215,8 +224,8 @@ def test_a_skip_leaves_later_runs_runs() -> None:
     assert driver.replica.pardons == {100: "skip"}
     replica = driver.replica
     log = log_of([example(n) for n in range(400, 500)], len(values))
-    (runs, learned) = [item for item in replica.prepare(log) if isinstance(item, Run)], replica.examples_learned
-    assert [run.size for run in runs] == [RUN_ROWS, RUN_ROWS]
+    runs, learned = [item for item in replica.prepare(log) if isinstance(item, Run)], replica.examples_learned
+    assert [run.size for run in runs] == [100]
     for run in runs:
         unread = [record._replace(value=b"") for record in run.records]  # of these a single would make a halt
         replica.fold_prepared([run._replace(records=unread)])

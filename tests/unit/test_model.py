@@ -250,12 +250,12 @@ def test_learned_binary_target_is_a_bool_of_the_positive_label() -> None:
 
 
 def test_sound_tells_a_model_that_is_spoilt() -> None:
-    assert Learner(Saying({True: 0.5}), BINARY).sound({})
-    assert Learner(Saying({}), BINARY).sound({})
-    assert Learner(SayingClass(True), BINARY).sound({})
-    assert Learner(SayingValue(None), REGRESSION).sound({})
-    assert not Learner(Saying({True: math.nan}), BINARY).sound({})
-    assert not Learner(SayingValue(math.inf), REGRESSION).sound({})
+    assert Learner(Saying({True: 0.5}), BINARY).sound([{}])
+    assert Learner(Saying({}), BINARY).sound([{}])
+    assert Learner(SayingClass(True), BINARY).sound([{}])
+    assert Learner(SayingValue(None), REGRESSION).sound([{}])
+    assert not Learner(Saying({True: math.nan}), BINARY).sound([{}])
+    assert not Learner(SayingValue(math.inf), REGRESSION).sound([{}])
 
 
 def test_bits_tell_neighbouring_floats_apart() -> None:

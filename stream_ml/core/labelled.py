@@ -1,0 +1,71 @@
+"""What was served beside what came true, of the examples of a run: one column a fact, or one by one."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_ml.core.log_entry import EntryColumns
+from stream_ml.records import Served
+
+
+class Labelled(NamedTuple):
+    """One of them; `y` is what came true as the model learns it, the other fields are those of `Served` and times."""
+
+    y: Any
+    class_name: str | None
+    score: float | None
+    scores: dict[str, float] | None
+    value: float | None
+    position: int
+    label_ms: int
+    event_ms: int
+
+    @classmethod
+    def of(cls, y: Any, served: Served, label_ms: int, event_ms: int) -> "Labelled":
+        """Out of a prediction as it was served."""
+        said = (served.class_name, served.score, served.scores, served.value, served.position)
+        return cls(y, *said, label_ms, event_ms)
+
+
+class Scored(NamedTuple):
+    """Columns of n examples whose predictions were a class and its score, as arrays."""
+
+    ys: NDArray[np.bool_]
+    scores: NDArray[np.float64]
+    positions: NDArray[np.int64]
+    label_ms: NDArray[np.int64]
+    event_ms: NDArray[np.int64]
+
+
+class LabelledColumns:
+    """The examples of decoded entries; `ys` of each, None where the model knows no such label."""
+
+    def __init__(self, columns: EntryColumns, ys: Sequence[Any]) -> None:
+        batch = columns.batch
+        self._ys = ys
+        self._names = batch.column("served_class")
+        self._maps = batch.column("served_scores")
+        self._values = batch.column("served_value")
+        self._scores = batch.column("served_score")
+        numbers = ("served_position", "label_time", "event_time")
+        self._numbers = [batch.column(name).to_numpy(zero_copy_only=False) for name in numbers]
+        self._score = self._scores.to_numpy(zero_copy_only=False)  # nan where there is none
+        self._unusual = self._names.null_count or self._maps.null_count < len(self._maps)
+
+    def scored(self, first: int, stop: int) -> Scored | None:
+        """Of a binary task, these rows; None where a prediction was cold, or more than a class and its score."""
+        of, scores = slice(first, stop), self._score[first:stop]
+        if self._unusual or np.isnan(scores).any():
+            return None
+        return Scored(np.array(self._ys[of], np.bool_), scores, *(numbers[of] for numbers in self._numbers))
+
+    def rows(self, first: int, stop: int) -> Iterator[Labelled]:
+        """These rows one by one."""
+        of, count = slice(first, stop), stop - first
+        maps = [None if found is None else dict(found) for found in self._maps.slice(first, count).to_pylist()]
+        said = (self._names, self._scores, self._values)
+        names, scores, values = (array.slice(first, count).to_pylist() for array in said)
+        numbers = (numbers[of].tolist() for numbers in self._numbers)
+        return map(Labelled._make, zip(self._ys[of], names, scores, maps, values, *numbers, strict=True))
