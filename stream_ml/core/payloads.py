@@ -1,7 +1,7 @@
 """Bytes of a topic to records: three framings, reader and writer schemas; a reference lane and a columnar one."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -11,6 +11,8 @@ from stream_ml.config import Framing
 from stream_ml.core.avro_columns import ROWS_MIN, AvroColumns, avro_columns
 from stream_ml.core.binary import decode_record, encode_record
 from stream_ml.core.schema import HEADER_BYTES, Schema, single_object_header
+
+PIECE_BYTES = 1_000_000  # that are decoded at once: 8,000 events of 126 bytes
 
 _BROKEN = (
     ValueError,
@@ -95,7 +97,8 @@ class Payloads:
             for row in there:
                 groups.setdefault(values[row][:size], []).append(row)  # type: ignore[index, attr-defined]
         enough = ((header, rows) for header, rows in groups.items() if len(rows) >= ROWS_MIN)
-        return [lane for header, rows in enough if (lane := self._lane(header, rows, values)) is not None]
+        pieces = ((header, piece) for header, rows in enough for piece in _pieces(rows, values))
+        return [lane for header, rows in pieces if (lane := self._lane(header, rows, values)) is not None]
 
     def lane_logged(self, fingerprint: int, framing: Framing, values: list[bytes]) -> Lane | None:
         """What decodes as columns of values from the training log that have one writer schema and framing."""
@@ -188,6 +191,15 @@ class Payloads:
                 f"no configured schema has the fingerprint {value[2:10].hex()} (schema_ids lists more)",
             )
         return writer, 10
+
+
+def _pieces(rows: Sequence[int], values: Sequence[bytes | None]) -> Iterator[Sequence[int]]:
+    """The rows in their order, of about PIECE_BYTES each: decoding holds several copies of what it decodes."""
+    mean = sum(len(values[row] or b"") for row in rows) / len(rows)
+    count = max(ROWS_MIN, int(PIECE_BYTES / max(1.0, mean)))
+    firsts = range(0, max(1, len(rows) - ROWS_MIN), count)
+    for first in firsts:
+        yield rows[first : first + count] if first != firsts[-1] else rows[first:]
 
 
 def _guess(value: bytes, framing: Framing) -> str:
