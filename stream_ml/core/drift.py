@@ -63,11 +63,11 @@ class Window:
 
     def add(self, number: float) -> None:
         """Take one; the oldest goes when the window is full."""
-        self.extend([number])
+        self.extend([int(number * UNIT)])
 
-    def extend(self, numbers: Sequence[float]) -> None:
-        """The same for some."""
-        held, new = self.numbers, [int(number * UNIT) for number in numbers]
+    def extend(self, new: Sequence[int]) -> None:
+        """The same for some that are integers already."""
+        held = self.numbers
         gone = list(islice(chain(held, new), max(0, len(held) + len(new) - (held.maxlen or 0))))
         held.extend(new)
         self.sum += sum(new) - sum(gone)
@@ -137,8 +137,11 @@ class ConceptMonitor:
             Offset of the prediction's example in the training log.
         """
         loss, baseline = self._losses(row)
-        seen = _Seen([loss], [baseline], [row.true != row.said], [row.label_ms], [position])
-        return self._take(seen, origin)[1]
+        worse = loss * loss - baseline * baseline
+        watched = loss if self._watch == "loss" else (1.0 + worse) / 2
+        given = row.true != row.said if self._binary else watched
+        of = ([int(loss * UNIT)], [int(worse * UNIT)], [int(watched * UNIT)])
+        return self._take(_Seen(*of, [given], [row.label_ms], [position]), origin)[1]
 
     def update_many(self, rows: Floats, origin: str, positions: Sequence[int]) -> int:
         """The same for n rows, n by 7, in their order; how many were taken: up to the first that showed something."""
@@ -146,9 +149,12 @@ class ConceptMonitor:
             singles = zip(map(Row._make, rows.tolist()), positions, strict=True)
             shown = (number for number, (row, at) in enumerate(singles, 1) if self.update(row, origin, at))
             return next(shown, len(rows))
-        losses, baselines = (of.tolist() for of in self._losses_many(rows))
-        misses = (rows[:, TRUE] != rows[:, SAID]).tolist()
-        seen = _Seen(losses, baselines, misses, rows[:, LABEL_MS].astype(np.int64).tolist(), positions)
+        losses, baselines = self._losses_many(rows)
+        worse = losses * losses - baselines * baselines
+        watched = losses if self._watch == "loss" else (1.0 + worse) / 2
+        given = rows[:, TRUE] != rows[:, SAID] if self._binary else watched
+        of = (_integers(losses * UNIT), _integers(worse * UNIT), _integers(watched * UNIT))
+        seen = _Seen(*of, given.tolist(), _integers(rows[:, LABEL_MS]), positions)
         taken, told = 0, False
         while taken < len(rows) and not told:
             count, told = self._take(seen.some(taken, taken + LOOK_EVERY - self._count % LOOK_EVERY), origin)
@@ -168,22 +174,22 @@ class ConceptMonitor:
         return count, said.told
 
     def _look_at(self, seen: "_Seen") -> tuple[int, bool]:
-        worse = [loss * loss - baseline * baseline for loss, baseline in zip(seen.losses, seen.baselines, strict=True)]
-        watched = seen.losses if self._watch == "loss" else [(1.0 + more) / 2 for more in worse]
-        count, changed = len(watched), False
+        """Take what is before the next look, up to where the detector fires: how many, and whether it did."""
+        count, changed = len(seen.given), False
         if self.detector is not None:
             detector = self.detector
-            for number, value in enumerate(seen.misses if self._binary else watched, 1):
+            for number, value in enumerate(seen.given, 1):
                 detector.update(value)
                 if detector.drift_detected:
                     count, changed = number, True
                     break
+        watched = seen.watched[:count]
         self.losses.extend(seen.losses[:count])
-        self.worse.extend(worse[:count])
+        self.worse.extend(seen.worse[:count])
         if self._watch != "loss":
-            self.watched.extend(watched[:count])
+            self.watched.extend(watched)
         self._since[0] += count
-        self._since[1] += sum(int(value * UNIT) for value in watched[:count])
+        self._since[1] += sum(watched)
         self._count += count
         return count, changed
 
@@ -331,18 +337,20 @@ TOLD_COMMANDS = frozenset(_COMMANDS)
 
 
 class _Seen(NamedTuple):
-    """n labelled predictions in log order: loss, the baseline's loss, whether it missed, when, where."""
+    """n labelled predictions in log order: losses and what is watched in millionths, and what the detector is given."""
 
-    losses: Sequence[float]
-    baselines: Sequence[float]
-    misses: Sequence[bool]
+    losses: Sequence[int]
+    worse: Sequence[int]
+    watched: Sequence[int]
+    given: Sequence[float]
     label_ms: Sequence[int]
     positions: Sequence[int]
 
     def some(self, first: int, stop: int) -> "_Seen":
         """Those from `first` to before `stop`, as far as there are."""
         of = slice(first, stop)
-        return _Seen(self.losses[of], self.baselines[of], self.misses[of], self.label_ms[of], self.positions[of])
+        millionths = (self.losses[of], self.worse[of], self.watched[of])
+        return _Seen(*millionths, self.given[of], self.label_ms[of], self.positions[of])
 
 
 class _Said:
@@ -358,6 +366,12 @@ class _Said:
         found = (self._origin, kind, subject, self._position, severity, self._at_ms)
         self._signals.append(Signal(*found, evidence, words, suggestion))
         self.told = True
+
+
+def _integers(numbers: Floats) -> list[int]:
+    """As `int` makes them."""
+    found: list[int] = numbers.astype(np.int64).tolist()
+    return found
 
 
 def _error(count: int, total: int, squares: int) -> float:
