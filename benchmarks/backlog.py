@@ -40,12 +40,13 @@ def service(
     partitions: int = 1,
     features: int = FEATURES,
     count: int = 0,
+    scale: float = 1.0,
     bad: bool = False,
     scrapes: float = 0.0,
     **changes: Any,
 ) -> Result:
-    """The service, exactly once. `count` 0: the stand's number of events; `scrapes` of /metrics a second."""
-    count = count or stand.events
+    """The service, exactly once. `count` 0: the stand's number by `scale`; `scrapes` of /metrics a second."""
+    count = count or round(stand.events * scale)
     records = load(count, 0.0 if bad else labelled, features)
     topics = stand.cluster.fresh("service", partitions)
     made = Service(stand.scratch("service"), stand.cluster.servers, topics, features=features, **changes)
