@@ -25,6 +25,7 @@ from stream_ml.core.recent import (
     TRUE,
     Floats,
     Row,
+    as_rows,
 )
 from stream_ml.core.signals import KEPT_MAX, Kind, Severity, Signal
 
@@ -146,7 +147,7 @@ class ConceptMonitor:
     def update_many(self, rows: Floats, origin: str, positions: Sequence[int]) -> int:
         """The same for n rows, n by 7, in their order; how many were taken: up to the first that showed something."""
         if self._task == "regression":  # a scale follows each
-            singles = zip(map(Row._make, rows.tolist()), positions, strict=True)
+            singles = zip(as_rows(rows), positions, strict=True)
             shown = (number for number, (row, at) in enumerate(singles, 1) if self.update(row, origin, at))
             return next(shown, len(rows))
         losses, baselines = self._losses_many(rows)

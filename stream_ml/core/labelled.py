@@ -30,9 +30,10 @@ class Labelled(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """Columns of n examples whose predictions were a class and its score, as arrays."""
+    """Columns of n examples, as arrays; of each that has a class (`said`) its score."""
 
     ys: NDArray[np.bool_]
+    said: NDArray[np.bool_]
     scores: NDArray[np.float64]
     positions: NDArray[np.int64]
     label_ms: NDArray[np.int64]
@@ -52,14 +53,16 @@ class LabelledColumns:
         numbers = ("served_position", "label_time", "event_time")
         self._numbers = [batch.column(name).to_numpy(zero_copy_only=False) for name in numbers]
         self._score = self._scores.to_numpy(zero_copy_only=False)  # nan where there is none
-        self._unusual = self._names.null_count or self._maps.null_count < len(self._maps)
+        self._said = self._names.is_valid().to_numpy(zero_copy_only=False)
+        self._more = self._maps.is_valid().to_numpy(zero_copy_only=False) | (self._said & np.isnan(self._score))
 
     def scored(self, first: int, stop: int) -> Scored | None:
-        """Of a binary task, these rows; None where a prediction was cold, or more than a class and its score."""
-        of, scores = slice(first, stop), self._score[first:stop]
-        if self._unusual or np.isnan(scores).any():
+        """Of a binary task, these rows; None where more or less than a class and its score was said of one."""
+        of = slice(first, stop)
+        if self._more[of].any():
             return None
-        return Scored(np.array(self._ys[of], np.bool_), scores, *(numbers[of] for numbers in self._numbers))
+        numbers = (numbers[of] for numbers in self._numbers)
+        return Scored(np.array(self._ys[of], np.bool_), self._said[of], self._score[of], *numbers)
 
     def rows(self, first: int, stop: int) -> Iterator[Labelled]:
         """These rows one by one."""

@@ -73,10 +73,9 @@ class Run(NamedTuple):
         """k."""
         return len(self.records)
 
-    def singles(self, first: int) -> Iterator[Single]:
-        """Those from row `first` on, one by one."""
-        for number in range(first, self.size):
-            record = self.records[number]
+    def singles(self) -> Iterator[Single]:
+        """One by one."""
+        for number, record in enumerate(self.records):
             yield Single(record, decode_entry(record.value), None, self.features(number))
 
     def some(self, first: int, stop: int) -> "Run":

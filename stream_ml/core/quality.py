@@ -236,7 +236,7 @@ class Quality:
         delays_ms, said = labelled.label_ms - labelled.event_ms, scores >= threshold
         columns = (labelled.label_ms, delays_ms, trues, said, scores, frequencies >= threshold, frequencies)
         rows = np.column_stack(columns)
-        usable = (scores >= 0.0) & (scores <= 1.0) & (labelled.positions >= 0)
+        usable = labelled.said & (scores >= 0.0) & (scores <= 1.0) & (labelled.positions >= 0)
         known: Sequence[int] = range(len(trues))
         if not usable.all():
             known, rows, trues = np.flatnonzero(usable).tolist(), rows[usable], trues[usable]

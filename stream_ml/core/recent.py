@@ -46,6 +46,11 @@ def matrix(rows: Sequence[Row]) -> Floats:
     return np.array(rows, np.float64).reshape(len(rows), len(Row._fields))
 
 
+def as_rows(numbers: Floats) -> list[Row]:
+    """An n by 7 matrix as n rows."""
+    return [Row(int(label_ms), int(delay_ms), *rest) for label_ms, delay_ms, *rest in numbers.tolist()]
+
+
 class Recent:
     """The last rows, ROWS_MAX at most, oldest first."""
 

@@ -134,12 +134,22 @@ class Replica:
 
     def _fold_run(self, run: Run) -> None:
         """Fold a run in a few loops, as far as there is nothing to say about it; the rest one by one."""
-        done = 0
+        lead = min(run.size, max(0, SOUND_EVERY - self.examples_learned))  # where probes are gathered
+        self._fold_singles(run.some(0, lead))
+        rest, done = run.some(lead, run.size), 0
         usual = self.halt is None and self.refold_from is None and not self.frozen and self.check_each_after is None
         noted = [*self.pardons, *([self.stop_at.position] if self.stop_at is not None else [])]
-        if usual and self.examples_learned >= SOUND_EVERY and all(at < run.records[0].offset for at in noted):
-            done = self._fold_new(run, self.ledger.saw_new(run.places))
-        for single in run.singles(done) if done < run.size else ():
+        if (
+            usual
+            and rest.size
+            and self.examples_learned >= SOUND_EVERY
+            and all(at < rest.records[0].offset for at in noted)
+        ):
+            done = self._fold_new(rest, self.ledger.saw_new(rest.places))
+        self._fold_singles(rest.some(done, rest.size))
+
+    def _fold_singles(self, run: Run) -> None:
+        for single in run.singles():
             if self.refold_from is None:
                 self._fold_single(single)
 

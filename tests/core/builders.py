@@ -1,7 +1,9 @@
 """The smallest app - events (id, t, x), labels (id, t, y) - and one partition of it whose topics are Python lists."""
 
 import functools
+import io
 import json
+import pickle
 import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -89,6 +91,15 @@ def partition_settings(record_bytes_max: int = 1_000_000) -> PartitionSettings:
 def clock(monotonic_ms: int = 0, now_ms: int = NOW_MS) -> Clock:
     """A time years after the data."""
     return Clock(now_ms, monotonic_ms)
+
+
+def content(thing: Any) -> bytes:
+    """All of a model or a state, whichever of its equal values are one object."""
+    found = io.BytesIO()
+    pickler = pickle.Pickler(found)
+    pickler.fast = True
+    pickler.dump(thing)
+    return found.getvalue()
 
 
 # --- records ---

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_ml.core.drift import DETECTORS, ConceptMonitor, Window, detector_of
-from stream_ml.core.recent import Row
+from stream_ml.core.recent import Row, matrix
 from stream_ml.core.replica import Replica
 from stream_ml.core.signals import Signal, decode_signal, encode_signal
 from stream_ml.records import LogRecord, Served
 from stream_ml.storage.unpickle import loads
 
-from .builders import LINEAGE, NOW_MS, T0, clock, command, example, fold_settings, log_of
+from .builders import LINEAGE, NOW_MS, T0, clock, command, content, example, fold_settings, log_of
 
 NAN = float("nan")
 
@@ -45,6 +45,21 @@ def feed(found: ConceptMonitor, some: Iterable[Row], first: int = 0) -> int:
         found.update(row, LINEAGE, position)
         position += 1
     return position
+
+
+@pytest.mark.parametrize("watch", ["loss", "advantage"])
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_many_at_once_are_taken_up_to_the_first_that_shows_something(task: str, watch: str) -> None:
+    source, one_by_one, at_once = random.Random(5), monitor(task=task, watch=watch), monitor(task=task, watch=watch)
+    listed = [*rows(source, 2_000, 0.9), *rows(source, 2_000, 0.4)]
+    feed(one_by_one, listed)
+    some = matrix(listed)
+    taken, ends = 0, []
+    while taken < len(some):
+        taken += at_once.update_many(some[taken : taken + 300], LINEAGE, range(taken, len(some))[:300])
+        ends.append(taken - 1)
+    assert kinds(one_by_one) and set(ends) >= {signal.position for signal in one_by_one.signals}
+    assert content(at_once.state()) == content(one_by_one.state())
 
 
 @pytest.mark.parametrize("detector", DETECTORS)

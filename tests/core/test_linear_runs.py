@@ -1,8 +1,6 @@
 """Runs of linear models leave the bits that `learn_one` leaves, or nothing; all else goes one by one."""
 
-import io
 import math
-import pickle
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +14,8 @@ from stream_ml.core import linear_runs as module
 from stream_ml.core.learner import Learner
 from stream_ml.core.linear_runs import ROWS_MIN, LinearRuns, linear_runs
 from tests.unit.catalogue import CATALOGUE
+
+from .builders import content
 
 LAW = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 NAMES = ["a", "b", "c"]
@@ -41,15 +41,6 @@ VALUES = st.one_of(
     st.integers(-(2**60), 2**60),
     st.booleans(),
 )
-
-
-def content(estimator: Any) -> bytes:
-    """All of a model, whichever of its equal values are one object."""
-    found = io.BytesIO()
-    pickler = pickle.Pickler(found)
-    pickler.fast = True
-    pickler.dump(estimator)
-    return found.getvalue()
 
 
 def learned(estimator: Any, rows: Sequence[Sequence[Any]], ys: Sequence[Any]) -> Any:

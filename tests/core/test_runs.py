@@ -38,7 +38,8 @@ def said(source: random.Random, y: bool, right: float) -> Served:
             served(COLD),
             served(Scored("true", None, None, None)),
             served(Scored("true", 1.5, None, None)),
-        )[source.randrange(4)]
+            served(Scored("true", 0.9, None, None))._replace(position=-1),
+        )[source.randrange(5)]
     score = source.choice((0.0, 1.0, 0.5, 0.2, 0.8)) if odd < 0.2 else source.random()
     if (score >= 0.5) != (y if source.random() < right else not y):
         score = 1.0 - score

@@ -19,6 +19,7 @@ class Bug(NamedTuple):
 CRASH = "tests/kafka/test_crash.py"
 KILLS = "tests/kafka/test_failpoints.py"
 JOIN, TIME, FOLD = "tests/core/test_join.py", "tests/core/test_time.py", "tests/core/test_fold.py"
+LINEAR, ALIGNMENT = "tests/core/test_linear_runs.py", "tests/core/test_alignment.py"
 RUNS, SIGNALS = "tests/core/test_runs.py", "tests/kafka/test_signals.py"
 CHECKPOINTS = "tests/unit/test_checkpoints.py"
 ROUND, BAD, OPERATOR = "tests/kafka/test_round_trip.py", "tests/kafka/test_bad_input.py", "tests/kafka/test_operator.py"
@@ -402,6 +403,49 @@ BUGS = (
         "        if first > 0:\n",
         "        if first < 0:\n",
         ("tests/kafka/test_refusals.py",),
+    ),
+    # --- runs ---
+    Bug(
+        "a linear model's run adds up in another order than River",
+        "stream_ml/core/linear_runs.py",
+        "        raw = 0.0\n",
+        "        raw, row, weights = 0.0, row[::-1], weights[::-1]\n",
+        (LINEAR,),
+    ),
+    Bug(
+        "a run is believed and not proved",
+        "stream_ml/core/linear_runs.py",
+        "        if theirs is not None and theirs.bits() == state.bits():\n",
+        "        if theirs is not None:\n",
+        (LINEAR,),
+    ),
+    Bug(
+        "a run changes the model before it is through",
+        "stream_ml/core/linear_runs.py",
+        "            if not after.finite():\n                return False\n",
+        "            self._give(names, after)\n            if not after.finite():\n                return False\n",
+        (LINEAR,),
+    ),
+    Bug(
+        "a run counts the quality of what was not served",
+        "stream_ml/core/quality.py",
+        "        usable = labelled.said & (scores >= 0.0) & (scores <= 1.0) & (labelled.positions >= 0)\n",
+        "        usable = labelled.said & (scores >= 0.0) & (scores <= 1.0)\n",
+        (RUNS,),
+    ),
+    Bug(
+        "a run goes on behind a signal that nobody has looked at",
+        "stream_ml/core/drift.py",
+        "        while taken < len(rows) and not told:\n",
+        "        while taken < len(rows):\n",
+        ("tests/core/test_drift.py",),
+    ),
+    Bug(
+        "events of a backlog run ahead of their labels",
+        "stream_ml/core/alignment.py",
+        "        if self._count or not lie_there:\n",
+        "        if self._count or lie_there:\n",
+        (ALIGNMENT, ROUND),
     ),
     # --- signals ---
     Bug(
