@@ -16,6 +16,31 @@ AWAIT_MAX_MS = 1_000  # so long events of a backlog wait for the first labels
 WAIT_AT_END_MS = 500  # from its arrival, where events are at their end: labels may be fetched before their events
 
 
+class FirstLabels:
+    """Whether a backlog of events waits for the first labels, once after an assignment.
+
+    Events that are read first would be scored by a model that has not learned what it could have by then.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._until_ms: int | None = clock.monotonic_ms + AWAIT_MAX_MS
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is waited for any more."""
+        return self._until_ms is None
+
+    def awaited(self, labels_held: int, backlogs: bool, clock: Clock) -> bool:
+        """Whether events wait now: no partition holds a label, and some partition has a backlog of both.
+
+        Labels of one partition end it for all: the others' come in the same fetches, and nothing may wait twice.
+        """
+        if self._until_ms is None or labels_held or clock.monotonic_ms >= self._until_ms:
+            self._until_ms = None
+            return False
+        return backlogs
+
+
 class HeldFeedback:
     """Decoded feedback of one partition that has been read and not yet processed, in offset order."""
 
@@ -24,7 +49,6 @@ class HeldFeedback:
         self._count = self._bytes = 0
         self._blocked: int | None = None  # offset of the label that is held back first
         self._since_ms = 0
-        self._awaited_ms: int | None = None  # since when
 
     def __len__(self) -> int:
         """Number of records held."""
@@ -34,19 +58,6 @@ class HeldFeedback:
     def full(self) -> bool:
         """Whether no more should be read for now."""
         return self._count >= HELD_MAX or self._bytes >= HELD_BYTES_MAX
-
-    def awaited(self, lie_there: bool, clock: Clock) -> bool:
-        """Whether a backlog of events should wait: there is one of labels too, and none of them is here yet.
-
-        Events that were read first would be scored by a model that has not learned what it could have by then. After
-        AWAIT_MAX_MS they go on without, until labels have come.
-        """
-        if self._count or not lie_there:
-            self._awaited_ms = None
-            return False
-        if self._awaited_ms is None:
-            self._awaited_ms = clock.monotonic_ms
-        return clock.monotonic_ms - self._awaited_ms < AWAIT_MAX_MS
 
     def extend(self, labels: Labels, clock: Clock) -> None:
         """Add what was read next."""

@@ -123,7 +123,7 @@ def _sorted(taken: Sequence[Taken]) -> tuple[pa.Table | None, list[int]]:
         return None, []
     rows = [row for lane in lanes for row in lane.rows]
     table = lanes[0].table if len(lanes) == 1 else pa.concat_tables([lane.table for lane in lanes])
-    if len(lanes) > 1:
+    if rows != sorted(rows):
         order = sorted(range(len(rows)), key=rows.__getitem__)
         table, rows = table.take(pa.array(order, pa.int64())), [rows[number] for number in order]
     return table, rows

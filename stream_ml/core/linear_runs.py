@@ -134,16 +134,17 @@ class LinearRuns:
 
     def _proved(self, names: Sequence[str], rows: Matrix, ys: Sequence[Any], state: _State) -> bool:
         """Whether `learn_one` leaves the same; else never again."""
-        other = LinearRuns(copy.deepcopy(self._estimator))
         try:
+            other = LinearRuns(copy.deepcopy(self._estimator))
             for row, y in zip(rows, ys, strict=True):
                 other._estimator.learn_one(dict(zip(names, row, strict=True)), y)
-        except Exception:
+        except Exception as error:
+            self.why_singly = f"a copy of it does not learn a run: {type(error).__name__}: {error}"
             return False
         theirs = other._taken(names)
         if theirs is not None and theirs.bits() == state.bits():
             return True
-        self.why_singly = f"a run and {len(rows)} calls of learn_one leave different models"
+        self.why_singly = "a run and as many calls of learn_one leave different models"
         return False
 
 

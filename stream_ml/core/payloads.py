@@ -194,12 +194,14 @@ class Payloads:
 
 
 def _pieces(rows: Sequence[int], values: Sequence[bytes | None]) -> Iterator[Sequence[int]]:
-    """The rows in their order, of about PIECE_BYTES each: decoding holds several copies of what it decodes."""
-    mean = sum(len(values[row] or b"") for row in rows) / len(rows)
-    count = max(ROWS_MIN, int(PIECE_BYTES / max(1.0, mean)))
-    firsts = range(0, max(1, len(rows) - ROWS_MIN), count)
-    for first in firsts:
-        yield rows[first : first + count] if first != firsts[-1] else rows[first:]
+    """The rows in their order, a piece ends at PIECE_BYTES; each has as many rows as columns are worth it."""
+    first = size = 0
+    for number, row in enumerate(rows):
+        size += len(values[row] or b"")
+        if size >= PIECE_BYTES and number + 1 - first >= ROWS_MIN and len(rows) - number - 1 >= ROWS_MIN:
+            yield rows[first : number + 1]
+            first, size = number + 1, 0
+    yield rows[first:]
 
 
 def _guess(value: bytes, framing: Framing) -> str:

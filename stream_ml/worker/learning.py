@@ -47,7 +47,7 @@ class Learning:
         self.replica = Replica(self._settings)
         self._reader: LogReader | None = None
         self._read: list[Run | Single] = []  # and not yet folded
-        self._record_s = CHUNK_S / 50  # what folding one takes, before it is known
+        self._example_s = CHUNK_S / 50  # what learning one takes, before it is known
         self._at_end_s = time.monotonic()
         self._checkpoint_s = time.monotonic()
         self._checkpoint_position, self._checkpoint_written_s = -1, 0.0
@@ -178,12 +178,12 @@ class Learning:
         assert self._reader is not None  # noqa: S101
         if not self._read:
             self._read = self.replica.prepare(self._reader.take(READ_MAX, wait_s))
-        size = max(CHUNK_LEAST, int(CHUNK_S / self._record_s))
+        size = max(CHUNK_LEAST, int(CHUNK_S / self._example_s))
         chunk, self._read = split(self._read, size)
         if chunk:
-            halted, began, began_s = self.replica.halt, self.replica.read_position, time.monotonic()
+            halted, learned, began_s = self.replica.halt, self.replica.examples_learned, time.monotonic()
             self.replica.fold_prepared(chunk)
-            self._pace(self.replica.read_position - began, time.monotonic() - began_s)
+            self._pace(self.replica.examples_learned - learned, time.monotonic() - began_s)
             passes("after-fold")
             if not self.spoilt:
                 self._look_at_halt(is_new=halted is None)
@@ -191,10 +191,10 @@ class Learning:
             self._at_end_s = time.monotonic()
         return bool(chunk)
 
-    def _pace(self, records: int, took_s: float) -> None:
-        """What one record takes: the mean of this chunk and of what was thought before."""
-        if records > 0:
-            self._record_s = (self._record_s + took_s / records) / 2
+    def _pace(self, learned: int, took_s: float) -> None:
+        """What an example takes: the mean of this chunk and of what was thought before. Only read on, none counts."""
+        if learned > 0:
+            self._example_s = (self._example_s + took_s / learned) / 2
 
     def _mend(self) -> bool:
         """Make a spoilt model anew; whether it was spoilt."""

@@ -18,7 +18,7 @@ from functools import partial
 from confluent_kafka import KafkaException
 
 from stream_ml.assembly import Parts
-from stream_ml.core.alignment import HeldFeedback
+from stream_ml.core.alignment import FirstLabels, HeldFeedback
 from stream_ml.core.partition import Batch, Outputs
 from stream_ml.core.partitioners import PartitionerSample, disagreement
 from stream_ml.errors import FatalError
@@ -64,6 +64,7 @@ class Worker:
         inputs = (self._group, self._feedback)
         self.report = Report(parts, metrics, self.learning, self._ownership, inputs, self.monitor)
         self._held: dict[int, HeldFeedback] = {}
+        self._first_labels = FirstLabels(_clock())
         self._keys = {name: PartitionerSample(facts.partitions) for name in ("events", "feedback")}
         self._disagreement = ""
         self._limit = config.delivery.batch_max_records
@@ -152,6 +153,7 @@ class Worker:
             return
         owned = self._ownership.owned
         self._held = {number: HeldFeedback() for number in owned}
+        self._first_labels = FirstLabels(_clock())
         self._committed_s = dict.fromkeys(owned, time.monotonic())
         self._group.start({number: partition.events_position for number, partition in owned.items()})
         self._feedback.start({number: partition.feedback_position for number, partition in owned.items()})
@@ -182,14 +184,15 @@ class Worker:
         return lags and not self._group.ends.all_reached()
 
     def _labels_awaited(self) -> bool:
-        """Whether a partition's events, a backlog, should wait for the first labels of theirs."""
-        clock, awaited = _clock(), False
-        for number, held in self._held.items():
-            of, end = self._ownership.owned[number], self._feedback.end(number)
-            if self._far(self._group.end(number), of.events_position):
-                lie_there = end is None or self._far(end, of.feedback_position)
-                awaited |= held.awaited(lie_there, clock)
-        return awaited
+        """Whether the events, a backlog, wait for the first labels of theirs."""
+        if self._first_labels.over:
+            return False
+        backlogs = any(
+            self._far(self._group.end(number), of.events_position)
+            and ((end := self._feedback.end(number)) is None or self._far(end, of.feedback_position))
+            for number, of in self._ownership.owned.items()
+        )
+        return self._first_labels.awaited(sum(map(len, self._held.values())), backlogs, _clock())
 
     def _read_feedback(self, wait_s: float) -> None:
         if not self._held or any(held.full for held in self._held.values()):

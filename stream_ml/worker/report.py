@@ -222,6 +222,8 @@ class Report:
             found.append("learning is frozen; stream-ml resume CONFIG goes on")
         elif self._learning.lag_s > config.learning.lag_max / 1000:
             found.append(f"learning lags {self._learning.lag_s:.0f} s behind: predictions are flagged stale")
+        if replica.learner.why_singly:
+            found.append(f"the model learns right, but slower than it could: {replica.learner.why_singly}")
         return found
 
     def _partition(self, number: int) -> dict[str, Any]:

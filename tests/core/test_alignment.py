@@ -2,7 +2,7 @@
 
 import pytest
 
-from stream_ml.core.alignment import AWAIT_MAX_MS, WAIT_AT_END_MS, WAIT_MAX_MS, HeldFeedback
+from stream_ml.core.alignment import AWAIT_MAX_MS, WAIT_AT_END_MS, WAIT_MAX_MS, FirstLabels, HeldFeedback
 
 from .builders import T0, clock, label, labels_of
 
@@ -45,15 +45,17 @@ def test_labels_of_events_that_are_there_are_never_held_back(held: HeldFeedback)
 
 
 def test_a_backlog_of_events_waits_for_the_first_labels_of_a_backlog_but_not_for_ever() -> None:
-    held = HeldFeedback()
-    assert held.awaited(True, clock(0))
-    assert held.awaited(True, clock(AWAIT_MAX_MS - 1))
-    assert not held.awaited(True, clock(AWAIT_MAX_MS))
-    assert not held.awaited(True, clock(10 * AWAIT_MAX_MS)), "labels that never come are waited for once"
+    first = FirstLabels(clock(1_000))
+    assert not first.awaited(0, False, clock(1_000)), "events or labels are no backlog, or nobody knows yet"
+    assert first.awaited(0, True, clock(1_001))
+    assert first.awaited(0, True, clock(1_000 + AWAIT_MAX_MS - 1))
+    assert not first.awaited(0, True, clock(1_000 + AWAIT_MAX_MS))
+    assert first.over
 
 
-def test_events_wait_again_once_labels_have_come_and_are_used_up(held: HeldFeedback) -> None:
-    assert not held.awaited(True, clock(0)), "some are here"
-    held.drop(3)
-    assert held.awaited(True, clock(5_000))
-    assert not held.awaited(False, clock(5_001)), "no others lie there"
+def test_once_labels_have_come_events_never_wait_again() -> None:
+    """Labels of one partition may fill what is held while another one's are used up: all would wait for nobody."""
+    first = FirstLabels(clock(0))
+    assert first.awaited(0, True, clock(1))
+    assert not first.awaited(1, True, clock(2))
+    assert not first.awaited(0, True, clock(3))

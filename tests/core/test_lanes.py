@@ -228,6 +228,18 @@ def test_large_records_are_decoded_a_megabyte_at_a_time_or_64_of_them(size: int)
     assert len(lanes) == {100: 1, 20_000: 6, 200_000: 6}[size]
 
 
+def test_large_records_behind_small_ones_are_decoded_a_megabyte_at_a_time() -> None:
+    reader = load_schema(json.dumps(READER), where="visit.avsc")
+    sizes = [100] * 9_000 + [100_000] * 192
+    values: list[bytes | None] = [
+        encode_record(reader.parsed, {"id": "i" * size, "x": 1.0, "t": NOW_MS}) for size in sizes
+    ]
+    found = [sum(sizes[row] for row in lane.rows) for lane in Payloads("bare", reader, {}).lanes(values)]
+    assert sum(found) == sum(sizes)
+    assert max(found) < 2 * ROWS_MIN * 100_000 + PIECE_BYTES
+    assert len(found) == 4
+
+
 def test_an_id_out_of_the_key_and_a_time_of_the_record_are_the_same_from_either_lane() -> None:
     schema = load_schema(json.dumps(READER), where="visit.avsc")
     plan = FeaturePlan(schema, FeatureSettings(include=["x"]), set())

@@ -173,6 +173,22 @@ def test_a_run_that_comes_out_different_is_not_taken_and_no_other_is_tried(monke
     assert not runs.learn(NAMES, rows[40:], ys[40:])
 
 
+def test_a_model_that_cannot_be_copied_learns_one_by_one() -> None:
+    class Once(optim.initializers.Zeros):
+        """Nothing copies a generator."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.numbers = (number for number in range(3))
+
+    rows, ys = gauss(100)
+    estimator = learned(linear_model.LogisticRegression(initializer=Once()), rows[:40], ys[:40])
+    learner = Learner(estimator, CATALOGUE["scaled logistic"].domain)
+    assert learner.learn_many(NAMES, rows[40:], ys[40:]) == (60, None)
+    assert "generator" in learner.why_singly
+    assert content(estimator.weights) == content(learned(linear_model.LogisticRegression(), rows, ys).weights)
+
+
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_a_learner_learns_many_as_it_learns_one_by_one(name: str) -> None:
     given = CATALOGUE[name]

@@ -2,17 +2,18 @@
 
 import pickle
 import random
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from river import linear_model
+from river import linear_model, preprocessing
 
 from stream_ml.core.learner import COLD, Scored
 from stream_ml.core.predictions import served_of
-from stream_ml.core.prepared import Run, Single, prepare, split
+from stream_ml.core.prepared import FoldSettings, Run, Single, prepare, split
 from stream_ml.core.replica import SOUND_EVERY, Replica
 from stream_ml.core.signals import Signal
 from stream_ml.errors import FatalError
@@ -21,8 +22,13 @@ from stream_ml.records import NOT_SERVED, LogRecord, Served, Target, Version
 from .builders import EVENTS, LINEAGE, command, example, fold_settings, log_of
 from .test_fold import BAD, ODD, SPOILS, Driver, brittle, facts
 
-LAW = settings(max_examples=30, deadline=None, derandomize=True, database=None)
+LAW = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 KINDS = ("good", "raises", "odd", "spoils", "freeze", "repeat", "gap", "junk", "broken event", "rebaseline")
+
+
+def scaled() -> FoldSettings:
+    """A fold whose model learns runs as a matrix."""
+    return fold_settings()._replace(build=lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression())
 
 
 def served(scored: Scored) -> Served:
@@ -108,10 +114,13 @@ def whole(replica: Replica) -> dict[str, Any]:
     stretches=st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 250)), min_size=1, max_size=6),
     seed=st.integers(0, 1000),
     chunk=st.sampled_from((SOUND_EVERY, 100, 1000)),
+    using=st.sampled_from((brittle, fold_settings, scaled)),
 )
-def test_runs_leave_what_singles_leave(stretches: list[tuple[str, int]], seed: int, chunk: int) -> None:
+def test_runs_leave_what_singles_leave(
+    stretches: list[tuple[str, int]], seed: int, chunk: int, using: Callable[[], FoldSettings]
+) -> None:
     log = story([("good", 100), *stretches], seed)
-    assert whole(Driver(log, brittle).run(chunk)) == whole(Driver(log, brittle).run(16))
+    assert whole(Driver(log, using).run(chunk)) == whole(Driver(log, using).run(16))
 
 
 @pytest.mark.parametrize("task", ["multiclass", "regression"])

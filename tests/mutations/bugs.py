@@ -443,8 +443,8 @@ BUGS = (
     Bug(
         "events of a backlog run ahead of their labels",
         "stream_ml/core/alignment.py",
-        "        if self._count or not lie_there:\n",
-        "        if self._count or lie_there:\n",
+        "        return backlogs\n",
+        "        return False\n",
         (ALIGNMENT, ROUND),
     ),
     # --- signals ---
