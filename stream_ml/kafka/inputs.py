@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from stream_ml.config import Config
 from stream_ml.errors import FatalError
 from stream_ml.failpoints import passes
-from stream_ml.kafka.clients import lasting, let_go, member, reader, records_of, take
+from stream_ml.kafka.clients import acquaint, lasting, let_go, member, reader, records_of, take
 from stream_ml.records import Records
 
 END_GRACE_S = 0.5  # an end counts only after so long without a record: another topic's records may be fetched first
@@ -133,6 +133,7 @@ class FeedbackInput:
     def __init__(self, config: Config) -> None:
         self._topic = config.feedback.topic
         self._consumer = reader(config)
+        acquaint(self._consumer, [self._topic])
         self.ends = Ends()
 
     def start(self, positions: dict[int, int]) -> None:

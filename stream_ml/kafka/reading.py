@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from stream_ml.config import Config
 from stream_ml.errors import FatalError, TransientError
-from stream_ml.kafka.clients import TIMEOUT_S, error_of, lasting, let_go, reader, record_of, take
+from stream_ml.kafka.clients import TIMEOUT_S, acquaint, error_of, lasting, let_go, reader, record_of, take
 from stream_ml.records import LogRecord, Record
 
 Where = tuple[str, int]
@@ -122,6 +122,7 @@ class RangeReader:
 
     def __init__(self, config: Config, keep_alive: Callable[[], None]) -> None:
         self._consumer = reader(config)
+        self._known: set[str] = set()
         self._keep_alive = keep_alive
 
     def messages(self, ranges: Ranges) -> Iterator[list[Message]]:
@@ -129,6 +130,9 @@ class RangeReader:
         left = {where: stop for where, (start, stop) in ranges.items() if start < stop}
         if not left:
             return
+        unknown = {topic for topic, _ in left} - self._known
+        acquaint(self._consumer, unknown)
+        self._known |= unknown
         self._consumer.assign([TopicPartition(*where, ranges[where][0]) for where in left])
         try:
             yield from self._until(left)
@@ -184,6 +188,7 @@ class LogReader:
     def __init__(self, config: Config, position: int) -> None:
         self._topic = config.training_log
         self._consumer = reader(config)
+        acquaint(self._consumer, [self._topic])
         self.position = position
         self.end_seen = -1
         self.seek(position)
