@@ -66,7 +66,7 @@ def domain() -> LabelDomain:
 
 
 def measured(build: Callable[[], Any], examples: list[Row]) -> list[float]:
-    """Microseconds to score one by one, to score in a batch, to learn; bytes of a checkpoint; its pauses in ms."""
+    """Microseconds to score and to learn, one by one and many at once; bytes of a checkpoint; its pauses in ms."""
     learner = Learner(build(), domain())
     for features, y in examples:
         learner.learn(features, Target(str(y).lower(), None))
@@ -74,6 +74,7 @@ def measured(build: Callable[[], Any], examples: list[Row]) -> list[float]:
     batch = Features(pa.Table.from_pylist(asked), range(len(asked)), {})
     scorer = Scorer(learner)
     learn = examples[: max(50, len(examples) // 10)]
+    names, values, ys = list(learn[0][0]), [tuple(features.values()) for features, _ in learn], [y for _, y in learn]
     with tempfile.TemporaryDirectory() as folder:
         try:
             pauses, size = _pauses(Path(folder), learner), _size(Path(folder))
@@ -83,6 +84,7 @@ def measured(build: Callable[[], Any], examples: list[Row]) -> list[float]:
         _seconds(lambda: [learner.score(features) for features in asked]) / len(asked) * 1e6,
         min(_seconds(lambda: scorer.score(batch, len(asked))) for _ in range(3)) / len(asked) * 1e6,
         _seconds(lambda: [learner.learn(f, Target(str(y).lower(), None)) for f, y in learn]) / len(learn) * 1e6,
+        min(_seconds(lambda: learner.learn_many(names, values, ys)) for _ in range(3)) / len(learn) * 1e6,
         size,
         *(seconds * 1e3 for seconds in pauses),
     ]
@@ -118,11 +120,11 @@ def _seconds(work: Callable[[], Any]) -> float:
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 3_000
     sys.stdout.write(f"after {count} examples of {NUMBERS} numbers, or of 12 words\n")
-    sys.stdout.write(f"{'':36} score one  in a batch      learn  checkpoint  the first    pause\n")
+    sys.stdout.write(f"{'':36} score one  in a batch      learn   in a run  checkpoint  the first    pause\n")
     for name, build in MODELS.items():
-        one, many, learn, size, first, pause = measured(build, rows(count, text="text" in name))
-        figures = f"{one:8.1f} us {many:8.1f} us {learn:7.1f} us {size / 1e6:8.2f} MB {first:6.0f} ms {pause:6.0f} ms"
-        sys.stdout.write(f"{name:36} {figures}\n")
+        one, many, learn, run, size, first, pause = measured(build, rows(count, text="text" in name))
+        speed = f"{one:8.1f} us {many:8.1f} us {learn:7.1f} us {run:7.1f} us"
+        sys.stdout.write(f"{name:36} {speed} {size / 1e6:8.2f} MB {first:6.0f} ms {pause:6.0f} ms\n")
 
 
 if __name__ == "__main__":

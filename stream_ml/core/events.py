@@ -1,6 +1,7 @@
 """A batch of events, decoded: columns of n rows, each an event or a dead letter."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import repeat
 from sys import intern
 from typing import Any, NamedTuple
 
@@ -86,10 +87,10 @@ class Events:
         self.ids, self.times_ms, self.schemas = [""] * count, [0] * count, [0] * count
         carried: list[dict[str, Any] | None] = [None] * count
         for lane in taken:
-            for number, row in enumerate(lane.rows):
-                self.ids[row], self.times_ms[row] = lane.ids[number], lane.times_ms[number]
-                self.schemas[row] = lane.schema
-                carried[row] = lane.carried[number] if lane.carried else None
+            spread(self.ids, lane.rows, lane.ids)
+            spread(self.times_ms, lane.rows, lane.times_ms)
+            spread(self.schemas, lane.rows, repeat(lane.schema, len(lane.rows)))
+            spread(carried, lane.rows, lane.carried or ())
         for row, event in others.items():
             self.ids[row], self.times_ms[row], self.schemas[row] = event.event_id, event.time_ms, event.schema
             carried[row] = event.carried
@@ -109,6 +110,12 @@ class Events:
         if left_out:
             times = [time_ms for row, time_ms in enumerate(times) if row not in left_out]
         return max(otherwise_ms, max(times, default=otherwise_ms))
+
+
+def spread(found: list[Any], rows: Iterable[int], column: Iterable[Any]) -> None:
+    """Put a column's values where they belong in a batch."""
+    for row, value in zip(rows, column, strict=False):
+        found[row] = value
 
 
 def picked(column: list[Any] | None, rows: Sequence[int]) -> Any:

@@ -195,6 +195,9 @@ class Payloads:
 
 def _pieces(rows: Sequence[int], values: Sequence[bytes | None]) -> Iterator[Sequence[int]]:
     """The rows in their order, a piece ends at PIECE_BYTES; each has as many rows as columns are worth it."""
+    if sum(map(len, filter(None, values))) <= PIECE_BYTES:
+        yield rows
+        return
     first = size = 0
     for number, row in enumerate(rows):
         size += len(values[row] or b"")

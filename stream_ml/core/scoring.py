@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream_ml.core.events import Features, dicts_of
+from stream_ml.core.events import Features, dicts_of, spread
 from stream_ml.core.fields import MAGNITUDE_MAX
 from stream_ml.core.learner import COLD, Learner, ModelFailed, Scored
 from stream_ml.records import Served
@@ -213,8 +213,7 @@ def _spread(column: list[Any], rows: Any, count: int) -> list[Any]:
     if len(column) == count:
         return column
     found: list[Any] = [None] * count
-    for row, value in zip(rows, column, strict=True):
-        found[row] = value
+    spread(found, rows, column)
     return found
 
 
