@@ -18,7 +18,7 @@ from functools import partial
 from confluent_kafka import KafkaException
 
 from stream_ml.assembly import Parts
-from stream_ml.core.alignment import FirstLabels, HeldFeedback
+from stream_ml.core.alignment import HeldFeedback
 from stream_ml.core.partition import Batch, Outputs
 from stream_ml.core.partitioners import PartitionerSample, disagreement
 from stream_ml.errors import FatalError
@@ -30,6 +30,7 @@ from stream_ml.kafka.topics import TopicFacts
 from stream_ml.kafka.transaction import RECORD_REFUSED, Ending, Transactor
 from stream_ml.metrics import Metrics
 from stream_ml.records import Clock, Records
+from stream_ml.worker.backlog import Backlog
 from stream_ml.worker.learning import Learning
 from stream_ml.worker.monitoring import Monitor
 from stream_ml.worker.ownership import ClaimFailed, Ownership, new_token, refuse_lost_offsets
@@ -64,7 +65,7 @@ class Worker:
         inputs = (self._group, self._feedback)
         self.report = Report(parts, metrics, self.learning, self._ownership, inputs, self.monitor)
         self._held: dict[int, HeldFeedback] = {}
-        self._first_labels = FirstLabels(_clock())
+        self._backlog = Backlog(self._group, self._feedback, _clock())
         self._keys = {name: PartitionerSample(facts.partitions) for name in ("events", "feedback")}
         self._disagreement = ""
         self._limit = config.delivery.batch_max_records
@@ -92,7 +93,7 @@ class Worker:
             if self._group.moved():
                 return  # it moved again, or the claim failed: nothing is ready to be worked on
         batches = self._consume()
-        if not batches or self.learning.spoilt or not self._backlog():
+        if not batches or self.learning.spoilt or not self._backlog.there(self._ownership.owned, self._limit):
             self._fold(partial(self.learning.turn, self._config.learning.budget_per_turn / 1000))
         began_s = time.monotonic()
         if self._group.moved():
@@ -153,7 +154,7 @@ class Worker:
             return
         owned = self._ownership.owned
         self._held = {number: HeldFeedback() for number in owned}
-        self._first_labels = FirstLabels(_clock())
+        self._backlog.begin(_clock())
         self._committed_s = dict.fromkeys(owned, time.monotonic())
         self._group.start({number: partition.events_position for number, partition in owned.items()})
         self._feedback.start({number: partition.feedback_position for number, partition in owned.items()})
@@ -168,7 +169,7 @@ class Worker:
             return {}
         deadline = time.monotonic() + self._config.delivery.first_record_wait / 1000
         for slice_s in SLICES_S:
-            awaited = self._labels_awaited()
+            awaited = self._backlog.labels_awaited(self._ownership.owned, self._held, self._limit, _clock())
             self._read_feedback(slice_s if awaited else 0.0)
             at_once = self.learning.behind or self._feedback_waits()
             events = {} if awaited else self._group.take(self._limit, 0.0 if at_once else slice_s)
@@ -182,17 +183,6 @@ class Worker:
         """Whether learning lags too far behind a backlog: then events wait, so that the model is not left behind."""
         lags = self.learning.lag_s > self._config.learning.lag_max / 1000 and self.learning.replica.halt is None
         return lags and not self._group.ends.all_reached()
-
-    def _labels_awaited(self) -> bool:
-        """Whether the events, a backlog, wait for the first labels of theirs."""
-        if self._first_labels.over:
-            return False
-        backlogs = any(
-            self._far(self._group.end(number), of.events_position)
-            and ((end := self._feedback.end(number)) is None or self._far(end, of.feedback_position))
-            for number, of in self._ownership.owned.items()
-        )
-        return self._first_labels.awaited(sum(map(len, self._held.values())), backlogs, _clock())
 
     def _read_feedback(self, wait_s: float) -> None:
         if not self._held or any(held.full for held in self._held.values()):
@@ -238,22 +228,6 @@ class Worker:
         return time.monotonic() - self._committed_s[number] > FORCED_COMMIT_S
 
     # --- 2: fold ---
-
-    def _far(self, end: int | None, position: int) -> bool:
-        """Whether more lies there than a few turns can take."""
-        return end is not None and end - position > 2 * self._limit
-
-    def _backlog(self) -> bool:
-        """Whether there is a backlog of events or of labels."""
-        group, feedback = self._group, self._feedback
-        return any(
-            self._far(end, position)
-            for number, of in self._ownership.owned.items()
-            for end, position in (
-                (group.end(number), of.events_position),
-                (feedback.end(number), of.feedback_position),
-            )
-        )
 
     def _fold(self, turn: Callable[[], None]) -> None:
         began_s = time.monotonic()
@@ -304,7 +278,9 @@ class Worker:
         ]
         started, self._folded_s = time.monotonic(), 0.0
         examples = sum(output.counts["labels", "joined"] for output in outputs.values())
-        meanwhile = partial(self._fold_backlog, examples) if self._backlog() else None
+        meanwhile = (
+            partial(self._fold_backlog, examples) if self._backlog.there(self._ownership.owned, self._limit) else None
+        )
         ending = self._transactor.run(blocks, offsets, self._group.metadata, meanwhile)
         self.metrics.count("transactions", ending=ending.value)
         if ending is Ending.COMMITTED:

@@ -1,0 +1,49 @@
+"""How much lies in Kafka: whether a few turns can take it, and whether its events wait for its labels."""
+
+from collections.abc import Mapping
+
+from stream_ml.core.alignment import FirstLabels, HeldFeedback
+from stream_ml.core.partition import Partition
+from stream_ml.kafka.inputs import FeedbackInput, Group
+from stream_ml.records import Clock
+
+TURNS = 2  # more than these can take is a backlog: nobody waits for one event of it
+
+
+class Backlog:
+    """Of the partitions that are owned; `limit` is what a turn takes at most."""
+
+    def __init__(self, group: Group, feedback: FeedbackInput, clock: Clock) -> None:
+        self._group, self._feedback = group, feedback
+        self._first_labels = FirstLabels(clock)
+
+    def begin(self, clock: Clock) -> None:
+        """Partitions were assigned."""
+        self._first_labels = FirstLabels(clock)
+
+    def there(self, owned: Mapping[int, Partition], limit: int) -> bool:
+        """Whether there is a backlog of events or of labels."""
+        return any(
+            self._of_events(number, of, limit) or _far(self._feedback.end(number), of.feedback_position, limit)
+            for number, of in owned.items()
+        )
+
+    def labels_awaited(
+        self, owned: Mapping[int, Partition], held: Mapping[int, HeldFeedback], limit: int, clock: Clock
+    ) -> bool:
+        """Whether the events, a backlog, wait for the first labels of theirs."""
+        if self._first_labels.over:
+            return False
+        both = any(
+            self._of_events(number, of, limit)
+            and ((end := self._feedback.end(number)) is None or _far(end, of.feedback_position, limit))
+            for number, of in owned.items()
+        )
+        return self._first_labels.awaited(sum(map(len, held.values())), both, clock)
+
+    def _of_events(self, number: int, of: Partition, limit: int) -> bool:
+        return _far(self._group.end(number), of.events_position, limit)
+
+
+def _far(end: int | None, position: int, limit: int) -> bool:
+    return end is not None and end - position > TURNS * limit
