@@ -213,11 +213,10 @@ class ConceptMonitor:
 
     def _losses_many(self, rows: Floats) -> tuple[Floats, Floats]:
         """The same of many rows whose loss has no scale."""
-        found = []
+        found, missing = [], np.isnan(rows[:, PROBABILITY])
         for said, probability in ((SAID, PROBABILITY), (BASELINE_SAID, BASELINE_PROBABILITY)):
             of = rows[:, probability]
             losses = np.abs(rows[:, TRUE] - of) if self._task == "binary" else 1.0 - of
-            missing = np.isnan(rows[:, PROBABILITY])
             found.append(np.where(missing, rows[:, TRUE] != rows[:, said], losses))
         return found[0], found[1]
 

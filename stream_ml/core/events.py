@@ -90,7 +90,8 @@ class Events:
             spread(self.ids, lane.rows, lane.ids)
             spread(self.times_ms, lane.rows, lane.times_ms)
             spread(self.schemas, lane.rows, repeat(lane.schema, len(lane.rows)))
-            spread(carried, lane.rows, lane.carried or ())
+            if lane.carried is not None:
+                spread(carried, lane.rows, lane.carried)
         for row, event in others.items():
             self.ids[row], self.times_ms[row], self.schemas[row] = event.event_id, event.time_ms, event.schema
             carried[row] = event.carried
@@ -114,7 +115,7 @@ class Events:
 
 def spread(found: list[Any], rows: Iterable[int], column: Iterable[Any]) -> None:
     """Put a column's values where they belong in a batch."""
-    for row, value in zip(rows, column, strict=False):
+    for row, value in zip(rows, column, strict=True):
         found[row] = value
 
 
@@ -130,7 +131,7 @@ def _sorted(taken: Sequence[Taken]) -> tuple[pa.Table | None, list[int]]:
         return None, []
     rows = [row for lane in lanes for row in lane.rows]
     table = lanes[0].table if len(lanes) == 1 else pa.concat_tables([lane.table for lane in lanes])
-    if rows != sorted(rows):
+    if len(lanes) > 1 and rows != sorted(rows):
         order = sorted(range(len(rows)), key=rows.__getitem__)
         table, rows = table.take(pa.array(order, pa.int64())), [rows[number] for number in order]
     return table, rows

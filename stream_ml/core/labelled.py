@@ -29,7 +29,7 @@ class Labelled(NamedTuple):
         return cls(y, *said, label_ms, event_ms)
 
 
-class Scored(NamedTuple):
+class ScoredColumns(NamedTuple):
     """Columns of n examples, as arrays; of each that has a class (`said`) its score."""
 
     ys: NDArray[np.bool_]
@@ -56,13 +56,13 @@ class LabelledColumns:
         self._said = self._names.is_valid().to_numpy(zero_copy_only=False)
         self._more = self._maps.is_valid().to_numpy(zero_copy_only=False) | (self._said & np.isnan(self._score))
 
-    def scored(self, first: int, stop: int) -> Scored | None:
+    def scored(self, first: int, stop: int) -> ScoredColumns | None:
         """Of a binary task, these rows; None where more or less than a class and its score was said of one."""
         of = slice(first, stop)
         if self._more[of].any():
             return None
         numbers = (numbers[of] for numbers in self._numbers)
-        return Scored(np.array(self._ys[of], np.bool_), self._said[of], self._score[of], *numbers)
+        return ScoredColumns(np.array(self._ys[of], np.bool_), self._said[of], self._score[of], *numbers)
 
     def rows(self, first: int, stop: int) -> Iterator[Labelled]:
         """These rows one by one."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from river import metrics
 
 from stream_ml.core.fields import MAGNITUDE_MAX
-from stream_ml.core.labelled import Labelled, LabelledColumns, Scored
+from stream_ml.core.labelled import Labelled, LabelledColumns, ScoredColumns
 from stream_ml.core.labels import LabelDomain
 from stream_ml.core.learner import is_probability
 from stream_ml.core.recent import (
@@ -211,8 +211,10 @@ class Quality:
 
     def _learn_many(self, ys: Sequence[Any]) -> None:
         """The same of n labels that are classes."""
-        domain = self._domain
-        names = [domain.positive if y else domain.negative for y in ys] if domain.task == "binary" else ys
+        names = ys
+        if self._domain.task == "binary":
+            positive, negative = self._domain.positive, self._domain.negative
+            names = [positive if y else negative for y in ys]
         self._labels.update(names)
         self._total += len(names)
 
@@ -227,7 +229,7 @@ class Quality:
         _count(self._served_metrics, one.y, said, one.score)
         return one.y, said, _NAN if one.score is None else one.score, frequency >= threshold, frequency
 
-    def _binaries(self, labelled: Scored) -> tuple[Sequence[int], Floats]:
+    def _binaries(self, labelled: ScoredColumns) -> tuple[Sequence[int], Floats]:
         """The same for many: a fifth of the time."""
         threshold, name = self._domain.threshold, self._domain.positive
         trues, scores = labelled.ys, labelled.scores
