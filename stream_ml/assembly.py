@@ -24,6 +24,7 @@ from stream_ml.core.payloads import Payloads
 from stream_ml.core.predictions import PredictionCodec, prediction_schema
 from stream_ml.core.prepared import FoldSettings
 from stream_ml.core.recent import Row
+from stream_ml.core.resolution import check_meaning
 from stream_ml.core.schema import Schema, load_schema
 from stream_ml.core.times import JoinSettings
 from stream_ml.errors import ConfigError, Problems
@@ -60,6 +61,7 @@ class Parts(NamedTuple):
             Topics(config.training_log, config.outcomes, config.dead_letters, config.signals),
             config.transactional_id,
             record_bytes_max,
+            config.quality.cold_below,
         )
 
     def spec(self, topic_id: str) -> dict[str, Any]:
@@ -87,9 +89,8 @@ class Parts(NamedTuple):
         return settings, estimator, _sources(estimator)
 
     def fold_settings(self, lineage: str) -> FoldSettings:
-        """What a replica needs. It decodes with schemas of its own: those in the log come on top."""
-        source, reader = self.config.events, self.reader.payloads.reader
-        payloads = Payloads(source.framing, reader, {}, list(self.reader.payloads.schemas.values()))
+        """What a replica needs. It knows no writer schema but the reader's: the others stand in the log."""
+        payloads = Payloads(self.config.events.framing, self.reader.payloads.reader, {})
         return FoldSettings(lineage, payloads, self.plan, self.domain, self.build, self.concept_monitor)
 
     def concept_monitor(self) -> ConceptMonitor:
@@ -170,6 +171,8 @@ def payloads_of(config: Config, source: Source) -> Payloads:
     """The codec of a topic's values; ConfigError where a schema file is wrong."""
     by_id = {number: _schema(config, path) for number, path in source.schema_ids.items()}
     reader = _schema(config, source.schema_)
+    for number, writer in by_id.items():
+        check_meaning(writer, reader, where=f"schema {config.path(source.schema_ids[number])}")
     if source.framing == "confluent":
         return Payloads(source.framing, reader, by_id)
     return Payloads(source.framing, reader, {}, list(by_id.values()))

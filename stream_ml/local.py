@@ -52,7 +52,7 @@ class LocalApp:
     def __init__(self, config: Config | Path | str) -> None:
         self.config = config if isinstance(config, Config) else load_config(Path(config))
         self.parts: Parts = checked(assemble(self.config))
-        self._replica = Replica(self.parts.fold_settings("local"))
+        self._replica = Replica(self.parts.fold_settings("local")._replace(started=(0,)))
         settings = self.parts.partition_settings(RECORD_BYTES_MAX)
         self._partition = Partition(settings, 0, Join(self.parts.join_settings()), (0, 0), 0, _START, (0, 0))
         self._log_end = 0

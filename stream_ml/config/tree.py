@@ -198,6 +198,11 @@ class Quality(Section):
     window_time: Duration = key(
         duration_ms("1d"), "the window by time: labels not older than this before the newest; of 10,000 at most"
     )
+    cold_below: int = key(
+        1,
+        "examples that a model must have learned; before, predictions are flagged cold, outside of quality",
+        ge=0,
+    )
 
 
 MISS_DETECTORS = ("ddm", "eddm", "hddm-a", "hddm-w")  # they see misses of a classification, no losses

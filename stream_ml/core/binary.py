@@ -5,6 +5,8 @@ from typing import Any, cast
 
 import fastavro
 
+from stream_ml.core.avro_walk import walk_of
+
 
 def encode_record(schema: Any, values: dict[str, Any], header: bytes = b"") -> bytes:
     """Header and record as bytes; ValueError or TypeError where values do not fit the schema."""
@@ -14,19 +16,26 @@ def encode_record(schema: Any, values: dict[str, Any], header: bytes = b"") -> b
     return stream.getvalue()
 
 
-def decode_record(value: bytes, schema: Any, start: int = 0, reader: Any = None) -> tuple[dict[str, Any], int]:
-    """The record at `start`, read into the reader schema, and where it ends.
+class Decoder:
+    """Bytes of one record type to values, for one writer schema and, where it is another one, a reader schema.
 
-    Raises what fastavro raises on broken bytes: EOFError where they end too early, ValueError, IndexError and others.
+    fastavro takes bytes that no Avro writer makes, so each record is walked by the specification before it is decoded.
     """
-    stream = io.BytesIO(value)
-    stream.seek(start)
-    try:
-        return cast("dict[str, Any]", fastavro.schemaless_reader(stream, schema, reader)), stream.tell()
-    except IndexError as error:  # "list index": a branch or a symbol that does not exist; else a cut integer
-        if stream.tell() >= len(value) and "list" not in str(error):
-            raise EOFError from error
-        raise
+
+    def __init__(self, schema: Any, reader: Any = None) -> None:
+        self._schema, self._reader = schema, reader
+        self._walk = walk_of(schema)
+
+    def decode(self, value: bytes, start: int = 0) -> tuple[dict[str, Any], int]:
+        """The record at `start`, read into the reader schema, and where it ends.
+
+        Raises EOFError where the bytes end before the record does, NotAvro where they are no record; and what fastavro
+        raises where a text is not UTF-8 or the reader schema cannot take a value: ValueError and others.
+        """
+        end = self._walk(value, start)
+        stream = io.BytesIO(value)
+        stream.seek(start)
+        return cast("dict[str, Any]", fastavro.schemaless_reader(stream, self._schema, self._reader)), end
 
 
 def long_bytes(number: int) -> bytes:
@@ -39,9 +48,9 @@ def long_bytes(number: int) -> bytes:
     return bytes(found)
 
 
-def decode_own(value: bytes, schema: Any, start: int = 0) -> tuple[dict[str, Any], int]:
+def decode_own(value: bytes, decoder: Decoder, start: int = 0) -> dict[str, Any]:
     """A record of this project's own schemas, or a prefix of one; ValueError where the bytes are something else."""
     try:
-        return decode_record(value, schema, start)
+        return decoder.decode(value, start)[0]
     except (EOFError, LookupError, TypeError, ArithmeticError) as error:
         raise ValueError(f"not such a record: {type(error).__name__} {error}") from error

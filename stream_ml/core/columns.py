@@ -50,7 +50,8 @@ def _numbers(array: pa.Array) -> tuple[pa.Array, Mask | None]:
     if not pa.types.is_float64(array.type):  # River computes with as many bits as a column has, Python with 64
         array = array.cast(pa.float64() if pa.types.is_floating(array.type) else pa.int64())
     numbers = _numpy(array)
-    right = (numbers >= -MAGNITUDE_MAX) & (numbers <= MAGNITUDE_MAX)
+    most = int(MAGNITUDE_MAX) if numbers.dtype.kind == "i" else MAGNITUDE_MAX  # as a double, 10**18 + 64 equals 10**18
+    right = (numbers >= -most) & (numbers <= most)
     return array, None if right.all() else ~right
 
 

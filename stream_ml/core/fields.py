@@ -98,10 +98,18 @@ def _field(schema: Schema, type_: Any, path: tuple[str, ...]) -> Field:
         if len(rest) != 1:
             return Field(path, resolved, "union", "", nullable)
         resolved = schema.resolve(rest[0])
-    if isinstance(resolved, dict):
-        base, logical = str(resolved["type"]), str(resolved.get("logicalType", ""))
-        return Field(path, resolved, base, logical if base in _STANDS_ON.get(logical, ()) else "", nullable)
-    return Field(path, resolved, str(resolved), "", nullable)
+    return Field(path, resolved, base_of(resolved), logical_of(resolved), nullable)
+
+
+def base_of(resolved: Any) -> str:
+    """The Avro type that a resolved type stands on."""
+    return str(resolved["type"]) if isinstance(resolved, dict) else str(resolved)
+
+
+def logical_of(resolved: Any) -> str:
+    """The logical type of a resolved type; empty where there is none, or one on a base that it cannot stand on."""
+    logical = str(resolved.get("logicalType", "")) if isinstance(resolved, dict) else ""
+    return logical if base_of(resolved) in _STANDS_ON.get(logical, ()) else ""
 
 
 def getter(field: Field) -> Callable[[Any], Any]:

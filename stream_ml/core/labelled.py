@@ -4,14 +4,21 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from stream_ml.core.log_entry import EntryColumns
 from stream_ml.records import Served
 
+NOT_COUNTED = frozenset({"cold", "unsound"})  # flags of predictions that say nothing of how well the model does
+
 
 class Labelled(NamedTuple):
-    """One of them; `y` is what came true as the model learns it, the other fields are those of `Served` and times."""
+    """One of them; `y` is what came true as the model learns it, the other fields are those of `Served` and times.
+
+    `usable`: no flag of the prediction leaves it out of quality.
+    """
 
     y: Any
     class_name: str | None
@@ -19,6 +26,7 @@ class Labelled(NamedTuple):
     scores: dict[str, float] | None
     value: float | None
     position: int
+    usable: bool
     label_ms: int
     event_ms: int
 
@@ -26,7 +34,7 @@ class Labelled(NamedTuple):
     def of(cls, y: Any, served: Served, label_ms: int, event_ms: int) -> "Labelled":
         """Out of a prediction as it was served."""
         said = (served.class_name, served.score, served.scores, served.value, served.position)
-        return cls(y, *said, label_ms, event_ms)
+        return cls(y, *said, not NOT_COUNTED.intersection(served.flags), label_ms, event_ms)
 
 
 class ScoredColumns(NamedTuple):
@@ -36,6 +44,7 @@ class ScoredColumns(NamedTuple):
     said: NDArray[np.bool_]
     scores: NDArray[np.float64]
     positions: NDArray[np.int64]
+    usable: NDArray[np.bool_]
     label_ms: NDArray[np.int64]
     event_ms: NDArray[np.int64]
 
@@ -50,8 +59,11 @@ class LabelledColumns:
         self._maps = batch.column("served_scores")
         self._values = batch.column("served_value")
         self._scores = batch.column("served_score")
-        numbers = ("served_position", "label_time", "event_time")
-        self._numbers = [batch.column(name).to_numpy(zero_copy_only=False) for name in numbers]
+        self._positions, *self._times = (
+            batch.column(name).to_numpy(zero_copy_only=False)
+            for name in ("served_position", "label_time", "event_time")
+        )
+        self._usable = _usable(batch.column("served_flags"))
         self._score = self._scores.to_numpy(zero_copy_only=False)  # nan where there is none
         self._said = self._names.is_valid().to_numpy(zero_copy_only=False)
         self._more = self._maps.is_valid().to_numpy(zero_copy_only=False) | (self._said & np.isnan(self._score))
@@ -61,8 +73,8 @@ class LabelledColumns:
         of = slice(first, stop)
         if self._more[of].any():
             return None
-        numbers = (numbers[of] for numbers in self._numbers)
-        return ScoredColumns(np.array(self._ys[of], np.bool_), self._said[of], self._score[of], *numbers)
+        columns = (self._said, self._score, self._positions, self._usable, *self._times)
+        return ScoredColumns(np.array(self._ys[of], np.bool_), *(column[of] for column in columns))
 
     def rows(self, first: int, stop: int) -> Iterator[Labelled]:
         """These rows one by one."""
@@ -70,5 +82,14 @@ class LabelledColumns:
         maps = [None if found is None else dict(found) for found in self._maps.slice(first, count).to_pylist()]
         said = (self._names, self._scores, self._values)
         names, scores, values = (array.slice(first, count).to_pylist() for array in said)
-        numbers = (numbers[of].tolist() for numbers in self._numbers)
+        numbers = (numbers[of].tolist() for numbers in (self._positions, self._usable, *self._times))
         return map(Labelled._make, zip(self._ys[of], names, scores, maps, values, *numbers, strict=True))
+
+
+def _usable(flags: pa.ListArray) -> NDArray[np.bool_]:
+    """Which rows have no flag of NOT_COUNTED."""
+    found = np.ones(len(flags), np.bool_)
+    if len(flags.flatten()):
+        wrong = pc.is_in(flags.flatten(), pa.array(sorted(NOT_COUNTED)))
+        found[pc.list_parent_indices(flags).filter(wrong).to_numpy()] = False
+    return found

@@ -10,7 +10,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-FOLD_FORMAT = 2  # raised whenever the fold itself would give other bits from the same log
+FOLD_FORMAT = 3  # raised whenever the fold itself would give other bits from the same log
 
 
 def lineage_of(topic_id: str, settings: dict[str, Any], estimator: Any, sources: dict[str, str]) -> str:

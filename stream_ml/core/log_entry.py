@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from stream_ml import schemas
 from stream_ml.core.avro_columns import ROWS_MIN, AvroColumns, avro_columns
-from stream_ml.core.binary import decode_own, encode_record, long_bytes
+from stream_ml.core.binary import Decoder, decode_own, encode_record, long_bytes
 from stream_ml.records import NOT_SERVED, Served, Target
 
 FORMAT = 1
@@ -19,7 +19,7 @@ COMMANDS = ("skip", "accept-gap", "freeze", "resume", "rebase", "rebaseline")
 _SCHEMA = fastavro.parse_schema(schemas.load("log_entry"))
 _RAW = schemas.load("log_entry")
 _HEAD_FIELDS = 11  # format ... feedback_offset: enough to know which records an entry is made of
-_HEAD = fastavro.parse_schema({**_RAW, "name": "LogEntryHead", "fields": _RAW["fields"][:_HEAD_FIELDS]})
+_HEAD = Decoder(fastavro.parse_schema({**_RAW, "name": "LogEntryHead", "fields": _RAW["fields"][:_HEAD_FIELDS]}))
 
 
 def _no_logical(raw: dict[str, Any]) -> Any:
@@ -30,7 +30,7 @@ def _no_logical(raw: dict[str, Any]) -> Any:
     return fastavro.parse_schema({**raw, "fields": fields})
 
 
-_READ = _no_logical(_RAW)
+_READ = Decoder(_no_logical(_RAW))
 
 
 def _prefix() -> AvroColumns:
@@ -253,7 +253,7 @@ def _entries(columns: Sequence[Sequence[Any]], events: Sequence[bytes]) -> Itera
 
 def decode_entry(value: bytes) -> Entry:
     """A log entry. ValueError where the bytes are none, or of a format from the future."""
-    raw, _ = decode_own(value, _READ)
+    raw = decode_own(value, _READ)
     if raw["format"] != FORMAT:
         raise ValueError(f"log entry of format {raw['format']}; this version reads {FORMAT}")
     return next(_entries([[raw[field["name"]]] for field in _RAW["fields"]], [raw["event"]]))
@@ -273,7 +273,7 @@ def decode_pair(value: bytes) -> Pair | None:
 
     Source: Avro has no framing between fields, so a reader with a prefix of the schema stops early.
     """
-    head, _ = decode_own(value, _HEAD)
+    head = decode_own(value, _HEAD)
     if head["kind"] != "example":
         return None
     return Pair(head["source_partition"], head["sequence"], head["event_offset"], head["feedback_offset"])

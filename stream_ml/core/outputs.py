@@ -7,7 +7,7 @@ import fastavro
 from fastavro.schema import to_parsing_canonical_form
 
 from stream_ml import schemas
-from stream_ml.core.binary import decode_own, encode_record
+from stream_ml.core.binary import Decoder, decode_own, encode_record
 from stream_ml.core.join import Resolved
 from stream_ml.core.schema import fingerprint, single_object_header
 from stream_ml.records import Clock, DeadLetter, Headers, Produce, Record
@@ -25,6 +25,7 @@ TRACE_HEADERS = ("traceparent", "tracestate")  # W3C Trace Context: forwarded as
 _MESSAGE_MAX = 1_000  # characters of a dead letter's message
 
 _OUTCOME = fastavro.parse_schema(schemas.load("outcome"))
+_OUTCOME_DECODER = Decoder(_OUTCOME)
 _OUTCOME_HEADER = single_object_header(fingerprint(to_parsing_canonical_form(schemas.load("outcome"))))
 
 
@@ -55,7 +56,7 @@ def decode_outcome(value: bytes) -> dict[str, Any]:
     """An outcome record as values; ValueError where it is none."""
     if value[: len(_OUTCOME_HEADER)] != _OUTCOME_HEADER:
         raise ValueError("not an outcome: other framing or schema")
-    return decode_own(value, _OUTCOME, len(_OUTCOME_HEADER))[0]
+    return decode_own(value, _OUTCOME_DECODER, len(_OUTCOME_HEADER))
 
 
 def encode_dead_letter(topic: str, letter: DeadLetter, clock: Clock, limit_bytes: int) -> Produce:

@@ -39,13 +39,14 @@ class Topics(NamedTuple):
 
 
 class PartitionSettings(NamedTuple):
-    """What the cores of all partitions share."""
+    """What the cores of all partitions share. A model that has learned fewer than `cold_below` examples is cold."""
 
     reader: EventReader
     predictions: PredictionCodec
     topics: Topics
     writer: str
     record_bytes_max: int
+    cold_below: int = 1
 
 
 class Batch(NamedTuple):
@@ -161,6 +162,7 @@ class _Turn:
         self._staged = StagedJoin(partition.join)
         self._version: Version = replica.version
         self._flags = (("stale",) if stale else ()) + (("learning_halted",) if replica.halt else ())
+        self._cold = replica.examples_learned < partition.settings.cold_below
         topics, number = partition.settings.topics, partition.number
         self._predictions = Block.empty(partition.settings.predictions.topic, number)
         self._log = Block.empty(topics.training_log, 0)
@@ -209,6 +211,8 @@ class _Turn:
         for row in self._condemned_rows(events.records):
             letters[row] = _condemned_letter(events.records.record(row))
         self._events_ms = events.latest_ms(self._events_ms, letters)
+        if len(events) and not self._replica.sound():
+            self._flags += ("unsound",)
         scores = self._replica.score_many(events.features, len(events))
         for row, why in scores.failed.items():
             if row not in letters:
@@ -261,12 +265,12 @@ class _Turn:
         self, events: Events, rows: Sequence[int], scores: Scores, duplicates: set[int]
     ) -> list[tuple[str, ...]]:
         said: list[Any] = picked(scores.values if scores.values is not None else scores.class_names, rows)
-        if not duplicates and not events.imputed and None not in said:
-            return [self._flags] * len(rows)
+        if not duplicates and not events.imputed and (self._cold or None not in said):
+            return [self._flags + (("cold",) if self._cold else ())] * len(rows)
         found = []
         for number, row in enumerate(rows):
             own = {
-                "cold": said[number] is None,
+                "cold": self._cold or said[number] is None,
                 "duplicate_event": number in duplicates,
                 "imputed": row in events.imputed,
             }

@@ -9,7 +9,7 @@ from fastavro.read import SchemaResolutionError
 
 from stream_ml.config import Framing
 from stream_ml.core.avro_columns import ROWS_MIN, AvroColumns, avro_columns
-from stream_ml.core.binary import decode_record, encode_record
+from stream_ml.core.binary import Decoder, encode_record
 from stream_ml.core.schema import HEADER_BYTES, Schema, single_object_header
 
 PIECE_BYTES = 1_000_000  # that are decoded at once: 8,000 events of 126 bytes
@@ -64,6 +64,7 @@ class Payloads:
         self._by_id = by_id
         self._by_fingerprint = {s.fingerprint: s for s in (reader, *by_id.values(), *writers)}
         self._columns: dict[int, AvroColumns | None] = {}
+        self._decoders: dict[int, Decoder] = {}
 
     @property
     def schemas(self) -> dict[int, Schema]:
@@ -71,8 +72,8 @@ class Payloads:
         return self._by_fingerprint
 
     def add(self, writer: Schema) -> None:
-        """Make one more writer schema known."""
-        self._by_fingerprint[writer.fingerprint] = writer
+        """Make one more writer schema known; one that is known by its fingerprint stays as it is."""
+        self._by_fingerprint.setdefault(writer.fingerprint, writer)
 
     def decode(self, value: bytes | None) -> tuple[int, dict[str, Any]] | Refused:
         """Fingerprint of the writer schema, and the record; or why it cannot be read."""
@@ -153,9 +154,8 @@ class Payloads:
 
     def read(self, writer: Schema, value: bytes, start: int) -> dict[str, Any] | Refused:
         """The record whose bytes begin at `start`; all bytes must belong to it."""
-        reader = None if writer.fingerprint == self.reader.fingerprint else self.reader.parsed
         try:
-            payload, end = decode_record(value, writer.parsed, start, reader)
+            payload, end = self._decoder(writer).decode(value, start)
         except EOFError:
             return Refused("truncated", f"the bytes end before the record does{_guess(value, self.framing)}")
         except SchemaResolutionError as error:
@@ -169,6 +169,13 @@ class Payloads:
         if left:
             return Refused("not_avro", f"{left} bytes are left after the record{_guess(value, self.framing)}")
         return payload
+
+    def _decoder(self, writer: Schema) -> Decoder:
+        found = self._decoders.get(writer.fingerprint)
+        if found is None:
+            same = writer.fingerprint == self.reader.fingerprint
+            found = self._decoders[writer.fingerprint] = Decoder(writer.parsed, None if same else self.reader.parsed)
+        return found
 
     def _writer(self, value: bytes) -> tuple[Schema, int] | Refused:
         if self.framing == "bare":

@@ -12,7 +12,7 @@ from fastavro.schema import to_parsing_canonical_form
 from stream_ml import schemas
 from stream_ml.config import Framing
 from stream_ml.core.avro_columns import ROWS_MIN, avro_columns
-from stream_ml.core.binary import decode_own, encode_record
+from stream_ml.core.binary import Decoder, decode_own, encode_record
 from stream_ml.core.columns import doubles_column, maps_column, same_values, texts_column
 from stream_ml.core.events import Events, picked
 from stream_ml.core.fields import find_field
@@ -107,7 +107,7 @@ class PredictionCodec:
         }[framing]
         self._marker = {"bare": 0, "confluent": 1, "single-object": 2}[framing]
         head = _head_of(concrete)
-        self._head, self._head_columns = fastavro.parse_schema(head), avro_columns(head)
+        self._head, self._head_columns = Decoder(fastavro.parse_schema(head)), avro_columns(head)
         columns = avro_columns(concrete)
         carried = None if columns is None else columns.schema.field("carried").type
         flat = carried is not None and not any(pa.types.is_nested(field.type) for field in _fields(carried))
@@ -202,7 +202,7 @@ class PredictionCodec:
         """The head of a prediction written by this app, whatever it carried; ValueError where it is none."""
         if value[: self._marker] != self.header[: self._marker]:
             raise ValueError("not a prediction: other framing")
-        raw, _ = decode_own(value, self._head, len(self.header))
+        raw = decode_own(value, self._head, len(self.header))
         served = Served._make([*(raw[name] for name in _SERVED), tuple(raw["flags"])])
         where = (raw["origin"][name] for name in _ORIGIN)
         return Published._make([*where, raw["event_id"], raw["event_time"], served])
@@ -241,7 +241,7 @@ def _fields(type_: pa.DataType) -> list[pa.Field]:
 
 def prediction_origin(value: bytes, framing: Framing) -> int:
     """Offset of the event of a prediction, whatever it carries; ValueError where it is none."""
-    return int(decode_own(value, _HEAD, HEADER_BYTES[framing])[0]["origin"]["offset"])
+    return int(decode_own(value, _HEAD, HEADER_BYTES[framing])["origin"]["offset"])
 
 
 def _head_of(prediction: dict[str, Any]) -> Any:
@@ -257,7 +257,7 @@ def _plain_times(node: Any) -> Any:
     return {**node, "fields": fields}
 
 
-_HEAD = fastavro.parse_schema(_head_of(schemas.load("prediction")))
+_HEAD = Decoder(fastavro.parse_schema(_head_of(schemas.load("prediction"))))
 
 
 def served_of(scored: Scored, version: Version, flags: tuple[str, ...]) -> Served:

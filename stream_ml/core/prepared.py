@@ -5,7 +5,7 @@
    is single. A run can always be folded as singles, and must then come to the same.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +24,10 @@ from stream_ml.records import LogRecord, Target
 
 
 class FoldSettings(NamedTuple):
-    """What the fold depends on beside the log; all of it is in the lineage's digest."""
+    """What the fold depends on beside the log; all of it is in the lineage's digest.
+
+    `started` has the partitions that need no `start` entry, where there is no Kafka to take them up from.
+    """
 
     lineage: str
     payloads: Payloads
@@ -32,6 +35,7 @@ class FoldSettings(NamedTuple):
     domain: LabelDomain
     build: Callable[[], Any]
     concept: Callable[[], ConceptMonitor]
+    started: Collection[int] = ()
 
 
 class Halt(NamedTuple):

@@ -143,8 +143,8 @@ class Quality:
     """Metrics of the served predictions, and the same metrics of the baseline.
 
     The baseline predicts the labels' frequencies so far, each class counted once more than it was seen (Laplace), or
-    their mean. A prediction that was not served, was cold, or is no probability is left out of both, so that the two
-    are compared on equal terms.
+    their mean. A prediction that was not served, is cold or unsound, or no probability is left out of both, so that
+    the two are compared on equal terms.
     """
 
     def __init__(self, domain: LabelDomain) -> None:
@@ -187,7 +187,7 @@ class Quality:
 
     def _counted(self, one: Labelled) -> Row | None:
         row = None
-        if one.position >= 0 and self._usable(one):
+        if one.position >= 0 and one.usable and self._usable(one):
             self.count += 1
             row = Row(one.label_ms, one.label_ms - one.event_ms, *self._update(one))
         else:
@@ -238,7 +238,7 @@ class Quality:
         delays_ms, said = labelled.label_ms - labelled.event_ms, scores >= threshold
         columns = (labelled.label_ms, delays_ms, trues, said, scores, frequencies >= threshold, frequencies)
         rows = np.column_stack(columns)
-        usable = labelled.said & (scores >= 0.0) & (scores <= 1.0) & (labelled.positions >= 0)
+        usable = labelled.said & labelled.usable & (scores >= 0.0) & (scores <= 1.0) & (labelled.positions >= 0)
         known: Sequence[int] = range(len(trues))
         if not usable.all():
             known, rows, trues = np.flatnonzero(usable).tolist(), rows[usable], trues[usable]

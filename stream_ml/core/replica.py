@@ -21,6 +21,7 @@ from stream_ml.core.log_entry import Entry
 from stream_ml.core.payloads import Refused
 from stream_ml.core.prepared import FoldSettings, Halt, Run, Single, features_of, prepare
 from stream_ml.core.quality import Quality
+from stream_ml.core.resolution import check_meaning
 from stream_ml.core.schema import load_schema
 from stream_ml.core.scoring import Scorer, Scores
 from stream_ml.core.signals import Signal
@@ -68,6 +69,7 @@ class Replica:
     def _take(self, estimator: Any) -> None:
         self.learner = Learner(estimator, self._settings.domain)
         self.scorer = Scorer(self.learner)
+        self._probed: tuple[int, bool] | None = None  # examples learned when the model was probed last, and its verdict
 
     @property
     def version(self) -> Version:
@@ -232,8 +234,14 @@ class Replica:
         return [bits(self.learner.score(features)) for features in self.probes]
 
     def sound(self) -> bool:
-        """Whether the model answers to its probes with finite numbers; a checkpoint of one that does not is useless."""
-        return self.learner.sound(self.probes)
+        """Whether the model answers to its probes with finite numbers.
+
+        A checkpoint of one that does not is useless, and the log never gives what it predicts: once the fold finds it,
+        learning halts at the example that spoilt it. Asked before each batch; nothing is done twice for one model.
+        """
+        if self._probed is None or self._probed[0] != self.examples_learned:
+            self._probed = (self.examples_learned, self.learner.sound(self.probes))
+        return self._probed[1]
 
     def signals_after(self, position: int) -> list[Signal]:
         """What the fold has found after this position, in its order, a halt included."""
@@ -279,18 +287,34 @@ class Replica:
     def _note(self, entry: Entry) -> None:
         """Facts that hold whether learning is halted or not."""
         if entry.kind == "schema":
-            schema = load_schema(entry.arguments or "", where="a schema entry of the training log")
-            self.schemas[entry.event_schema] = entry.arguments or ""
-            self._settings.payloads.add(schema._replace(fingerprint=entry.event_schema))
+            self._note_schema(entry.event_schema, entry.arguments or "")
         elif entry.kind == "start":
+            if entry.source_partition < 0:
+                raise ValueError(f"a start of partition {entry.source_partition}")
             self.started[entry.source_partition] = entry.parsed_arguments()
         elif entry.command == "rebase":
             self.seen.rebase(int(entry.parsed_arguments()["partition"]))
+
+    def _note_schema(self, fingerprint: int, text: str) -> None:
+        """Know a writer schema by its own fingerprint; the first text of one stays, whatever comes later."""
+        if fingerprint in self.schemas:
+            return
+        schema = load_schema(text, where="a schema entry of the training log")
+        if schema.fingerprint != fingerprint:
+            raise ValueError(f"a schema entry says fingerprint {fingerprint}, its text has {schema.fingerprint}")
+        check_meaning(schema, self._settings.payloads.reader, where="the schema of a schema entry")
+        self.schemas[fingerprint] = text
+        self._settings.payloads.add(schema)
 
     def _fold_example(self, single: Single, entry: Entry) -> None:
         place: Place = entry[1:5]
         offset = single.record.offset
         pardon = self.pardons.get(offset)
+        if pardon != "skip" and not self._has_started(entry.source_partition):
+            partition = entry.source_partition
+            message = f"an example of partition {partition}, which no worker has started: somebody else wrote it"
+            self.halt = Halt(offset, "not_started", message)
+            return
         verdict = self.ledger.judge(*place)
         if self.stop_at is not None and offset == self.stop_at.position and pardon != "skip":
             self.halt = self.stop_at._replace(tainted=False)
@@ -306,6 +330,9 @@ class Replica:
                 self.ledger.take(*place)
             else:
                 self.ledger.saw(*place)
+
+    def _has_started(self, partition: int) -> bool:
+        return partition in self.started or partition in self._settings.started
 
     def _learn(self, single: Single, entry: Entry) -> bool:
         """Learn the example, unless frozen; False where that halted learning."""
@@ -419,9 +446,7 @@ class Replica:
             setattr(self, name, state[name])
         self._last = state["last_digest"]
         for fingerprint, text in state["schemas"].items():
-            self.schemas[fingerprint] = text
-            schema = load_schema(text, where="a checkpoint")
-            self._settings.payloads.add(schema._replace(fingerprint=fingerprint))
+            self._note_schema(fingerprint, text)
 
 
 def _sequence_words(entry: Entry, ledger: Ledger, verdict: str) -> str:

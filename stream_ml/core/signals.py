@@ -12,7 +12,7 @@ import fastavro
 from fastavro.schema import to_parsing_canonical_form
 
 from stream_ml import schemas
-from stream_ml.core.binary import decode_own, encode_record
+from stream_ml.core.binary import Decoder, decode_own, encode_record
 from stream_ml.core.schema import fingerprint, single_object_header
 from stream_ml.records import Clock
 
@@ -75,7 +75,7 @@ def decode_signal(value: bytes) -> Signal:
     """A signal out of its record; ValueError where it is none."""
     if value[: len(_HEADER)] != _HEADER:
         raise ValueError("not a signal: other framing or schema")
-    raw = decode_own(value, _PLAIN, len(_HEADER))[0]
+    raw = decode_own(value, _PLAIN, len(_HEADER))
     of = raw["id"]
     return Signal(
         *(of["lineage"], raw["kind"], of["subject"], of["position"], raw["severity"], raw["since"]),
@@ -83,10 +83,12 @@ def decode_signal(value: bytes) -> Signal:
     )
 
 
-_PLAIN = fastavro.parse_schema(
-    {
-        **_RAW,
-        "name": "SignalRead",
-        "fields": [{**f, "type": "long"} if f["name"] == "since" else f for f in _RAW["fields"]],
-    }
+_PLAIN = Decoder(
+    fastavro.parse_schema(
+        {
+            **_RAW,
+            "name": "SignalRead",
+            "fields": [{**f, "type": "long"} if f["name"] == "since" else f for f in _RAW["fields"]],
+        }
+    )
 )

@@ -128,7 +128,9 @@ class Ownership:
             floors,
         )
         partition.signalled = metadata.signalled
-        return Claimed(partition, floors, metadata.ends, [])
+        started = number in self._learning.replica.started  # not where its offsets were set by hand before
+        blocks = [] if started else [self._start_block(number, pair.events, pair.feedback)]
+        return Claimed(partition, floors, metadata.ends, blocks)
 
     def _first_start(self, number: int) -> Claimed:
         config = self._config
@@ -138,15 +140,18 @@ class Ownership:
         now = self.output_ends([number])[number]
         join = Join(self._parts.join_settings())
         partition = Partition(self._settings, number, join, (events, feedback), 0, now, (events, feedback))
-        value = encode_start(
-            number, events, feedback, written_at_ms=time.time_ns() // 1_000_000, writer=config.transactional_id
-        )
         log.info(
             "partition %d starts for the first time: events %d, feedback %d",
             *(number, events, feedback),
             extra={"partition": number, "events": events, "feedback": feedback},
         )
-        return Claimed(partition, (events, feedback), now, [Block(config.training_log, 0, [None], [value], {})])
+        return Claimed(partition, (events, feedback), now, [self._start_block(number, events, feedback)])
+
+    def _start_block(self, number: int, events: int, feedback: int) -> Block:
+        """The entry that stands before every example of a partition: without it the fold learns none."""
+        config, now_ms = self._config, time.time_ns() // 1_000_000
+        value = encode_start(number, events, feedback, written_at_ms=now_ms, writer=config.transactional_id)
+        return Block(config.training_log, 0, [None], [value], {})
 
     # --- 2: the claim ---
 

@@ -429,8 +429,8 @@ BUGS = (
     Bug(
         "a run counts the quality of what was not served",
         "stream_ml/core/quality.py",
-        "        usable = labelled.said & (scores >= 0.0) & (scores <= 1.0) & (labelled.positions >= 0)\n",
-        "        usable = labelled.said & (scores >= 0.0) & (scores <= 1.0)\n",
+        "        usable = labelled.said & labelled.usable & (scores >= 0.0) & (scores <= 1.0) & (labelled.positions >= 0)\n",
+        "        usable = labelled.said & labelled.usable & (scores >= 0.0) & (scores <= 1.0)\n",
         (RUNS,),
     ),
     Bug(

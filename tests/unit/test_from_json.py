@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_ml.core.binary import decode_record, encode_record
+from stream_ml.core.binary import Decoder, encode_record
 from stream_ml.core.from_json import NotOfSchema, from_json
 from stream_ml.core.schema import Schema, load_schema
 
@@ -148,5 +148,5 @@ PLAIN = st.fixed_dictionaries(
 def test_plain_json_comes_back_as_it_was(value: dict[str, Any]) -> None:
     schema = schema_of(i="int", d="double", s=["null", "string"], l={"type": "array", "items": "boolean"})
     given_ = json.loads(json.dumps(value))
-    decoded, _ = decode_record(encode_record(schema.parsed, from_json(schema, given_)), schema.parsed, 0, None)
+    decoded, _ = Decoder(schema.parsed).decode(encode_record(schema.parsed, from_json(schema, given_)))
     assert decoded == value

@@ -1,0 +1,188 @@
+"""Where one Avro record ends, by the letter of the specification: what fastavro takes and must not is refused here.
+
+fastavro reads a negative symbol or branch from the back of its list, keeps an int of more than 32 bits, and takes any
+byte for a boolean. Such bytes were never written by an Avro writer, so what they decode to is nobody's data.
+Source: Avro specification, "Binary Encoding".
+"""
+
+from collections.abc import Callable
+from itertools import groupby
+from typing import Any
+
+from stream_ml.core.avro_scan import VARINT_MAX
+
+Walk = Callable[[bytes, int], int]  # bytes and the place of a value to the place after it
+
+_SIZES = {"null": 0, "float": 4, "double": 8}
+
+
+class NotAvro(ValueError):
+    """Bytes that no Avro writer would have written; says what stands there instead."""
+
+
+def walk_of(schema: Any) -> Walk:
+    """A function that passes one value of a parsed schema, and raises where the bytes are none.
+
+    It raises NotAvro, or EOFError where the bytes end before the value does.
+    """
+    return _walk(schema, {})
+
+
+def _walk(node: Any, named: dict[str, Walk]) -> Walk:
+    if isinstance(node, list):
+        return _union([_walk(branch, named) for branch in node])
+    if isinstance(node, str):
+        return named[node] if node in named else _SIMPLE[node]
+    kind = node["type"]
+    if kind in ("record", "error"):
+        walk = _record(_fields(node["fields"], named))
+    elif kind == "enum":
+        walk = _enum(len(node["symbols"]))
+    elif kind == "fixed":
+        walk = _by(int(node["size"]))
+    elif kind == "array":
+        return _blocks(_walk(node["items"], named))
+    elif kind == "map":
+        return _blocks(_pair(_walk(node["values"], named)))
+    else:
+        return _walk(kind, named)
+    named[node["name"]] = walk
+    return walk
+
+
+def _fields(fields: list[dict[str, Any]], named: dict[str, Walk]) -> list[tuple[str, Walk]]:
+    """A step for each field, one for fields of a fixed size that follow each other, which have nothing to refuse."""
+    steps: list[tuple[str, Walk]] = []
+    for fixed, group in groupby(fields, key=lambda field: isinstance(field["type"], str) and field["type"] in _SIZES):
+        alike = list(group)
+        if fixed:
+            steps.append(("", _by(sum(_SIZES[field["type"]] for field in alike))))
+        else:
+            steps += [(str(field["name"]), _walk(field["type"], named)) for field in alike]
+    return steps
+
+
+def _record(fields: list[tuple[str, Walk]]) -> Walk:
+    def record(value: bytes, at: int) -> int:
+        name = ""
+        try:
+            for name, walk in fields:  # noqa: B007 - told where it fails
+                at = walk(value, at)
+        except NotAvro as error:
+            raise NotAvro(f"field {name}: {error}") from None
+        return at
+
+    return record
+
+
+def _by(size: int) -> Walk:
+    def fixed(value: bytes, at: int) -> int:
+        at += size
+        if at > len(value):
+            raise EOFError
+        return at
+
+    return fixed
+
+
+def _boolean(value: bytes, at: int) -> int:
+    if at >= len(value):
+        raise EOFError
+    if value[at] > 1:
+        raise NotAvro(f"a boolean is 0 or 1, and here stands {value[at]}")
+    return at + 1
+
+
+def _number(value: bytes, at: int) -> tuple[int, int]:
+    """A long and the place after it."""
+    try:
+        byte = value[at]
+        if byte < 0x80:
+            return (byte >> 1) ^ -(byte & 1), at + 1
+        raw = shift = 0
+        for at in range(at, at + VARINT_MAX):  # noqa: B020, PLR1704 - goes on from the place
+            byte = value[at]
+            raw |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                break
+            shift += 7
+    except IndexError:
+        raise EOFError from None
+    if byte >= 0x80 or raw >= 2**64:
+        raise NotAvro("a number of more than 64 bits")
+    return (raw >> 1) ^ -(raw & 1), at + 1
+
+
+def _long(value: bytes, at: int) -> int:
+    return _number(value, at)[1]
+
+
+def _int(value: bytes, at: int) -> int:
+    number, at = _number(value, at)
+    if not -(2**31) <= number < 2**31:
+        raise NotAvro(f"an int has 32 bits, and here stands {number}")
+    return at
+
+
+def _bytes(value: bytes, at: int) -> int:
+    size, at = _number(value, at)
+    if size < 0:
+        raise NotAvro(f"a length of {size}")
+    at += size
+    if at > len(value):
+        raise EOFError
+    return at
+
+
+def _enum(count: int) -> Walk:
+    def enum(value: bytes, at: int) -> int:
+        number, at = _number(value, at)
+        if not 0 <= number < count:
+            raise NotAvro(f"symbol {number} of an enum of {count}")
+        return at
+
+    return enum
+
+
+def _union(branches: list[Walk]) -> Walk:
+    def union(value: bytes, at: int) -> int:
+        number, at = _number(value, at)
+        if not 0 <= number < len(branches):
+            raise NotAvro(f"branch {number} of a union of {len(branches)}")
+        return branches[number](value, at)
+
+    return union
+
+
+def _pair(walk: Walk) -> Walk:
+    return lambda value, at: walk(value, _bytes(value, at))
+
+
+def _blocks(item: Walk) -> Walk:
+    """Items of an array or a map, in blocks; a negative count is followed by the block's size in bytes."""
+
+    def blocks(value: bytes, at: int) -> int:
+        while True:
+            count, at = _number(value, at)
+            if count == 0:
+                return at
+            stop = None
+            if count < 0:
+                size, at = _number(value, at)
+                stop = at + size
+            for _ in range(abs(count)):
+                at = item(value, at)
+            if stop is not None and at != stop:
+                raise NotAvro(f"a block ends at byte {at}, where it says {stop}")
+
+    return blocks
+
+
+_SIMPLE: dict[str, Walk] = {
+    **{name: _by(size) for name, size in _SIZES.items()},
+    "boolean": _boolean,
+    "int": _int,
+    "long": _long,
+    "bytes": _bytes,
+    "string": _bytes,
+}
