@@ -1,7 +1,6 @@
 """From a configuration to the parts of the core: schemas are read, the model's factory imported, everything checked."""
 
 import difflib
-import hashlib
 import importlib
 import inspect
 import sys
@@ -18,7 +17,7 @@ from stream_ml.core.drift import ConceptMonitor, detector_of
 from stream_ml.core.features import FeaturePlan
 from stream_ml.core.fields import find_field
 from stream_ml.core.labels import LabelDomain
-from stream_ml.core.lineage import lineage_of, parts_of, spec_of
+from stream_ml.core.lineage import Covered, lineage_of, parts_of, spec_of
 from stream_ml.core.partition import PartitionSettings, Topics
 from stream_ml.core.payloads import Payloads
 from stream_ml.core.predictions import PredictionCodec, prediction_schema
@@ -28,10 +27,10 @@ from stream_ml.core.resolution import check_meaning
 from stream_ml.core.schema import Schema, load_schema
 from stream_ml.core.times import JoinSettings
 from stream_ml.errors import ConfigError, Problems
+from stream_ml.model_sources import closure
 from stream_ml.storage.unpickle import loads
 
 DETECTOR_TRIALS = 300  # numbers that a detector is tried with
-_OWN_ROOTS = {"river", "numpy", "builtins", *sys.stdlib_module_names}
 
 
 class Parts(NamedTuple):
@@ -66,13 +65,13 @@ class Parts(NamedTuple):
 
     def spec(self, topic_id: str) -> dict[str, Any]:
         """Everything that the lineage covers, in words."""
-        return spec_of(topic_id, *self._covered())
+        return spec_of(topic_id, self._covered())
 
     def lineage(self, topic_id: str) -> str:
         """Lineage of this model on the log with this topic id."""
-        return lineage_of(topic_id, *self._covered())
+        return lineage_of(topic_id, self._covered())
 
-    def _covered(self) -> tuple[dict[str, Any], Any, dict[str, str]]:
+    def _covered(self) -> Covered:
         model = self.config.model
         settings = {
             "reader_schema": self.reader.payloads.reader.text,
@@ -86,7 +85,9 @@ class Parts(NamedTuple):
             "concept_drift": self.config.drift.concept.model_dump(),
         }
         estimator = self.build()
-        return settings, estimator, _sources(estimator)
+        modules = {model.factory.partition(":")[0], *_modules(estimator)}
+        sources = closure(modules, self.config.path(Path()))
+        return Covered(model.factory, model.params, settings, estimator, sources)
 
     def fold_settings(self, lineage: str) -> FoldSettings:
         """What a replica needs. It knows no writer schema but the reader's: the others stand in the log."""
@@ -199,7 +200,7 @@ def load_factory(config: Config) -> Callable[[], Any]:
     folder = str(config.path(Path()).resolve())
     if sys.path[0] != folder:
         sys.path.insert(0, folder)
-    _forget_namesake(module_name, Path(folder, *module_name.split(".")).with_suffix(".py"))
+    _forget_namesakes(Path(folder))
     try:
         found: Any = importlib.import_module(module_name)
         for part in attribute.split("."):
@@ -219,14 +220,25 @@ def load_factory(config: Config) -> Callable[[], Any]:
     params = dict(config.model.params)
     if "seed" in _parameters(found):
         params.setdefault("seed", config.model.seed)
+    if "seed" in config.model.model_fields_set and params.get("seed", config.model.seed) != config.model.seed:
+        raise ConfigError(
+            f"model.params.seed is {params['seed']} and model.seed is {config.model.seed}: which one is meant?",
+            "set model.seed alone, a factory that takes `seed` gets it; or model.params.seed alone",
+        )
     return lambda: found(**params)
 
 
-def _forget_namesake(module_name: str, file: Path) -> None:
-    """Another app's module of the same name, in one process, is not this app's."""
-    known = sys.modules.get(module_name)
-    if file.exists() and known is not None and Path(getattr(known, "__file__", None) or file) != file:
-        del sys.modules[module_name]
+def _forget_namesakes(folder: Path) -> None:
+    """Modules of another app in this process that have the names of this app's are not this app's."""
+    for name in list(sys.modules):
+        root = name.partition(".")[0]
+        module = sys.modules.get(root)
+        if module is None or root in sys.stdlib_module_names or root == __name__.partition(".")[0]:
+            continue
+        beside = [place for place in (folder / f"{root}.py", folder / root / "__init__.py") if place.exists()]
+        if beside and Path(getattr(module, "__file__", None) or beside[0]) not in beside:
+            for other in [other for other in sys.modules if other.partition(".")[0] == root]:
+                del sys.modules[other]
 
 
 def _parameters(factory: Callable[..., Any]) -> set[str]:
@@ -236,26 +248,17 @@ def _parameters(factory: Callable[..., Any]) -> set[str]:
         return set()
 
 
-def _sources(estimator: Any) -> dict[str, str]:
-    """Digest of the source of every module, not River's, that the estimator's parts come from."""
+def _modules(estimator: Any) -> set[str]:
+    """Modules that the estimator's parts come from."""
     modules: set[str] = set()
 
     def walk(value: Any, depth: int) -> None:
         named = value if isinstance(value, type) or inspect.isfunction(value) else type(value)
-        module = str(getattr(named, "__module__", "builtins"))
-        if module.partition(".")[0] not in _OWN_ROOTS:
-            modules.add(module)
+        modules.add(str(getattr(named, "__module__", "builtins")))
         if depth > 12:
             return
         for part in parts_of(value):
             walk(part, depth + 1)
 
     walk(estimator, 0)
-    return {name: _digest(sys.modules.get(name)) for name in sorted(modules)}
-
-
-def _digest(module: Any) -> str:
-    try:
-        return hashlib.sha256(inspect.getsource(module).encode()).hexdigest()
-    except (OSError, TypeError):
-        return "no source"
+    return modules

@@ -47,7 +47,7 @@ def produce(
 
     source = config.events if what == "events" else config.feedback
     rows = RowEncoder(source, payloads_of(config, source), what)
-    hashed = config.kafka.producer | ({"partitioner": partitioner} if partitioner else {})
+    hashed = config.client_properties("producer") | ({"partitioner": partitioner} if partitioner else {})
     config = config.model_copy(update={"kafka": config.kafka.model_copy(update={"producer": hashed})})
     with _lines(file) as opened:
         lines = (Line(number, text) for number, text in enumerate(opened, 1) if text.strip())

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ import yaml
 from pydantic_settings import EnvSettingsSource, SettingsError
 
 from stream_ml.config.tree import Config
-from stream_ml.errors import ConfigError
+from stream_ml.errors import ConfigError, Problems
 
 PREFIX = "STREAM_ML_"
 SECRETS = PREFIX + "SECRETS"  # names a directory: each file in it holds the value of the key that it is named after
@@ -19,8 +19,12 @@ SECRET_BYTES_MAX = 65_536
 
 UNDERSCORED = {"log_level"}  # librdkafka's only key with an underscore that a file can set
 CLIENT_MAPS = (("kafka", "properties"), ("kafka", "consumer"), ("kafka", "producer"))
-# What Kubernetes sets in every pod beside a Service called stream-ml.
-_OF_KUBERNETES = re.compile(r"STREAM_ML_(SERVICE_(HOST|PORT(_.*)?)|PORT(_\d+_.*)?)")
+# What Kubernetes sets in every pod of the namespace for a Service called stream-ml or stream-ml-anything: an address
+# under names that end like this. A number under ..._PORT is a key of ours that lacks an underscore, so it is told.
+_OF_KUBERNETES = re.compile(
+    r"STREAM_ML_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+_ADDRESS = re.compile(r"(tcp|udp|sctp)(://.*)?|[0-9a-f.:]+|None", re.IGNORECASE)
 
 Keys = tuple[str, ...]
 
@@ -97,7 +101,15 @@ def from_environment() -> Given:
 
 def _is_ours(variable: str) -> bool:
     name = variable.upper()
-    return name.startswith(PREFIX) and name not in RESERVED and not _OF_KUBERNETES.fullmatch(name)
+    return name.startswith(PREFIX) and name not in RESERVED and not _is_of_kubernetes(name, os.environ[variable])
+
+
+def _is_of_kubernetes(name: str, value: str) -> bool:
+    found = _OF_KUBERNETES.fullmatch(name)
+    if found is None:
+        return False
+    of_link = found[2] != "PORT" or "://" in value  # stream-ml-http has STREAM_ML_HTTP_PORT=tcp://..., people 8080
+    return of_link and _ADDRESS.fullmatch(value) is not None
 
 
 def from_secrets(folder: Path | None) -> Given:
@@ -132,13 +144,14 @@ def from_yaml(file: Path) -> Given:
         raise ConfigError(f"{file} does not exist", "name the configuration file: stream-ml run FILE")
     origins: dict[Keys, str] = {}
     try:
-        with file.open(encoding="utf-8") as text:
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
+        text = file.read_text("utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        _refuse_surprises(node, lambda line: f"{file}:{line}")
         for keys, line in _lines(node, ()):
             if keys in origins:
                 raise ConfigError(f"{file}:{line}: {'.'.join(keys)} stands a second time (first at {origins[keys]})")
             origins[keys] = f"{file}:{line}"
-        values = yaml.safe_load(file.read_text("utf-8"))
+        values = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         place = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{file}{place}: cannot be read as YAML: {error.problem}") from None
@@ -147,6 +160,55 @@ def from_yaml(file: Path) -> Given:
     if values is not None and not isinstance(values, dict):
         raise ConfigError(f"{file} cannot be read as YAML with keys: it holds {type(values).__name__}")
     return _given(_text_keys(values or {}), origins)
+
+
+_PLAIN = {  # by YAML 1.1's type: how a value of it looks to everybody
+    "tag:yaml.org,2002:bool": re.compile("true|false", re.IGNORECASE),
+    "tag:yaml.org,2002:int": re.compile("[-+]?(0|[1-9][0-9]*)"),
+    "tag:yaml.org,2002:float": re.compile(
+        r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?|[-+]?\.inf|\.nan", re.IGNORECASE
+    ),
+    "tag:yaml.org,2002:timestamp": re.compile("(?!)"),
+}
+_SEEN_AS = {"bool": "a boolean", "int": "an integer", "float": "a number", "timestamp": "a date"}
+
+
+def _refuse_surprises(node: yaml.Node | None, place: Callable[[int], str]) -> None:
+    """Refuse what YAML 1.1 takes for another thing than its writer: no is false, 012 is ten, 12:30 is 750.
+
+    Raises
+    ------
+    ConfigError
+        Such a value, or such a key; every one is named. Quoted, or written plainly, it is taken.
+    """
+    problems = Problems()
+    for scalar in _scalars(node, set()):
+        plain = _PLAIN.get(scalar.tag)
+        if scalar.style is None and plain is not None and not plain.fullmatch(scalar.value):
+            kind = scalar.tag.rpartition(":")[2]
+            meant = yaml.safe_load(scalar.value)
+            problems.add(
+                f"{place(scalar.start_mark.line + 1)}: {scalar.value} is {_SEEN_AS[kind]} to YAML ({meant!s})",
+                f'quote it: "{scalar.value}"' + (", or write true or false" if kind == "bool" else ""),
+            )
+    if problems.found:
+        raise problems.error()
+
+
+def _scalars(node: yaml.Node | None, seen: set[int]) -> Iterator[yaml.ScalarNode]:
+    """Every scalar, keys too; what an alias names again is looked at once."""
+    if node is None or id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.ScalarNode):
+        yield node
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _scalars(item, seen)
+    elif isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            yield from _scalars(name, seen)
+            yield from _scalars(value, seen)
 
 
 def _lines(node: yaml.Node | None, above: Keys) -> Iterator[tuple[Keys, int]]:
@@ -172,6 +234,7 @@ def _keys_of(dotted: str) -> Keys:
 
 def _value(text: str, where: str) -> Any:
     try:
+        _refuse_surprises(yaml.compose(text, Loader=yaml.SafeLoader), lambda line: where)
         return yaml.safe_load(text)
     except yaml.YAMLError:
         raise ConfigError(f"the value of {where} cannot be read as YAML") from None

@@ -36,6 +36,11 @@ OWNED_KEYS = {
 }
 
 
+def _is_file(name: str, value: Scalar) -> bool:
+    """Whether a librdkafka key has a path as its value; ssl.ca.location may also be the word probe."""
+    return isinstance(value, str) and value != "probe" and name.endswith((".location", ".file", ".keytab"))
+
+
 def key(default: Any, meaning: str, **limits: Any) -> Any:
     """A key of the tree; `...` for one that has no default."""
     return Field(default, description=meaning, **limits)
@@ -96,6 +101,8 @@ class Source(Section):
     def _ids(self) -> Self:
         if self.framing == "confluent" and not self.schema_ids:
             raise ValueError("framing confluent needs schema_ids: {id: file of the writer's schema}")
+        if self.framing == "bare" and self.schema_ids:
+            raise ValueError("schema_ids means nothing with framing bare, whose bytes name no schema: leave it out")
         return self
 
 
@@ -153,7 +160,9 @@ class Model(Section):
         "`module:attribute`: a function that gives a River estimator, or an estimator; beside the file, or installed",
         pattern=r"^[\w.]+:[\w.]+$",
     )
-    params: dict[str, Any] = key({}, "arguments of the function; one named `seed` gets model.seed")
+    params: dict[str, Any] = key(
+        {}, "arguments of the function; one named `seed` gets model.seed. Where both are given they must be equal"
+    )
     task: Literal["binary", "multiclass", "regression"] = key(..., "`binary`, `multiclass` or `regression`")
     positive: Scalar = key(True, "binary: the label that the score is about")
     labels: list[Scalar] | None = key(None, "the closed list of labels, where the type of the label does not say it")
@@ -359,6 +368,15 @@ class Config(BaseSettings):
     def path(self, path: Path) -> Path:
         """Path as seen from the configuration file's folder."""
         return self._folder / path
+
+    def client_properties(self, kind: Literal["consumer", "producer"] | None = None) -> dict[str, Scalar]:
+        """librdkafka's own keys for all clients, or those that one kind adds; files as seen from this one's folder."""
+        kafka = self.kafka
+        given = kafka.properties if kind is None else kafka.consumer if kind == "consumer" else kafka.producer
+        return {
+            name: str(self.path(Path(str(value))).absolute()) if _is_file(name, value) else value
+            for name, value in given.items()
+        }
 
     @property
     def training_log(self) -> str:

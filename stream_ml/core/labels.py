@@ -79,7 +79,12 @@ def _possible(model: Model, field: Field, schema: Schema) -> list[Scalar]:
     if model.labels is not None:
         wrong = [str(label) for label in model.labels if not _can_be(label, field, schema)]
         if wrong:
-            raise ConfigError(f"model.labels: {field.name} is {field.base} and can never be {', '.join(wrong)}")
+            raise ConfigError(
+                f"model.labels: {field.name} is {field.base} and can never be {', '.join(wrong)}",
+                "quote texts, in YAML they are numbers or booleans otherwise"
+                if field.base in ("string", "enum")
+                else "",
+            )
         return model.labels
     if field.base == "boolean":
         return [True, False]
@@ -100,7 +105,7 @@ def _can_be(label: Scalar, field: Field, schema: Schema) -> bool:
         return class_text(label).removeprefix("-").isdecimal()
     if field.base == "enum":
         return label in _symbols(field, schema)
-    return field.base == "string"
+    return field.base == "string" and isinstance(label, str | int) and not isinstance(label, bool)
 
 
 def _symbols(field: Field, schema: Schema) -> list[Scalar]:

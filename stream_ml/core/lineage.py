@@ -8,37 +8,52 @@ import json
 import sys
 from functools import partial
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 FOLD_FORMAT = 3  # raised whenever the fold itself would give other bits from the same log
 
 
-def lineage_of(topic_id: str, settings: dict[str, Any], estimator: Any, sources: dict[str, str]) -> str:
-    """Digest, as 16 hex digits, of the log's topic id and all that is listed in `spec_of`."""
-    text = json.dumps(spec_of(topic_id, settings, estimator, sources), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def spec_of(topic_id: str, settings: dict[str, Any], estimator: Any, sources: dict[str, str]) -> dict[str, Any]:
-    """Everything that the digest covers, as JSON values; a checkpoint keeps it so that a person can compare.
+class Covered(NamedTuple):
+    """What the digest covers beside the log's topic id and the versions of this process.
 
     Parameters
     ----------
-    topic_id
-        Kafka's id of the training log: a log made anew is another one.
+    factory, params
+        Name of the factory and the arguments that the configuration gives it.
     settings
-        Reader schema, resolved features, task, labels, seed.
+        Reader schema, resolved features, task, labels, seed, as JSON values.
     estimator
         A new estimator: its classes and parameters are walked.
     sources
-        Digest of the source of each class or function that is not River's, by name.
+        Digest of the source of each module that the model is made of, and versions of distributions, by name.
+    """
+
+    factory: str
+    params: dict[str, Any]
+    settings: dict[str, Any]
+    estimator: Any
+    sources: dict[str, str]
+
+
+def lineage_of(topic_id: str, covered: Covered) -> str:
+    """Digest, as 16 hex digits, of the log's topic id and all that is listed in `spec_of`."""
+    text = json.dumps(spec_of(topic_id, covered), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def spec_of(topic_id: str, covered: Covered) -> dict[str, Any]:
+    """Everything that the digest covers, as JSON values; a checkpoint keeps it so that a person can compare.
+
+    Kafka's id of the training log is part of it: a log made anew is another one.
     """
     return {
         "fold_format": FOLD_FORMAT,
         "topic_id": topic_id,
-        "settings": settings,
-        "estimator": describe(estimator),
-        "sources": sources,
+        "factory": covered.factory,
+        "params": {name: describe(value) for name, value in covered.params.items()},
+        "settings": covered.settings,
+        "estimator": describe(covered.estimator),
+        "sources": covered.sources,
         "river": version("river"),
         "numpy": version("numpy"),
         "python": f"{sys.version_info[0]}.{sys.version_info[1]}",

@@ -67,7 +67,7 @@ def common(config: Config) -> dict[str, Any]:
         "socket.nagle.disable": True,
         "error_cb": _error,
         "logger": log,
-        **config.kafka.properties,
+        **config.client_properties(),
     }
 
 
@@ -135,7 +135,7 @@ def reading(config: Config) -> dict[str, Any]:
         "fetch.wait.max.ms": FETCH_WAIT_MS,
         "queued.max.messages.kbytes": QUEUED_KBYTES,
         "check.crcs": True,
-        **config.kafka.consumer,
+        **config.client_properties("consumer"),
     }
 
 
@@ -183,7 +183,7 @@ def producer(config: Config, transactional_id: str, **changes: Any) -> Producer:
             "transactional.id": transactional_id,
             "transaction.timeout.ms": config.delivery.transaction_timeout,
             "queue.buffering.max.messages": 500_000,
-            **config.kafka.producer,
+            **config.client_properties("producer"),
             **changes,
         },
     )

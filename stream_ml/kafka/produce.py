@@ -55,7 +55,9 @@ def produce(config: Config, source: Source, records: Iterable[tuple[bytes, bytes
             failed.append(error)
         confirmed += error is None
 
-    producer = made(Producer, {**common(config), "enable.idempotence": True, "linger.ms": 5, **config.kafka.producer})
+    producer = made(
+        Producer, {**common(config), "enable.idempotence": True, "linger.ms": 5, **config.client_properties("producer")}
+    )
     began_s, broken = time.monotonic(), None
     with reaching(config):
         try:

@@ -186,7 +186,9 @@ def record_bytes_max(config: Config, settings: dict[str, dict[str, str]]) -> int
     """The largest record that can be written to every topic; ConfigError where it is too small for a dead letter."""
     own = (config.predictions.topic, config.training_log, config.outcomes, config.dead_letters, config.signals)
     limits = [int(settings.get(name, {}).get("max.message.bytes", BROKER_RECORD_BYTES)) for name in own]
-    client = {**config.kafka.properties, **config.kafka.producer}.get("message.max.bytes", CLIENT_RECORD_BYTES)
+    client = {**config.client_properties(), **config.client_properties("producer")}.get(
+        "message.max.bytes", CLIENT_RECORD_BYTES
+    )
     limit = min(*limits, int(client))
     if limit < RECORD_BYTES_LEAST:
         raise ConfigError(

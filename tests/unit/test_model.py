@@ -14,7 +14,7 @@ from stream_ml.assembly import Parts, assemble, checked, load_factory
 from stream_ml.config import Config, load_config
 from stream_ml.core.contract import check_model, unseeded
 from stream_ml.core.learner import COLD, Learner, Scored, bits
-from stream_ml.core.lineage import describe, hash_seed, lineage_of
+from stream_ml.core.lineage import Covered, describe, hash_seed, lineage_of
 from stream_ml.errors import ConfigError
 
 from .builders import domain_of, run_python
@@ -269,7 +269,7 @@ def test_bits_tell_neighbouring_floats_apart() -> None:
 
 
 def _lineage(build: Callable[[], Any], **settings: Any) -> str:
-    return lineage_of("topic", settings, build(), {})
+    return lineage_of("topic", Covered("m:build", {}, settings, build(), {}))
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
@@ -284,8 +284,8 @@ def test_models_of_the_catalogue_have_different_lineages() -> None:
 def test_lineage_is_the_same_in_a_process_with_another_hash_seed() -> None:
     code = """
 from unit.catalogue import CATALOGUE
-from stream_ml.core.lineage import lineage_of
-print(*(lineage_of("topic", {}, g.build(), {}) for g in CATALOGUE.values()))
+from stream_ml.core.lineage import Covered, lineage_of
+print(*(lineage_of("topic", Covered("m:build", {}, {}, g.build(), {})) for g in CATALOGUE.values()))
 """
     here = [_lineage(given.build) for given in CATALOGUE.values()]
     ended = run_python(code, hash_seed=4_242)
@@ -348,7 +348,9 @@ def test_part_with_slots_has_one_description() -> None:
 
 def test_topic_id_changes_the_lineage() -> None:
     model = CATALOGUE["tree"].build
-    assert lineage_of("one", {}, model(), {}) != lineage_of("two", {}, model(), {})
+    assert lineage_of("one", Covered("m:build", {}, {}, model(), {})) != lineage_of(
+        "two", Covered("m:build", {}, {}, model(), {})
+    )
 
 
 def test_hash_seed_is_one_that_python_takes_and_depends_on_both() -> None:
@@ -499,9 +501,15 @@ def test_params_and_seed_reach_the_factory(tmp_path: Path) -> None:
     assert (build().n_models, build().seed) == (4, 11)
 
 
-def test_seed_in_params_goes_before_the_models(tmp_path: Path) -> None:
-    build = load_factory(_config(tmp_path, "river.forest:ARFClassifier", model="seed: 11, params: {seed: 5}"))
+def test_seed_in_params_is_the_factorys_where_model_seed_is_not_given(tmp_path: Path) -> None:
+    build = load_factory(_config(tmp_path, "river.forest:ARFClassifier", model="params: {seed: 5}"))
     assert build().seed == 5
+
+
+def test_two_seeds_that_differ_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model\.params\.seed is 5 and model\.seed is 11"):
+        load_factory(_config(tmp_path, "river.forest:ARFClassifier", model="seed: 11, params: {seed: 5}"))
+    assert load_factory(_config(tmp_path, "river.forest:ARFClassifier", model="seed: 5, params: {seed: 5}"))().seed == 5
 
 
 def test_factory_without_a_seed_gets_none(tmp_path: Path) -> None:
