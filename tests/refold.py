@@ -9,6 +9,7 @@ from pathlib import Path
 
 from stream_ml.assembly import assemble
 from stream_ml.config import Config, load_config
+from stream_ml.core.prepared import Halt
 from stream_ml.core.replica import Replica
 from stream_ml.errors import CheckpointError
 from stream_ml.kafka.reading import read_range
@@ -24,7 +25,8 @@ def main() -> None:
     parts, facts = assemble(config), inspect_topics(config)
     lineage = parts.lineage(facts.training_log_id)
     replica = Replica(parts.fold_settings(lineage))
-    replica.pardons = {int(at): command for at, command in pardons.items()}
+    for at, command in pardons.items():
+        replica.pardons.lift(Halt(int(at), "", ""), command)
     for records in read_range(config, config.training_log, 0, 0, position, keep_alive=lambda: None):
         replica.fold([LogRecord(record.offset, record.value or b"") for record in records])
     probes, report = replica.probe_bits(), replica.quality.report()

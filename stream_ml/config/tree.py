@@ -16,6 +16,8 @@ Framing = Literal["bare", "confluent", "single-object"]
 Scalar = bool | int | float | str
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=200)]
+OWN_NAME_MAX = 64  # both stand in the metadata of every commit, which has 1,000 bytes
+OwnName = Annotated[str, Field(pattern=NAME, max_length=OWN_NAME_MAX)]
 
 OWNED_KEYS = {
     "bootstrap.servers": "set kafka.bootstrap_servers",
@@ -55,13 +57,13 @@ class Section(BaseModel):
 class App(Section):
     """Who the application is."""
 
-    id: Name = key(..., "group id; prefix of topics and transactional ids")
+    id: OwnName = key(..., "group id; prefix of topics and transactional ids")
 
 
 class Worker(Section):
     """Who this process is among the workers of the application."""
 
-    instance: Name | None = key(
+    instance: OwnName | None = key(
         None, "name of this worker among its like; null: the host name. Two processes must never share one"
     )
 
@@ -210,7 +212,7 @@ class Quality(Section):
     cold_below: int = key(
         1,
         "examples that a model must have learned; before, predictions are flagged cold, outside of quality",
-        ge=0,
+        ge=1,
     )
 
 
@@ -340,6 +342,15 @@ class Config(BaseSettings):
         for twice in sorted({name for name in names if names.count(name) > 1}):
             both = " and for ".join(use for use, name in uses.items() if name == twice)
             raise ValueError(f"topic {twice} is named for {both}: give each a topic of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _host(self) -> Self:
+        if len(self.instance) > OWN_NAME_MAX:
+            raise ValueError(
+                f"worker.instance is the host name by default, which has {len(self.instance)} characters; "
+                f"at most {OWN_NAME_MAX}: set worker.instance"
+            )
         return self
 
     @model_validator(mode="after")

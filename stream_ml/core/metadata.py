@@ -1,12 +1,15 @@
 """What a committed offset carries beside itself: the state of a partition, one JSON text on both of its offsets."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from stream_ml.core.times import Times
 from stream_ml.errors import FatalError
 
-FORMAT = 1
+FORMAT = 2
+LINEAGES_MAX = 4  # whose last signal is remembered; of an older one the signals would be told again
+LINEAGE_CHARS = 8  # of its digits
 BYTES_MAX = 1_000  # Kafka's own limit is offset.metadata.max.bytes, 4096 by default
 
 
@@ -20,7 +23,11 @@ class OutputEnds(NamedTuple):
 
 
 class Metadata(NamedTuple):
-    """A partition's state as of its last transaction; keys as in the contract."""
+    """A partition's state as of its last transaction; keys as in the contract.
+
+    `signalled` has the last position signalled by lineage, of partition 0. `inputs_id` names the topics that the
+    offsets are of: one that is deleted and made anew has other records at the same offsets.
+    """
 
     next_sequence: int
     times: Times
@@ -30,7 +37,8 @@ class Metadata(NamedTuple):
     ends: OutputEnds
     token: str
     writer: str
-    signalled: int = -1
+    signalled: Mapping[str, int] = {}
+    inputs_id: str = ""
 
     def text(self) -> str:
         """JSON for the offset's metadata; FatalError past the limit, which only a name can cause."""
@@ -47,7 +55,8 @@ class Metadata(NamedTuple):
                 "from": list(self.ends),
                 "tok": self.token,
                 "tid": self.writer,
-                "sig": self.signalled,
+                **({"sig": dict(self.signalled)} if self.signalled else {}),
+                "ti": self.inputs_id,
             },
             separators=(",", ":"),
         )
@@ -71,10 +80,23 @@ def parse_metadata(text: str | None) -> Metadata | None:
             OutputEnds(*(int(end) for end in found["from"])),
             str(found["tok"]),
             str(found["tid"]),
-            int(found["sig"]),
+            {str(lineage): int(position) for lineage, position in found.get("sig", {}).items()},
+            str(found["ti"]),
         )
-    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
+
+
+def last_signalled(signalled: Mapping[str, int], lineage: str) -> int:
+    """The last position of this lineage that was signalled; -1 before the first."""
+    return signalled.get(lineage[:LINEAGE_CHARS], -1)
+
+
+def signalled_upto(signalled: Mapping[str, int], lineage: str, position: int) -> dict[str, int]:
+    """The same with this lineage's last position; those that were not heard of for longest are forgotten."""
+    name = lineage[:LINEAGE_CHARS]
+    others = [(other, at) for other, at in signalled.items() if other != name]
+    return dict([*others[1 - LINEAGES_MAX :], (name, position)])
 
 
 class Landmarks:

@@ -4,7 +4,7 @@
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from stream_ml.core.codec import EventReader
@@ -13,7 +13,7 @@ from stream_ml.core.examples import Examples, encode_examples
 from stream_ml.core.feedback import Labels
 from stream_ml.core.join import Join, Pair, Resolved, StagedJoin
 from stream_ml.core.log_entry import encode_schema
-from stream_ml.core.metadata import Landmarks, Metadata, OutputEnds
+from stream_ml.core.metadata import Landmarks, Metadata, OutputEnds, last_signalled, signalled_upto
 from stream_ml.core.outputs import RECORD_OVERHEAD, encode_dead_letter, encode_outcome, record_bytes, trace_headers
 from stream_ml.core.pending import Rows, Tag, known_or_nan
 from stream_ml.core.predictions import PredictionCodec
@@ -39,7 +39,10 @@ class Topics(NamedTuple):
 
 
 class PartitionSettings(NamedTuple):
-    """What the cores of all partitions share. A model that has learned fewer than `cold_below` examples is cold."""
+    """What the cores of all partitions share. A model that has learned fewer than `cold_below` examples is cold.
+
+    `inputs_id` names the two topics that are read, as Kafka knows them.
+    """
 
     reader: EventReader
     predictions: PredictionCodec
@@ -47,6 +50,7 @@ class PartitionSettings(NamedTuple):
     writer: str
     record_bytes_max: int
     cold_below: int = 1
+    inputs_id: str = ""
 
 
 class Batch(NamedTuple):
@@ -108,7 +112,7 @@ class Partition:
         self.events_position, self.feedback_position = positions
         self.next_sequence = next_sequence
         self.landmarks = Landmarks(*floors, ends)
-        self.signalled = -1
+        self.signalled: Mapping[str, int] = {}
         self.leftovers: list[
             DeadLetter
         ] = []  # labels taken before, which can no longer be read: ended with the next batch
@@ -146,11 +150,18 @@ class Partition:
         return self.metadata_of(StagedJoin(self.join), floors, self.next_sequence, token, self.signalled)
 
     def metadata_of(
-        self, staged: StagedJoin, floors: tuple[int, int], next_sequence: int, token: str, signalled: int
+        self,
+        staged: StagedJoin,
+        floors: tuple[int, int],
+        next_sequence: int,
+        token: str,
+        signalled: Mapping[str, int],
     ) -> Metadata:
         ends = self.landmarks.before(*floors)
         inputs_ms = (staged.inputs.events_ms, staged.inputs.feedback_ms)
-        return Metadata(next_sequence, staged.times, inputs_ms, *floors, ends, token, self.settings.writer, signalled)
+        settings = self.settings
+        metadata = Metadata(next_sequence, staged.times, inputs_ms, *floors, ends, token, settings.writer)
+        return metadata._replace(signalled=signalled, inputs_id=settings.inputs_id)
 
 
 class _Turn:
@@ -193,14 +204,18 @@ class _Turn:
         blocks = [self._predictions, self._log, self._outcomes, self._dead_letters, signals]
         return Outputs(blocks, events_position, feedback_position, metadata, self._counts, self._staged, self._letters)
 
-    def _signals(self) -> tuple[Block, int]:
+    def _signals(self) -> tuple[Block, Mapping[str, int]]:
         """What the fold has found and nobody has written yet; told by the owner of partition 0 alone."""
         block, signalled = Block.empty(self._settings.topics.signals, 0), self._partition.signalled
         if self._partition.number == 0:
-            for signal in self._replica.signals_after(signalled):
+            lineage = self._version.lineage
+            last = last_signalled(signalled, lineage)
+            for signal in self._replica.signals_after(last):
                 block.add(signal.key.encode(), encode_signal(signal, self._clock))
-                signalled = max(signalled, signal.position)
+                last = max(last, signal.position)
                 self._counts["signals", signal.kind] += 1
+            if block.keys:
+                signalled = signalled_upto(signalled, lineage, last)
         return block, signalled
 
     # --- events ---

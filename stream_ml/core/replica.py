@@ -18,6 +18,7 @@ from stream_ml.core.events import Features
 from stream_ml.core.learner import Learner, ModelFailed, Scored, bits
 from stream_ml.core.ledger import Account, Ledger, Place
 from stream_ml.core.log_entry import Entry
+from stream_ml.core.pardons import Pardons
 from stream_ml.core.payloads import Refused
 from stream_ml.core.prepared import FoldSettings, Halt, Run, Single, features_of, prepare
 from stream_ml.core.quality import Quality
@@ -60,7 +61,7 @@ class Replica:
         self.last_written_at_ms = 0
         self.halt: Halt | None = None
         self.refold_from: int | None = None
-        self.pardons: dict[int, str] = {}
+        self.pardons = Pardons()
         self.stop_at: Halt | None = None
         self.check_each_after: int | None = None
         self.sound_examples = 0
@@ -203,8 +204,6 @@ class Replica:
     def lift(self) -> None:
         """Forget the halt whose command was met; fold again from its position."""
         assert self.refold_from is not None  # noqa: S101 - drivers ask `refold_from` first
-        if self.halt is not None:
-            self.concept.signals.append(self._halted(self.halt))  # for who has not told it yet
         self.halt, self.read_position, self.refold_from = None, self.refold_from, None
         self.stop_at = None
         self.seen = self.ledger
@@ -224,7 +223,9 @@ class Replica:
         assert halt is not None and halt.tainted  # noqa: S101
         if not halt.exact and restored.examples_learned > self.sound_examples:
             restored = Replica(self._settings)
-        restored.pardons = dict(self.pardons)
+        open_halts = restored.pardons.state()
+        restored.pardons = self.pardons.handed_on()
+        restored.pardons.restore(open_halts)
         restored.stop_at = halt if halt.exact else None
         restored.check_each_after = None if halt.exact else self.sound_examples
         return restored
@@ -239,6 +240,8 @@ class Replica:
         A checkpoint of one that does not is useless, and the log never gives what it predicts: once the fold finds it,
         learning halts at the example that spoilt it. Asked before each batch; nothing is done twice for one model.
         """
+        if self.halt is not None and self.halt.tainted:
+            return False
         if self._probed is None or self._probed[0] != self.examples_learned:
             self._probed = (self.examples_learned, self.learner.sound(self.probes))
         return self._probed[1]
@@ -266,18 +269,35 @@ class Replica:
 
     def _foreign(self, offset: int, error: Exception | None) -> None:
         """Halt at bytes that are no entry: somebody else wrote into the log."""
-        if self.halt is None and self.pardons.get(offset) != "skip":
+        if self.halt is None and self.pardons.get(offset) == "skip":
+            self._pass_halt(offset)
+        elif self.halt is None:
             self.halt = Halt(offset, "not_an_entry", f"the training log holds something else at {offset}: {error}")
+
+    def _pass_halt(self, offset: int) -> None:
+        """Tell a halt that was lifted, where its position is passed for good."""
+        halt = self.pardons.passed(offset)
+        if halt is not None:
+            self.concept.signals.append(self._halted(halt))
+
+    def _changes_something(self, entry: Entry) -> bool:
+        """Whether a command is to be told: one that lifts no halt, or freezes what is frozen, is not."""
+        if entry.command in ("skip", "accept-gap"):
+            return self.pardons.ends(entry.command, entry.parsed_arguments().get("position"))
+        if entry.command in ("freeze", "resume"):
+            return self.frozen is not (entry.command == "freeze")
+        return entry.command in TOLD_COMMANDS
 
     def _fold_other(self, single: Single, entry: Entry) -> None:
         try:
             self._note(entry)
+            told = self._changes_something(entry)
         except _NO_SENSE as error:
             self._foreign(single.record.offset, error)
         else:
             if entry.command in ("freeze", "resume"):
                 self.frozen = entry.command == "freeze"
-            if entry.command in TOLD_COMMANDS:
+            if told and entry.command is not None:
                 at = single.record.offset
                 self.concept.command(entry.command, self._settings.lineage, at, entry.written_at_ms)
                 self._may_tell(at)
@@ -313,20 +333,23 @@ class Replica:
         if pardon != "skip" and not self._has_started(entry.source_partition):
             partition = entry.source_partition
             message = f"an example of partition {partition}, which no worker has started: somebody else wrote it"
-            self.halt = Halt(offset, "not_started", message)
+            self.halt = Halt(offset, "not_an_entry", message)
             return
         verdict = self.ledger.judge(*place)
         if self.stop_at is not None and offset == self.stop_at.position and pardon != "skip":
             self.halt = self.stop_at._replace(tainted=False)
             return
         if pardon == "skip":
-            self.ledger.saw(*place)
+            self._pass_halt(offset)
+            if self._has_started(entry.source_partition):
+                self.ledger.saw(*place)
         elif verdict == "drop" and pardon is None:
             self.dropped += 1
         elif verdict != "learn" and pardon is None:
             self.halt = Halt(offset, verdict, _sequence_words(entry, self.ledger, verdict))
         elif self._learn(single, entry):
             if pardon == "accept-gap":
+                self._pass_halt(offset)
                 self.ledger.take(*place)
             else:
                 self.ledger.saw(*place)
@@ -397,15 +420,15 @@ class Replica:
         assert self.halt is not None  # noqa: S101
         with contextlib.suppress(*_NO_SENSE):  # it is met again, and halts then, once this halt is lifted
             self._note(entry)
-            self._look_for_command(entry, self.halt.position)
-        if entry.kind == "example":
+            self._look_for_command(entry, self.halt)
+        if entry.kind == "example" and self._has_started(entry.source_partition):
             self.seen.saw(entry.source_partition, entry.sequence, entry.trigger_topic, entry.trigger_offset)
 
-    def _look_for_command(self, entry: Entry, halted_at: int) -> None:
+    def _look_for_command(self, entry: Entry, halt: Halt) -> None:
         if entry.command in ("skip", "accept-gap"):
             position = int(entry.parsed_arguments()["position"])
-            if position == halted_at and self.pardons.get(position) != entry.command:
-                self.pardons[position] = entry.command
+            if position == halt.position and self.pardons.get(position) != entry.command:
+                self.pardons.lift(halt, entry.command)
                 self.refold_from = position
 
     # --- a checkpoint's content ---
@@ -426,6 +449,7 @@ class Replica:
             "frozen": self.frozen,
             "rebaselined_at": self.rebaselined_at,
             "started": self.started,
+            "open_halts": self.pardons.state(),
             "schemas": self.schemas,
             "probes": self.probes,
             "last_digest": self.last_digest,
@@ -444,6 +468,7 @@ class Replica:
             setattr(self, name, state[name])
         for name in ("started", "probes", "last_written_at_ms", "rebaselined_at"):
             setattr(self, name, state[name])
+        self.pardons.restore(state["open_halts"])
         self._last = state["last_digest"]
         for fingerprint, text in state["schemas"].items():
             self._note_schema(fingerprint, text)

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException, Producer, TopicPartition
 from stream_ml.config import Config
 from stream_ml.core.ledger import Ledger
 from stream_ml.core.log_entry import decode_entry, decode_pair, encode_command
-from stream_ml.core.metadata import Metadata, OutputEnds
+from stream_ml.core.metadata import Metadata, OutputEnds, last_signalled, signalled_upto
 from stream_ml.core.outputs import dead_letter_origin, decode_outcome
 from stream_ml.core.predictions import prediction_origin
 from stream_ml.core.signals import OF_THE_FOLD, decode_signal
@@ -172,15 +172,17 @@ def _ended(config: Config, partition: int, record: Record) -> Iterator[tuple[str
             yield config.events.topic, prediction_origin(value, config.predictions.framing)
 
 
-def _signalled(config: Config) -> int:
-    """Last position of the fold that stands in the signals; -1 where none does. Told again it would be twice."""
-    found = -1
+def _signalled(config: Config) -> dict[str, int]:
+    """Last position of each lineage that stands in the signals. Told again it would be twice."""
+    found: dict[str, int] = {}
     first, end = ends(admin(config), [(config.signals, 0)])[config.signals, 0]
     for records in read_range(config, config.signals, 0, first, end, keep_alive=lambda: None):
         for record in records:
             with contextlib.suppress(ValueError):
                 signal = decode_signal(record.value or b"")
-                found = max(found, signal.position if signal.subject in OF_THE_FOLD else -1)
+                if signal.subject in OF_THE_FOLD:
+                    last = max(last_signalled(found, signal.origin), signal.position)
+                    found = signalled_upto(found, signal.origin, last)
     return found
 
 

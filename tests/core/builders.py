@@ -80,7 +80,7 @@ def parts(task: str = "binary") -> Parts:
 
 def fold_settings(task: str = "binary") -> FoldSettings:
     """Settings of a replica; each call gives payloads of its own."""
-    return parts(task).fold_settings(LINEAGE)._replace(started=range(16))
+    return parts(task).fold_settings(LINEAGE)._replace(started=(0,))
 
 
 def partition_settings(record_bytes_max: int = 1_000_000) -> PartitionSettings:
@@ -151,8 +151,9 @@ def example(
     partition: int = 0,
     served: Served = NOT_SERVED,
     event: bytes | None = None,
+    schema: int | None = None,
 ) -> bytes:
-    """An entry of kind example; its trigger is by default label number `sequence`."""
+    """An entry of kind example; its trigger is by default label number `sequence`, its schema the reader's."""
     target = Target("true" if y else "false", None) if isinstance(y, bool) else y
     topic, offset = trigger or (FEEDBACK, sequence)
     fingerprint = parts().reader.payloads.reader.fingerprint
@@ -165,7 +166,7 @@ def example(
             event_id=f"e{sequence}",
             event_time_ms=T0,
             event_offset=sequence,
-            event_schema=fingerprint,
+            event_schema=fingerprint if schema is None else schema,
             event_framing="bare",
             event=event_bytes(f"e{sequence}", T0, x) if event is None else event,
             label_time_ms=T0,
@@ -284,6 +285,7 @@ class World:
         self.partition = Partition(
             self.settings, 0, join, self.positions, metadata.next_sequence, metadata.ends, floors
         )
+        self.partition.signalled = metadata.signalled
         self._put([], self.partition.claim_metadata(floors, "claim").text())
         evidence = Evidence(0, *floors, EVENTS, FEEDBACK)
         log, outcomes, letters, _ = self.settings.topics

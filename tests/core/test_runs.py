@@ -231,7 +231,7 @@ def test_a_skip_leaves_later_runs_runs() -> None:
     values += [example(n) for n in range(101, 400)]
     driver = Driver(log_of(values), brittle)
     driver.run(1000)
-    assert driver.replica.pardons == {100: "skip"}
+    assert driver.replica.pardons.get(100) == "skip"
     replica = driver.replica
     log = log_of([example(n) for n in range(400, 500)], len(values))
     runs, learned = [item for item in replica.prepare(log) if isinstance(item, Run)], replica.examples_learned

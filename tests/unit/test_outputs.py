@@ -428,15 +428,17 @@ def test_origin_of_a_dead_letter_of_a_dead_letter_is_the_last() -> None:
 # --- commit metadata ---
 
 LONGEST = 2**63 - 1
-METADATA = Metadata(12, Times(1_500, 1_400, -1), (1_500, 1_600), 7, 0, OutputEnds(1, 2, 3, 4), "token", "flights-w1", 9)
+METADATA = Metadata(
+    12, Times(1_500, 1_400, -1), (1_500, 1_600), 7, 0, OutputEnds(1, 2, 3, 4), "token", "flights-w1", {"0a1b2c3d": 9}
+)
 
 
 @pytest.mark.parametrize(
     "metadata",
     [
         METADATA,
-        METADATA._replace(signalled=-1),
-        METADATA._replace(writer="a" * 200 + "-" + "b" * 200),
+        METADATA._replace(signalled={}),
+        METADATA._replace(writer="a" * 64 + "-" + "b" * 64),
         Metadata(
             LONGEST,
             Times(-LONGEST, -LONGEST, -LONGEST),
@@ -444,9 +446,10 @@ METADATA = Metadata(12, Times(1_500, 1_400, -1), (1_500, 1_600), 7, 0, OutputEnd
             LONGEST,
             LONGEST,
             OutputEnds(LONGEST, LONGEST, LONGEST, LONGEST),
-            "f" * 32,
-            "a" * 200 + "-" + "b" * 200,
-            LONGEST,
+            "f" * 77,
+            "a" * 64 + "-" + "b" * 64,
+            {f"{number:08x}": LONGEST for number in range(4)},
+            "0" * 8,
         ),
     ],
     ids=["usual", "no signal", "longest names", "longest of all"],
@@ -455,7 +458,7 @@ def test_metadata_reads_back_and_has_at_most_1000_bytes(metadata: Metadata) -> N
     text = metadata.text()
     assert len(text.encode()) <= 1_000
     assert parse_metadata(text) == metadata
-    assert json.loads(text)["v"] == 1
+    assert json.loads(text)["v"] == 2
 
 
 def test_metadata_that_is_too_long_is_fatal() -> None:
@@ -477,7 +480,7 @@ def test_metadata_that_is_too_long_is_fatal() -> None:
         '{"v":2}',
         '{"v":1}',
         METADATA.text()[:-1],
-        METADATA.text().replace('"v":1', '"v":2'),
+        METADATA.text().replace('"v":2', '"v":3'),
         METADATA.text().replace("[1,2,3,4]", "[1,2,3]"),
         METADATA.text().replace('"seq":12', '"seq":"x"'),
         METADATA.text().replace('"seq":12', '"seq":null'),
