@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import inspect
+import json
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -12,14 +13,16 @@ from typing import Any, NamedTuple
 from stream_ml.config import Config, Source
 from stream_ml.config.tree import MISS_DETECTORS
 from stream_ml.core.codec import EventReader, FeedbackReader
-from stream_ml.core.contract import check_model
+from stream_ml.core.contract import EXAMPLES, check_model
 from stream_ml.core.drift import ConceptMonitor, detector_of
 from stream_ml.core.features import FeaturePlan
 from stream_ml.core.fields import find_field
+from stream_ml.core.from_json import from_json
 from stream_ml.core.labels import LabelDomain
 from stream_ml.core.lineage import Covered, lineage_of, parts_of, spec_of
+from stream_ml.core.made_up import payloads
 from stream_ml.core.partition import PartitionSettings, Topics
-from stream_ml.core.payloads import Payloads
+from stream_ml.core.payloads import Payloads, Refused
 from stream_ml.core.predictions import PredictionCodec, prediction_schema
 from stream_ml.core.prepared import FoldSettings
 from stream_ml.core.recent import Row
@@ -51,7 +54,7 @@ class Parts(NamedTuple):
             feedback.ttl, feedback.early_ttl, pending.events_max, pending.early_labels_max, pending.bytes_max
         )
 
-    def partition_settings(self, record_bytes_max: int) -> PartitionSettings:
+    def partition_settings(self, record_bytes_max: int, inputs_id: tuple[str, str] = ("", "")) -> PartitionSettings:
         """What the cores of all partitions share."""
         config = self.config
         return PartitionSettings(
@@ -61,6 +64,7 @@ class Parts(NamedTuple):
             config.transactional_id,
             record_bytes_max,
             config.quality.cold_below,
+            inputs_id,
         )
 
     def spec(self, topic_id: str) -> dict[str, Any]:
@@ -162,10 +166,51 @@ def _try_monitor(parts: Parts) -> None:
 def checked(parts: Parts) -> Parts:
     """The parts, once the model has passed its contract; ConfigError lists everything that is wrong with it."""
     types = parts.config.model.checkpoint_types
-    wrong = check_model(parts.build, parts.plan.kinds, parts.domain, lambda pickled: loads(pickled, types))
+    events = tried_events(parts)
+    plan, domain = parts.plan, parts.domain
+    wrong = check_model(parts.build, plan.kinds, domain, lambda pickled: loads(pickled, types), events, plan.open_texts)
     if wrong:
-        raise ConfigError(f"model {parts.config.model.factory} cannot be used:\n  " + "\n  ".join(wrong))
+        hint = "" if parts.config.model.samples else "made-up events were used; model.samples names a file of real ones"
+        raise ConfigError(f"model {parts.config.model.factory} cannot be used:\n  " + "\n  ".join(wrong), hint)
     return parts
+
+
+def tried_events(parts: Parts) -> list[dict[str, Any]]:
+    """Features of the events that a model is tried with: the sample records, or made-up ones of the schema.
+
+    Raises
+    ------
+    ConfigError
+        A sample is not of the schema, or would be a dead letter; it names file and line.
+    """
+    file, schema = parts.config.model.samples, parts.reader.payloads.reader
+    if file is None:
+        made = (parts.plan.extract(payload) for payload in payloads(schema, parts.plan, EXAMPLES))
+        return [found[0] for found in made if not isinstance(found, Refused)]
+    path = parts.config.path(file)
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"model.samples {path} cannot be read: {error}") from error
+    rows = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if not rows:
+        raise ConfigError(f"model.samples {path} holds no record", "write an event as a JSON object a line")
+    return [_sample(parts, f"model.samples {path}, line {number}", line) for number, line in rows]
+
+
+def _sample(parts: Parts, where: str, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+        if parts.config.events.id == "key" and isinstance(row, dict):
+            row.pop("key", None)
+        found = parts.plan.extract(from_json(parts.reader.payloads.reader, row))
+    except json.JSONDecodeError:
+        raise ConfigError(f"{where}: is no JSON") from None
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    if isinstance(found, Refused):
+        raise ConfigError(f"{where}: {found.message}")
+    return found[0]
 
 
 def payloads_of(config: Config, source: Source) -> Payloads:

@@ -38,8 +38,11 @@ Answer = tuple[str, str, Iterable[bytes]]
 class Said(Protocol):
     """What a worker says of itself."""
 
-    status: dict[str, Any]
     history: list[dict[str, Any]]
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The status as it is true now; replaced as a whole, never changed."""
 
     @property
     def hangs_s(self) -> float:
@@ -98,6 +101,7 @@ class Endpoints:
         return []
 
     def _metrics(self) -> Answer:
+        _ = self._said.status  # which sets the gauges right that the loop cannot, where it stands still
         with self._lock:
             if time.monotonic() - self._rendered_s >= RENDER_S:
                 self._rendered, self._rendered_s = generate_latest(self._registry), time.monotonic()

@@ -1,16 +1,21 @@
 """For the tests of those who write a model: does it hold what the service asks of it?"""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from stream_ml.config import Features, Model, Scalar
+from stream_ml.core.contract import EXAMPLES
 from stream_ml.core.contract import check_model as problems_of
 from stream_ml.core.features import FeaturePlan
 from stream_ml.core.fields import find_field
+from stream_ml.core.from_json import from_json
 from stream_ml.core.labels import LABEL_TYPES, LabelDomain
-from stream_ml.core.schema import load_schema
+from stream_ml.core.made_up import payloads
+from stream_ml.core.payloads import Refused
+from stream_ml.core.schema import Schema, load_schema
+from stream_ml.errors import ConfigError
 from stream_ml.storage.unpickle import loads
 
 
@@ -23,6 +28,7 @@ def check_model(
     include: list[str] | None = None,
     exclude: list[str] | None = None,
     checkpoint_types: list[str] | None = None,
+    samples: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Run the contract check that a worker runs at its start.
 
@@ -35,13 +41,15 @@ def check_model(
     task, labels, include, exclude, checkpoint_types
         As model.task, model.labels, features.include, features.exclude and model.checkpoint_types say; a multiclass
         task needs its labels.
+    samples
+        Events to try the model with, as JSON would have them; none: made-up ones of the schema.
 
     Raises
     ------
     AssertionError
         The model cannot be used; the message lists why.
     ConfigError
-        The schema or the features are wrong.
+        The schema, the features or a sample are wrong.
 
     Examples
     --------
@@ -51,12 +59,28 @@ def check_model(
     """
     text = json.dumps(schema) if isinstance(schema, Mapping) else Path(schema).read_text("utf-8")
     where = "schema" if isinstance(schema, Mapping) else str(schema)
-    plan = FeaturePlan(load_schema(text, where=where), Features(include=include, exclude=exclude or []), set())
+    reader = load_schema(text, where=where)
+    plan = FeaturePlan(reader, Features(include=include, exclude=exclude or []), set())
     label = {"type": "record", "name": "Label", "fields": [{"name": "label", "type": LABEL_TYPES[task]}]}
     label_schema = load_schema(json.dumps(label), where="label")
     field = find_field(label_schema, "label", where="label")
     model = Model(factory="tests:factory", task=task, labels=labels)
     domain = LabelDomain(model, field, label_schema)
-    wrong = problems_of(factory, plan.kinds, domain, lambda pickled: loads(pickled, checkpoint_types or []))
+    made = (plan.extract(payload) for payload in payloads(reader, plan, EXAMPLES))
+    given = [_features(plan, reader, row) for row in samples]
+    events = given or [found[0] for found in made if not isinstance(found, Refused)]
+    types = checkpoint_types or []
+    wrong = problems_of(factory, plan.kinds, domain, lambda pickled: loads(pickled, types), events, plan.open_texts)
     if wrong:
-        raise AssertionError("the model cannot be used:\n  " + "\n  ".join(wrong))
+        hint = "" if samples else "\n  made-up events were used; samples=[...] gives real ones"
+        raise AssertionError("the model cannot be used:\n  " + "\n  ".join(wrong) + hint)
+
+
+def _features(plan: FeaturePlan, reader: Schema, row: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        found = plan.extract(from_json(reader, dict(row)))
+    except ValueError as error:
+        raise ConfigError(f"a sample is not of the schema: {error}") from None
+    if isinstance(found, Refused):
+        raise ConfigError(f"a sample cannot be used: {found.message}")
+    return found[0]

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -216,6 +218,11 @@ class Service:
         done = sum((s.pair.events or 0) + (s.pair.feedback or 0) for s in shown)
         return done, sum(s.events[1] + s.feedback[1] for s in shown)
 
+    def progress_of(self, partition: int) -> tuple[int, int]:
+        """Committed positions in events and feedback; 0 where there is none."""
+        pair = self.observer.pairs()[partition]
+        return pair.events or 0, pair.feedback or 0
+
     @functools.cached_property
     def observer(self) -> Observer:
         """Looks at committed offsets."""
@@ -281,6 +288,35 @@ class Service:
         with newest.open("rb") as file:
             header: dict[str, Any] = json.loads(file.readline())
         return header
+
+    # --- asking a worker that was given an http.port ---
+
+    def asked(self, path: str, timeout_s: float = 10) -> tuple[int, str]:
+        """Status and body of an answer; 0 while nobody listens."""
+        try:
+            with urllib.request.urlopen(f"{self.address}{path}", timeout=timeout_s) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.settings['http']['port']}"
+
+    @property
+    def ready(self) -> bool:
+        return self.asked("/readyz")[0] == 200
+
+    def status(self) -> dict[str, Any]:
+        """What /v1/status says; empty while nobody listens."""
+        found: dict[str, Any] = json.loads(self.asked("/v1/status")[1] or "{}")
+        return found
+
+    def problems(self) -> str:
+        """All problems that the status tells, a line for each."""
+        return "\n".join(one["text"] for one in self.status().get("problems", []))
 
     def refold(
         self, checkpoint_position: int, *instances: str, pardons: dict[int, str] | None = None

@@ -7,7 +7,7 @@ reads, with ``assign()``, so it can run beside a service at work: what is commit
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from stream_ml.assembly import Parts
 from stream_ml.audit.rescore import Rescored, rescore
@@ -31,7 +31,8 @@ class Audit(NamedTuple):
     """Counts of records, and what is wrong with them.
 
     `waiting` are coordinates of labels that have been read and may still meet their event; `unread` counts inputs
-    that are not committed yet. `rescored` is None where no score was derived again.
+    that are not committed yet. `rescored` is None where no score was derived again. `given_up` counts events that an
+    operator passed over when offsets were set by hand.
     """
 
     events: int
@@ -45,6 +46,7 @@ class Audit(NamedTuple):
     findings: list[Finding]
     counts: Counter[Rule]
     rescored: Rescored | None
+    given_up: int = 0
 
 
 def audit(parts: Parts, facts: TopicFacts, sample: int | None) -> Audit:
@@ -117,6 +119,7 @@ class _Audit:
             self._found.kept,
             self._found.counts,
             rescored,
+            sum(c.given_up for c in every),
         )
 
     # --- one partition ---
@@ -203,6 +206,8 @@ class _Audit:
             if entry is not None and entry.kind == "start" and entry.source_partition in self._coordinates:
                 begin = entry.parsed_arguments()
                 self._coordinates[entry.source_partition].begin = (begin["events"], begin["feedback"])
+            if entry is not None and entry.command == "rebase":
+                self._rebased(entry.parsed_arguments())
             if pair is None:
                 continue
             if pair.source_partition not in self._coordinates:
@@ -211,6 +216,13 @@ class _Audit:
             self._coordinates[pair.source_partition].example(where, pair.sequence, pair.feedback_offset)
             if self._whole and entry is not None:
                 self._contents[pair.source_partition].example(where, entry)
+
+    def _rebased(self, said: dict[str, Any]) -> None:
+        """Events between where a partition stood and where an operator set it are given up, not lost."""
+        numbers = [said.get(name) for name in ("partition", "from_events", "events")]
+        partition, first, stop = (number if isinstance(number, int) else -1 for number in numbers)
+        if partition in self._coordinates and first >= 0:
+            self._coordinates[partition].pass_over(first, stop)
 
     # --- signals ---
 

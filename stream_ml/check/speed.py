@@ -7,10 +7,10 @@ from itertools import cycle, islice
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-from fastavro.utils import generate_many
 
-from stream_ml.assembly import Parts
-from stream_ml.core.contract import synthetic
+from stream_ml.assembly import Parts, tried_events
+from stream_ml.core import made_up
+from stream_ml.core.contract import labelled
 from stream_ml.core.events import Events, Features, Taken
 from stream_ml.core.learner import Learner
 from stream_ml.core.payloads import Payloads
@@ -45,9 +45,9 @@ class Speed(NamedTuple):
 def speed(parts: Parts) -> Speed:
     """Measure decoding, scoring, publishing and learning; medians of ROUNDS."""
     bare = Payloads("bare", parts.reader.payloads.reader, {})
-    payloads: list[Any] = list(generate_many(bare.reader.parsed, EVENTS))
+    payloads: list[Any] = list(made_up.payloads(bare.reader, parts.plan, EVENTS))
     values: list[bytes | None] = [bare.encode(payload) for payload in payloads]
-    examples = list(synthetic(parts.plan.kinds, parts.domain))
+    examples = list(labelled(tried_events(parts), parts.domain))
     learner = Learner(parts.build(), parts.domain)
     for features, target in examples:
         learner.learn(dict(features), target)

@@ -45,6 +45,8 @@ def _words(found: "Audit") -> str:
     if found.rescored is not None:
         left = f", {found.rescored.unchecked} could not be" if found.rescored.unchecked else ""
         lines.append(f"{found.rescored.checked} predictions derived again from the log{left}")
+    if found.given_up:
+        lines.append(f"{found.given_up:,} events were given up by hand (offsets set)")
     lines += [str(finding) for finding in found.findings[:SHOWN_MAX]]
     return "\n".join([*lines, f"wrong: {_counts(found.counts)}" if found.counts else "nothing is wrong"])
 

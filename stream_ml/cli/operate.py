@@ -32,6 +32,25 @@ def create(
         typer.echo(line)
 
 
+@topics.command("grow")
+@configured
+def grow(
+    config: Config,
+    partitions: Annotated[
+        int | None, typer.Option(help="How many each gets; default: as many as the one has that has most.", min=1)
+    ] = None,
+) -> None:
+    """Give events and all topics that go with it more partitions; running workers take them up by themselves.
+
+    The partition of a key changes with their number: a label that is produced after the change does not meet an event
+    that was produced before it, unless its partition is the same.
+    """
+    from stream_ml.kafka.topics import grow_topics
+
+    for line in grow_topics(config, partitions):
+        typer.echo(line)
+
+
 @offsets.command("show")
 @configured
 def show(config: Config) -> None:
@@ -52,7 +71,7 @@ def show(config: Config) -> None:
         ]
         typer.echo(" ".join(columns))
         if metadata is None:
-            events, feedback = continuation(config, pair.partition)
+            events, feedback, *_ = continuation(config, pair.partition)
             lost = lost or bool(events or feedback)
             if events or feedback:
                 typer.echo(f"           by its outputs it was at events {events}, feedback {feedback}")

@@ -170,6 +170,9 @@ class Model(Section):
     labels: list[Scalar] | None = key(None, "the closed list of labels, where the type of the label does not say it")
     threshold: float = key(0.5, "binary: score from which the positive class is predicted, 0 to 1", ge=0.0, le=1.0)
     seed: int = key(7, "seed of everything random, and part of the hash seed", ge=0, lt=2**31)
+    samples: Path | None = key(
+        None, "file with sample events, a JSON object a line, that the model is tried with at start; null: made-up ones"
+    )
     checkpoint_types: list[str] = key(
         [], "`module.Class` or `module.function` beyond River's and numpy's that a checkpoint may hold"
     )

@@ -102,6 +102,12 @@ class Coordinates:
         self.outcomes: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.waiting: list[int] = []
+        self.given_up = 0
+        self._passed_over: list[tuple[int, int]] = []
+
+    def pass_over(self, first: int, stop: int) -> None:
+        """Note events that an operator has given up: offsets were set by hand from `first` to `stop`."""
+        self._passed_over.append((first, stop))
 
     def example(self, log: tuple[str, int, int], sequence: int, feedback_offset: int) -> None:
         """Note an example of this partition, in log order."""
@@ -117,6 +123,9 @@ class Coordinates:
         if self.progress is None:
             return
         for offset in self.events.open(self.begin[0], self.progress.events):
+            if any(first <= offset < stop for first, stop in self._passed_over):
+                self.given_up += 1
+                continue
             message = "it has neither a prediction nor a dead letter"
             self._found.add("lost", events_topic, self.partition, offset, message)
         for offset in self.feedback.open(self.begin[1], self.progress.feedback):

@@ -58,6 +58,7 @@ class FeaturePlan:
         ]
         self.names = [intern(step.name) for step in self._steps]  # the model's own dicts find them by identity
         self.kinds = {field.name: field.kind for field in chosen}
+        self.open_texts = [field.name for field in chosen if field.base == "string" and field.logical != "uuid"]
         self.refused_when_null = [
             field.name
             for field, step in zip(chosen, self._steps, strict=True)
@@ -73,6 +74,11 @@ class FeaturePlan:
             }
             for f, s in zip(chosen, self._steps, strict=True)
         ]
+
+    def may_be_null(self, path: tuple[str, ...]) -> bool:
+        """Whether an event in which this field, or record, is null can be used: nothing in it is refused then."""
+        inside = [s for p, s in zip(self._paths, self._steps, strict=True) if p[: len(path)] == path]
+        return all(step.missing != "reject" for step in inside)
 
     def extract(self, payload: Any) -> tuple[dict[str, Any], bool] | Refused:
         """Features by name in schema order and whether one was imputed; or why there are none."""

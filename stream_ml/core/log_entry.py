@@ -129,9 +129,11 @@ def encode_schema(fingerprint: int, text: str, *, written_at_ms: int, writer: st
     return _encode(kind="schema", event_schema=fingerprint, arguments=text, written_at=written_at_ms, writer=writer)
 
 
-def encode_start(partition: int, events: int, feedback: int, *, written_at_ms: int, writer: str) -> bytes:
-    """Bytes of an entry of kind start: partition begins at these offsets, for the first time."""
-    arguments = json.dumps({"events": events, "feedback": feedback})
+def encode_start(
+    partition: int, events: int, feedback: int, partitions: int = 1, *, written_at_ms: int, writer: str
+) -> bytes:
+    """Bytes of an entry of kind start: partition begins at these offsets, for the first time, as one of so many."""
+    arguments = json.dumps({"events": events, "feedback": feedback, "partitions": partitions})
     return _encode(
         kind="start", source_partition=partition, arguments=arguments, written_at=written_at_ms, writer=writer
     )

@@ -38,7 +38,7 @@ class Metadata(NamedTuple):
     token: str
     writer: str
     signalled: Mapping[str, int] = {}
-    inputs_id: str = ""
+    inputs_id: tuple[str, str] = ("", "")
 
     def text(self) -> str:
         """JSON for the offset's metadata; FatalError past the limit, which only a name can cause."""
@@ -56,7 +56,7 @@ class Metadata(NamedTuple):
                 "tok": self.token,
                 "tid": self.writer,
                 **({"sig": dict(self.signalled)} if self.signalled else {}),
-                "ti": self.inputs_id,
+                "ti": list(self.inputs_id),
             },
             separators=(",", ":"),
         )
@@ -81,7 +81,7 @@ def parse_metadata(text: str | None) -> Metadata | None:
             str(found["tok"]),
             str(found["tid"]),
             {str(lineage): int(position) for lineage, position in found.get("sig", {}).items()},
-            str(found["ti"]),
+            (str(found["ti"][0]), str(found["ti"][1])),
         )
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         return None

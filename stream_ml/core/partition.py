@@ -50,7 +50,7 @@ class PartitionSettings(NamedTuple):
     writer: str
     record_bytes_max: int
     cold_below: int = 1
-    inputs_id: str = ""
+    inputs_id: tuple[str, str] = ("", "")
 
 
 class Batch(NamedTuple):

@@ -312,7 +312,7 @@ class Replica:
             if entry.source_partition < 0:
                 raise ValueError(f"a start of partition {entry.source_partition}")
             self.started[entry.source_partition] = entry.parsed_arguments()
-        elif entry.command == "rebase":
+        elif entry.command == "rebase" and entry.parsed_arguments().get("back", True):
             self.seen.rebase(int(entry.parsed_arguments()["partition"]))
 
     def _note_schema(self, fingerprint: int, text: str) -> None:

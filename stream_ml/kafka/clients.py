@@ -257,11 +257,19 @@ def lasting(error: KafkaError) -> bool:
     return error.fatal() or error.code() in _LASTING
 
 
-_LASTING = {
-    KafkaError._FATAL,  # noqa: SLF001 - as a consumer gives it, without the flag: a static member that was fenced
+def absent(error: KafkaError) -> bool:
+    """Whether an error says that a topic or a partition is not there."""
+    return error.code() in _ABSENT
+
+
+_ABSENT = {
     KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.UNKNOWN_TOPIC_ID,
     KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
     KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+}
+_LASTING = _ABSENT | {
+    KafkaError._FATAL,  # noqa: SLF001 - as a consumer gives it, without the flag: a static member that was fenced
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.FENCED_INSTANCE_ID,

@@ -8,18 +8,21 @@
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from stream_ml.config import Config
 from stream_ml.errors import FatalError
 from stream_ml.failpoints import passes
-from stream_ml.kafka.clients import acquaint, lasting, let_go, member, reader, records_of, take
+from stream_ml.kafka.clients import absent, acquaint, lasting, let_go, member, reader, records_of, take
+from stream_ml.kafka.reading import end_of
 from stream_ml.records import Records
 
 END_GRACE_S = 0.5  # an end counts only after so long without a record: another topic's records may be fetched first
+GROUP_S = 2.0  # for what the group says of its members
 KEEP_ALIVE_S = 0.5  # between two polls while something else takes long; the limit is max.poll.interval.ms
 
 log = logging.getLogger("stream_ml.group")
@@ -29,24 +32,45 @@ class Ends:
     """Which partitions of one topic have been read to their end.
 
     The event that tells an end comes once. A record that was produced since may still be on its way while a later one
-    of the other topic is already here, so an end counts only when nothing has come for END_GRACE_S.
+    of the other topic is already here, so an end counts only when nothing has come for END_GRACE_S. An end is also told
+    where the first open transaction begins; it counts for none while there are records behind it.
     """
 
-    def __init__(self, partitions: Iterable[int] = ()) -> None:
-        self._since: dict[int, float | None] = dict.fromkeys(partitions)
+    def __init__(self, partitions: Iterable[int] = (), end_of: Callable[[int], int | None] = lambda _: None) -> None:
+        self._since: dict[int, tuple[float, int] | None] = dict.fromkeys(partitions)
+        self._end_of = end_of
+        self._held: dict[int, float] = {}
 
-    def note(self, partition: int, at_end: bool) -> None:
-        """A record, or the end of the partition, was met."""
-        self._since[partition] = time.monotonic() if at_end else None
+    def note(self, partition: int, at: int | None) -> None:
+        """A record was met (None), or what was told as the end of the partition, at this offset."""
+        self._since[partition] = None if at is None else (time.monotonic(), at)
+        self._held.pop(partition, None)
 
     def reached(self, partition: int) -> bool:
         """Whether the partition has been at its end for long enough."""
-        since = self._since.get(partition)
-        return since is not None and time.monotonic() - since >= END_GRACE_S
+        told = self._since.get(partition)
+        return told is not None and time.monotonic() - told[0] >= END_GRACE_S and not self._behind(partition, told[1])
 
     def all_reached(self) -> bool:
         """Whether every partition has."""
         return all(self.reached(partition) for partition in self._since)
+
+    def held(self, partition: int) -> tuple[int, int, float] | None:
+        """Where an open transaction holds a partition, the end behind it, and for how many seconds; None: it does not.
+
+        Only as exact as it is asked often.
+        """
+        told = self._since.get(partition)
+        if told is None or not self._behind(partition, told[1]):
+            self._held.pop(partition, None)
+            return None
+        since_s = self._held.setdefault(partition, time.monotonic())
+        return told[1], self._end_of(partition) or told[1], time.monotonic() - since_s
+
+    def _behind(self, partition: int, at: int) -> bool:
+        """Whether there are records behind what was told as the end."""
+        end = self._end_of(partition)
+        return end is not None and end > at
 
 
 class Group:
@@ -56,6 +80,8 @@ class Group:
         self._topic = config.events.topic
         self._consumer = member(config)
         self.assigned: list[int] | None = None
+        self._taken_up: list[int] = []
+        self._joined = False
         self.revoked = False
         self.metadata: Any = None
         self.ends = Ends()
@@ -63,7 +89,14 @@ class Group:
         self._alive_s = 0.0
 
     def join(self) -> None:
-        """Ask for partitions; they come in a later `take`."""
+        """Ask for partitions; they come in a later `take`.
+
+        Asked again, the group gives them out anew: a static member that comes back is given what it had, and nobody
+        then looks whether there are more by now.
+        """
+        if self._joined:
+            self._consumer.unsubscribe()
+        self._joined = True
         self._consumer.subscribe(
             [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
         )
@@ -79,6 +112,11 @@ class Group:
         self.assigned = None
         consumer.unassign()
 
+    def take_up_again(self) -> None:
+        """Let the same partitions be taken up once more: there is more, or less, of what they need."""
+        if self.assigned is None:
+            self.assigned = list(self._taken_up)
+
     def moved(self) -> bool:
         """Whether the group has moved since `settle`: partitions came or went."""
         return self.revoked or self.assigned is not None
@@ -89,13 +127,14 @@ class Group:
         stash, self._stash = self._stash, []
         _sorted(stash, self.ends, self._topic)  # only for the errors in it
         assigned, self.assigned = self.assigned, None
+        self._taken_up = assigned or []
         self.metadata = self._consumer.consumer_group_metadata() if assigned is not None else None
         return assigned
 
     def start(self, positions: dict[int, int]) -> None:
         """Read events of these partitions from these positions, and of no other; also to go back after an abort."""
         self._stash = []
-        self.ends = Ends(positions)
+        self.ends = Ends(positions, self.end)
         self._consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in positions.items()])
 
     def take(self, most: int, wait_s: float) -> dict[int, Records]:
@@ -119,8 +158,8 @@ class Group:
         return self.metadata is not None and not self.moved()
 
     def end(self, partition: int) -> int | None:
-        """End of the partition as its last fetch saw it; None before the first."""
-        return _end(self._consumer, self._topic, partition)
+        """End of the partition as its last fetch saw it, open transactions included; None before the first."""
+        return end_of(self._consumer, self._topic, partition)
 
     def close(self) -> None:
         """Leave. A static member's place is kept for the session timeout."""
@@ -138,7 +177,7 @@ class FeedbackInput:
 
     def start(self, positions: dict[int, int]) -> None:
         """Read feedback of these partitions from these positions, and of no other."""
-        self.ends = Ends(positions)
+        self.ends = Ends(positions, self.end)
         self._consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in positions.items()])
 
     def take(self, most: int, wait_s: float) -> dict[int, Records]:
@@ -146,28 +185,22 @@ class FeedbackInput:
         return _sorted(take(self._consumer, most, wait_s), self.ends, self._topic)
 
     def end(self, partition: int) -> int | None:
-        """End of the partition as its last fetch saw it; None before the first."""
-        return _end(self._consumer, self._topic, partition)
+        """End of the partition as its last fetch saw it, open transactions included; None before the first."""
+        return end_of(self._consumer, self._topic, partition)
 
     def close(self) -> None:
         """Let go of the consumer."""
         let_go(self._consumer)
 
 
-def _end(consumer: Consumer, topic: str, partition: int) -> int | None:
-    """No request is made: librdkafka keeps what the last fetch said."""
-    found = consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
-    return found[1] if found is not None and found[1] >= 0 else None
-
-
 def _sorted(messages: Sequence[Message], ends: Ends, topic: str) -> dict[int, Records]:
     """Records by partition; ends are noted, and what cannot go on is raised."""
     partitions = [message.partition() for message in messages if message.error() is None]
     if len(partitions) == len(messages) and len(set(partitions)) == 1:
-        ends.note(partitions[0], at_end=False)
+        ends.note(partitions[0], None)
         return {partitions[0]: records_of(topic, partitions[0], messages)}
     found: dict[int, list[Message]] = {}
-    at_end: dict[int, bool] = {}
+    at_end: dict[int, int | None] = {}
     for message in messages:
         error, partition = message.error(), message.partition()
         if error is None:
@@ -175,9 +208,9 @@ def _sorted(messages: Sequence[Message], ends: Ends, topic: str) -> dict[int, Re
         elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
             _tell(topic, partition, error)
             continue
-        at_end[partition] = error is not None
-    for partition, is_at_end in at_end.items():
-        ends.note(partition, at_end=is_at_end)
+        at_end[partition] = None if error is None else message.offset()
+    for partition, at in at_end.items():
+        ends.note(partition, at)
     return {partition: records_of(topic, partition, own) for partition, own in found.items()}
 
 
@@ -187,9 +220,9 @@ def _tell(topic: str, partition: int, error: KafkaError) -> None:
             f"{topic} [{partition}]: the offset to read from is gone: {error.str()}",
             "its records were deleted before they were read; go on with: stream-ml offsets set",
         )
-    if lasting(error):
+    if lasting(error) and not absent(error):  # what became of the topic is told by who watches it
         raise _lost(topic, error)
-    log.warning("%s: %s", topic, error.str())
+    log.warning("%s [%d]: %s", topic, partition, error.str())
 
 
 def _lost(topic: str, error: KafkaError) -> FatalError:
@@ -202,3 +235,15 @@ def _lost(topic: str, error: KafkaError) -> FatalError:
             "After Kafka was away for longer than delivery.session_timeout it was this one: start it again",
         )
     return FatalError(f"{topic}: {said}", "is the topic still there, and may this user read it?")
+
+
+def unowned(client: AdminClient, group: str, topic: str, partitions: int) -> list[int]:
+    """Partitions of the topic that the group has given to no member; none while it is on its move or not there."""
+    try:
+        found = client.describe_consumer_groups([group], request_timeout=GROUP_S)[group].result()
+    except KafkaException:
+        return []
+    if found.state != ConsumerGroupState.STABLE:
+        return []
+    given = {tp.partition for member in found.members for tp in member.assignment.topic_partitions if tp.topic == topic}
+    return sorted(set(range(partitions)) - given)

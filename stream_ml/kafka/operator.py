@@ -20,6 +20,7 @@ from stream_ml.errors import ConfigError, FatalError
 from stream_ml.kafka.clients import TIMEOUT_S, admin, common, error_of, reaching, reader, record_of
 from stream_ml.kafka.pair import Pair, committed_pair, offsets_of, pair_reader, read_pairs
 from stream_ml.kafka.reading import ends, read_range, read_ranges
+from stream_ml.kafka.topics import inputs_id, topic_ids
 from stream_ml.records import Record
 
 BY_HAND = "set-by-hand"
@@ -83,8 +84,9 @@ class Observer:
 def set_offsets(config: Config, partition: int, events: int, feedback: int) -> str:
     """Set a partition's offsets, continuing its sequence; says what was done.
 
-    Offsets at or before records that have already made examples are announced to every replica by a rebase command,
-    otherwise learning would halt at the repeats.
+    What waits before them is found again: events without a label, and labels without an event, as many as the caps of
+    `pending` allow. What was done is written into the log as a rebase command: after offsets at or before records that
+    have made examples learning would halt at the repeats otherwise, and the audit tells given up from lost by it.
 
     Raises
     ------
@@ -105,8 +107,13 @@ def set_offsets(config: Config, partition: int, events: int, feedback: int) -> s
                 raise ConfigError(
                     f"{where[0]} [{partition}] holds {first} to {end}; {position} is not in it", "name an offset in it"
                 )
-        next_event, next_label = continuation(config, partition)
-    now = OutputEnds(*[found[output][1] for output in [*outputs, (config.training_log, 0)]])
+        following = continuation(config, partition)
+        ids = topic_ids(client, [config.events.topic, config.feedback.topic])
+    firsts = OutputEnds(*[found[output][0] for output in [*outputs, (config.training_log, 0)]])
+    floors = (
+        max(held[inputs[0]][0], events - config.pending.events_max),
+        max(held[inputs[1]][0], feedback - config.pending.early_labels_max),
+    )
     last = [ledger.last_trigger(partition, topic) for topic in (config.events.topic, config.feedback.topic)]
     backwards = events <= last[0] or feedback <= last[1]
     old = pair.metadata if pair.whole and not _before(pair, events, feedback) else None
@@ -114,27 +121,54 @@ def set_offsets(config: Config, partition: int, events: int, feedback: int) -> s
         next_sequence=ledger.next_sequence(partition),
         times=old.times if old else BEGINNING,
         inputs_ms=old.inputs_ms if old else (BEGINNING.watermark_ms, BEGINNING.watermark_ms),
-        events_floor=old.events_floor if old else events,
-        feedback_floor=old.feedback_floor if old else feedback,
-        ends=old.ends if old else now,
+        events_floor=old.events_floor if old else floors[0],
+        feedback_floor=old.feedback_floor if old else floors[1],
+        ends=old.ends if old else firsts,
         token=BY_HAND,
         writer=BY_HAND,
         signalled=pair.metadata.signalled if pair.metadata else _signalled(config),
+        inputs_id=inputs_id(config, ids),
     )
     _commit(config, offsets_of(config, partition, events, feedback, metadata))
-    done = f"partition {partition}: events {events}, feedback {feedback}"
-    if backwards:
-        at = write_command(config, "rebase", {"partition": partition, "events": events, "feedback": feedback})
-        return f"{done}; rebase written at {at}: records from there on are scored again"
-    twice = (
-        f"; events {events} to {next_event - 1} have an end already and get a second one" if events < next_event else ""
+    stood = (
+        following.events if pair.events is None else pair.events,
+        following.feedback if pair.feedback is None else pair.feedback,
     )
-    twice += f"; labels from {feedback} to {next_label - 1} are looked at again" if feedback < next_label else ""
-    lost = f"; events {next_event} to {events - 1} are never scored" if events > next_event else ""
-    return f"{done}; the sequence goes on at {metadata.next_sequence}{twice}{lost}"
+    arguments = {"partition": partition, "events": events, "feedback": feedback, "back": backwards}
+    arguments |= {"from_events": stood[0], "from_feedback": stood[1]}
+    at = write_command(config, "rebase", arguments)
+    done = f"partition {partition}: events {events}, feedback {feedback}; written into the training log at {at}"
+    if backwards:
+        return f"{done}: records from there on are scored again"
+    return done + following.words(events, feedback, floors) + f"; the sequence goes on at {metadata.next_sequence}"
 
 
-def continuation(config: Config, partition: int) -> tuple[int, int]:
+class Continuation(NamedTuple):
+    """What the newest outputs of a partition say: after which event and label it stood, and what had no end yet."""
+
+    events: int
+    feedback: int
+    unlabelled: set[int]  # events that have a prediction and no example
+    ended: set[int]  # labels that have an end
+
+    def words(self, events: int, feedback: int, floors: tuple[int, int]) -> str:
+        """What follows from setting the partition's offsets to these."""
+        found = []
+        if events < self.events:
+            found.append(f"events {events} to {self.events - 1} have an end already and get a second one")
+        if events > self.events:
+            found.append(f"events {self.events} to {events - 1} are never scored")
+        if feedback < self.feedback:
+            found.append(f"labels from {feedback} to {self.feedback - 1} are looked at again")
+        waiting = sum(floors[0] <= offset < events for offset in self.unlabelled)
+        first = max(floors[1], min(self.ended, default=floors[1]))
+        labels = sum(offset not in self.ended for offset in range(first, feedback))
+        if waiting or labels:
+            found.append(f"{waiting} events and {labels} labels wait for their other half")
+        return "".join(f"; {text}" for text in found)
+
+
+def continuation(config: Config, partition: int) -> Continuation:
     """Where a partition would go on by what stands in its outputs: after the last event and label that have an end.
 
     Only the newest TAIL records of each output are read.
@@ -142,15 +176,19 @@ def continuation(config: Config, partition: int) -> tuple[int, int]:
     client = admin(config)
     topics = (config.predictions.topic, config.outcomes, config.dead_letters, config.training_log)
     places = [(topic, 0 if topic == config.training_log else partition) for topic in topics]
+    scored: set[int] = set()
+    ended: dict[str, set[int]] = {config.events.topic: set(), config.feedback.topic: set()}
     with reaching(config):
         found = ends(client, places)
         ranges = {where: (max(first, end - TAIL), end) for where, (first, end) in found.items()}
-        following = {config.events.topic: 0, config.feedback.topic: 0}
         for batch in read_ranges(config, ranges, keep_alive=lambda: None):
             for record in map(record_of, batch):
                 for topic, offset in _ended(config, partition, record):
-                    following[topic] = max(following.get(topic, 0), offset + 1)
-    return following[config.events.topic], following[config.feedback.topic]
+                    of = scored if record.topic == config.predictions.topic else ended.setdefault(topic, set())
+                    of.add(offset)
+    events, labels = ended[config.events.topic], ended[config.feedback.topic]
+    after = max(scored | events, default=-1) + 1
+    return Continuation(after, max(labels, default=-1) + 1, scored - events, labels)
 
 
 def _ended(config: Config, partition: int, record: Record) -> Iterator[tuple[str, int]]:
@@ -212,7 +250,7 @@ def _ledger(config: Config) -> Ledger:
             entry = decode_entry(record.value or b"")
             if entry.kind == "example":
                 ledger.saw(entry.source_partition, entry.sequence, entry.trigger_topic, entry.trigger_offset)
-            elif entry.command == "rebase":
+            elif entry.command == "rebase" and entry.parsed_arguments().get("back", True):
                 ledger.rebase(int(entry.parsed_arguments()["partition"]))
     return ledger
 

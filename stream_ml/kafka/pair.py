@@ -17,13 +17,15 @@ log = logging.getLogger("stream_ml.pair")
 class Pair(NamedTuple):
     """Positions of partition p in both topics and the metadata that both carry; None where nothing is committed.
 
-    `whole` says that both offsets are there with the same metadata of ours.
+    `whole` says that both offsets are there with the same metadata of ours. `inputs_id` names the topics that they were
+    committed of, even where Kafka has forgotten one with its topic.
     """
 
     partition: int
     events: int | None
     feedback: int | None
     metadata: Metadata | None
+    inputs_id: tuple[str, str] | None = None
 
     @property
     def absent(self) -> bool:
@@ -41,11 +43,13 @@ def pair_of(config: Config, partition: int, found: list[TopicPartition]) -> Pair
     by_topic = {tp.topic: tp for tp in found if tp.partition == partition}
     events, feedback = by_topic[config.events.topic], by_topic[config.feedback.topic]
     same = events.metadata == feedback.metadata
+    known = parse_metadata(events.metadata) or parse_metadata(feedback.metadata)
     return Pair(
         partition,
         events.offset if events.offset >= 0 else None,
         feedback.offset if feedback.offset >= 0 else None,
-        parse_metadata(events.metadata) if same else None,
+        known if same else None,
+        known.inputs_id if known else None,
     )
 
 

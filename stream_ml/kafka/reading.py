@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from weakref import WeakKeyDictionary
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from stream_ml.config import Config
 from stream_ml.errors import FatalError, TransientError
-from stream_ml.kafka.clients import TIMEOUT_S, acquaint, error_of, lasting, let_go, reader, record_of, take
+from stream_ml.kafka.clients import TIMEOUT_S, absent, acquaint, error_of, lasting, let_go, reader, record_of, take
 from stream_ml.records import LogRecord, Record
 
 Where = tuple[str, int]
@@ -182,6 +182,15 @@ class RangeReader:
         let_go(self._consumer)
 
 
+def end_of(consumer: Consumer, topic: str, partition: int) -> int | None:
+    """End of a partition as the last fetch saw it, open transactions included; None before the first.
+
+    No request is made: librdkafka keeps what the fetch said.
+    """
+    found = consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
+    return found[1] if found is not None and found[1] >= 0 else None
+
+
 class LogReader:
     """The training log from a position of the reader's own; never a member of a group."""
 
@@ -191,6 +200,7 @@ class LogReader:
         acquaint(self._consumer, [self._topic])
         self.position = position
         self.end_seen = -1
+        self._held_since_s: float | None = None
         self.seek(position)
 
     def seek(self, position: int) -> None:
@@ -200,8 +210,18 @@ class LogReader:
 
     @property
     def at_end(self) -> bool:
-        """Whether everything committed has been taken."""
-        return self.end_seen >= self.position
+        """Whether everything has been taken, and no open transaction hides more."""
+        return self.end_seen >= self.position and self.held_s is None
+
+    @property
+    def held_s(self) -> float | None:
+        """For how many seconds an open transaction has held back what lies at `end_seen`; None where none does."""
+        end = end_of(self._consumer, self._topic, 0)
+        if self.end_seen < self.position or end is None or end <= self.end_seen:
+            self._held_since_s = None
+            return None
+        self._held_since_s = self._held_since_s or time.monotonic()
+        return time.monotonic() - self._held_since_s
 
     def take(self, most: int, wait_s: float) -> list[LogRecord]:
         """Committed records from `position` on, at most so many; empty when none comes in time."""
@@ -224,8 +244,8 @@ class LogReader:
             self.end_seen = message.offset()
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
             raise FatalError(f"{self._topic} no longer holds offset {self.position}: {error.str()}")
-        elif lasting(error):
-            raise FatalError(f"{self._topic}: {error.str()}", "is the topic gone, or a right to read it?")
+        elif lasting(error) and not absent(error):
+            raise FatalError(f"{self._topic}: {error.str()}", "may this user read it?")
         else:
             log.warning("%s: %s", self._topic, error.str())
 

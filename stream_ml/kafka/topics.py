@@ -1,10 +1,13 @@
 """The topics that the service needs: made when asked, looked at before anything is consumed."""
 
 import logging
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, ResourceType
 
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError, Problems
@@ -19,11 +22,32 @@ log = logging.getLogger("stream_ml.topics")
 
 
 class TopicFacts(NamedTuple):
-    """What the topics say: partitions of events, Kafka's id of the training log, the largest record to be written."""
+    """What the topics say: partitions of events, Kafka's id of the training log, the largest record to be written.
+
+    `ids` has Kafka's ids of all topics of the app by name.
+    """
 
     partitions: int
     training_log_id: str
     record_bytes_max: int
+    ids: Mapping[str, str] = MappingProxyType({})
+
+    def inputs_id(self, config: Config) -> tuple[str, str]:
+        """Names of the two topics that offsets are committed of, as the metadata of a commit has them."""
+        return inputs_id(config, self.ids)
+
+
+def short_id(topic_id: str) -> str:
+    """Eight hex digits of a topic's id: Kafka's own has 22 characters, and a commit's metadata has few."""
+    return sha256(topic_id.encode()).hexdigest()[:8]
+
+
+def made_anew(topic: str) -> str:
+    """What is said of a topic that is read and is another one than before."""
+    return (
+        f"topic {topic} was deleted and made anew, and no position in the old one holds in it: "
+        "stop the workers, then type stream-ml offsets set CONFIG"
+    )
 
 
 class Wanted(NamedTuple):
@@ -104,9 +128,20 @@ def inspect_topics(config: Config) -> TopicFacts:
         problems = topic_problems(config, found)
         if problems.found:
             raise problems.error()
-        described = client.describe_topics(TopicCollection([config.training_log]), request_timeout=TIMEOUT_S)
-        topic_id = str(described[config.training_log].result().topic_id)
-    return TopicFacts(found.counts[config.events.topic], topic_id, record_bytes_max(config, found.settings))
+        ids = topic_ids(client, [topic.name for topic in wanted_topics(config)])
+    counts, bytes_max = found.counts, record_bytes_max(config, found.settings)
+    return TopicFacts(counts[config.events.topic], ids[config.training_log], bytes_max, ids)
+
+
+def topic_ids(client: AdminClient, names: list[str]) -> dict[str, str]:
+    """Kafka's own ids of topics; KafkaException where one is not there."""
+    described = client.describe_topics(TopicCollection(names), request_timeout=TIMEOUT_S)
+    return {name: str(future.result().topic_id) for name, future in described.items()}
+
+
+def inputs_id(config: Config, ids: Mapping[str, str]) -> tuple[str, str]:
+    """Names of the two topics that offsets are committed of, as the metadata of a commit has them."""
+    return short_id(ids.get(config.events.topic, "")), short_id(ids.get(config.feedback.topic, ""))
 
 
 def altered(topic: str, setting: str) -> str:
@@ -139,20 +174,68 @@ def topic_problems(config: Config, found: Inspected) -> Problems:
 
 
 def _check_counts(config: Config, counts: dict[str, int], problems: Problems) -> None:
-    events = counts.get(config.events.topic)
-    for name in (config.feedback.topic, config.predictions.topic, config.outcomes, config.dead_letters):
-        if events is not None and counts.get(name, events) != events:
-            problems.add(
-                f"{config.events.topic} has {events} partitions and {name} has {counts[name]}: they must be equal, "
+    for text, hint in uneven(config, counts):
+        problems.add(text, hint)
+
+
+def partitioned(config: Config) -> list[str]:
+    """Topics that have a partition for each of the events': in the order in which they grow, events last."""
+    return [config.dead_letters, config.outcomes, config.predictions.topic, config.feedback.topic, config.events.topic]
+
+
+def uneven(config: Config, counts: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the numbers of partitions, and what to type."""
+    there = {name: counts[name] for name in partitioned(config) if name in counts}
+    most, events = max(there.values(), default=0), config.events.topic
+    for name, count in there.items():
+        if count < most:
+            other = events if there.get(events) == most else next(n for n, c in there.items() if c == most)
+            yield (
+                f"{other} has {most} partitions and {name} has {count}: they must be equal, "
                 "because event and label meet in the partition of the same number",
-                f"give {name} {events} partitions (kafka-topics.sh --alter) or make it anew",
+                f"stream-ml topics grow CONFIG --partitions {most}",
             )
     if counts.get(config.training_log, 1) != 1:
-        problems.add(
+        yield (
             f"{config.training_log} has {counts[config.training_log]} partitions; the training log has one, because "
             "its order is the order of learning",
-            "make it anew: stream-ml topics create stream_ml.yaml",
+            "no topic can shrink: take another app.id, and make its topics: stream-ml topics create CONFIG",
         )
+
+
+def grow_topics(config: Config, partitions: int | None) -> list[str]:
+    """Give all topics that go with events as many partitions, events last; one line for each.
+
+    Events come last, so that no event stands in a partition that has no place for its label or its prediction.
+
+    Parameters
+    ----------
+    partitions
+        How many; None: as many as the topic has that has most.
+
+    Raises
+    ------
+    ConfigError
+        A topic is missing, has more already, or Kafka refuses.
+    """
+    client = admin(config)
+    with reaching(config):
+        there = topics_there(client).topics
+    counts = {name: len(there[name].partitions) for name in partitioned(config) if name in there}
+    missing = [name for name in partitioned(config) if name not in counts]
+    if missing:
+        raise ConfigError(f"topics {', '.join(missing)} do not exist", "stream-ml topics create CONFIG")
+    wanted, lines = partitions or max(counts.values()), []
+    if wanted < max(counts.values()):
+        raise ConfigError(f"a topic has {max(counts.values())} partitions already, and none can shrink to {wanted}")
+    for name, count in counts.items():
+        if count < wanted:
+            try:
+                client.create_partitions([NewPartitions(name, wanted)], request_timeout=TIMEOUT_S)[name].result()
+            except KafkaException as exception:
+                raise ConfigError(f"topic {name} cannot grow: {error_of(exception).str()}") from exception
+        lines.append(f"{name}: {count} -> {wanted} partitions" if count < wanted else f"{name}: {count} partitions")
+    return lines
 
 
 def _settings(client: AdminClient, names: list[str]) -> dict[str, dict[str, str]]:

@@ -85,7 +85,10 @@ class CheckpointStore:
             return 0
 
     def save(self, position: int, header: dict[str, Any], content: Any, *, checkpoint_types: list[str]) -> Path:
-        """Write a checkpoint durably; its path. Idempotent: a name that is taken is left as it is.
+        """Write a checkpoint durably; its path. Idempotent: one that is there is left as it is.
+
+        The folder is made again where it went away. What has the name and is no checkpoint gives way, unless it is a
+        folder.
 
         Raises
         ------
@@ -93,7 +96,7 @@ class CheckpointStore:
             The content holds a type that could not be loaded again, or the disk refuses; older ones stay.
         """
         path = self._folder / f"{position:0{_DIGITS}d}.ckpt"
-        if path.exists():
+        if self._is_there(path):
             return path
         try:
             pickled = pickle.dumps(content, protocol=5)
@@ -106,19 +109,35 @@ class CheckpointStore:
         line = _line({**head, **self._seals(_line(head))})
         temporary = self._folder / f".{path.name}.tmp.{os.getpid()}"
         try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._write(temporary, line + b"\n" + payload)
             passes("checkpoint-synced")
-            with contextlib.suppress(FileExistsError):
-                os.link(temporary, path)
+            self._name(temporary, path)
             passes("checkpoint-named")
             self._flush_folder()
         except OSError as error:
             raise CheckpointError(f"{path} cannot be written: {error.strerror}") from error
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # of a file system that takes nothing any more
+                temporary.unlink(missing_ok=True)
         passes("before-prune")
-        self._prune()
+        self._prune(position)
         return path
+
+    def _is_there(self, path: Path) -> bool:
+        try:
+            self._read(path)
+        except CheckpointError:
+            return False
+        return True
+
+    def _name(self, temporary: Path, path: Path) -> None:
+        """Give a file its name; where another writer was first, his stays."""
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            if not self._is_there(path):
+                temporary.replace(path)
 
     def newest(self, at_most: int | None = None) -> Iterator[Checkpoint | CheckpointError]:
         """Checkpoints from the newest to the oldest; in the place of a damaged one, what is wrong with it."""
@@ -195,9 +214,12 @@ class CheckpointStore:
         finally:
             os.close(descriptor)
 
-    def _prune(self) -> None:
-        for path in self._files()[self._keep :]:
-            path.unlink(missing_ok=True)
+    def _prune(self, position: int) -> None:
+        """Keep so many up to the one just written: what stands above it is another writer's, or none at all."""
+        written = [path for path in self._files() if int(path.stem) <= position and path.is_file()]
+        for path in written[self._keep :]:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 def _line(header: dict[str, Any]) -> bytes:

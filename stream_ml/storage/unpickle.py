@@ -7,87 +7,21 @@ imported, and functions are refused but for the few that River's and numpy's own
 import importlib
 import io
 import pickle
-from collections.abc import Iterable
+import pickletools
+import sys
+from collections.abc import Iterable, Iterator
+from types import FunctionType, MethodType
 from typing import Any
 
 from stream_ml.errors import CheckpointError
-
-_PYTHON = {
-    "builtins": {"bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "set"}
-    | {"slice", "str", "tuple", "range"},
-    "collections": {"Counter", "OrderedDict", "defaultdict", "deque"},
-    "copy": {"deepcopy"},
-    "copyreg": {"_reconstructor"},
-    "datetime": {"date", "datetime", "time", "timedelta", "timezone"},
-    "decimal": {"Decimal"},
-    "fractions": {"Fraction"},
-    "functools": {"partial"},
-    "random": {"Random"},
-    "uuid": {"UUID"},
-    "stream_ml.core.quality": {"BinnedRocAuc", "Confusion", "Hits", "MeanLogLoss"},
-}
-_NUMPY_SCALARS = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
-_NUMPY_SCALARS |= {"float16", "float32", "float64", "bool", "bool_", "str_", "bytes_", "datetime64", "timedelta64"}
-_NUMPY = {
-    "numpy": {"ndarray", "dtype"} | _NUMPY_SCALARS,
-    "numpy._core.multiarray": {"_reconstruct", "scalar"},
-    "numpy._core.numeric": {"_frombuffer"},
-    "numpy.random._generator": {"Generator"},
-    "numpy.random._mt19937": {"MT19937"},
-    "numpy.random._pcg64": {"PCG64", "PCG64DXSM"},
-    "numpy.random._philox": {"Philox"},
-    "numpy.random._pickle": {"__randomstate_ctor", "__generator_ctor", "__bit_generator_ctor"},
-    "numpy.random._sfc64": {"SFC64"},
-    "numpy.random.bit_generator": {"SeedSequence", "__pyx_unpickle_SeedSequence"},
-    "numpy.random.mtrand": {"RandomState"},
-}
-_RIVER_FUNCTIONS = {
-    "river.naive_bayes.gaussian": {"GaussianNB._make_gaussian"},
-    "river.tree.splitter.ebst_splitter": {
-        "EBSTNode._update_estimator_univariate",
-        "EBSTNode._update_estimator_multivariate",
-    },
-}
-_NAMED = {**_PYTHON, **_NUMPY, **_RIVER_FUNCTIONS}
-# River's packages of estimators and what these are made of. Not datasets, stream, evaluate: they read files and the
-# network.
-_RIVER_PACKAGES = {
-    "_river_rust",
-    "active",
-    "anomaly",
-    "bandit",
-    "base",
-    "cluster",
-    "compose",
-    "conf",
-    "covariance",
-    "drift",
-    "dummy",
-    "ensemble",
-    "facto",
-    "feature_extraction",
-    "feature_selection",
-    "forest",
-    "imblearn",
-    "linear_model",
-    "metrics",
-    "misc",
-    "model_selection",
-    "multiclass",
-    "multioutput",
-    "naive_bayes",
-    "neighbors",
-    "neural_net",
-    "optim",
-    "preprocessing",
-    "proba",
-    "rules",
-    "sketch",
-    "stats",
-    "time_series",
-    "tree",
-    "utils",
-}
+from stream_ml.storage.allowed import (
+    CLASS_METHODS,
+    METHODS,
+    NAMED,
+    RIVER_NEVER,
+    RIVER_PACKAGES,
+    TEXT_METHODS,
+)
 
 _BROKEN = (
     ArithmeticError,
@@ -107,22 +41,45 @@ _BROKEN = (
 
 
 class _Loader(pickle.Unpickler):
+    """Builds values of listed names only, and leaves every class and function as it was."""
+
     def __init__(self, payload: bytes, extra: frozenset[str]) -> None:
         super().__init__(io.BytesIO(payload))
         self._extra = extra
+        self._given: dict[int, tuple[Any, dict[str, Any]]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        if name in _NAMED.get(module, ()) or f"{module}.{name}" in self._extra:
-            return _attribute(module, name)
-        path = module.split(".")
-        if path[0] == "river" and len(path) > 1 and path[1] in _RIVER_PACKAGES and "__" not in f"{module}.{name}":
-            found = _attribute(module, name)
-            if isinstance(found, type) and found.__module__.split(".")[:2] == path[:2]:
-                return found
-        raise CheckpointError(
-            f"the checkpoint holds {module}.{name}, which is not allowed",
-            f"if it is yours, list it in model.checkpoint_types: [{module}.{name}]",
-        )
+        found = _found(module, name, self._extra)
+        if found is None:
+            raise CheckpointError(f"the checkpoint holds {module}.{name}, which is not allowed")
+        if isinstance(found, type | FunctionType):
+            self._given.setdefault(id(found), (found, _attributes(found)))
+        return found
+
+    def built(self) -> Any:
+        """The value. Setting a state may set attributes of what a name stands for: that is undone, and refused."""
+        try:
+            return self.load()
+        finally:
+            changed = [thing for thing, before in self._given.values() if _put_back(thing, before)]
+            if changed:
+                name = f"{changed[0].__module__}.{changed[0].__qualname__}"
+                raise CheckpointError(f"the checkpoint changes {name} itself, which is not allowed")
+
+
+def _found(module: str, name: str, extra: frozenset[str]) -> Any:
+    """What a name in a checkpoint stands for; None where it is not allowed, and then nothing is imported."""
+    if (module, name) in _REPLACED:
+        return _REPLACED[module, name]
+    if name in NAMED.get(module, ()) or f"{module}.{name}" in extra:
+        return _attribute(module, name)
+    path = module.split(".")
+    of_river = path[0] == "river" and len(path) > 1 and path[1] in RIVER_PACKAGES
+    if of_river and "__" not in f"{module}.{name}" and not module.startswith(RIVER_NEVER):
+        found = _attribute(module, name)
+        if isinstance(found, type) and found.__module__.split(".")[:2] == path[:2]:
+            return found if not found.__module__.startswith(RIVER_NEVER) else None
+    return None
 
 
 def _attribute(module: str, name: str) -> Any:
@@ -130,6 +87,114 @@ def _attribute(module: str, name: str) -> Any:
     for part in name.split("."):
         found = getattr(found, part)
     return found
+
+
+def _method(owner: Any, name: str) -> Any:
+    """Takes the place of getattr: a method that is listed, as its class defines it, whatever an instance calls so."""
+    if owner is str and name in TEXT_METHODS:
+        return getattr(str, name)
+    if isinstance(owner, type) and f"{owner.__module__}.{owner.__qualname__}.{name}" in CLASS_METHODS:
+        return getattr(owner, name)
+    for class_ in type(owner).__mro__:
+        found = vars(class_).get(name)
+        if isinstance(found, FunctionType) and f"{class_.__module__}.{class_.__qualname__}.{name}" in METHODS:
+            return MethodType(found, owner)
+        if found is not None:
+            break
+    raise CheckpointError(f"the checkpoint holds {name} of {type(owner).__qualname__}, which is not allowed", _OWN)
+
+
+def _iterator(values: Any) -> Any:
+    """Takes the place of iter."""
+    if type(values) not in (list, tuple, range):
+        raise CheckpointError(f"the checkpoint iterates over {type(values).__qualname__}, which is not allowed")
+    return iter(values)
+
+
+_REPLACED: dict[tuple[str, str], Any] = {("builtins", "getattr"): _method, ("builtins", "iter"): _iterator}
+_OWN = "write a function of your own instead, in a module, and list it in model.checkpoint_types"
+
+
+def _attributes(thing: Any) -> dict[str, Any]:
+    found: dict[str, Any] = dict(vars(thing))
+    if not isinstance(thing, type):
+        found |= {name: getattr(thing, name) for name in ("__code__", "__defaults__", "__kwdefaults__")}
+    return found
+
+
+def _put_back(thing: Any, before: dict[str, Any]) -> bool:
+    """Give a class or function the attributes that it had; whether any was another one."""
+    now = _attributes(thing)
+    others = [name for name in now.keys() | before.keys() if now.get(name) is not before.get(name)]
+    others = [name for name in others if name not in _BY_ITSELF]
+    for name in others:
+        if name in before:
+            setattr(thing, name, before[name])
+        else:
+            delattr(thing, name)
+    return bool(others)
+
+
+_BY_ITSELF = {"__abstractmethods__", "_abc_impl", "__dict__", "__weakref__", "__doc__", "__annotations__"}
+
+
+def refusal(payload: bytes, extra: Iterable[str] = ()) -> CheckpointError | None:
+    """All that a pickle names and may not hold, at once and with what to do; None where it names nothing such.
+
+    The pickle is read and not run.
+    """
+    known = frozenset(extra)
+    refused = [named for named in dict.fromkeys(_names(payload)) if _refuses(*named, known)]
+    if not refused:
+        return None
+    own = [f"{module}.{name}" for module, name in refused if module.partition(".")[0] not in _NOBODYS]
+    hints = [f"if it is yours, list it: model.checkpoint_types: [{', '.join(own)}]"] if own else []
+    if any(module.partition(".")[0] not in ("river", "") and _is_nobodys(module) for module, _ in refused):
+        hints.insert(0, _OWN)
+    if any(module.partition(".")[0] == "river" for module, _ in refused):
+        hints.insert(0, "River's part of it holds what no checkpoint can: take another one")
+    held = ", ".join(f"{module}.{name}" for module, name in refused)
+    return CheckpointError(f"the checkpoint holds {held}, which is not allowed", "; ".join(hints))
+
+
+def _refuses(module: str, name: str, extra: frozenset[str]) -> bool:
+    try:
+        return _found(module, name, extra) is None
+    except (ImportError, AttributeError):
+        return True
+
+
+_NOBODYS = {"river", "numpy", "builtins", *sys.stdlib_module_names}
+
+
+def _is_nobodys(module: str) -> bool:
+    return module.partition(".")[0] in _NOBODYS
+
+
+def _names(payload: bytes) -> Iterator[tuple[str, str]]:
+    """Module and name of every global that a pickle asks for."""
+    memo: list[Any] = []
+    texts: list[Any] = ["", ""]
+    top: Any = None
+    for code, argument, _ in pickletools.genops(payload):
+        if code.name in ("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"):
+            top = argument
+            texts = [texts[-1], argument]
+        elif code.name == "MEMOIZE":
+            memo.append(top)
+        elif code.name in ("BINGET", "LONG_BINGET"):
+            top = memo[int(argument or 0)]
+            if isinstance(top, str):
+                texts = [texts[-1], top]
+        elif code.name == "STACK_GLOBAL":
+            yield texts[0], texts[1]
+            top = None
+        elif code.name == "GLOBAL":
+            module, _, name = str(argument).partition(" ")
+            yield module, name
+            top = None
+        else:
+            top = None
 
 
 def loads(payload: bytes, extra: Iterable[str] = ()) -> Any:
@@ -145,7 +210,17 @@ def loads(payload: bytes, extra: Iterable[str] = ()) -> Any:
     CheckpointError
         It names something that is not allowed, or is no pickle; the loader passes over to an older checkpoint.
     """
+    known = frozenset(extra)
     try:
-        return _Loader(payload, frozenset(extra)).load()
+        return _Loader(payload, known).built()
+    except CheckpointError as error:
+        raise (_all_at_once(payload, known) or error) from None
     except _BROKEN as error:
         raise CheckpointError(f"the payload cannot be unpickled: {type(error).__name__}: {error}") from error
+
+
+def _all_at_once(payload: bytes, extra: frozenset[str]) -> CheckpointError | None:
+    try:
+        return refusal(payload, extra)
+    except (ValueError, IndexError, UnicodeDecodeError, *_BROKEN):
+        return None  # bytes that break off: what was found first is all

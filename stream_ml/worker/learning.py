@@ -51,6 +51,7 @@ class Learning:
         self._at_end_s = time.monotonic()
         self._checkpoint_s = time.monotonic()
         self._checkpoint_position, self._checkpoint_written_s = -1, 0.0
+        self.checkpoint_problem = ""  # why the last one could not be written
         self._writer, self._position_under_way = CheckpointWriter(), -1
 
     # --- start ---
@@ -161,8 +162,13 @@ class Learning:
         return bool(self._read)
 
     @property
+    def held_s(self) -> float | None:
+        """For how long an open transaction has held back the log's newest entries; None where none does."""
+        return None if self._reader is None else self._reader.held_s
+
+    @property
     def lag_s(self) -> float:
-        """How far learning is behind the log, in seconds; 0 when everything committed was folded."""
+        """How far learning is behind the log, in seconds; 0 when everything that it holds was folded."""
         since_end = time.monotonic() - self._at_end_s
         behind = time.time() - self.replica.last_written_at_ms / 1000
         return max(0.0, min(since_end, behind))
@@ -292,9 +298,11 @@ class Learning:
         except CheckpointError as error:
             self._metrics.count("checkpoint_failures")
             log.error("%s; scoring goes on, older checkpoints stay", error)
+            self.checkpoint_problem = str(error)
 
     def _written(self) -> None:
         self._checkpoint_position, self._checkpoint_written_s = self._position_under_way, time.monotonic()
+        self.checkpoint_problem = ""
         self._metrics.set("checkpoint_timestamp_seconds", time.time())
         self._metrics.set("checkpoint_seconds", self._writer.took_s)
         self._metrics.set("checkpoint_bytes", self.store.size(self._checkpoint_position))

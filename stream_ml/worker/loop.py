@@ -24,10 +24,11 @@ from stream_ml.core.partitioners import PartitionerSample, disagreement
 from stream_ml.errors import FatalError
 from stream_ml.failpoints import passes
 from stream_ml.kafka.clients import admin, error_of, outage
-from stream_ml.kafka.inputs import FeedbackInput, Group
+from stream_ml.kafka.inputs import FeedbackInput, Group, unowned
 from stream_ml.kafka.pair import offsets_of, read_pairs
 from stream_ml.kafka.topics import TopicFacts
 from stream_ml.kafka.transaction import RECORD_REFUSED, Ending, Transactor
+from stream_ml.kafka.watch import TopicWatch
 from stream_ml.metrics import Metrics
 from stream_ml.records import Clock, Records
 from stream_ml.worker.backlog import Backlog
@@ -42,6 +43,9 @@ BACKLOG_FOLDS = 10  # times learning.budget_per_turn
 KEEPS_STEP_S = 1.0  # learning that lags by more in a backlog folds as much as its budget allows
 LANDMARK_S = 10.0  # between two samples of the outputs' ends
 FORCED_COMMIT_S = 12 * 3600.0  # Kafka forgets offsets of feedback after offsets.retention.minutes, a week by default
+STOOD_STILL_S = 0.25  # between two signs of life of this thread: topics may have been changed unseen
+TOPICS_WAIT_S = 2.0  # for what Kafka says of them then
+BLOCKED_S = 0.1  # between two looks at topics that are not as they were
 IDLE_TICK_S = 1.0  # how often a partition without records has its time moved on
 CLOSE_STALL_S = 2.0  # without an entry at the end: what is not folded by then, the next process folds
 ABORTS_MAX = 50  # in a row, a growing pause between them: then the process gives up
@@ -59,25 +63,28 @@ class Worker:
         self._transactor = Transactor(config, facts.record_bytes_max)
         self._group = Group(config)
         self._feedback = FeedbackInput(config)
+        self._topics = TopicWatch(config, self._client, facts)
+        self._verdict = self._topics.verdict
         self.learning = Learning(parts, facts.training_log_id, metrics, self._keep_alive)
-        self._ownership = Ownership(parts, facts.record_bytes_max, self._client, self.learning, self._transactor)
+        self._ownership = Ownership(parts, facts, self._client, self.learning, self._transactor)
         self.monitor = Monitor(parts, metrics)
         inputs = (self._group, self._feedback)
-        self.report = Report(parts, metrics, self.learning, self._ownership, inputs, self.monitor)
+        self.report = Report(parts, metrics, self.learning, self._ownership, inputs, self.monitor, self._topics)
         self._held: dict[int, HeldFeedback] = {}
         self._backlog = Backlog(self._group, self._feedback, _clock())
         self._keys = {name: PartitionerSample(facts.partitions) for name in ("events", "feedback")}
         self._disagreement = ""
         self._limit = config.delivery.batch_max_records
         self._condemned: set[tuple[str, int, int]] = set()
-        self._aborts, self._folded_s = 0, 0.0
+        self._aborts, self._folded_s, self._alive_s = 0, 0.0, time.monotonic()
         self._landmark_s = self._tick_s = 0.0
         self._committed_s: dict[int, float] = {}
 
     def start(self) -> None:
         """Everything that can be refused is refused here, before anything is consumed; then join the group."""
+        self._topics.begin()
         self.learning.start()
-        refuse_lost_offsets(self._parts, self.learning, self._client, self._facts.partitions)
+        refuse_lost_offsets(self._parts, self.learning, self._client, self._facts)
         self._group.join()
         log.info("joining group %s as %s", self._config.app.id, self._config.transactional_id)
 
@@ -88,6 +95,11 @@ class Worker:
 
     def turn(self) -> None:
         """One turn, as in the module's text."""
+        if not self._topics_are_there():
+            self._keep_alive()
+            self.report.renew()
+            time.sleep(BLOCKED_S)
+            return
         if self._group.moved():
             self._settle()
             if self._group.moved():
@@ -112,7 +124,29 @@ class Worker:
         for stage, took_s in seconds.items():
             self.metrics.observe("stage_seconds", took_s, stage=stage)
 
+    def _topics_are_there(self) -> bool:
+        """Whether the topics are those that they were; what is not is told, and where more came they are taken up.
+
+        After the process stood still the topics are asked for before anything is done with what was read before.
+        """
+        now_s = time.monotonic()
+        stood_still, self._alive_s = now_s - self._alive_s > STOOD_STILL_S, now_s
+        verdict = self._topics.after(now_s, TOPICS_WAIT_S) if stood_still else self._topics.verdict
+        known, self._verdict = self._verdict, verdict
+        if known.answered_s != verdict.answered_s:
+            self._tell_answers_again()
+        if known.reasons != verdict.reasons:
+            self.report.renew(at_once=True)
+        if verdict.partitions != self._ownership.partitions and not verdict.blocking:
+            log.info("the topics have %d partitions now, %d before", verdict.partitions, self._ownership.partitions)
+            self._ownership.partitions = verdict.partitions
+            self._keys = {name: PartitionerSample(verdict.partitions) for name in ("events", "feedback")}
+            self._group.take_up_again()
+            self._group.join()
+        return not verdict.blocking
+
     def _keep_alive(self) -> None:
+        self._alive_s = time.monotonic()
         self.report.alive()
         self._group.keep_alive()
 
@@ -124,6 +158,7 @@ class Worker:
         log.info("stopping: what is committed is learned, then a checkpoint")
         self.learning.finish(CLOSE_STALL_S)
         self.monitor.save()
+        self._topics.close()
         self._transactor.close()
         self._ownership.close()
         self._feedback.close()
@@ -366,6 +401,7 @@ class Worker:
             return
         self._landmark_s = now
         self._ownership.serve()
+        self._look_for_owners()
         if owned:
             try:
                 samples = self._ownership.output_ends(list(owned), 0.5)
@@ -382,6 +418,18 @@ class Worker:
                 self._client.list_topics(self._config.events.topic, timeout=1)
                 self._tell_answers_again()
         self._compare_partitioners()
+
+    def _look_for_owners(self) -> None:
+        """Partitions that came while the group stood still are given out; nobody else would notice."""
+        config = self._config
+        if not self._group.settled or outage.seconds is not None:
+            return
+        free = unowned(self._client, config.app.id, config.events.topic, self._ownership.partitions)
+        said = f"partitions {free} of {config.events.topic} are nobody's: the group is asked anew" if free else ""
+        if free:
+            log.warning("%s", said)
+            self._group.join()
+        self.report.warnings["unowned"] = said
 
     def _tell_answers_again(self) -> None:
         seconds = outage.over()

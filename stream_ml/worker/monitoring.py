@@ -108,7 +108,10 @@ class Monitor:
 
     def _begin_anew(self) -> None:
         self.inputs.begin()
-        self._file.unlink(missing_ok=True)  # else a restart would take back what was given up
+        try:
+            self._file.unlink(missing_ok=True)  # else a restart would take back what was given up
+        except OSError as error:
+            log.warning("%s cannot be removed: %s", self._file, error)
         for subject in self.inputs.watched:
             for name in ("drifted", "drift_index", "feature_missing_ratio"):
                 self._metrics.set(name, 0, subject=subject)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from confluent_kafka.admin import AdminClient
 
 from stream_ml.assembly import Parts
+from stream_ml.config import Config
 from stream_ml.core.join import Join
 from stream_ml.core.log_entry import encode_start
 from stream_ml.core.metadata import OutputEnds
@@ -26,6 +27,7 @@ from stream_ml.failpoints import passes
 from stream_ml.kafka.clients import TIMEOUT_S, by_partition
 from stream_ml.kafka.pair import Pair, offsets_of, read_pairs, stable_pair
 from stream_ml.kafka.reading import RangeReader, Where, ends
+from stream_ml.kafka.topics import TopicFacts
 from stream_ml.kafka.transaction import Ending, Transactor
 from stream_ml.records import Block
 from stream_ml.worker.learning import Learning
@@ -41,11 +43,12 @@ class Ownership:
     """The partitions that this worker owns, and those that it parked."""
 
     def __init__(
-        self, parts: Parts, record_bytes_max: int, client: AdminClient, learning: Learning, transactor: Transactor
+        self, parts: Parts, facts: TopicFacts, client: AdminClient, learning: Learning, transactor: Transactor
     ) -> None:
         self._parts, self._config, self._client = parts, parts.config, client
         self._learning, self._transactor, self.brokers = learning, transactor, transactor.brokers
-        self._settings = parts.partition_settings(record_bytes_max)
+        self._settings = parts.partition_settings(facts.record_bytes_max, facts.inputs_id(parts.config))
+        self.partitions = facts.partitions
         self.owned: dict[int, Partition] = {}
         self.parked: dict[int, str] = {}
         self.tokens: dict[int, str] = {}
@@ -83,8 +86,14 @@ class Ownership:
         self.parked = {}
         claims: dict[int, Claimed] = {}
         for number in numbers:
+            if number >= self.partitions:
+                self.parked[number] = f"not every topic has a partition {number}; type stream-ml topics grow CONFIG"
+                _tell_parked(number, self.parked[number])
+                continue
             pair = stable_pair(self._config, number)
             kept = self._kept.get(number)
+            if other_inputs(self._config, pair, self._settings.inputs_id):
+                kept = None
             if kept is not None and pair.metadata is not None and pair.metadata.token == self.tokens.get(number):
                 self.owned[number] = kept
             else:
@@ -107,10 +116,12 @@ class Ownership:
 
     def _examined(self, pair: Pair) -> Claimed | None:
         number = pair.partition
-        problem = lost_offsets(pair, started=number in self._learning.replica.started)
+        problem = other_inputs(self._config, pair, self._settings.inputs_id)
+        problem = problem or lost_offsets(pair, started=number in self._learning.replica.started)
         if problem:
-            self.parked[number] = problem
-            _tell_parked(number, problem)
+            hint = f"stop the workers, then type {LOST_HINT.format(number)}"
+            self.parked[number] = f"{problem}; {hint}"
+            _tell_parked(number, self.parked[number])
             return None
         if pair.absent:
             return self._first_start(number)
@@ -135,7 +146,7 @@ class Ownership:
     def _first_start(self, number: int) -> Claimed:
         config = self._config
         found = ends(self._client, [(config.events.topic, number), (config.feedback.topic, number)])
-        end = 0 if config.start == "earliest" else 1
+        end = 1 if config.start == "latest" and not self._came_later(number) else 0
         events, feedback = found[config.events.topic, number][end], found[config.feedback.topic, number][end]
         now = self.output_ends([number])[number]
         join = Join(self._parts.join_settings())
@@ -147,10 +158,17 @@ class Ownership:
         )
         return Claimed(partition, (events, feedback), now, [self._start_block(number, events, feedback)])
 
+    def _came_later(self, number: int) -> bool:
+        """Whether the app was started before there was this partition: then nothing in it is passed over."""
+        started = self._learning.replica.started.values()
+        counts = [found["partitions"] for found in started if isinstance(found.get("partitions"), int)]
+        return bool(counts) and number >= min(counts)
+
     def _start_block(self, number: int, events: int, feedback: int) -> Block:
         """The entry that stands before every example of a partition: without it the fold learns none."""
         config, now_ms = self._config, time.time_ns() // 1_000_000
-        value = encode_start(number, events, feedback, written_at_ms=now_ms, writer=config.transactional_id)
+        of = (number, events, feedback, self.partitions)
+        value = encode_start(*of, written_at_ms=now_ms, writer=config.transactional_id)
         return Block(config.training_log, 0, [None], [value], {})
 
     # --- 2: the claim ---
@@ -189,8 +207,8 @@ class Ownership:
             f"its offsets say that example {partition.next_sequence} is next, the training log says {seen}: "
             "a transaction was lost or came twice"
         )
-        self.parked[partition.number] = problem
-        _tell_parked(partition.number, problem)
+        self.parked[partition.number] = f"{problem}; type {LOST_HINT.format(partition.number)}"
+        _tell_parked(partition.number, self.parked[partition.number])
         return False
 
     # --- 4: what a crash lost ---
@@ -258,8 +276,7 @@ def _tell_taken_up(partition: Partition, seconds: float) -> None:
 
 
 def _tell_parked(number: int, problem: str) -> None:
-    hint = LOST_HINT.format(number)
-    log.error("partition %d parked: %s", number, problem, extra={"partition": number, "hint": hint})
+    log.error("partition %d parked: %s", number, problem, extra={"partition": number})
 
 
 def lost_offsets(pair: Pair, *, started: bool) -> str:
@@ -271,7 +288,16 @@ def lost_offsets(pair: Pair, *, started: bool) -> str:
     return "its committed offsets carry no state of this service (reset by hand?), or not both the same"
 
 
-def refuse_lost_offsets(parts: Parts, learning: Learning, client: AdminClient, partitions: int) -> None:
+def other_inputs(config: Config, pair: Pair, inputs_id: tuple[str, str]) -> str:
+    """Which topic is another one than that whose offsets were committed; empty where both are the same."""
+    if pair.inputs_id is None:
+        return ""
+    topics = (config.events.topic, config.feedback.topic)
+    both = zip(topics, pair.inputs_id, inputs_id, strict=True)
+    return "; ".join(f"{topic} was deleted and made anew" for topic, then, now in both if then and now and then != now)
+
+
+def refuse_lost_offsets(parts: Parts, learning: Learning, client: AdminClient, facts: TopicFacts) -> None:
     """Before joining the group: every partition can go on from what is committed, and its records are still there.
 
     Raises
@@ -279,7 +305,7 @@ def refuse_lost_offsets(parts: Parts, learning: Learning, client: AdminClient, p
     ConfigError
         Offsets are lost, or their records were deleted; the operator sets them by hand.
     """
-    config = parts.config
+    config, partitions = parts.config, facts.partitions
     pairs = read_pairs(config, list(range(partitions)), stable=False)
     if any(lost_offsets(pair, started=pair.partition in learning.replica.started) for pair in pairs):
         # A transaction's markers come one by one: the log may show a start whose offsets are about to be readable.
@@ -288,7 +314,8 @@ def refuse_lost_offsets(parts: Parts, learning: Learning, client: AdminClient, p
     found = ends(client, [(topic, number) for topic in topics for number in range(partitions)])
     for pair in pairs:
         number = pair.partition
-        problem = lost_offsets(pair, started=number in learning.replica.started)
+        problem = other_inputs(config, pair, facts.inputs_id(config))
+        problem = problem or lost_offsets(pair, started=number in learning.replica.started)
         for topic, position in zip(topics, (pair.events, pair.feedback), strict=True):
             first, end = found[topic, number]
             if not problem and position is not None and not first <= position <= end:

@@ -5,6 +5,7 @@ The loop alone writes. A status is a plain dict that is replaced as a whole and 
 
 import functools
 import logging
+import math
 import platform
 import time
 from collections import Counter
@@ -14,8 +15,8 @@ from typing import Any
 from stream_ml.assembly import Parts
 from stream_ml.core.join import Join
 from stream_ml.core.partition import Batch, Outputs
-from stream_ml.kafka.clients import outage
 from stream_ml.kafka.inputs import FeedbackInput, Group
+from stream_ml.kafka.watch import TopicWatch
 from stream_ml.live import line, point
 from stream_ml.metrics import Metrics
 from stream_ml.records import DeadLetter
@@ -25,13 +26,15 @@ from stream_ml.worker.monitoring import Monitor
 from stream_ml.worker.ownership import Ownership
 
 INTERVAL_S = 1.0
+HELD_S = 5.0  # of an open transaction before it is told: ours take milliseconds
 LINE_S = 60.0  # between two lines of the log that say how it goes
 ALIVE_S = 60.0  # a turn takes milliseconds, a rebuild polls; after so long without either the loop hangs
 RATE_OVER_S = 5.0
 WINDOWS_S = 5.0  # between two computations of the windows' quality
 HISTORY = 900  # points, one a second, for charts
 SIGNALS_SHOWN = 30
-OUTAGE_S = 15.0  # a client may lose its connection and have it back within two looks of the loop
+SILENT_S = 5.0  # without an answer of Kafka, which is asked several times a second
+HANGS_S = 10.0  # the loop stands still for as long in no transaction but one that will fail
 COUNTED_BY = {"labels": "outcome", "dead_letters": "reason", "flags": "flag", "signals": "kind"}  # metric -> its label
 PACKAGES = ("stream-ml", "river", "numpy", "confluent-kafka", "fastavro")
 
@@ -49,6 +52,7 @@ class Report:
         ownership: Ownership,
         inputs: tuple[Group, FeedbackInput],
         monitor: Monitor,
+        topics: TopicWatch,
     ) -> None:
         self._config, self._metrics = parts.config, metrics
         self._learning, self._ownership = learning, ownership
@@ -66,14 +70,53 @@ class Report:
         metrics.set("start_timestamp_seconds", time.time())
         metrics.set("checkpoint_timestamp_seconds", time.time())  # until there is one: how old it can be at most
         self._versions = _versions()
+        metrics.set("brokers_up", math.nan)  # until the client's first statistics: unknown is not none
         self.warnings: dict[str, str] = {}
-        self.status: dict[str, Any] = {
+        self._topics = topics
+        self._judged: tuple[dict[str, Any], list[str], dict[str, Any]] | None = None
+        self._status: dict[str, Any] = {
             "app": self._config.app.id,
             "instance": self._config.instance,
             "ready": False,
             "reasons": ["starting: reading the training log"],
         }
-        self.status["problems"] = problems(self.status)
+        self._status["problems"] = problems(self._status)
+
+    # --- read by other threads ---
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What the loop has said last; where that is no longer true, judged anew by whoever asks.
+
+        The loop may stand in a call of a client's for half a minute, while Kafka is away or a topic is gone.
+        """
+        status, reasons = self._status, self._wrong_now()
+        if not reasons or "model" not in status:
+            return status
+        judged = self._judged
+        if judged is None or judged[0] is not status or judged[1] != reasons:
+            now = {**status, "ready": False, "reasons": reasons}
+            if self.silent_s > SILENT_S:
+                now["per_second"] = {"events": 0.0, "labels": 0.0}
+                self._metrics.set("brokers_up", 0)
+            now["problems"] = problems(now)
+            self._metrics.set("ready", False)
+            self._judged = judged = (status, reasons, now)
+        return judged[2]
+
+    def _wrong_now(self) -> list[str]:
+        """Why this worker is not ready, as far as that can be seen from outside of its loop."""
+        if self.silent_s > SILENT_S:
+            return [f"Kafka at {self._config.kafka.bootstrap_servers} has not answered for {self.silent_s:.0f} s"]
+        found = self._topics.verdict.reasons
+        if not found and self.hangs_s > HANGS_S:
+            found = [f"the loop has not turned for {self.hangs_s:.0f} s"]
+        return found
+
+    @property
+    def silent_s(self) -> float:
+        """How long Kafka has not answered anything."""
+        return time.monotonic() - self._topics.verdict.answered_s
 
     # --- called by the loop ---
 
@@ -127,12 +170,12 @@ class Report:
         status = self._made(now_s)
         status["point"] = point(status)
         status["problems"] = problems(status)
-        self.status = status
+        self._status = status
         self.history = [*self.history[1 - HISTORY :], status["point"]]
         self._gauges()
         if now_s - self._line_s >= LINE_S:
             self._line_s = now_s
-            log.info("%s", line(self.status))
+            log.info("%s", line(status))
 
     def _seen(self, now_s: float) -> tuple[float, int, int]:
         return now_s, self._totals["events"], self._totals["labels"]
@@ -204,9 +247,9 @@ class Report:
 
     def _reasons(self) -> list[str]:
         """Why this worker is not ready; none where it holds what the group gave it, be that nothing."""
-        away_s = outage.seconds or 0.0
-        if away_s > OUTAGE_S:
-            return [f"Kafka at {self._config.kafka.bootstrap_servers} has not answered for {away_s:.0f} s"]
+        wrong = self._wrong_now()
+        if wrong:
+            return wrong
         if not self._group.settled or self._group.moved():
             return ["the group has given no partitions yet, or is moving them"]
         return [
@@ -218,12 +261,30 @@ class Report:
         replica, config = self._learning.replica, self._config
         found = [text for text in self.warnings.values() if text]
         found += [text for at_s, text in self._letters.values() if time.monotonic() - at_s < LINE_S]
+        found += [*self._topics.verdict.warnings, *self._held()]
+        if self._learning.checkpoint_problem:
+            text = "a start folds from the last one that was, or the log's beginning"
+            found.append(f"checkpoints cannot be written, {text}: {self._learning.checkpoint_problem}")
         if replica.frozen:
             found.append("learning is frozen; stream-ml resume CONFIG goes on")
         elif self._learning.lag_s > config.learning.lag_max / 1000:
             found.append(f"learning lags {self._learning.lag_s:.0f} s behind: predictions are flagged stale")
         if replica.learner.why_singly:
             found.append(f"the model learns right, but slower than it could: {replica.learner.why_singly}")
+        return found
+
+    def _held(self) -> list[str]:
+        """Partitions, and the training log, behind which a transaction is open for longer than one of ours may be."""
+        config, found = self._config, []
+        for number in self._ownership.owned:
+            for topic, of in ((config.events.topic, self._group), (config.feedback.topic, self._feedback)):
+                held = of.ends.held(number)
+                if held is not None and held[2] > HELD_S:
+                    at, end, seconds = held
+                    found.append(_held_words(f"{topic} [{number}] {at}", f"{end - at:,} records", seconds))
+        held_s = self._learning.held_s
+        if held_s is not None and held_s > HELD_S:
+            found.append(_held_words(config.training_log, "what was to be learned", held_s))
         return found
 
     def _partition(self, number: int) -> dict[str, Any]:
@@ -239,12 +300,15 @@ class Report:
         """Records that are there and not committed, and how old the last one was.
 
         Transaction markers among them count, until the end itself is met: an idle topic that ends in one is no lag.
+        Where an open transaction holds back what is behind it, `held_seconds` says so.
         """
         end = of.end(number)
+        held = of.ends.held(number)
         behind = None if end is None else 0 if of.ends.reached(number) else max(0, end - position)
         latest_ms = self._latest_ms.get((topic, number))
         seconds = 0.0 if not behind or latest_ms is None else max(0.0, round(time.time() - latest_ms / 1000, 1))
-        return {"position": position, "end": end, "lag_records": behind, "lag_seconds": seconds}
+        found = {"position": position, "end": end, "lag_records": behind, "lag_seconds": seconds}
+        return found if held is None else {**found, "held_at": held[0], "held_seconds": round(held[2], 1)}
 
     def _model(self) -> dict[str, Any]:
         replica, halt = self._learning.replica, self._learning.replica.halt
@@ -275,7 +339,7 @@ class Report:
     # --- gauges ---
 
     def _gauges(self) -> None:
-        status, metrics = self.status, self._metrics
+        status, metrics = self._status, self._metrics
         model, owned = status["model"], status["partitions"]["owned"]
         for name in ("examples_learned", "examples_dropped"):
             metrics.set(name, model[name])
@@ -308,8 +372,8 @@ class Report:
             metrics.set("brokers_up", brokers.up)
 
     def _quality_gauges(self) -> None:
-        metrics, windows = self._metrics, self.status["quality_windows"]
-        found = {"life": self.status["quality"]} | {name: window["measures"] for name, window in windows.items()}
+        metrics, windows = self._metrics, self._status["quality_windows"]
+        found = {"life": self._status["quality"]} | {name: window["measures"] for name, window in windows.items()}
         for window, values in found.items():
             for name, value in values.items():
                 of = "baseline" if name.endswith("_baseline") else "served"
@@ -318,6 +382,13 @@ class Report:
             metrics.set("quality_examples", values["examples"], window=window)
         for quantile, seconds in windows.get("last", {}).get("delay_seconds", {}).items():
             metrics.set("label_delay_seconds", seconds, quantile=quantile)
+
+
+def _held_words(where: str, what: str, seconds: float) -> str:
+    return (
+        f"{where}: {what} held by an open transaction for {seconds:.0f} s, of a producer that died or works slowly; "
+        "kafka-transactions.sh find-hanging names it, abort ends it"
+    )
 
 
 @functools.cache

@@ -8,6 +8,8 @@ from service import Service, service
 from typer.testing import CliRunner
 
 from stream_ml.cli.app import app
+from stream_ml.core.log_entry import decode_entry
+from stream_ml.errors import ConfigError
 
 pytestmark = pytest.mark.kafka
 
@@ -58,6 +60,35 @@ def test_a_gap_halts_learning_scoring_goes_on_flagged_and_skip_lifts_it(
         header = made.newest_checkpoint()
         assert header["examples_learned"] == 60
         assert made.refold(header["position"])["halt"] is not None  # a fold without the command, which comes later
+
+
+def refused(*arguments: str | Path) -> str:
+    """The words of a verb that is refused."""
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert isinstance(done.exception, ConfigError), (done.output, done.exception)
+    return f"{done.exception} {done.exception.hint}"
+
+
+@pytest.mark.parametrize("verb", ["skip", "accept-gap"])
+def test_a_halt_that_is_none_cannot_be_lifted(kafka: str, app_id: str, tmp_path: Path, verb: str) -> None:
+    with service(tmp_path, kafka, app_id) as made:
+        worker, file = made.start(), tmp_path / "w1.yaml"
+        learn(made, 0, 20)
+        end = len(made.read(made.config.training_log))
+        for position in ("5", "100000"):
+            assert f"learning is not halted at {position}" in refused(verb, file, position)
+        made.forge(5)
+        made.wait_for(lambda: "learning halted at" in worker.log, "the halt")
+        learn(made, 20, 25)
+        position = re.search(r"stream-ml skip CONFIG (\d+)", worker.log)
+        assert position is not None
+        words = refused(verb, file, "5")
+        assert "learning is not halted at 5" in words and f"CONFIG {position[1]}" in words
+        assert all(decode_entry(r.value or b"").kind != "command" for r in made.read(made.config.training_log)[end:])
+        cli("skip", file, position[1])
+        made.wait_for(lambda: "lifted" in worker.log, "the lift")
+        learn(made, 25, 30)
+        assert f"learning is not halted at {position[1]}" in refused(verb, file, position[1])
 
 
 def test_offsets_shown_and_set_backwards_score_again_without_halting(kafka: str, app_id: str, tmp_path: Path) -> None:

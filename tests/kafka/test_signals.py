@@ -132,6 +132,32 @@ def test_halt_and_commands_are_told_once_however_many_replicas_see_them(
         assert [(signal.kind, signal.position) for signal in signals(made)] == [("frozen", at), ("resumed", resumed)]
 
 
+def test_a_new_lineage_tells_the_halts_that_it_meets_once_and_an_ended_one_tells_nothing_again(
+    kafka: str, app_id: str, tmp_path: Path
+) -> None:
+    with service(tmp_path, kafka, app_id) as made:
+        made.start()
+        made.pairs(range(30))
+        made.wait_until_done()
+        made.forge(5)
+        assert until(lambda: "learning halted at" in made.workers[-1].log or _nudge(made), WAIT_S)
+        assert until(lambda: ("halted", "learning") in told(made) or _nudge(made), WAIT_S)
+        (halted,) = signals(made)
+        resumed = write_command(made.config, "skip", {"position": halted.position})
+        assert until(lambda: ("resumed", "learning") in told(made) or _nudge(made), WAIT_S)
+        useless = write_command(made.config, "skip", {"position": halted.position})
+        for seed in (8, 7, 8):
+            assert made.workers[-1].stop() == 0
+            made.start(model={"seed": seed})
+            before = len(made.predictions())
+            assert until(lambda: len(made.predictions()) > before or _nudge(made), WAIT_S)  # noqa: B023
+        one, other = dict.fromkeys(signal.origin for signal in signals(made))
+        expected = [("halted", halted.position), ("resumed", resumed)]
+        assert resumed < useless
+        for lineage in (one, other):
+            assert [(s.kind, s.position) for s in signals(made) if s.origin == lineage] == expected
+
+
 def test_the_audit_finds_a_signal_of_the_fold_that_stands_twice(kafka: str, app_id: str, tmp_path: Path) -> None:
     with service(tmp_path, kafka, app_id) as made:
         worker = made.start()

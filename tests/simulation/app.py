@@ -25,6 +25,7 @@ from stream_ml.assembly import Parts, assemble
 from stream_ml.config import Config, Delivery, Pending, Worker
 from stream_ml.core.binary import encode_record
 from stream_ml.kafka.topics import TopicFacts
+from stream_ml.kafka.watch import Verdict
 from stream_ml.storage.checkpoints import Checkpoint
 
 from . import clients, producer
@@ -173,6 +174,28 @@ def _one_after_the_other(call: Callable[[], Any], meanwhile: Callable[[], None])
     return call()
 
 
+class _SameTopics:
+    """Takes the place of the watch over topics: none of them changes in a schedule, and Kafka answers."""
+
+    def __init__(self, config: Config, client: Any, facts: TopicFacts) -> None:
+        self._partitions = facts.partitions
+
+    @property
+    def verdict(self) -> Verdict:
+        """Nothing is wrong, as of now."""
+        now_s = SimulatedTime.monotonic()
+        return Verdict((), (), (), self._partitions, now_s, now_s)
+
+    def after(self, moment_s: float, wait_s: float) -> Verdict:
+        """The same."""
+        return self.verdict
+
+    def begin(self) -> None:
+        """No thread."""
+
+    close = begin
+
+
 class _ToTrace(logging.Handler):
     def __init__(self, sim: Simulation) -> None:
         super().__init__()
@@ -197,6 +220,7 @@ def simulated(sim: Simulation, *, tracing: bool = False) -> Iterator[None]:
     changes += [(kafka.transaction, "beside", _one_after_the_other)]
     changes += [(kafka.reading, "OffsetSpec", clients.OffsetSpec)]
     changes += [(worker.learning, "CheckpointStore", MemoryStore), (worker.ownership, "secrets", _Tokens)]
+    changes += [(worker.loop, "TopicWatch", _SameTopics), (worker.loop, "unowned", lambda *_: [])]
     logger, handler = logging.getLogger("stream_ml"), _ToTrace(sim)
     before = logger.level, logger.propagate
     logger.setLevel(logging.INFO if tracing else logging.CRITICAL)

@@ -449,7 +449,7 @@ METADATA = Metadata(
             "f" * 77,
             "a" * 64 + "-" + "b" * 64,
             {f"{number:08x}": LONGEST for number in range(4)},
-            "0" * 8,
+            ("0" * 8, "0" * 8),
         ),
     ],
     ids=["usual", "no signal", "longest names", "longest of all"],

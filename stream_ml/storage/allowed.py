@@ -1,0 +1,135 @@
+"""What a checkpoint may name: values of Python, numpy and River, and functions and methods that River's models hold.
+
+Whatever stands here can be called with any arguments by whoever writes a checkpoint, so nothing here reads files or the
+network, looks up attributes by name, or runs text.
+"""
+
+PYTHON = {
+    "builtins": {"bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "set"}
+    | {"slice", "str", "tuple", "range"},
+    "collections": {"Counter", "OrderedDict", "defaultdict", "deque"},
+    "copy": {"deepcopy"},
+    "copyreg": {"_reconstructor"},
+    "datetime": {"date", "datetime", "time", "timedelta", "timezone"},
+    "decimal": {"Decimal"},
+    "fractions": {"Fraction"},
+    "functools": {"partial"},
+    "math": {"exp", "expm1", "log", "log10", "log1p", "log2", "sqrt"},
+    "operator": {"itemgetter"},
+    "random": {"Random"},
+    "statistics": {"NormalDist"},
+    "uuid": {"UUID"},
+    "stream_ml.core.quality": {"BinnedRocAuc", "Confusion", "Hits", "MeanLogLoss"},
+}
+NUMPY_SCALARS = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
+NUMPY_SCALARS |= {"float16", "float32", "float64", "bool", "bool_", "str_", "bytes_", "datetime64", "timedelta64"}
+NUMPY = {
+    "numpy": {"ndarray", "dtype"} | NUMPY_SCALARS,
+    "numpy._core.multiarray": {"_reconstruct", "scalar"},
+    "numpy._core.numeric": {"_frombuffer"},
+    "numpy.random._generator": {"Generator"},
+    "numpy.random._mt19937": {"MT19937"},
+    "numpy.random._pcg64": {"PCG64", "PCG64DXSM"},
+    "numpy.random._philox": {"Philox"},
+    "numpy.random._pickle": {"__randomstate_ctor", "__generator_ctor", "__bit_generator_ctor"},
+    "numpy.random._sfc64": {"SFC64"},
+    "numpy.random.bit_generator": {"SeedSequence", "__pyx_unpickle_SeedSequence"},
+    "numpy.random.mtrand": {"RandomState"},
+}
+RIVER_FUNCTIONS = {
+    "river._river_rust.vectordict": {"euclidean_distance_tuple"},
+    "river.feature_extraction.vectorize": {
+        "find_all_ngrams",
+        "remove_stop_words",
+        "strip_accents_unicode",
+        "tokenize_using_regex_pattern",
+    },
+    "river.forest.online_extra_trees": {
+        f"ExtraTrees._detection_mode_{mode}" for mode in ("all", "drop", "off", "warning")
+    },
+    "river.naive_bayes.gaussian": {"GaussianNB._make_gaussian"},
+    "river.tree.splitter.nominal_splitter_reg": {
+        "NominalSplitterReg._update_estimator_univariate",
+        "NominalSplitterReg._update_estimator_multivariate",
+    },
+    "river.utils.math": {"minkowski_distance"},
+    "river.tree.splitter.ebst_splitter": {
+        "EBSTNode._update_estimator_univariate",
+        "EBSTNode._update_estimator_multivariate",
+    },
+}
+NAMED = {**PYTHON, **NUMPY, **RIVER_FUNCTIONS}
+# River's packages of estimators and what these are made of. Not datasets, stream, evaluate: they read files and the
+# network.
+RIVER_PACKAGES = {
+    "_river_rust",
+    "active",
+    "anomaly",
+    "bandit",
+    "base",
+    "cluster",
+    "compose",
+    "conf",
+    "covariance",
+    "drift",
+    "dummy",
+    "ensemble",
+    "facto",
+    "feature_extraction",
+    "feature_selection",
+    "forest",
+    "imblearn",
+    "linear_model",
+    "metrics",
+    "misc",
+    "model_selection",
+    "multiclass",
+    "multioutput",
+    "naive_bayes",
+    "neighbors",
+    "neural_net",
+    "optim",
+    "preprocessing",
+    "proba",
+    "rules",
+    "sketch",
+    "stats",
+    "time_series",
+    "tree",
+    "utils",
+}
+# Below those, what reads files or the network when it is iterated.
+RIVER_NEVER = ("river.bandit.datasets", "river.bandit.envs", "river.drift.datasets")
+# Methods that models hold, by the class that defines them: a pickle has them as getattr(instance, name).
+METHODS = {
+    f"{owner}.{name}"
+    for owner, names in {
+        "river.bandit.thompson.ThompsonSampling": ("_clone_reward_obj_with_seed",),
+        "river.base.base.Base": ("clone",),
+        "river.drift.dummy.DummyDriftDetector": ("_fixed_trigger", "_random_trigger"),
+        "river.drift.page_hinkley.PageHinkley": ("_test_increase", "_test_decrease", "_test_both"),
+        "river.ensemble.bagging.LeveragingBaggingClassifier": (
+            "_leveraging_bag",
+            "_leveraging_bag_half",
+            "_leveraging_bag_me",
+            "_leveraging_bag_wt",
+            "_leveraging_subag",
+        ),
+        "river.feature_extraction.kernel_approx.RBFSampler": ("_random_weights",),
+        "river.linear_model.pa.BasePA": ("_calc_tau_0", "_calc_tau_1", "_calc_tau_2"),
+        "river.multiclass.occ.OutputCodeClassifier": ("_next_code",),
+        "river.preprocessing.random_projection.GaussianRandomProjector": ("_rand_gauss",),
+        "river.preprocessing.random_projection.SparseRandomProjector": ("_rand_weights_for_feature",),
+        "river.preprocessing.scale_target.TargetMinMaxScaler": ("_scale", "_unscale"),
+        "river.preprocessing.scale_target.TargetStandardScaler": ("_scale", "_unscale"),
+        "river.tree.splitter.nominal_splitter_reg.NominalSplitterReg": (
+            "_update_estimator_univariate",
+            "_update_estimator_multivariate",
+        ),
+        "river.tree.splitter.qo_splitter.Slot": ("_update_estimator_univariate", "_update_estimator_multivariate"),
+    }.items()
+    for name in names
+}
+# The same of classes and not of their instances.
+CLASS_METHODS = {"river.linear_model.pa.PAClassifier._calc_tau_0", "river.linear_model.pa.PARegressor._calc_tau_0"}
+TEXT_METHODS = {"casefold", "lower", "split", "splitlines", "strip", "title", "upper"}  # of str
