@@ -218,7 +218,8 @@ def payloads_of(config: Config, source: Source) -> Payloads:
     by_id = {number: _schema(config, path) for number, path in source.schema_ids.items()}
     reader = _schema(config, source.schema_)
     for number, writer in by_id.items():
-        check_meaning(writer, reader, where=f"schema {config.path(source.schema_ids[number])}")
+        side = "events" if source is config.events else "feedback"
+        check_meaning(writer, reader, where=f"{side}.schema_ids {number}")
     if source.framing == "confluent":
         return Payloads(source.framing, reader, by_id)
     return Payloads(source.framing, reader, {}, list(by_id.values()))
@@ -264,12 +265,7 @@ def load_factory(config: Config) -> Callable[[], Any]:
         return clone
     params = dict(config.model.params)
     if "seed" in _parameters(found):
-        params.setdefault("seed", config.model.seed)
-    if "seed" in config.model.model_fields_set and params.get("seed", config.model.seed) != config.model.seed:
-        raise ConfigError(
-            f"model.params.seed is {params['seed']} and model.seed is {config.model.seed}: which one is meant?",
-            "set model.seed alone, a factory that takes `seed` gets it; or model.params.seed alone",
-        )
+        params["seed"] = config.model.seed
     return lambda: found(**params)
 
 

@@ -6,6 +6,7 @@ from itertools import repeat
 from typing import Any, NamedTuple
 
 Headers = Sequence[tuple[str, bytes]]
+NOT_UNPACKED = "stream_ml.not_unpacked"  # header of what stands for a record that the client could not unpack
 
 
 class Record(NamedTuple):

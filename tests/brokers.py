@@ -1,5 +1,8 @@
 """The Kafkas that tests run on: the embedded one, a container, or any address."""
 
+import socket
+import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,13 +16,25 @@ IMAGE = "apache/kafka:4.1.1"
 CONTAINER_START_S = 120
 """For the container's log to say that the server has started: 4.4 s on 2 idle cores, the image being there."""
 
+DEFAULTS = """\
+offsets.topic.num.partitions=50
+transaction.state.log.num.partitions=50
+group.initial.rebalance.delay.ms=3000
+broker.session.timeout.ms=9000
+broker.heartbeat.interval.ms=2000
+"""
+"""Kafka's own, in place of those that make the embedded broker quick."""
+
 
 @contextmanager
 def broker(choice: str, directory: Path) -> Iterator[str]:
-    """Bootstrap servers for `choice`: ``embedded`` (kept in `directory`), ``docker``, or an address."""
+    """Bootstrap servers for `choice`: ``embedded`` or ``cold`` (kept in `directory`), ``docker``, or an address."""
     if choice == "embedded":
         with EmbeddedKafka(directory) as kafka:
             yield kafka.bootstrap_servers
+    elif choice == "cold":
+        with cold(directory) as bootstrap_servers:
+            yield bootstrap_servers
     elif choice == "docker":
         container = apache_kafka()
         try:
@@ -29,6 +44,26 @@ def broker(choice: str, directory: Path) -> Iterator[str]:
             container.stop()
     else:
         yield choice
+
+
+@contextmanager
+def cold(directory: Path) -> Iterator[str]:
+    """A broker with Kafka's own settings, from the moment at which its port answers: its coordinators come later."""
+    kafka = EmbeddedKafka(directory, settings=DEFAULTS)
+    starting = threading.Thread(target=kafka.start)
+    starting.start()
+    try:
+        while not _listens(kafka.port) and starting.is_alive():
+            time.sleep(0.01)  # between two looks; the start has a bound
+        yield kafka.bootstrap_servers
+    finally:
+        starting.join()
+        kafka.stop()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def apache_kafka() -> Any:

@@ -19,8 +19,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kafka",
         default="embedded",
-        metavar="embedded|docker|HOST:PORT",
-        help="the Kafka that tests marked `kafka` use: an embedded one (default), a container, or any address",
+        metavar="embedded|cold|docker|HOST:PORT",
+        help="the Kafka that tests marked `kafka` use: an embedded one (default), the same with Kafka's own settings "
+        "from its first moment, a container, or any address",
     )
 
 

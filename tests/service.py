@@ -177,6 +177,9 @@ class Service:
     def raw_truth(self, value: bytes | None, *, partition: int = 0, key: bytes | None = b"k") -> None:
         self._produce(self.config.feedback.topic, value, key, partition, None)
 
+    def raw_log(self, value: bytes) -> None:
+        self._produce(self.config.training_log, value, None, 0, None)
+
     def _produce(self, topic: str, value: bytes | None, key: bytes | None, partition: int, headers: Any) -> None:
         while True:
             try:
@@ -204,7 +207,7 @@ class Service:
             feedback_offset=sequence,
             served=NOT_SERVED,
         )
-        self._produce(self.config.training_log, encode_example(forged, written_at_ms=0, writer="x"), None, 0, None)
+        self.raw_log(encode_example(forged, written_at_ms=0, writer="x"))
         self.flush()
 
     def flush(self) -> None:

@@ -1,5 +1,6 @@
 """The embedded broker, and what it says when it cannot start."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cjdk
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -34,6 +36,15 @@ with EmbeddedKafka(pathlib.Path(sys.argv[1])) as kafka:
         brokers = AdminClient({"bootstrap.servers": kafka.bootstrap_servers}).list_topics(timeout=10).brokers
         print("interrupted", len(brokers), kafka.pid, flush=True)
 print("stopped", kafka.pid, flush=True)
+"""
+
+VERB = """
+from stream_ml.cli.app import main
+from stream_ml.kafka.broker import EmbeddedKafka
+
+start = EmbeddedKafka.start
+EmbeddedKafka.start = lambda kafka: (start(kafka), print(kafka.pid, flush=True))
+main()
 """
 
 
@@ -79,10 +90,14 @@ def committed_values(servers: str, topic: str) -> list[bytes | None]:
     return values
 
 
-def runs(pid: int) -> bool:
-    """Whether the process is there and has not ended (an orphan may stay behind as a zombie)."""
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return state.stdout.strip()[:1] not in ("", "Z")
+def runs(folder: Path) -> bool:
+    """Whether a broker has this folder: its log is locked as long as java lives (an orphan may stay a zombie)."""
+    with (folder / "broker.log").open("ab") as log:
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def listens(port: int) -> bool:
@@ -151,12 +166,28 @@ def test_a_second_broker_in_the_same_folder_is_refused(own: EmbeddedKafka, app_i
 
 
 @pytest.mark.kafka
-def test_a_broker_does_not_outlive_a_parent_that_was_killed(parent: subprocess.Popen[str]) -> None:
+def test_a_broker_does_not_outlive_a_parent_that_was_killed(parent: subprocess.Popen[str], tmp_path: Path) -> None:
     assert parent.stdout is not None
-    port, pid = (int(number) for number in parent.stdout.readline().split())
-    assert runs(pid)
+    port = int(parent.stdout.readline().split()[0])
+    assert runs(tmp_path)
     parent.kill()
-    until(lambda: not runs(pid) and not listens(port))
+    until(lambda: not runs(tmp_path) and not listens(port))
+
+
+@pytest.mark.kafka
+def test_the_verb_ends_when_its_java_was_killed(tmp_path: Path) -> None:
+    """Whoever supervises it starts it again; one that stays without a broker looks well for ever."""
+    command = [sys.executable, "-c", VERB, "broker", str(tmp_path / "data"), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as verb:
+        assert verb.stdout is not None and verb.stderr is not None
+        try:
+            java = int(verb.stdout.readline())
+            assert "Kafka answers at" in verb.stdout.readline()
+            os.kill(java, signal.SIGKILL)
+            assert verb.wait(10) == 1
+            assert "the embedded Kafka ended (signal 9)" in verb.stderr.read()
+        finally:
+            verb.kill()
 
 
 @pytest.mark.kafka
@@ -208,6 +239,24 @@ def test_a_first_download_without_a_network_says_so(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("M2_REPO", str(tmp_path / "maven"))
     with pytest.raises(TransientError, match=r"(?s)jars are fetched at the first start.*start once with a network"):
         broker.prepare(cache=tmp_path / "cache", repositories={"central": UNREACHABLE})
+
+
+def test_no_java_is_looked_for_when_the_jars_are_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """jgo would download a JDK to sort jars into two folders, which one class path joins again."""
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(cjdk, "java_home", lambda **asked: pytest.fail(f"a JDK would be downloaded: {asked}"))
+    found = broker.prepare(cache=tmp_path)
+    assert len(found.class_path.split(os.pathsep)) > 40
+
+
+def test_nothing_is_said_when_the_jars_are_collected(tmp_path: Path) -> None:
+    code = "import pathlib, sys; from stream_ml.kafka.broker import prepare; prepare(cache=pathlib.Path(sys.argv[1]))"
+    environment = {name: value for name, value in os.environ.items() if name != "JAVA_HOME"}
+    no_jdk = {"PATH": "", "CJDK_INDEX_URL": "https://127.0.0.1:9/index.json", "CJDK_CACHE_DIR": str(tmp_path / "jdk")}
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, env=environment | no_jdk, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_a_cache_that_cannot_be_written_is_a_matter_of_configuration(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ topics = typer.Typer(no_args_is_help=True, help="The topics that the service nee
 offsets = typer.Typer(no_args_is_help=True, help="Where each partition goes on.")
 schema = typer.Typer(no_args_is_help=True, help="Avro schemas of what the service writes.")
 
+Anyway = Annotated[bool, typer.Option("--anyway", help="Write it although nothing says that learning halts there.")]
 Position = Annotated[int, typer.Argument(help="Position in the training log where learning halted.", min=0)]
 
 
@@ -125,15 +126,15 @@ def add_commands(app: typer.Typer) -> None:
 
     @app.command()
     @configured
-    def skip(config: Config, position: Position) -> None:
+    def skip(config: Config, position: Position, anyway: Anyway = False) -> None:
         """Let learning go on after the example at which it halted, without learning it."""
-        _order(config, "skip", {"position": position})
+        _lift(config, "skip", position, anyway=anyway)
 
     @app.command("accept-gap")
     @configured
-    def accept_gap(config: Config, position: Position) -> None:
+    def accept_gap(config: Config, position: Position, anyway: Anyway = False) -> None:
         """Let learning go on with the example at which it halted, although examples before it are missing."""
-        _order(config, "accept-gap", {"position": position})
+        _lift(config, "accept-gap", position, anyway=anyway)
 
     @app.command()
     @configured
@@ -152,6 +153,14 @@ def add_commands(app: typer.Typer) -> None:
     def rebaseline(config: Config) -> None:
         """Take what is now as the reference of every drift, in every worker: what was before is forgotten."""
         _order(config, "rebaseline", {})
+
+
+def _lift(config: Config, command: str, position: int, *, anyway: bool) -> None:
+    from stream_ml.kafka.operator import check_halted
+
+    if not anyway:
+        check_halted(config, position, command)
+    _order(config, command, {"position": position})
 
 
 def _order(config: Config, command: str, arguments: dict[str, int]) -> None:

@@ -22,9 +22,8 @@ CLIENT_MAPS = (("kafka", "properties"), ("kafka", "consumer"), ("kafka", "produc
 # What Kubernetes sets in every pod of the namespace for a Service called stream-ml or stream-ml-anything: an address
 # under names that end like this. A number under ..._PORT is a key of ours that lacks an underscore, so it is told.
 _OF_KUBERNETES = re.compile(
-    r"STREAM_ML_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+    r"STREAM_ML_(\w+?_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
-_ADDRESS = re.compile(r"(tcp|udp|sctp)(://.*)?|[0-9a-f.:]+|None", re.IGNORECASE)
 
 Keys = tuple[str, ...]
 
@@ -108,8 +107,7 @@ def _is_of_kubernetes(name: str, value: str) -> bool:
     found = _OF_KUBERNETES.fullmatch(name)
     if found is None:
         return False
-    of_link = found[2] != "PORT" or "://" in value  # stream-ml-http has STREAM_ML_HTTP_PORT=tcp://..., people 8080
-    return of_link and _ADDRESS.fullmatch(value) is not None
+    return found[2] != "PORT" or "://" in value  # stream-ml-http has STREAM_ML_HTTP_PORT=tcp://..., people write 8080
 
 
 def from_secrets(folder: Path | None) -> Given:
@@ -188,8 +186,8 @@ def _refuse_surprises(node: yaml.Node | None, place: Callable[[int], str]) -> No
             kind = scalar.tag.rpartition(":")[2]
             meant = yaml.safe_load(scalar.value)
             problems.add(
-                f"{place(scalar.start_mark.line + 1)}: {scalar.value} is {_SEEN_AS[kind]} to YAML ({meant!s})",
-                f'quote it: "{scalar.value}"' + (", or write true or false" if kind == "bool" else ""),
+                f"{place(scalar.start_mark.line + 1)}: {scalar.value} is {_SEEN_AS[kind]} to YAML ({meant!s}); "
+                f"quote it: '{scalar.value}'" + (", or write true or false" if kind == "bool" else ""),
             )
     if problems.found:
         raise problems.error()

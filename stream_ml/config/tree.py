@@ -3,6 +3,7 @@
 Relative paths are relative to the file. The reference in the README and the JSON Schema for editors are made from it.
 """
 
+import math
 import socket
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -67,6 +68,11 @@ class Worker(Section):
         None, "name of this worker among its like; null: the host name. Two processes must never share one"
     )
 
+    @field_validator("instance", mode="before")
+    @classmethod
+    def _null(cls, given: Any) -> Any:
+        return None if given == "null" else given  # as an environment variable writes it
+
 
 class Kafka(Section):
     """Where Kafka is, and librdkafka's own keys for all clients, the consumers, the producer."""
@@ -104,7 +110,7 @@ class Source(Section):
         if self.framing == "confluent" and not self.schema_ids:
             raise ValueError("framing confluent needs schema_ids: {id: file of the writer's schema}")
         if self.framing == "bare" and self.schema_ids:
-            raise ValueError("schema_ids means nothing with framing bare, whose bytes name no schema: leave it out")
+            raise ValueError("framing bare has no schema_ids: its bytes name no schema; leave them out")
         return self
 
 
@@ -163,11 +169,19 @@ class Model(Section):
         pattern=r"^[\w.]+:[\w.]+$",
     )
     params: dict[str, Any] = key(
-        {}, "arguments of the function; one named `seed` gets model.seed. Where both are given they must be equal"
+        {}, "arguments of the function; one named `seed` gets model.seed, the only place for it"
     )
     task: Literal["binary", "multiclass", "regression"] = key(..., "`binary`, `multiclass` or `regression`")
     positive: Scalar = key(True, "binary: the label that the score is about")
     labels: list[Scalar] | None = key(None, "the closed list of labels, where the type of the label does not say it")
+
+    @field_validator("labels")
+    @classmethod
+    def _finite(cls, given: list[Scalar] | None) -> list[Scalar] | None:
+        if any(isinstance(label, float) and not math.isfinite(label) for label in given or ()):
+            raise ValueError("a label that is no number is none: quote it, where it is a text")
+        return given
+
     threshold: float = key(0.5, "binary: score from which the positive class is predicted, 0 to 1", ge=0.0, le=1.0)
     seed: int = key(7, "seed of everything random, and part of the hash seed", ge=0, lt=2**31)
     samples: Path | None = key(
@@ -335,6 +349,21 @@ class Config(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)  # load.py merges the sources, because it can say where each value comes from
+
+    @model_validator(mode="after")
+    def _of_the_task(self) -> Self:
+        unread = {"regression": ("labels", "positive", "threshold"), "multiclass": ("positive", "threshold")}
+        for name in unread.get(self.model.task, ()):
+            if getattr(self.model, name) != Model.model_fields[name].default:
+                raise ValueError(f"model.{name}: task {self.model.task} does not read it")
+        return self
+
+    @model_validator(mode="after")
+    def _one_seed(self) -> Self:
+        for name, params in (("model", self.model.params), ("drift.concept", self.drift.concept.params)):
+            if "seed" in params:
+                raise ValueError(f"{name}.params.seed: set model.seed, there is one seed")
+        return self
 
     @model_validator(mode="after")
     def _topics(self) -> Self:

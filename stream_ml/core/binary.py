@@ -52,5 +52,5 @@ def decode_own(value: bytes, decoder: Decoder, start: int = 0) -> dict[str, Any]
     """A record of this project's own schemas, or a prefix of one; ValueError where the bytes are something else."""
     try:
         return decoder.decode(value, start)[0]
-    except (EOFError, LookupError, TypeError, ArithmeticError) as error:
+    except (EOFError, LookupError, TypeError, ArithmeticError, ValueError) as error:
         raise ValueError(f"not such a record: {type(error).__name__} {error}") from error

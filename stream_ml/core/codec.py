@@ -22,7 +22,7 @@ from stream_ml.core.feedback import NO_TARGET, Labels
 from stream_ml.core.fields import NotUsable, converter, find_field, getter, id_text_of, time_ms_of
 from stream_ml.core.labels import LabelDomain
 from stream_ml.core.payloads import Lane, Payloads, Refused
-from stream_ml.records import DeadLetter, Event, Label, Record, Records, Target
+from stream_ml.records import NOT_UNPACKED, DeadLetter, Event, Label, Record, Records, Target
 
 ID_MAX_CHARS = 1_024
 AHEAD_MAX_MS = 86_400_000  # a day: beyond it a time is a mistake, not a clock that runs ahead
@@ -52,6 +52,8 @@ class _Reader:
 
     def head(self, record: Record, now_ms: int) -> tuple[int, dict[str, Any], str, int] | Refused:
         """Writer's fingerprint, payload, id and time of one record."""
+        if record.value is None and any(name == NOT_UNPACKED for name, _ in record.headers):
+            return Refused("not_unpacked", "its batch cannot be unpacked by the client: what it held is not known")
         decoded = self.payloads.decode(record.value)
         if isinstance(decoded, Refused):
             return decoded

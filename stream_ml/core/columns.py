@@ -65,7 +65,8 @@ def _numpy(array: pa.Array) -> NDArray[np.int64] | NDArray[np.float64]:
 
 def _uuids(array: pa.Array) -> tuple[pa.Array, Mask | None]:
     texts, wrong = uuid_texts(array)
-    return pa.array(texts, pa.string()), wrong
+    nulls = nulls_of(array)
+    return pa.array(texts, pa.string(), mask=nulls), wrong & ~nulls
 
 
 def uuid_texts(array: pa.Array) -> tuple[list[str], Mask]:

@@ -108,17 +108,16 @@ class FeaturePlan:
         imputed, wrong = np.zeros(batch.num_rows, np.bool_), np.zeros(batch.num_rows, np.bool_)
         columns = []
         for path, step in zip(self._paths, self._steps, strict=True):
-            array = column_of(batch, path)
-            if array.null_count:
+            array, outside = step.column(column_of(batch, path))
+            if outside is not None:
+                wrong |= outside
+            if array.null_count:  # what is filled in is a value as the model gets it
                 nulls = nulls_of(array)
                 array = _filled(array, step.missing)
                 if array.null_count:
                     wrong |= nulls
                 else:
                     imputed |= nulls
-            array, outside = step.column(array)
-            if outside is not None:
-                wrong |= outside
             columns.append(array)
         return Table(pa.table(columns, self.names), imputed & ~wrong, wrong)
 

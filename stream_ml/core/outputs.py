@@ -20,6 +20,7 @@ CUT = (VALUE_CUT, KEY_CUT, HEADERS_CUT)  # headers of a dead letter that has not
 REASONS = (  # of a dead letter: the closed list
     *("empty", "not_avro", "truncated", "unknown_schema", "framing", "schema_mismatch", "missing_id"),
     *("missing_feature", "not_finite", "out_of_range_time", "label_domain", "too_large", "model_refused"),
+    "not_unpacked",
 )
 TRACE_HEADERS = ("traceparent", "tracestate")  # W3C Trace Context: forwarded as they came
 _MESSAGE_MAX = 1_000  # characters of a dead letter's message

@@ -32,7 +32,7 @@ def prediction_schema(event: Schema, carry: list[str]) -> dict[str, Any]:
     """The concrete schema of an app's predictions: `carried` typed from the event's schema."""
     raw = schemas.load("prediction")
     if carry:
-        seen: set[str] = set()
+        seen: dict[str, str] = {}
         fields: list[dict[str, Any]] = []
         for name in carry:
             field = find_field(event, name, where="predictions.carry")
@@ -62,17 +62,19 @@ def _raw_type(schema: Schema, path: tuple[str, ...]) -> Any:
     return ["null", *(type_ if isinstance(type_, list) else [type_])] if nullable else type_
 
 
-def _inlined(node: Any, schema: Schema, seen: set[str]) -> Any:
+def _inlined(node: Any, schema: Schema, seen: dict[str, str]) -> Any:
     """A type on its own: named types written out where they first occur, under names of their own."""
     if isinstance(node, list):
         return [_inlined(branch, schema, seen) for branch in node]
     if isinstance(node, str):
         return _inlined(schema.named[node], schema, seen) if node in schema.named else node
     if isinstance(node, dict) and node.get("type") in ("record", "enum", "fixed"):
-        name = "carried." + str(node["name"]).replace(".", "_")
-        if name in seen:
-            return name
-        seen.add(name)
+        full = str(node["name"])
+        if full in seen:
+            return seen[full]
+        plain = "carried." + full.replace(".", "_")
+        taken = sum(other == plain or other.startswith(f"{plain}__") for other in seen.values())
+        name = seen[full] = f"{plain}__{taken + 1}" if taken else plain  # a.b_E and a.b.E are two types
         inner = {k: v for k, v in node.items() if k not in ("namespace", "aliases")} | {"name": name}
         if "fields" in inner:
             inner["fields"] = [{**f, "type": _inlined(f["type"], schema, seen)} for f in inner["fields"]]
@@ -237,6 +239,12 @@ def _published(batch: pa.RecordBatch) -> Iterator[Published]:
 
 def _fields(type_: pa.DataType) -> list[pa.Field]:
     return list(type_) if pa.types.is_struct(type_) else []
+
+
+def halted_at(value: bytes, framing: Framing) -> int | None:
+    """Where learning was halted when a prediction was made; None where it was not, ValueError where it is none."""
+    head = decode_own(value, _HEAD, HEADER_BYTES[framing])
+    return int(head["position"]) if "learning_halted" in head["flags"] else None
 
 
 def prediction_origin(value: bytes, framing: Framing) -> int:

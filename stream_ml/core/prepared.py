@@ -20,7 +20,7 @@ from stream_ml.core.ledger import Place
 from stream_ml.core.linear_runs import Matrix
 from stream_ml.core.log_entry import Entry, EntryColumns, decode_columns, decode_entry
 from stream_ml.core.payloads import Payloads, Refused
-from stream_ml.records import LogRecord, Target
+from stream_ml.records import NOT_UNPACKED, LogRecord, Target
 
 
 class FoldSettings(NamedTuple):
@@ -123,6 +123,8 @@ def split(prepared: Sequence[Run | Single], most: int) -> tuple[list[Run | Singl
 
 def _single(settings: FoldSettings, record: LogRecord) -> Single:
     try:
+        if record.value == NOT_UNPACKED.encode():
+            raise ValueError("its batch cannot be unpacked by the client")
         entry = decode_entry(record.value)
     except ValueError as problem:
         return Single(record, None, problem, None)

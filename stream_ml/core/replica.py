@@ -26,7 +26,7 @@ from stream_ml.core.resolution import check_meaning
 from stream_ml.core.schema import load_schema
 from stream_ml.core.scoring import Scorer, Scores
 from stream_ml.core.signals import Signal
-from stream_ml.errors import FatalError, StreamMLError
+from stream_ml.errors import ConfigError, FatalError, StreamMLError
 from stream_ml.records import LogRecord, Version
 
 PROBES_MAX = 16  # features of the examples numbered 1, 2, 4, 8 ...: the last so many of them
@@ -56,6 +56,7 @@ class Replica:
         self.rebaselined_at = -1
         self.started: dict[int, dict[str, Any]] = {}
         self.schemas: dict[int, str] = {}
+        self._refused: dict[int, str] = {}
         self.probes: list[dict[str, Any]] = []
         self._last: str | bytes = ""  # the digest of the entry folded last, or the entry itself
         self.last_written_at_ms = 0
@@ -141,6 +142,7 @@ class Replica:
         self._fold_singles(run.some(0, lead))
         rest, done = run.some(lead, run.size), 0
         usual = self.halt is None and self.refold_from is None and not self.frozen and self.check_each_after is None
+        usual = usual and not self._refused
         noted = [*self.pardons, *([self.stop_at.position] if self.stop_at is not None else [])]
         if (
             usual
@@ -322,8 +324,12 @@ class Replica:
         schema = load_schema(text, where="a schema entry of the training log")
         if schema.fingerprint != fingerprint:
             raise ValueError(f"a schema entry says fingerprint {fingerprint}, its text has {schema.fingerprint}")
-        check_meaning(schema, self._settings.payloads.reader, where="the schema of a schema entry")
         self.schemas[fingerprint] = text
+        try:
+            check_meaning(schema, self._settings.payloads.reader, where="the schema that the log holds for it")
+        except ConfigError as error:
+            self._refused[fingerprint] = error.message  # its examples halt; a fingerprint leaves logical types out
+            return
         self._settings.payloads.add(schema)
 
     def _fold_example(self, single: Single, entry: Entry) -> None:
@@ -360,7 +366,9 @@ class Replica:
     def _learn(self, single: Single, entry: Entry) -> bool:
         """Learn the example, unless frozen; False where that halted learning."""
         features = single.features
-        if isinstance(features, Halt):
+        if entry.event_schema in self._refused:
+            features = Halt(-1, "schema_mismatch", self._refused[entry.event_schema])
+        elif isinstance(features, Halt):
             features = features_of(self._settings, entry)  # its schema may stand in the log just before it
         if isinstance(features, Halt):
             self.halt = features._replace(position=single.record.offset)

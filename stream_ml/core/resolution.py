@@ -47,10 +47,11 @@ def _of_fields(
 ) -> Iterator[tuple[str, str, str]]:
     written = {field["name"]: field["type"] for field in theirs}
     for field in ours:
-        for name in (field["name"], *field.get("aliases", ())):
-            if name in written:
-                yield from _of_types(writer, reader, written[name], field["type"], (*path, field["name"]))
-                break
+        names = [name for name in (field["name"], *field.get("aliases", ())) if name in written]
+        if len(names) > 1:
+            yield ".".join((*path, field["name"])), " and as ".join(names), "one field"
+        elif names:
+            yield from _of_types(writer, reader, written[names[0]], field["type"], (*path, field["name"]))
 
 
 def _of_types(

@@ -6,6 +6,7 @@ such schemas are refused when they are loaded, before any byte is decoded.
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -60,6 +61,7 @@ def load_schema(text: str, *, where: str) -> Schema:
         raw = json.loads(text)
         if not isinstance(raw, dict) or raw.get("type") != "record" or not isinstance(raw.get("fields"), list):
             raise ConfigError(f"{where} is not a record schema", "an event or a label is an Avro record")
+        _check_names(raw, where, str(raw.get("name")))
         full: dict[str, Any] = fastavro.parse_schema(copy.deepcopy(raw))  # type: ignore[assignment]
         named = full.pop("__named_schemas")
         _Lint(named, where).record(full)
@@ -75,6 +77,50 @@ def load_schema(text: str, *, where: str) -> Schema:
         named=named,
         fingerprint=fingerprint(canonical),
     )
+
+
+_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+_GRAMMAR = "a name has letters, digits and underscores, and begins with no digit; dots part a namespace"
+
+
+def _check_names(node: Any, where: str, at: str) -> None:
+    """Refuse names and unions that Avro does not have: other readers do, some only after thousands of records.
+
+    Source: Avro specification, "Names" and "Unions".
+    """
+    if isinstance(node, list):
+        _check_union(node, where, at)
+    if not isinstance(node, dict):
+        return
+    kind = node.get("type")
+    if kind in ("record", "error", "enum", "fixed"):
+        full = [node.get("name"), *node.get("aliases", ()), *([node["namespace"]] if node.get("namespace") else [])]
+        for name in full:
+            parts = name.split(".") if isinstance(name, str) else [name]
+            _check_each(parts[1:] if len(parts) > 1 and not parts[0] else parts, name, where, at)
+        for symbol in node.get("symbols", ()) if kind == "enum" else ():
+            _check_each([symbol], symbol, where, at)
+        for field in node.get("fields", ()) if kind in ("record", "error") else ():
+            for name in (field.get("name"), *field.get("aliases", ())):
+                _check_each([name], name, where, at)
+            _check_names(field.get("type"), where, f"{at}.{field['name']}")
+        return
+    for inner in (kind, node.get("items"), node.get("values")):
+        _check_names(inner, where, at)
+
+
+def _check_each(parts: list[Any], name: Any, where: str, at: str) -> None:
+    if not all(isinstance(part, str) and _NAME.fullmatch(part) for part in parts):
+        raise ConfigError(f"{where}: {at} has the name {name!r}, which Avro does not allow: {_GRAMMAR}")
+
+
+def _check_union(branches: list[Any], where: str, at: str) -> None:
+    kinds = [branch.get("type") if isinstance(branch, dict) else branch for branch in branches]
+    plain = [kind for kind in kinds if isinstance(kind, str) and kind not in ("record", "error", "enum", "fixed")]
+    if not branches or any(isinstance(branch, list) for branch in branches) or len(set(plain)) < len(plain):
+        raise ConfigError(f"{where}: {at} is no union that Avro allows: one branch of each type, and no union inside")
+    for branch in branches:
+        _check_names(branch, where, at)
 
 
 def fingerprint(canonical: str) -> int:

@@ -22,6 +22,7 @@ QUEUED_KBYTES = 16_384  # prefetched per consumer; the default of 64 MB is for c
 RECENT_S = 30.0  # so long a refused login explains why Kafka does not answer
 ACQUAINT_S = 1.0  # for a question that is answered in milliseconds, and that one can do without
 CLOSE_S = 5.0  # of a consumer: it takes milliseconds, and longer only where Kafka is away
+UNPACKED_BYTES = 536_870_912  # of a batch: with librdkafka's 100 MB it unpacks a third of that, at worst
 FETCH_WAIT_MS = 100  # how long the broker may hold an empty fetch
 
 log = logging.getLogger("stream_ml.kafka")
@@ -135,6 +136,7 @@ def reading(config: Config) -> dict[str, Any]:
         "fetch.wait.max.ms": FETCH_WAIT_MS,
         "queued.max.messages.kbytes": QUEUED_KBYTES,
         "check.crcs": True,
+        "receive.message.max.bytes": UNPACKED_BYTES,
         **config.client_properties("consumer"),
     }
 
@@ -238,6 +240,15 @@ _UNREACHABLE = {
     KafkaError._TIMED_OUT_QUEUE,  # noqa: SLF001
     KafkaError.REQUEST_TIMED_OUT,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.CONCURRENT_TRANSACTIONS,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.KAFKA_STORAGE_ERROR,
+    KafkaError._NOENT,  # noqa: SLF001
+    KafkaError._WAIT_COORD,  # noqa: SLF001
 }
 _DENIED = {
     KafkaError._AUTHENTICATION,  # noqa: SLF001

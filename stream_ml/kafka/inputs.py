@@ -17,8 +17,9 @@ from confluent_kafka.admin import AdminClient
 from stream_ml.config import Config
 from stream_ml.errors import FatalError
 from stream_ml.failpoints import passes
-from stream_ml.kafka.clients import absent, acquaint, lasting, let_go, member, reader, records_of, take
+from stream_ml.kafka.clients import absent, acquaint, lasting, let_go, member, reader, records_of
 from stream_ml.kafka.reading import end_of
+from stream_ml.kafka.unpacking import Unpacking
 from stream_ml.records import Records
 
 END_GRACE_S = 0.5  # an end counts only after so long without a record: another topic's records may be fetched first
@@ -79,6 +80,7 @@ class Group:
     def __init__(self, config: Config) -> None:
         self._topic = config.events.topic
         self._consumer = member(config)
+        self._unpacking = Unpacking(self._consumer)
         self.assigned: list[int] | None = None
         self._taken_up: list[int] = []
         self._joined = False
@@ -136,11 +138,12 @@ class Group:
         self._stash = []
         self.ends = Ends(positions, self.end)
         self._consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in positions.items()])
+        self._unpacking.begin({(self._topic, p): offset for p, offset in positions.items()})
 
     def take(self, most: int, wait_s: float) -> dict[int, Records]:
         """Events by partition."""
         stash, self._stash = self._stash, []
-        messages = [*stash, *take(self._consumer, most, 0 if stash else wait_s)]
+        messages = [*stash, *self._unpacking.take(most, 0 if stash else wait_s)]
         return _sorted(messages, self.ends, self._topic)
 
     def keep_alive(self) -> None:
@@ -148,9 +151,7 @@ class Group:
         if time.monotonic() - self._alive_s < KEEP_ALIVE_S:
             return
         self._alive_s = time.monotonic()
-        message = self._consumer.poll(0)
-        if message is not None:
-            self._stash.append(message)
+        self._stash += self._unpacking.take(1, 0)
 
     @property
     def settled(self) -> bool:
@@ -172,6 +173,7 @@ class FeedbackInput:
     def __init__(self, config: Config) -> None:
         self._topic = config.feedback.topic
         self._consumer = reader(config)
+        self._unpacking = Unpacking(self._consumer)
         acquaint(self._consumer, [self._topic])
         self.ends = Ends()
 
@@ -179,10 +181,11 @@ class FeedbackInput:
         """Read feedback of these partitions from these positions, and of no other."""
         self.ends = Ends(positions, self.end)
         self._consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in positions.items()])
+        self._unpacking.begin({(self._topic, p): offset for p, offset in positions.items()})
 
     def take(self, most: int, wait_s: float) -> dict[int, Records]:
         """Labels by partition, not yet decoded."""
-        return _sorted(take(self._consumer, most, wait_s), self.ends, self._topic)
+        return _sorted(self._unpacking.take(most, wait_s), self.ends, self._topic)
 
     def end(self, partition: int) -> int | None:
         """End of the partition as its last fetch saw it, open transactions included; None before the first."""

@@ -13,18 +13,21 @@ from stream_ml.core.ledger import Ledger
 from stream_ml.core.log_entry import decode_entry, decode_pair, encode_command
 from stream_ml.core.metadata import Metadata, OutputEnds, last_signalled, signalled_upto
 from stream_ml.core.outputs import dead_letter_origin, decode_outcome
-from stream_ml.core.predictions import prediction_origin
+from stream_ml.core.predictions import halted_at, prediction_origin
 from stream_ml.core.signals import OF_THE_FOLD, decode_signal
 from stream_ml.core.times import BEGINNING
 from stream_ml.errors import ConfigError, FatalError
-from stream_ml.kafka.clients import TIMEOUT_S, admin, common, error_of, reaching, reader, record_of
+from stream_ml.kafka.clients import TIMEOUT_S, admin, common, reaching, reader, record_of
 from stream_ml.kafka.pair import Pair, committed_pair, offsets_of, pair_reader, read_pairs
 from stream_ml.kafka.reading import ends, read_range, read_ranges
+from stream_ml.kafka.retries import asked
+from stream_ml.kafka.tailing import newest
 from stream_ml.kafka.topics import inputs_id, topic_ids
 from stream_ml.records import Record
 
 BY_HAND = "set-by-hand"
 SHOWN_BYTES = 64  # of a dead letter's key and value
+SIGNALS_READ = 1_000  # newest ones, to see which halts have not ended
 TAIL = 20_000  # newest records of an output that are read to see where a partition was
 
 
@@ -53,6 +56,45 @@ def write_command(config: Config, command: str, arguments: dict[str, Any]) -> in
     if not offsets:
         raise FatalError("the command was not written: Kafka did not confirm it")
     return offsets[0]
+
+
+def halts(config: Config) -> set[int]:
+    """Positions at which learning is halted, as the newest predictions say, or a signal that no end followed.
+
+    Each is written with a transaction of a worker's: a halt of this moment may not stand there yet.
+    """
+    found = set()
+    for record in newest(config, config.predictions.topic, 1)[0]:
+        with contextlib.suppress(ValueError):
+            position = halted_at(record.value or b"", config.predictions.framing)
+            found |= set() if position is None else {position}
+    halted: dict[str, int] = {}
+    for record in newest(config, config.signals, SIGNALS_READ)[0]:
+        with contextlib.suppress(ValueError):
+            signal = decode_signal(record.value or b"")
+            if signal.kind == "halted":
+                halted[signal.origin] = signal.position
+            elif signal.kind == "resumed":
+                halted.pop(signal.origin, None)
+    return found | set(halted.values())
+
+
+def check_halted(config: Config, position: int, verb: str) -> None:
+    """Refuse to lift a halt that is none: it would do nothing, and be taken for an end of what never began.
+
+    Raises
+    ------
+    ConfigError
+        Learning is not halted there; it names where it is.
+    """
+    known = sorted(halts(config))
+    if position in known:
+        return
+    there = "; ".join(f"stream-ml {verb} CONFIG {at}" for at in known)
+    raise ConfigError(
+        f"learning is not halted at {position}" + (f", but at {', '.join(map(str, known))}" if known else ""),
+        there or "where it is halted stands in stream-ml top CONFIG; --anyway writes the command all the same",
+    )
 
 
 class Observer:
@@ -108,7 +150,9 @@ def set_offsets(config: Config, partition: int, events: int, feedback: int) -> s
                     f"{where[0]} [{partition}] holds {first} to {end}; {position} is not in it", "name an offset in it"
                 )
         following = continuation(config, partition)
-        ids = topic_ids(client, [config.events.topic, config.feedback.topic])
+        ids: dict[str, str] = {}
+        with contextlib.suppress(KafkaException):  # without them the next owner's commit names the topics
+            ids = topic_ids(client, [config.events.topic, config.feedback.topic])
     firsts = OutputEnds(*[found[output][0] for output in [*outputs, (config.training_log, 0)]])
     floors = (
         max(held[inputs[0]][0], events - config.pending.events_max),
@@ -137,7 +181,7 @@ def set_offsets(config: Config, partition: int, events: int, feedback: int) -> s
     arguments = {"partition": partition, "events": events, "feedback": feedback, "back": backwards}
     arguments |= {"from_events": stood[0], "from_feedback": stood[1]}
     at = write_command(config, "rebase", arguments)
-    done = f"partition {partition}: events {events}, feedback {feedback}; written into the training log at {at}"
+    done = f"partition {partition}: events {events}, feedback {feedback}; rebase written at {at}"
     if backwards:
         return f"{done}: records from there on are scored again"
     return done + following.words(events, feedback, floors) + f"; the sequence goes on at {metadata.next_sequence}"
@@ -150,6 +194,7 @@ class Continuation(NamedTuple):
     feedback: int
     unlabelled: set[int]  # events that have a prediction and no example
     ended: set[int]  # labels that have an end
+    whole: bool  # whether all outputs were read, and not only the newest
 
     def words(self, events: int, feedback: int, floors: tuple[int, int]) -> str:
         """What follows from setting the partition's offsets to these."""
@@ -161,9 +206,10 @@ class Continuation(NamedTuple):
         if feedback < self.feedback:
             found.append(f"labels from {feedback} to {self.feedback - 1} are looked at again")
         waiting = sum(floors[0] <= offset < events for offset in self.unlabelled)
-        first = max(floors[1], min(self.ended, default=floors[1]))
-        labels = sum(offset not in self.ended for offset in range(first, feedback))
-        if waiting or labels:
+        labels = sum(offset not in self.ended for offset in range(floors[1], feedback))
+        if not self.whole:
+            found.append("what waits for its other half is found again")
+        elif waiting or labels:
             found.append(f"{waiting} events and {labels} labels wait for their other half")
         return "".join(f"; {text}" for text in found)
 
@@ -188,7 +234,8 @@ def continuation(config: Config, partition: int) -> Continuation:
                     of.add(offset)
     events, labels = ended[config.events.topic], ended[config.feedback.topic]
     after = max(scored | events, default=-1) + 1
-    return Continuation(after, max(labels, default=-1) + 1, scored - events, labels)
+    whole = all(end - first <= TAIL for first, end in found.values())
+    return Continuation(after, max(labels, default=-1) + 1, scored - events, labels, whole)
 
 
 def _ended(config: Config, partition: int, record: Record) -> Iterator[tuple[str, int]]:
@@ -231,10 +278,11 @@ def _before(pair: Pair, events: int, feedback: int) -> bool:
 def _commit(config: Config, offsets: list[TopicPartition]) -> None:
     consumer = reader(config)
     try:
-        consumer.commit(offsets=offsets, asynchronous=False)
-    except KafkaException as exception:
+        with reaching(config):
+            asked(lambda: consumer.commit(offsets=offsets, asynchronous=False), made=True)
+    except FatalError as exception:
         raise ConfigError(
-            f"the group {config.app.id} does not take the offsets: {error_of(exception).str()}",
+            f"the group {config.app.id} does not take the offsets: {exception.message}",
             "stop its workers first; a static member's place is kept for the session timeout after that",
         ) from exception
     finally:

@@ -8,6 +8,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from stream_ml.config import Config
 from stream_ml.core.metadata import Metadata, parse_metadata
 from stream_ml.kafka.clients import TIMEOUT_S, error_of, producer, reader
+from stream_ml.kafka.retries import COORDINATORS, asked
 
 UNSTABLE_WAIT_S = 2.0  # how long committed() may stay unstable before its writer is fenced
 
@@ -109,11 +110,21 @@ def stable_pair(config: Config, partition: int) -> Pair:
 
 def committed_pair(config: Config, consumer: Consumer, partition: int, timeout_s: float) -> Pair:
     """Committed state of a partition; KafkaException where it cannot be read in time."""
-    found = consumer.committed(wanted(config, [partition]), timeout_s)
-    for tp in found:
-        if tp.error is not None:
-            raise KafkaException(tp.error)
-    return pair_of(config, partition, found)
+    places = wanted(config, [partition])
+    return pair_of(config, partition, committed_offsets(consumer, places, timeout_s))
+
+
+def committed_offsets(consumer: Consumer, places: list[TopicPartition], timeout_s: float) -> list[TopicPartition]:
+    """Committed offsets of these places; a coordinator that is being found is waited for, TIMEOUT_S at most."""
+
+    def ask() -> list[TopicPartition]:
+        found: list[TopicPartition] = consumer.committed(places, timeout_s)
+        for tp in found:
+            if tp.error is not None:
+                raise KafkaException(tp.error)
+        return found
+
+    return asked(ask, passing=COORDINATORS)
 
 
 def _fence(config: Config, partition: int) -> None:
@@ -122,7 +133,8 @@ def _fence(config: Config, partition: int) -> None:
     if writer in ("", config.transactional_id):
         return
     log.warning("fencing %s, whose transaction holds the offsets of partition %d", writer, partition)
-    producer(config, writer).init_transactions(TIMEOUT_S)
+    fencing = producer(config, writer)
+    asked(lambda: fencing.init_transactions(TIMEOUT_S))
 
 
 _UNSTABLE = {KafkaError._TIMED_OUT, KafkaError.UNSTABLE_OFFSET_COMMIT, KafkaError.REQUEST_TIMED_OUT}  # noqa: SLF001

@@ -4,15 +4,18 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from weakref import WeakKeyDictionary
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from stream_ml.config import Config
 from stream_ml.errors import FatalError, TransientError
-from stream_ml.kafka.clients import TIMEOUT_S, absent, acquaint, error_of, lasting, let_go, reader, record_of, take
-from stream_ml.records import LogRecord, Record
+from stream_ml.kafka.clients import TIMEOUT_S, absent, acquaint, lasting, let_go, reader, record_of
+from stream_ml.kafka.retries import asked
+from stream_ml.kafka.unpacking import Unpacking, Unreadable
+from stream_ml.records import NOT_UNPACKED, LogRecord, Record
 
 Where = tuple[str, int]
 Ranges = Mapping[Where, tuple[int, int]]  # first offset and exclusive stop: a position or a read_uncommitted end
@@ -39,24 +42,23 @@ def ends(
     """
     wanted = [TopicPartition(topic, partition) for topic, partition in partitions]
     _learn_leaders(client, {topic for topic, _ in partitions})
-    found: list[dict[TopicPartition, int]] = []
-    for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):
-        deadline = time.monotonic() + patience_s
-        while True:
-            futures = client.list_offsets(
-                dict.fromkeys(wanted, spec),
-                isolation_level=IsolationLevel.READ_UNCOMMITTED,
-                request_timeout=TIMEOUT_S,
-            )
-            try:
-                found.append({tp: future.result().offset for tp, future in futures.items()})
-                break
-            except KafkaException as exception:
-                if error_of(exception).code() not in _MOVING or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)  # between two questions; the deadline decides
-                _LEADERS.pop(client, None)  # else it asks with the leader's old epoch for ever
-                _learn_leaders(client, {topic for topic, _ in partitions})
+
+    def answer(spec: OffsetSpec) -> dict[TopicPartition, int]:
+        futures = client.list_offsets(
+            dict.fromkeys(wanted, spec),
+            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+            request_timeout=TIMEOUT_S,
+        )
+        return {tp: future.result().offset for tp, future in futures.items()}
+
+    def anew() -> None:
+        _LEADERS.pop(client, None)  # else it asks with the leader's old epoch for ever
+        _learn_leaders(client, {topic for topic, _ in partitions})
+
+    found = [
+        asked(partial(answer, spec), patience_s, made=True, between=anew)
+        for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
+    ]
     return {(tp.topic, tp.partition): (found[0][tp], found[1][tp]) for tp in wanted}
 
 
@@ -69,16 +71,6 @@ def _learn_leaders(client: AdminClient, topics: set[str]) -> None:
 
 
 _LEADERS: WeakKeyDictionary[AdminClient, set[str]] = WeakKeyDictionary()
-# A partition that was just made, or whose leader just changed, answers so for a moment.
-_MOVING = {
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError.FENCED_LEADER_EPOCH,
-    KafkaError.UNKNOWN_LEADER_EPOCH,
-    KafkaError.REPLICA_NOT_AVAILABLE,
-    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
-}
 
 
 def read_range(
@@ -122,6 +114,7 @@ class RangeReader:
 
     def __init__(self, config: Config, keep_alive: Callable[[], None]) -> None:
         self._consumer = reader(config)
+        self._unpacking = Unpacking(self._consumer)
         self._known: set[str] = set()
         self._keep_alive = keep_alive
 
@@ -134,6 +127,7 @@ class RangeReader:
         acquaint(self._consumer, unknown)
         self._known |= unknown
         self._consumer.assign([TopicPartition(*where, ranges[where][0]) for where in left])
+        self._unpacking.begin({where: ranges[where][0] for where in left})
         try:
             yield from self._until(left)
         finally:
@@ -144,7 +138,8 @@ class RangeReader:
         heard = time.monotonic()
         while left:
             self._keep_alive()
-            found = [message for message in take(self._consumer, _BATCH, _WAIT_S) if self._wanted(message, left)]
+            taken = self._unpacking.take(_BATCH, _WAIT_S)
+            found = [message for message in taken if self._wanted(message, left)]
             if found:
                 heard = time.monotonic()
                 yield found
@@ -191,12 +186,18 @@ def end_of(consumer: Consumer, topic: str, partition: int) -> int | None:
     return found[1] if found is not None and found[1] >= 0 else None
 
 
+def _value_of(message: Message) -> bytes:
+    """A record's value; of one that cannot be unpacked what tells it from others."""
+    return NOT_UNPACKED.encode() if isinstance(message, Unreadable) else message.value() or b""
+
+
 class LogReader:
     """The training log from a position of the reader's own; never a member of a group."""
 
     def __init__(self, config: Config, position: int) -> None:
         self._topic = config.training_log
         self._consumer = reader(config)
+        self._unpacking = Unpacking(self._consumer)
         acquaint(self._consumer, [self._topic])
         self.position = position
         self.end_seen = -1
@@ -207,6 +208,7 @@ class LogReader:
         """Go on from this offset."""
         self.position, self.end_seen = position, -1
         self._consumer.assign([TopicPartition(self._topic, 0, position)])
+        self._unpacking.begin({(self._topic, 0): position})
 
     @property
     def at_end(self) -> bool:
@@ -225,12 +227,12 @@ class LogReader:
 
     def take(self, most: int, wait_s: float) -> list[LogRecord]:
         """Committed records from `position` on, at most so many; empty when none comes in time."""
-        messages = take(self._consumer, most, wait_s)
+        messages = self._unpacking.take(most, wait_s)
         records = [message for message in messages if message.error() is None]
         if len(records) < len(messages):
             for message in messages:
                 self._note(message)
-        found = [LogRecord(record.offset(), record.value() or b"") for record in records]
+        found = [LogRecord(record.offset(), _value_of(record)) for record in records]
         if found:
             self.position = found[-1].offset + 1
         return found

@@ -16,7 +16,9 @@ from stream_ml.config import Config
 from stream_ml.core.outputs import CUT, dead_letter_origin, dead_letter_words
 from stream_ml.errors import TransientError
 from stream_ml.kafka.clients import TIMEOUT_S, admin, error_of, let_go, producer, reaching, reader, record_of
+from stream_ml.kafka.pair import committed_offsets
 from stream_ml.kafka.reading import Where, ends, read_ranges
+from stream_ml.kafka.retries import asked
 from stream_ml.kafka.tailing import partitions_of
 from stream_ml.records import Produce, Record
 
@@ -50,7 +52,9 @@ def redrive(config: Config, reason: str, most: int, *, dry_run: bool, old: bool 
     writer = producer(config, f"{config.app.id}-redrive-{reason}")
     try:
         with reaching(config):
-            writer.init_transactions(TIMEOUT_S)  # fences another redrive, or ends it, before its offsets are read
+            asked(
+                lambda: writer.init_transactions(TIMEOUT_S)
+            )  # fences another redrive, or ends it, before its offsets are read
             places = partitions_of(config, config.dead_letters)
             found = ends(admin(config), places)
             ranges = {where: (start, found[where][1]) for where, start in _starts(consumer, found, old=old).items()}
@@ -70,10 +74,11 @@ def redrive(config: Config, reason: str, most: int, *, dry_run: bool, old: bool 
 def _starts(
     consumer: Consumer, found: dict[tuple[str, int], tuple[int, int]], *, old: bool
 ) -> dict[tuple[str, int], int]:
-    asked = [TopicPartition(*where) for where in found]
-    committed = {(tp.topic, tp.partition): tp.offset for tp in consumer.committed(asked, TIMEOUT_S)}
+    places = [TopicPartition(*where) for where in found]
+    committed = {(tp.topic, tp.partition): tp.offset for tp in committed_offsets(consumer, places, TIMEOUT_S)}
     since_ms = 0 if old else int(1000 * (time.time() - FRESH_S))
-    times = consumer.offsets_for_times([TopicPartition(*where, since_ms) for where in found], TIMEOUT_S)
+    moments = [TopicPartition(*where, since_ms) for where in found]
+    times = asked(lambda: consumer.offsets_for_times(moments, TIMEOUT_S), made=True)
     fresh = {(tp.topic, tp.partition): tp.offset for tp in times}
     starts = {}
     for where, (first, end) in found.items():

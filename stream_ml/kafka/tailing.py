@@ -1,5 +1,6 @@
 """The end of a topic, and what comes after it: committed records in the order in which they arrive."""
 
+import time
 from collections import deque
 from collections.abc import Iterator
 
@@ -9,16 +10,22 @@ from stream_ml.config import Config
 from stream_ml.errors import ConfigError, FatalError
 from stream_ml.kafka.clients import admin, lasting, let_go, reaching, reader, record_of, take, topics_there
 from stream_ml.kafka.reading import ends, read_ranges
+from stream_ml.kafka.retries import PAUSE_S
 from stream_ml.records import Record
 
 MARKERS = 100  # offsets of a partition that transactions may have taken beside the records that are asked for
 WAIT_S = 0.5
+MADE_S = 2.0  # for a topic to be seen
 BATCH = 1_000
 
 
 def partitions_of(config: Config, topic: str) -> list[tuple[str, int]]:
     """The topic's partitions; ConfigError where it is not there."""
-    there = topics_there(admin(config)).topics.get(topic)
+    client, deadline = admin(config), time.monotonic() + MADE_S
+    there = topics_there(client).topics.get(topic)
+    while (there is None or not there.partitions) and time.monotonic() < deadline:
+        time.sleep(PAUSE_S)  # one that was just made may not be seen yet
+        there = topics_there(client).topics.get(topic)
     if there is None or not there.partitions:
         raise ConfigError(f"there is no topic {topic}", "stream-ml topics create CONFIG makes it")
     return [(topic, number) for number in sorted(there.partitions)]

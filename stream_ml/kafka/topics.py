@@ -1,7 +1,9 @@
 """The topics that the service needs: made when asked, looked at before anything is consumed."""
 
 import logging
+import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from hashlib import sha256
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -12,6 +14,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, Ne
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError, Problems
 from stream_ml.kafka.clients import TIMEOUT_S, admin, error_of, reaching, topics_there
+from stream_ml.kafka.retries import PAUSE_S, asked
 
 CLIENT_RECORD_BYTES = 1_000_000  # librdkafka's default of message.max.bytes
 BROKER_RECORD_BYTES = 1_048_588  # Kafka's default of max.message.bytes
@@ -102,7 +105,19 @@ def create_topics(config: Config, partitions: int, *, dry_run: bool) -> list[str
             except KafkaException as exception:
                 if error_of(exception).code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise ConfigError(f"topic {name} cannot be created: {error_of(exception).str()}") from exception
+        with reaching(config):
+            topic_ids(client, [topic.topic for topic in missing])  # they are seen a moment after they were made
+            _wait_until_listed(client, [topic.topic for topic in missing])
     return lines
+
+
+def _wait_until_listed(client: AdminClient, names: list[str]) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline:
+        there = topics_there(client).topics
+        if all(name in there and there[name].error is None and there[name].partitions for name in names):
+            return
+        time.sleep(PAUSE_S)
 
 
 class Inspected(NamedTuple):
@@ -135,8 +150,12 @@ def inspect_topics(config: Config) -> TopicFacts:
 
 def topic_ids(client: AdminClient, names: list[str]) -> dict[str, str]:
     """Kafka's own ids of topics; KafkaException where one is not there."""
-    described = client.describe_topics(TopicCollection(names), request_timeout=TIMEOUT_S)
-    return {name: str(future.result().topic_id) for name, future in described.items()}
+
+    def ask() -> dict[str, str]:
+        described = client.describe_topics(TopicCollection(names), request_timeout=TIMEOUT_S)
+        return {name: str(future.result().topic_id) for name, future in described.items()}
+
+    return asked(ask, made=True)
 
 
 def inputs_id(config: Config, ids: Mapping[str, str]) -> tuple[str, str]:
@@ -152,7 +171,7 @@ def altered(topic: str, setting: str) -> str:
 def inspected(config: Config, client: AdminClient) -> Inspected:
     """What Kafka says of the topics; KafkaException where it does not answer."""
     there = topics_there(client).topics
-    names = [topic.name for topic in wanted_topics(config) if topic.name in there]
+    names = [topic.name for topic in wanted_topics(config) if topic.name in there and there[topic.name].partitions]
     return Inspected({name: len(there[name].partitions) for name in names}, _settings(client, names) if names else {})
 
 
@@ -239,14 +258,19 @@ def grow_topics(config: Config, partitions: int | None) -> list[str]:
 
 
 def _settings(client: AdminClient, names: list[str]) -> dict[str, dict[str, str]]:
-    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
     found: dict[str, dict[str, str]] = {}
-    for resource, future in client.describe_configs(resources, request_timeout=TIMEOUT_S).items():
+    for topic in names:
         try:
-            entries: dict[str, Any] = future.result()
-            found[resource.name] = {name: str(entry.value) for name, entry in entries.items()}
+            entries = asked(partial(_settings_of, client, topic), made=True)
+            found[topic] = {name: str(entry.value) for name, entry in entries.items()}
         except KafkaException as exception:
-            log.warning("settings of %s cannot be read: %s", resource.name, error_of(exception).str())
+            log.warning("settings of %s cannot be read: %s", topic, error_of(exception).str())
+    return found
+
+
+def _settings_of(client: AdminClient, topic: str) -> dict[str, Any]:
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    found: dict[str, Any] = client.describe_configs([resource], request_timeout=TIMEOUT_S)[resource].result()
     return found
 
 

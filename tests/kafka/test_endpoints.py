@@ -45,9 +45,11 @@ def test_a_worker_says_what_it_does_and_never_a_secret(kafka: str, app_id: str, 
     with service(tmp_path, kafka, app_id, partitions=2, checkpoints={"interval": "1s"}, **changes) as made:
         worker = made.start()
         made.wait_for(lambda: get(made, "/readyz")[0] == 200, "readiness")
-        for number in range(40):
+        made.pairs(range(10))
+        made.wait_for(lambda: status(made)["model"]["examples_learned"] == 10, "a model that is not cold")
+        for number in range(10, 40):
             made.visit(number)
-        for number in range(30):
+        for number in range(10, 30):
             made.truth(number)
         made.flush()
 

@@ -20,9 +20,13 @@ PRODUCER = 0  # of rd_kafka_type_t
 
 
 class Request(IntEnum):
-    """Kafka's numbers of the requests that a transaction is made of."""
+    """Kafka's numbers of the requests that are answered wrongly here."""
 
     PRODUCE = 0
+    LIST_OFFSETS = 2
+    OFFSET_COMMIT = 8
+    OFFSET_FETCH = 9
+    FIND_COORDINATOR = 10
     INIT_PRODUCER_ID = 22
     ADD_PARTITIONS = 24
     ADD_OFFSETS = 25
@@ -46,6 +50,10 @@ class MockCluster:
 
     def create_topic(self, topic: str, partitions: int = 1) -> None:
         assert not self._lib.rd_kafka_mock_topic_create(self._cluster, topic.encode(), partitions, 1)
+
+    def refuse_topic(self, topic: str, error: int) -> None:
+        """What metadata says of this topic from now on; 0: that all is well."""
+        self._lib.rd_kafka_mock_topic_set_error(self._cluster, topic.encode(), error)
 
     def answer(self, request: Request, *errors: int) -> None:
         """The next requests of this kind are answered by these errors, one each, and not carried out."""
@@ -119,6 +127,7 @@ FUNCTIONS = {
     "rd_kafka_mock_cluster_destroy": (None, [_POINTER]),
     "rd_kafka_mock_cluster_bootstraps": (_TEXT, [_POINTER]),
     "rd_kafka_mock_topic_create": (_INT, [_POINTER, _TEXT, _INT, _INT]),
+    "rd_kafka_mock_topic_set_error": (None, [_POINTER, _TEXT, _INT]),
     "rd_kafka_mock_push_request_errors_array": (None, [_POINTER, _KIND, _SIZE, _POINTER]),
     "rd_kafka_mock_broker_push_request_error_rtts": (_INT, [_POINTER, _BROKER, _KIND, _SIZE]),  # and pairs of int
     "rd_kafka_mock_clear_request_errors": (None, [_POINTER, _KIND]),

@@ -71,8 +71,9 @@ def test_every_problem_is_told_not_the_first(folder: Path) -> None:
 
 
 def test_a_model_that_breaks_its_contract_is_told_why(folder: Path) -> None:
-    unseeded = ("--set", "model.factory=river.forest:ARFClassifier", "--set", "model.params={seed: null}")
-    found = check(folder, *unseeded, "--set", "features.exclude=[place]")
+    text = "from river import forest\n\n\ndef build():\n    return forest.ARFClassifier()\n"
+    (folder / "model_without_a_seed.py").write_text(text, "utf-8")
+    found = check(folder, "--set", "model.factory=model_without_a_seed:build", "--set", "features.exclude=[place]")
     assert found.exit_code == 78
     assert "ARFClassifier.seed has no seed" in found.output
 
@@ -128,3 +129,25 @@ def test_a_factory_that_imports_what_is_missing_is_not_said_to_be_missing_itself
     (folder / "mine.py").write_text("import not_there_at_all\n", "utf-8")
     found = check(folder, "--set", "model.factory=mine:build")
     assert "No module named 'not_there_at_all'" in found.output and "mine was found" in found.output
+
+
+@pytest.mark.parametrize(
+    ("was", "is_", "wrong"),
+    [
+        ('"name": "E"', '"name": "E", "namespace": "com.my-shop"', "com.my-shop"),
+        ('"name": "tags"', '"name": "größe"', "größe"),
+        ('"name": "x"', '"name": "x-y"', "x-y"),
+        ('"items": "string"', '"items": ["null", "null"]', "union"),
+    ],
+    ids=["namespace", "field", "feature", "union"],
+)
+@pytest.mark.parametrize("carry", ["[]", "[at]"])
+def test_a_schema_outside_of_avros_grammar_is_refused_in_words(
+    folder: Path, was: str, is_: str, wrong: str, carry: str
+) -> None:
+    """It ended in a traceback, of the rate or of the predictions' schema."""
+    (folder / "event.avsc").write_text(EVENT.replace(was, is_), "utf-8")
+    found = check(folder, "--set", "features.exclude=[place]", "--set", f"predictions.carry={carry}")
+    assert found.exit_code == 78, repr(found.exception)
+    assert wrong in found.output
+    assert "event.avsc" in found.output

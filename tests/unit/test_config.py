@@ -320,6 +320,39 @@ def test_schema_id_without_confluent_is_refused(load: Load, framing: str) -> Non
         load({"predictions/framing": framing, "predictions/schema_id": 4})
 
 
+@pytest.mark.parametrize("part", ["events", "feedback"])
+def test_schema_ids_beside_bare_are_refused(load: Load, part: str) -> None:
+    """Bare bytes name no schema, so nothing would ever read them."""
+    with pytest.raises(ConfigError, match=rf"{part}: framing bare has no schema_ids"):
+        load({f"{part}/schema_ids": {4: "four.avsc"}})
+
+
+@pytest.mark.parametrize(
+    ("task", "key", "value"),
+    [
+        ("regression", "labels", ["a", "b"]),
+        ("regression", "positive", "a"),
+        ("regression", "threshold", 0.7),
+        ("multiclass", "positive", "a"),
+        ("multiclass", "threshold", 0.7),
+    ],
+)
+def test_key_that_its_task_never_reads_is_refused(load: Load, task: str, key: str, value: object) -> None:
+    others = {"model/task": task, "drift": {"concept": {"detector": "none"}}}
+    without = {f"model/{name}": None for name in ("labels",) if name != key}
+    with pytest.raises(ConfigError, match=rf"model\.{key}: task {task} does not read it"):
+        load(others | without | {f"model/{key}": value})
+
+
+@pytest.mark.parametrize(
+    "changes", [{"model/params": {"seed": 3}}, {"drift": {"concept": {"detector": "kswin", "params": {"seed": 3}}}}]
+)
+def test_there_is_one_seed(load: Load, changes: dict[str, Any]) -> None:
+    """Two would say two things about what is random: model.seed and the one that a function is given."""
+    with pytest.raises(ConfigError, match=r"params\.seed: set model\.seed"):
+        load(changes)
+
+
 @pytest.mark.parametrize("number", [-1, 2**32])
 def test_schema_id_outside_four_bytes_is_refused(load: Load, number: int) -> None:
     with pytest.raises(ConfigError, match=r"predictions\.schema_id"):
@@ -393,3 +426,68 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / "stream_ml.yaml").write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(ConfigError):
         load_config(tmp_path / "stream_ml.yaml")
+
+
+# --- what YAML makes of plain words and digits ---
+
+QUOTE = "quote it"
+FIGURES = "012 0x10 1_000 12:30 2020-01-01"
+WORDS = "no Yes off"
+PLACES = [
+    ("labels: null", "labels: [{}, dk]"),
+    ("positive: true", "positive: {}"),
+    ("params: {}", "params: {{note: {}}}"),
+    ("  properties: {}", "  properties: {{sasl.username: u, sasl.password: {}}}"),
+    ("distance: {impute: 1000.0}", "distance: {{impute: {}}}"),
+]
+NAMES = [
+    ("id: flights}", "id: {}}}"),
+    ("instance: null", "instance: {}"),
+    ("topic: arrivals", "topic: {}"),
+    ("label: late", "label: {}"),
+    ("carry: [carrier, origin]", "carry: [{}]"),
+    ("include: [carrier,", "include: [{},"),
+    ("exclude: []", "exclude: [{}]"),
+    ("checkpoint_types: []", "checkpoint_types: [{}]"),
+]
+NUMBERS = [("port: 8080", "port: {}"), ("seed: 7", "seed: {}"), ("events_max: 1000000", "events_max: {}")]
+KEYS = [
+    ("distance: {impute", "{}: {{impute"),
+    ("  schema_ids: {}\n  id: flight_id\n  time: sch", "  schema_ids: {{{}: w.avsc}}\n  id: flight_id\n  time: sch"),
+]
+
+
+def changed(there: str, instead: str, word: str) -> str:
+    """The example with one place changed."""
+    assert there in EXAMPLE
+    return EXAMPLE.replace(there, instead.format(word), 1)
+
+
+@pytest.mark.parametrize("word", [*WORDS.split(), *FIGURES.split()])
+@pytest.mark.parametrize(("there", "instead"), PLACES + NAMES)
+def test_plain_word_that_yaml_takes_for_something_else_is_refused(
+    tmp_path: Path, there: str, instead: str, word: str
+) -> None:
+    """As YAML 1.1 has it no is false, 012 ten, 12:30 seven hundred and fifty: as a label, a name, a password."""
+    with pytest.raises(ConfigError, match=rf"stream_ml\.yaml:\d+: .*{QUOTE}: '{word}'"):
+        _load_text(tmp_path, changed(there, instead, word))
+
+
+@pytest.mark.parametrize("word", ["012", "0x10", "1_000", "12:30"])
+@pytest.mark.parametrize(("there", "instead"), NUMBERS + KEYS)
+def test_number_is_written_as_a_number(tmp_path: Path, there: str, instead: str, word: str) -> None:
+    """Port 012 is 10, 16:40 is 1000; schema ids 012 and 1_0 are one and the same, and the first file is forgotten."""
+    with pytest.raises(ConfigError, match=rf"stream_ml\.yaml:\d+: .*{word}"):
+        _load_text(tmp_path, changed(there, instead, word))
+
+
+@pytest.mark.parametrize("word", [".nan", ".inf", "-.inf"])
+def test_number_that_is_none_is_no_label(tmp_path: Path, word: str) -> None:
+    with pytest.raises(ConfigError, match=r"model\.labels"):
+        _load_text(tmp_path, changed(*PLACES[0], word))
+
+
+def test_quoted_word_is_the_word(tmp_path: Path) -> None:
+    assert _load_text(tmp_path, changed(*PLACES[0], "'no', \"012\"")).model.labels == ["no", "012", "dk"]
+    assert _load_text(tmp_path, changed(*PLACES[3], "'0123'")).kafka.properties["sasl.password"] == "0123"
+    assert _load_text(tmp_path, changed(*PLACES[0], "true, -7, 1.5")).model.labels == [True, -7, 1.5, "dk"]

@@ -11,6 +11,7 @@ from stream_ml.cli.app import app
 from stream_ml.config import load_config
 from stream_ml.config.show import HIDDEN, is_secret, schema, show
 from stream_ml.errors import ConfigError
+from stream_ml.kafka.clients import common, reading
 
 MINIMAL = """app: {id: flights}
 kafka:
@@ -110,6 +111,30 @@ def test_what_kubernetes_sets_for_a_service_of_the_same_name_is_no_key(
     assert load_config(file).http.port == 1001
 
 
+@pytest.mark.parametrize("service", ["METRICS", "HTTP"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SERVICE_HOST", "10.0.0.1"),
+        ("SERVICE_PORT", "80"),
+        ("SERVICE_PORT_WEB", "80"),
+        ("SERVICE_PORT_HTTP_METRICS", "80"),
+        ("PORT", "tcp://10.0.0.1:80"),
+        ("PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ("PORT_80_TCP_PROTO", "tcp"),
+        ("PORT_80_TCP_PORT", "80"),
+        ("PORT_80_TCP_ADDR", "10.0.0.1"),
+        ("PORT_53_UDP", "udp://10.0.0.1:53"),
+    ],
+)
+def test_what_kubernetes_sets_for_a_service_whose_name_begins_so_is_no_key(
+    file: Path, monkeypatch: pytest.MonkeyPatch, service: str, name: str, value: str
+) -> None:
+    """Of a Service called stream-ml-metrics; where a key could be meant, the value tells: tcp:// is no port."""
+    monkeypatch.setenv(f"STREAM_ML_{service}_{name}", value)
+    assert load_config(file).http.port == 1001
+
+
 def test_a_variable_with_one_underscore_too_few_is_told_the_right_name(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +159,61 @@ def test_a_secret_deep_in_the_models_arguments_is_hidden(file: Path) -> None:
     config = load_config(file, [f'model.params={{"auth": {{"password": "{CANARY}"}}, "l2": 0.5}}'])
     for text in (show(config, with_origins=False), show(config, with_origins=True)):
         assert CANARY not in text and "0.5" in text
+
+
+@pytest.mark.parametrize(
+    ("flag", "word"),
+    [
+        ("model.labels=[no, se]", "no"),
+        ("model.positive=off", "off"),
+        ("kafka.properties.sasl.password=0123", "0123"),
+        ("kafka.properties.sasl.password=no", "no"),
+        ("worker.instance=007", "007"),
+        ("http.port=16:40", "16:40"),
+    ],
+)
+def test_a_flag_that_yaml_takes_for_something_else_is_refused(file: Path, flag: str, word: str) -> None:
+    with pytest.raises(ConfigError, match=rf"--set {flag.partition('=')[0]}: .*{word}.*quote it"):
+        load_config(file, [flag])
+
+
+def test_null_in_the_environment_is_no_name(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is documented as the host's name; two workers called null would fence each other for ever."""
+    monkeypatch.setenv("STREAM_ML_WORKER__INSTANCE", "null")
+    assert load_config(file).worker.instance is None
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "ssl.ca.location",
+        "ssl.certificate.location",
+        "ssl.key.location",
+        "ssl.keystore.location",
+        "ssl.crl.location",
+        "sasl.kerberos.keytab",
+    ],
+)
+def test_a_clients_file_is_relative_to_the_configuration(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    config = load_config(file, [f"kafka.properties.{key}=keys/mine", f"kafka.consumer.{key}=/etc/mine"])
+    assert common(config)[key] == str(tmp_path / "keys" / "mine")
+    assert reading(config)[key] == "/etc/mine"
+    assert yaml.safe_load(show(config, with_origins=False))["kafka"]["properties"][key] == "keys/mine"
+
+
+def test_a_clients_file_of_one_section_is_relative_too(file: Path, tmp_path: Path) -> None:
+    config = load_config(file, ["kafka.consumer.ssl.ca.location=ca.pem", "kafka.producer.ssl.ca.location=ca.pem"])
+    assert reading(config)["ssl.ca.location"] == str(tmp_path / "ca.pem")
+    assert config.client_properties("producer")["ssl.ca.location"] == str(tmp_path / "ca.pem")
+
+
+@pytest.mark.parametrize("value", ["probe", "/etc/ssl/ca.pem"])
+def test_a_clients_file_that_is_no_relative_path_stays(file: Path, value: str) -> None:
+    assert common(load_config(file, [f"kafka.properties.ssl.ca.location={value}"]))["ssl.ca.location"] == value
 
 
 def test_the_one_client_key_with_an_underscore_keeps_it(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

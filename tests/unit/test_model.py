@@ -501,17 +501,6 @@ def test_params_and_seed_reach_the_factory(tmp_path: Path) -> None:
     assert (build().n_models, build().seed) == (4, 11)
 
 
-def test_seed_in_params_is_the_factorys_where_model_seed_is_not_given(tmp_path: Path) -> None:
-    build = load_factory(_config(tmp_path, "river.forest:ARFClassifier", model="params: {seed: 5}"))
-    assert build().seed == 5
-
-
-def test_two_seeds_that_differ_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"model\.params\.seed is 5 and model\.seed is 11"):
-        load_factory(_config(tmp_path, "river.forest:ARFClassifier", model="seed: 11, params: {seed: 5}"))
-    assert load_factory(_config(tmp_path, "river.forest:ARFClassifier", model="seed: 5, params: {seed: 5}"))().seed == 5
-
-
 def test_factory_without_a_seed_gets_none(tmp_path: Path) -> None:
     assert load_factory(_config(tmp_path, LOGISTIC))().l2 == 0.0
 

@@ -177,6 +177,16 @@ def test_equal_short_names_of_two_namespaces_are_carried_as_two_types() -> None:
     assert _read(codec, produce.value)["carried"] == {"one": "X", "two": "Y"}
 
 
+def test_names_that_differ_by_a_dot_and_an_underscore_are_carried_as_two_types() -> None:
+    """Both were named carried.a_b_Kind, and the first batch that carried the second's symbol ended the worker."""
+    first = KIND | {"name": "b_Kind", "namespace": "a", "symbols": ["X"]}
+    second = KIND | {"namespace": "a.b", "symbols": ["Y"]}
+    schema = schema_of(("one", first), ("two", second))
+    codec = _codec(schema, ["one", "two"])
+    produce, _ = _encoded(codec, _event(schema, {"one": "X", "two": "Y"}, ["one", "two"]))
+    assert _read(codec, produce.value)["carried"] == {"one": "X", "two": "Y"}
+
+
 @pytest.mark.parametrize("carry", [["place.x", "place_x"], ["place_x", "place_x"]])
 def test_carried_names_that_coincide_are_refused(carry: list[str]) -> None:
     schema = schema_of(("place", record_type("Place", ("x", "double"))), ("place_x", "string"))

@@ -233,3 +233,87 @@ def test_text_that_is_no_record_schema_is_refused_with_the_file(text: str) -> No
 def test_schema_that_the_library_lets_pass_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"wrong\.avsc"):
         load_schema(text, where="wrong.avsc")
+
+
+# --- names and unions outside of Avro's grammar ---
+
+GRAMMAR = "letters, digits and underscores"
+
+
+def _with(*fields: dict[str, Any], **more: Any) -> str:
+    plain = [{"name": "id", "type": "string"}, {"name": "x", "type": "double"}]
+    return json.dumps({"type": "record", "name": "R", "fields": [*plain, *fields], **more})
+
+
+def _field(name: Any, type_: Any = "double", **more: Any) -> str:
+    return _with({"name": name, "type": type_, **more})
+
+
+NAMES: dict[str, tuple[str, str]] = {
+    "a namespace with a dash": (_with(namespace="com.my-shop"), "com.my-shop"),
+    "a namespace with a digit first": (_with(namespace="com.2shop"), "com.2shop"),
+    "a namespace with two dots": (_with(namespace="com..shop"), "com..shop"),
+    "a namespace with a dot at its end": (_with(namespace="com."), "com."),
+    "a namespace that is a number": (_with(namespace=5), "5"),
+    "a record with a dash": (_with(name="my-R"), "my-R"),
+    "a record with a digit first": (_with(name="2R"), "2R"),
+    "a record without a name": (_with(name=""), "''"),
+    "a record with a dash in its full name": (_with(name="com.my-shop.R"), "com.my-shop.R"),
+    "a record with a dot at its end": (_with(name="a.R."), "a.R."),
+    "a record with an umlaut": (_with(name="Größe"), "Größe"),
+    "a record that is a number": (_with(name=5), "5"),
+    "a field with an umlaut": (_field("größe"), "größe"),
+    "a field with a dash": (_field("a-b"), "a-b"),
+    "a field with a dot": (_field("a.b"), "a.b"),
+    "a field with a digit first": (_field("1a"), "1a"),
+    "a field with a space": (_field("a b"), "a b"),
+    "a field with a line's end": (_field("ab\n"), "ab"),
+    "a field with a letter of another width": (_field("\uff41"), "\uff41"),
+    "a field with a digit of another kind": (_field("a\u00b2"), "a\u00b2"),
+    "a field without a name": (_field(""), "''"),
+    "a field that is a number": (_field(5), "5"),
+    "an alias with a dash": (_field("y", aliases=["a-b"]), "a-b"),
+    "an alias of the record": (_with(aliases=["com.my-shop.R"]), "com.my-shop.R"),
+    "a symbol with a dash": (_field("e", {**ENUM, "symbols": ["a-b", "c"]}), "a-b"),
+    "a symbol with a digit first": (_field("e", {**ENUM, "symbols": ["a", "1"]}), "1"),
+    "a symbol with an umlaut": (_field("e", {**ENUM, "symbols": ["ä", "b"]}), "ä"),
+    "a symbol of no letters": (_field("e", {**ENUM, "symbols": ["", "b"]}), "''"),
+    "an enum with a dash": (_field("e", {**ENUM, "name": "E-1"}), "E-1"),
+    "an enum in a namespace with a dash": (_field("e", {**ENUM, "namespace": "a-b"}), "a-b"),
+    "a fixed with a dash": (_field("e", {"type": "fixed", "name": "F-1", "size": 2}), "F-1"),
+    "a record in a record": (_field("e", record_type("I-1", ("q", "int"))), "I-1"),
+    "a field of a record in a record": (_field("e", record_type("I", ("q-q", "int"))), "q-q"),
+    "an enum in an array": (_field("e", {"type": "array", "items": {**ENUM, "name": "E-1"}}), "E-1"),
+    "an enum in a map in a union": (
+        _field("e", ["null", {"type": "map", "values": {**ENUM, "name": "E-1"}}]),
+        "E-1",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_outside_of_avros_grammar_is_refused_at_load_with_the_grammar(name: str) -> None:
+    """Small batches were read; the first of 64 ended the worker, and so did every start again."""
+    text, wrong = NAMES[name]
+    with pytest.raises(ConfigError) as refused:
+        load_schema(text, where="r.avsc")
+    assert wrong in str(refused.value)
+    assert GRAMMAR in str(refused.value)
+    assert "r.avsc" in str(refused.value)
+
+
+def test_names_within_avros_grammar_load() -> None:
+    names = ("_", "a1", "Z_9", "null", "class", "double")
+    schema = load_schema(_with(*({"name": n, "type": "int"} for n in names), namespace="_a.B2.c"), where="r")
+    assert [field["name"] for field in schema.fields][2:] == list(names)
+
+
+@pytest.mark.parametrize(
+    "union",
+    [["null", "null"], [["null", "int"], "null"], ["null", "int", "int"], ["null", ["int", "string"]], []],
+    ids=["two nulls", "a union first", "two ints", "a union inside", "empty"],
+)
+def test_a_union_that_avro_does_not_allow_is_refused_at_load(union: Any) -> None:
+    """Two branches of one type, or a union in a union (Avro specification, "Unions"): these too ended the worker."""
+    with pytest.raises(ConfigError, match=r"R\.y\b.*union"):
+        load_schema(_field("y", union), where="r.avsc")
