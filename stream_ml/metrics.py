@@ -49,6 +49,7 @@ TABLE = (
     _counter("dead_letters", "records", ("reason",), "Records that could not be used, by reason."),
     _counter("flags", "records", ("flag",), "Flags on predictions."),
     _counter("events_shed", "records", (), "Events forgotten before their time because a cap was reached."),
+    _counter("events_too_old", "records", (), "Events older than feedback.ttl when they came: no label can join them."),
     _counter("scores", "records", ("upto",), "Predictions by score, in tenths: above the one before, up to this."),
     _counter("signals", "records", ("kind",), "Signals written by this worker, by kind."),
     # time
@@ -90,6 +91,7 @@ TABLE = (
     ),
     _gauge("quality_examples", "examples", ("window",), "Labelled predictions in a window of quality."),
     _gauge("labelled_ratio", "0 to 1", (), "Share of the last window's events that have a label: its maturity."),
+    _gauge("watched_ratio", "0 to 1", ("of",), "Of the last records: duplicates, too_old, orphans, late, waiting."),
     _gauge("label_delay_seconds", "seconds", ("quantile",), "From event to label, over the last n labels."),
     _gauge("loss", "0 to 1", (), "Mean loss of the last n labelled predictions, as the drift detector sees it."),
     _gauge("concept_drifted", "0 or 1", (), "1 from a rise of the loss until it is back."),

@@ -32,13 +32,49 @@ def _problems(status: dict[str, Any]) -> Iterator[dict[str, str]]:
             f"learning is halted at {halted['position']}, {halted['reason']}: {halted['why']}. Scoring goes on, flagged"
         )
         yield _problem("critical", text, f"stream-ml skip CONFIG {halted['position']}")
-    for text in status["warnings"]:
-        yield _problem("warning", text)
+    for warning in status["warnings"]:
+        text, _, suggestion = warning.partition(" -> ")
+        yield _problem("warning", text, suggestion)
+    learned, needed = status["model"].get("examples_learned", 0), status["model"].get("cold_below", 0)
+    if learned < needed:
+        text = f"the model is cold: it has learned {learned} of {needed} examples, and says so with each prediction"
+        yield _problem("info", text, "stream-ml tail CONFIG feedback")
+    for name, of in status.get("watch", {}).items():
+        if of["share"] is not None and of["share"] > of["max"]:
+            yield _problem("warning", *share_words(name, of))
     yield from _of_quality(status)
     for subject, of in status["drift"]["subjects"].items():
         if of["drifted"]:
             text = f"{watched(subject)} has moved away from its reference (index {of['psi']:.2f})"
             yield _problem("warning", text, "stream-ml rebaseline CONFIG")
+
+
+def share_words(name: str, of: dict[str, Any]) -> tuple[str, str]:
+    """What a share of the last records that is too large means, and the command that shows more."""
+    share, met = f"{100 * of['share']:.0f} % of the last {of['of']:,}", of["of"] - of["count"]
+    labels = "stream-ml tail CONFIG outcomes --where outcome="
+    return {
+        "duplicates": (
+            f"{share} events have an id that came before: they are scored and never learned; "
+            "is events.id the id of one event?",
+            "stream-ml tail CONFIG events",
+        ),
+        "too_old": (
+            f"{share} events are older than feedback.ttl when they come: no label can join them",
+            "stream-ml tail CONFIG events",
+        ),
+        "orphans": (
+            f"{share} labels found no event: do events.id and feedback.id hold the same ids, "
+            "and have both topics the same keys and partitioner?",
+            f"{labels}orphan",
+        ),
+        "late": (f"{share} labels came later than feedback.ttl: nothing is learned from them", f"{labels}late"),
+        "waiting": (
+            f"{of['count']:,} labels wait for their event, and {met:,} of the last {of['of']:,} have met it: "
+            "do events.id and feedback.id hold the same ids?",
+            "stream-ml tail CONFIG feedback",
+        ),
+    }[name]
 
 
 def _of_quality(status: dict[str, Any]) -> Iterator[dict[str, str]]:

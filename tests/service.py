@@ -24,7 +24,7 @@ from stream_ml.audit.topics import Audit, audit
 from stream_ml.config import Config, load_config
 from stream_ml.core.binary import encode_record
 from stream_ml.core.lineage import hash_seed
-from stream_ml.core.log_entry import Example, encode_example
+from stream_ml.core.log_entry import Example, encode_example, encode_start
 from stream_ml.kafka.clients import admin
 from stream_ml.kafka.operator import Observer
 from stream_ml.kafka.reading import ends, read_range
@@ -88,6 +88,7 @@ class Service:
 
     def __init__(self, folder: Path, servers: str, app_id: str, *, partitions: int = 1, **changes: Any) -> None:
         self.folder, self.partitions = folder, partitions
+        self._started: set[int] = set()
         self.workers: list[Worker] = []
         (folder / "visit.avsc").write_text(json.dumps(EVENT), "utf-8")
         (folder / "truth.avsc").write_text(json.dumps(LABEL), "utf-8")
@@ -188,8 +189,15 @@ class Service:
             except BufferError:
                 self.producer.poll(0.1)
 
+    def start_partition(self, number: int) -> None:
+        """The entry without which no example of a partition is learned, as its owner writes it; once."""
+        if number not in self._started:
+            self._started.add(number)
+            self.raw_log(encode_start(number, 0, 0, written_at_ms=int(1000 * time.time()), writer="x"))
+
     def forge(self, sequence: int) -> None:
         """An example of a partition that nobody owns, as a lost transaction of a former owner would leave it."""
+        self.start_partition(7)
         payload = {"id": "forged", "at": T0, "x": 3.0, "kind": "k1", "note": None}
         forged = Example(
             source_partition=7,

@@ -238,7 +238,7 @@ def test_a_full_disk_is_found_before_the_start(tmp_path: Path, monkeypatch: pyte
 def test_a_first_download_without_a_network_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("M2_REPO", str(tmp_path / "maven"))
     with pytest.raises(TransientError, match=r"(?s)jars are fetched at the first start.*start once with a network"):
-        broker.prepare(cache=tmp_path / "cache", repositories={"central": UNREACHABLE})
+        broker.prepare(repositories={"central": UNREACHABLE})
 
 
 def test_no_java_is_looked_for_when_the_jars_are_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,23 +246,26 @@ def test_no_java_is_looked_for_when_the_jars_are_collected(tmp_path: Path, monke
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(cjdk, "java_home", lambda **asked: pytest.fail(f"a JDK would be downloaded: {asked}"))
-    found = broker.prepare(cache=tmp_path)
+    found = broker.prepare()
     assert len(found.class_path.split(os.pathsep)) > 40
 
 
 def test_nothing_is_said_when_the_jars_are_collected(tmp_path: Path) -> None:
-    code = "import pathlib, sys; from stream_ml.kafka.broker import prepare; prepare(cache=pathlib.Path(sys.argv[1]))"
+    code = "from stream_ml.kafka.broker import prepare; prepare()"
     environment = {name: value for name, value in os.environ.items() if name != "JAVA_HOME"}
     no_jdk = {"PATH": "", "CJDK_INDEX_URL": "https://127.0.0.1:9/index.json", "CJDK_CACHE_DIR": str(tmp_path / "jdk")}
-    command = [sys.executable, "-c", code, str(tmp_path)]
+    command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment | no_jdk, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_a_cache_that_cannot_be_written_is_a_matter_of_configuration(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_a_matter_of_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").touch()
+    monkeypatch.setenv("M2_REPO", str(tmp_path / "file"))
     with pytest.raises(ConfigError, match="cache for Kafka's jars cannot be written"):
-        broker.prepare(cache=tmp_path / "file")
+        broker.prepare()
 
 
 def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ class Audit(NamedTuple):
 
     `waiting` are coordinates of labels that have been read and may still meet their event; `unread` counts inputs
     that are not committed yet. `rescored` is None where no score was derived again. `given_up` counts events that an
-    operator passed over when offsets were set by hand.
+    operator passed over when offsets were set by hand, `duplicates` predictions of events whose id came before.
     """
 
     events: int
@@ -47,6 +47,7 @@ class Audit(NamedTuple):
     counts: Counter[Rule]
     rescored: Rescored | None
     given_up: int = 0
+    duplicates: int = 0
 
 
 def audit(parts: Parts, facts: TopicFacts, sample: int | None) -> Audit:
@@ -120,6 +121,7 @@ class _Audit:
             self._found.counts,
             rescored,
             sum(c.given_up for c in every),
+            sum(c.duplicates for c in every),
         )
 
     # --- one partition ---
@@ -166,6 +168,7 @@ class _Audit:
                 self._found.add("foreign", *record[:3], "it is no prediction of this app")
                 continue
             coordinates.predictions += 1
+            coordinates.duplicates += "duplicate_event" in said.served.flags
             coordinates.events.ended(said.offset, record[:3])
             if self._whole:
                 self._contents[partition].prediction(record[:3], record.key, said, log_end)

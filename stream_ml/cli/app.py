@@ -3,8 +3,10 @@
 River, numpy and the Kafka clients are imported where a verb needs them: a second less for ``--help``.
 """
 
+import logging
 import signal
 import sys
+from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +33,7 @@ app.add_typer(config_verbs, name="config")
 operate.add_commands(app)
 app.command("init")(init)
 app.command("produce")(trial.produce)
+app.command("play")(trial.play)
 app.command("try")(trial.attempt)
 app.command("top")(watch.top)
 app.command("tail")(watch.tail)
@@ -76,20 +79,20 @@ def audit(
 @app.command()
 def broker(
     directory: Annotated[Path, typer.Argument(help="Where it keeps its data; made where it is missing.")],
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0: a free one.")] = 9092,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0: a free one.", min=0, max=65535)] = 9092,
 ) -> None:
     """Run a real Apache Kafka in the foreground, for development: one node, on this machine only."""
     from stream_ml.kafka.broker import EmbeddedKafka
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with EmbeddedKafka(directory, port=port) as kafka:
         typer.echo(f"Kafka answers at {kafka.bootstrap_servers}, data in {directory}; Ctrl-C stops it")
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        signal.pause()
+        kafka.wait()
 
 
 @app.command()
 def demo(
-    limit: Annotated[int | None, typer.Option(help="Only so many flights.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only so many flights.", min=1)] = None,
     directory: Annotated[Path | None, typer.Option(help="Keep the demo's files here.")] = None,
     drift: Annotated[bool, typer.Option("--drift", help="From July on a feature means something else.")] = False,
 ) -> None:
@@ -99,8 +102,19 @@ def demo(
     run_demo(limit, directory, drift=drift)
 
 
+@app.callback(invoke_without_command=True)
+def stream_ml(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    """Online learning from Kafka: score events, learn from their labels, exactly once."""
+    if version:
+        typer.echo(f"stream-ml {installed('stream-ml')}")
+        raise typer.Exit
+
+
 def main() -> None:
     """Entry point: errors become one message and an exit code."""
+    logging.getLogger("stream_ml").addHandler(logging.NullHandler())  # a verb says what is wrong, once; `run` logs
     try:
         app()
     except StreamMLError as error:

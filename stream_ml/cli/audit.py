@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from stream_ml.audit.topics import Audit
 
 SHOWN_MAX = 50
+MOST, LEAST = 0.2, 100  # a share, and records, from which on something is said
 
 
 def audit(config: Config, sample: int, *, as_json: bool) -> int:
@@ -47,8 +48,29 @@ def _words(found: "Audit") -> str:
         lines.append(f"{found.rescored.checked} predictions derived again from the log{left}")
     if found.given_up:
         lines.append(f"{found.given_up:,} events were given up by hand (offsets set)")
+    strange = _strange(found)
+    lines += strange
+    ended = "nothing is lost and nothing twice, but look at the lines above" if strange else "nothing is wrong"
     lines += [str(finding) for finding in found.findings[:SHOWN_MAX]]
-    return "\n".join([*lines, f"wrong: {_counts(found.counts)}" if found.counts else "nothing is wrong"])
+    return "\n".join([*lines, f"wrong: {_counts(found.counts)}" if found.counts else ended])
+
+
+def _strange(found: "Audit") -> list[str]:
+    """What breaks no promise and can hardly be meant: ids that do not fit."""
+    lines, ended = [], sum(found.outcomes.values()) + found.examples
+    if found.duplicates > MOST * found.predictions and found.predictions >= LEAST:
+        lines.append(
+            f"{found.duplicates:,} of {found.predictions:,} events have an id that came before: they were never "
+            "learned; is events.id the id of one event?"
+        )
+    for outcome, words in (("orphan", "found no event"), ("late", "came later than feedback.ttl")):
+        count = found.outcomes.get(outcome, 0)
+        if count > MOST * ended and ended >= LEAST:
+            lines.append(f"{count:,} of {ended:,} labels {words}: nothing was learned from them")
+    waiting = len(found.waiting)
+    if waiting > found.examples and waiting >= LEAST:
+        lines.append(f"{waiting:,} labels wait for an event, and {found.examples:,} have met theirs: do the ids fit?")
+    return lines
 
 
 def _counts(found: Mapping[Any, int]) -> str:

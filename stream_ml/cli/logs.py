@@ -45,10 +45,15 @@ class Repeats(logging.Filter):
         return True
 
 
+def in_json(config: Config, stream: IO[str] | None = None) -> bool:
+    """Whether the log's lines are JSON: where it is asked for, or nobody watches."""
+    return config.log.format == "json" or (config.log.format == "auto" and not (stream or sys.stderr).isatty())
+
+
 def set_up_log(config: Config, stream: IO[str] | None = None) -> None:
     """Log to standard error, or to a stream that stands in for it."""
     into = stream or sys.stderr
-    as_json = config.log.format == "json" or (config.log.format == "auto" and not into.isatty())
+    as_json = in_json(config, stream)
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,

@@ -2,17 +2,23 @@
 
 import contextlib
 import gc
+import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from stream_ml.cli.logs import set_up_log
+from stream_ml.cli.logs import in_json, set_up_log
 from stream_ml.config import Config
 from stream_ml.core.lineage import hash_seed
+from stream_ml.errors import StreamMLError
 from stream_ml.hash_seed import VARIABLE, remember, run_with
+from stream_ml.kafka.clients import Aside
 from stream_ml.kafka.topics import inspect_topics
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -20,12 +26,28 @@ if TYPE_CHECKING:
     from stream_ml.worker.report import Report
 
 INTERRUPTED = 130
+LOOK_S = 0.1  # between two looks for a signal, while a client waits for Kafka
 
 
 def run(config: Config) -> None:
-    """Run one worker. SIGTERM ends it after its turn, with a checkpoint and exit code 0; Ctrl-C with 130."""
+    """Run one worker. SIGTERM ends it after its turn, with a checkpoint and exit code 0; Ctrl-C with 130.
+
+    What ends it is the last line of its log, in the log's form.
+    """
     set_up_log(config)
-    facts = inspect_topics(config)
+    try:
+        _run(config)
+    except StreamMLError as error:
+        if not in_json(config):
+            raise
+        told = {"hint": error.hint, "exit_code": error.exit_code}
+        logging.getLogger("stream_ml.worker").critical("%s", error.message, extra=told)
+        sys.exit(error.exit_code)
+
+
+def _run(config: Config) -> None:
+    stop = Stop()
+    facts = stop.unless_told(lambda: inspect_topics(config))
     fix_hash_seed(facts.training_log_id, config.model.seed)
 
     from stream_ml.assembly import assemble, checked
@@ -37,21 +59,22 @@ def run(config: Config) -> None:
 
     parts = checked(assemble(config))
     metrics = Metrics()
-    stop = Stop()
     with reaching(config), contextlib.ExitStack() as stack:
-        worker = Worker(parts, facts, metrics)
+        worker = stop.unless_told(lambda: Worker(parts, facts, metrics, stop.told))
         if config.http.port:
             endpoints = Endpoints(metrics.registry, worker.report, ALIVE_S)
             stack.callback(serve(config.http.host, config.http.port, endpoints))
         if watched(config):
             stack.enter_context(_live(worker.report))
             set_up_log(config, sys.stderr)  # which now writes above the display
-        worker.start()
-        calm_collector()
         try:
-            worker.run(lambda: stop.signal != 0)
-        finally:
-            worker.close()
+            worker.start()
+            calm_collector()
+            worker.run()
+        except BaseException as error:
+            worker.close(stop.why or f"an error: {getattr(error, 'message', error)}")
+            raise
+        worker.close(stop.why or "nothing")
     if stop.signal == signal.SIGINT:
         sys.exit(INTERRUPTED)
 
@@ -77,6 +100,29 @@ class Stop:
         self.signal = 0
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._come)
+
+    def told(self) -> bool:
+        """Whether one came."""
+        return self.signal != 0
+
+    @property
+    def why(self) -> str | None:
+        """Its name."""
+        return signal.Signals(self.signal).name if self.signal else None
+
+    def unless_told(self, call: Callable[[], T]) -> T:
+        """What the call gives; where a signal comes first the process ends as a worker that was told to does.
+
+        A client's call holds a signal back until it returns, so it is done in another thread.
+        """
+        aside = Aside(call)
+        while aside.is_alive():
+            aside.join(LOOK_S)
+            if self.told():
+                logging.getLogger("stream_ml.worker").info("stopping, because of %s: nothing was begun", self.why)
+                sys.stdout.flush()
+                os._exit(0 if self.signal == signal.SIGTERM else INTERRUPTED)  # the thread that waits would hold it
+        return aside.result()
 
     def _come(self, number: int, frame: FrameType | None) -> None:
         if self.signal == signal.SIGINT == number:

@@ -8,11 +8,11 @@ import yaml
 
 from stream_ml.core.fields import scalar_fields
 from stream_ml.core.labels import LABEL_TYPES
-from stream_ml.core.schema import Schema
-from stream_ml.errors import ConfigError
+from stream_ml.core.schema import Schema, load_schema
 
 Task = Literal["binary", "multiclass", "regression"]
 SAMPLES = 200
+TODO = "TODO"  # what only a person knows; the configuration is refused until it is named
 CLASSES = ("small", "medium", "large")
 MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
 
@@ -35,7 +35,7 @@ _ESTIMATORS = {
 
 
 class Answers(NamedTuple):
-    """What a new app is to be."""
+    """What a new app is to be; `schema_ids` of events and labels, for Confluent framing."""
 
     app: str
     servers: str
@@ -44,10 +44,14 @@ class Answers(NamedTuple):
     predictions: str
     task: Task
     ttl: str
+    schema_ids: tuple[int | None, int | None] = (None, None)
 
 
 class Side(NamedTuple):
-    """A topic's schema and the roles of its fields; `time` may be record, `label` is empty for events."""
+    """A topic's schema and the roles of its fields; `time` may be record, `label` is empty for events.
+
+    `positive` is what the configuration says of it, where the label's type does not.
+    """
 
     text: str
     id: str
@@ -55,6 +59,7 @@ class Side(NamedTuple):
     label: str
     framing: str = "bare"
     nullable: tuple[str, ...] = ()  # features that may be null
+    positive: str = ""
 
 
 def sample_side(task: Task, *, label: bool) -> Side:
@@ -74,29 +79,62 @@ def sample_side(task: Task, *, label: bool) -> Side:
     return Side(json.dumps(schema, indent=2) + "\n", "id", "time", "label" if label else "")
 
 
-def side_of(schema: Schema, text: str, framing: str, *, label: bool) -> Side:
-    """Roles of the fields of a schema that exists, guessed from names and types; to be looked over.
+def sides_of(
+    events: tuple[Schema, str] | None, feedback: tuple[Schema, str] | None, task: Task, framing: str
+) -> tuple[Side, Side]:
+    """Roles of the fields of schemas that exist, each with its text; `check` refuses the TODO of what they do not say.
 
-    Raises
-    ------
-    ConfigError
-        No field can be the label.
+    A guess that is wrong looks like an app that works: with a merchant's id nothing is ever learned, and nothing lost.
     """
+    samples = [sample_side(task, label=label) for label in (False, True)]
+    schemas = [load_schema(side.text, where="sample") for side in samples]
+    both = [found[0] if found else sample for found, sample in zip((events, feedback), schemas, strict=True)]
+    common = set(_ids(both[0])) & set(_ids(both[1]))
+    made = []
+    for number, found in enumerate((events, feedback)):
+        if found is None:
+            made.append(samples[number])
+            continue
+        schema, text = found
+        known = common if events and feedback else set(_ids(schema))
+        id_, time = _id(_ids(schema), known), _time(schema)
+        label, positive = _label(schema, task, (id_, time)) if number else ("", "")
+        fields = scalar_fields(schema)
+        nullable = () if number else tuple(f.name for f in fields if f.nullable and f.name not in (id_, time))
+        made.append(Side(text, id_, time, label, framing, nullable, positive))
+    return made[0], made[1]
+
+
+def _ids(schema: Schema) -> list[str]:
+    """Fields that could be an id: of the record itself, for one of a part names the part."""
     fields = scalar_fields(schema)
-    names = [field.name for field in fields if field.base in ("string", "int", "long") or field.logical == "uuid"]
-    times = [f.name for f in fields if f.logical.startswith("timestamp")]
-    ids = [name for name in names if name.lower() == "id"] or [
-        name for name in names if name.lower().endswith("id") and name not in times
-    ]
-    chosen_id, chosen_time = (ids[0] if ids else "key"), (times[0] if times else "record")
-    if not label:
-        nullable = tuple(f.name for f in fields if f.nullable and f.name not in (chosen_id, chosen_time))
-        return Side(text, chosen_id, chosen_time, "", framing, nullable)
-    left = [field.name for field in fields if field.name not in (chosen_id, *times)]
-    named = [name for name in left if name.lower() in ("label", "truth", "y", "target", "outcome", "class")]
-    if not left:
-        raise ConfigError(f"{schema.name} has no field that could be the label", "name another schema")
-    return Side(text, chosen_id, chosen_time, (named or left)[0], framing)
+    found = [f for f in fields if len(f.path) == 1 and (f.base in ("string", "int", "long") or f.logical == "uuid")]
+    return [f.name for f in found if not f.logical or f.logical == "uuid"]
+
+
+def _id(names: list[str], common: set[str]) -> str:
+    exact = [name for name in names if name.lower() == "id"]
+    return exact[0] if exact else next(iter(common)) if len(common) == 1 else TODO
+
+
+def _time(schema: Schema) -> str:
+    times = [f.name for f in scalar_fields(schema) if "timestamp" in f.logical]
+    return "record" if not times else times[0] if len(times) == 1 else TODO
+
+
+def _label(schema: Schema, task: Task, taken: tuple[str, ...]) -> tuple[str, str]:
+    """The one field that can be the label, and what is said of the positive one."""
+    left = [field for field in scalar_fields(schema) if field.name not in taken and "timestamp" not in field.logical]
+    named = [field for field in left if field.name.lower() in ("label", "truth", "y", "target", "outcome", "class")]
+    fits = {
+        "binary": [f for f in left if f.base == "boolean" or (f.base == "enum" and len(f.type_["symbols"]) == 2)],
+        "multiclass": [f for f in left if f.base == "enum"],
+        "regression": [f for f in left if f.kind == "number"],
+    }[task]
+    found = named[0] if named else fits[0] if len(fits) == 1 else None
+    if found is None:
+        return TODO, ""
+    return found.name, TODO if task == "binary" and found.base in ("enum", "string") else ""
 
 
 def files(answers: Answers, events: Side, feedback: Side, *, samples: bool) -> dict[str, str]:
@@ -115,46 +153,42 @@ def files(answers: Answers, events: Side, feedback: Side, *, samples: bool) -> d
 
 
 def _configuration(answers: Answers, events: Side, feedback: Side, *, samples: bool) -> str:
-    classes = ", ".join(CLASSES) if samples else ""
-    labels = f"\n  labels: [{classes}]{'' if classes else '  # list them'}" if answers.task == "multiclass" else ""
-    return f"""\
-# All keys with their meaning: stream-ml config reference
-app: {{id: {_quoted(answers.app)}}}
-kafka: {{bootstrap_servers: "{answers.servers}"}}
-events:
-  topic: {_quoted(answers.events)}
-  schema: event.avsc
-  framing: {events.framing}
-  id: {events.id}
-  time: {events.time}
-feedback:
-  topic: {_quoted(answers.feedback)}
-  schema: label.avsc
-  framing: {feedback.framing}
-  id: {feedback.id}
-  time: {feedback.time}
-  label: {feedback.label}
-  ttl: {answers.ttl}                    # how long after its event a label may come
-predictions: {{topic: {_quoted(answers.predictions)}}}
-{_features(events)}model:
-  factory: "model:build"
-  task: {answers.task}{labels}
-"""
+    """The settings as YAML writes them: no name, whatever is in it, becomes a setting of its own."""
+    ids = answers.schema_ids
+    model: dict[str, Any] = {"factory": "model:build", "task": answers.task}
+    if feedback.positive:
+        model["positive"] = feedback.positive
+    if answers.task == "multiclass" and samples:
+        model["labels"] = list(CLASSES)
+    settings: dict[str, Any] = {
+        "app": {"id": answers.app},
+        "kafka": {"bootstrap_servers": answers.servers},
+        "events": _source(answers.events, "event.avsc", events, ids[0]),
+        "feedback": {
+            **_source(answers.feedback, "label.avsc", feedback, ids[1]),
+            "label": feedback.label,
+            "ttl": answers.ttl,
+        },
+        "predictions": {"topic": answers.predictions},
+        **(
+            {"features": {"missing": {"default": "reject"} | dict.fromkeys(events.nullable, "drop")}}
+            if events.nullable
+            else {}
+        ),
+        "model": model,
+    }
+    notes = "# All keys with their meaning: stream-ml config reference\n"
+    notes += "# feedback.ttl: how long after its event a label may come\n"
+    if events.nullable:
+        notes += "# features.missing, of a null: drop it, {impute: VALUE}, or reject the event\n"
+    if answers.task == "multiclass" and not samples:
+        notes += "# model.labels: list them, where the label is no enum\n"
+    return notes + yaml.safe_dump(settings, sort_keys=False, allow_unicode=False)
 
 
-def _features(events: Side) -> str:
-    if not events.nullable:
-        return ""
-    lines = "".join(f"    {name}: drop\n" for name in events.nullable)
-    return (
-        "features:\n  missing:                    # of a null: drop it, {impute: VALUE}, or reject the event\n"
-        f"    default: reject\n{lines}"
-    )
-
-
-def _quoted(name: str) -> str:
-    """A name as YAML keeps it a name: 2024 would be a number."""
-    return name if isinstance(yaml.safe_load(name), str) else json.dumps(name)
+def _source(topic: str, schema: str, side: Side, schema_id: int | None) -> dict[str, Any]:
+    ids = {"schema_ids": {schema_id: schema}} if schema_id is not None and side.framing == "confluent" else {}
+    return {"topic": topic, "schema": schema, "framing": side.framing, **ids, "id": side.id, "time": side.time}
 
 
 def _readme(answers: Answers, *, samples: bool) -> str:
@@ -166,9 +200,8 @@ No Kafka yet? `stream-ml broker kafka{_port(answers.servers)}` in a terminal of 
 
     stream-ml check stream_ml.yaml
     stream-ml topics create stream_ml.yaml
-    stream-ml produce stream_ml.yaml events {events}
-    stream-ml produce stream_ml.yaml feedback {labels}
-    stream-ml run stream_ml.yaml        # Ctrl-C ends it; http://127.0.0.1:8080/v1/status says how it goes
+    stream-ml run stream_ml.yaml        # in a terminal of its own; http://127.0.0.1:8080 shows how it goes
+    stream-ml play stream_ml.yaml {events} {labels}    # in the order of their times
     stream-ml audit stream_ml.yaml      # reads every topic: nothing lost, nothing twice
 """
 

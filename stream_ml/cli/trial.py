@@ -6,13 +6,17 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Annotated, Any, Literal
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from stream_ml.cli.options import configured
-from stream_ml.config import Config
+from stream_ml.config import Config, Source
 from stream_ml.errors import ConfigError, TransientError
+
+if TYPE_CHECKING:
+    from stream_ml.core.payloads import Payloads
+    from stream_ml.kafka.play import Played
 
 What = Annotated[Literal["events", "feedback"], typer.Argument(help="events or feedback.")]
 
@@ -53,6 +57,48 @@ def produce(
         lines = (Line(number, text) for number, text in enumerate(opened, 1) if text.strip())
         count = write(config, source, (encoded(rows, line) for line in lines), rate)
     typer.echo(f"{count:,} records written to {source.topic}")
+
+
+@configured
+def play(
+    config: Config,
+    events: Annotated[str, typer.Argument(help="A file of events, one JSON object a line.")],
+    labels: Annotated[str, typer.Argument(help="A file of labels, one JSON object a line.")],
+    step: Annotated[int, typer.Option(help="Events at a time, at most.", min=1)] = 20,
+) -> None:
+    """Write events and labels in the order of their times, each step after the worker has taken the one before."""
+    from stream_ml.assembly import payloads_of
+    from stream_ml.kafka.play import Played, play_all
+
+    def played(source: Source, file: str, what: str) -> list[Played]:
+        return timed(source, payloads_of(config, source), what, file)
+
+    both = (played(config.events, events, "events"), played(config.feedback, labels, "feedback"))
+    done = play_all(config, *both, step)
+    typer.echo(f"{done[0]:,} events and {done[1]:,} labels played; stream-ml top --once shows what was learned")
+
+
+def timed(source: Source, payloads: "Payloads", what: str, file: str) -> "list[Played]":
+    """The records that the lines of a file describe, by their times; those without one keep their order."""
+    from stream_ml.core.codec import composed
+    from stream_ml.core.fields import find_field, getter, time_ms_of
+    from stream_ml.core.from_json import RowEncoder
+    from stream_ml.kafka.play import Played
+    from stream_ml.kafka.produce import Line, encoded
+
+    rows, time_of = RowEncoder(source, payloads, what), None
+    if source.time != "record":
+        field = find_field(payloads.reader, source.time, where=f"{what}.time")
+        time_of = composed(getter(field), time_ms_of(field, where=f"{what}.time"))
+    found = []
+    with _lines(file) as opened:
+        for number, text in enumerate(opened, 1):
+            if text.strip():
+                key, value = encoded(rows, Line(number, text))
+                decoded = payloads.decode(value)
+                time_ms = time_of(decoded[1]) if time_of is not None and isinstance(decoded[1], dict) else 0
+                found.append(Played(time_ms or 0, source.topic, key, value))
+    return sorted(found, key=lambda one: one.time_ms)
 
 
 @configured

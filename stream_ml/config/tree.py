@@ -270,6 +270,18 @@ class Drift(Section):
     )
 
 
+class Watch(Section):
+    """Shares of the last records from which on something is wrong: a problem in words on every surface."""
+
+    window: int = key(1000, "records over which the shares are taken", ge=100, le=1_000_000)
+    least: int = key(100, "records from which on a share is told", ge=1)
+    duplicates_max: float = key(0.2, "events whose id came before", ge=0.0, le=1.0)
+    too_old_max: float = key(0.2, "events older than feedback.ttl when they come", ge=0.0, le=1.0)
+    orphans_max: float = key(0.2, "labels that found no event", ge=0.0, le=1.0)
+    late_max: float = key(0.2, "labels that came later than feedback.ttl", ge=0.0, le=1.0)
+    waiting_max: float = key(0.5, "labels that wait, of these and those that have joined", ge=0.0, le=1.0)
+
+
 class Pending(Section):
     """Caps of what waits for its other half, per partition."""
 
@@ -334,6 +346,7 @@ class Config(BaseSettings):
     learning: Learning = Learning()
     quality: Quality = Quality()
     drift: Drift = Drift()
+    watch: Watch = Watch()
     pending: Pending = Pending()
     checkpoints: Checkpoints = Checkpoints()
     http: Http = Http()
@@ -349,6 +362,14 @@ class Config(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)  # load.py merges the sources, because it can say where each value comes from
+
+    @model_validator(mode="after")
+    def _nothing_to_do(self) -> Self:
+        roles = [(part, name) for part in ("events", "feedback") for name in ("id", "time", "label")]
+        left = [f"{part}.{name}" for part, name in roles if getattr(getattr(self, part), name, "") == "TODO"]
+        if left:
+            raise ValueError("; ".join(f"{name} is TODO: name the field" for name in left))
+        return self
 
     @model_validator(mode="after")
     def _of_the_task(self) -> Self:

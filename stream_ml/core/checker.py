@@ -98,7 +98,7 @@ class Coordinates:
         self._found = found
         self._next_sequence = 0
         self.begin = (0, 0)  # where the partition started, as the log says
-        self.predictions = self.examples = 0
+        self.predictions = self.examples = self.duplicates = 0
         self.outcomes: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.waiting: list[int] = []

@@ -39,6 +39,8 @@ class LabelDomain:
         if len(self.classes) > CLASSES_MAX:
             raise ConfigError(f"model.labels: {len(self.classes)} classes; at most {CLASSES_MAX}")
         if self.task == "binary":
+            if model.positive == "TODO":
+                raise ConfigError(f"model.positive is TODO: name one of {', '.join(self.classes)}")
             self.positive = _positive(model, field)
             if len(self.classes) != 2 or self.positive not in self.classes:
                 raise ConfigError(

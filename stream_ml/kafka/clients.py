@@ -101,7 +101,7 @@ outage = Outage()
 
 def _error(error: KafkaError) -> None:
     if error.code() == KafkaError._ALL_BROKERS_DOWN and outage.begins():  # noqa: SLF001
-        log.warning("Kafka does not answer: %s; the worker waits for it", error.str())
+        log.warning("Kafka does not answer: no broker can be connected to; it is tried again and again")
     elif error.code() not in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):  # noqa: SLF001 - librdkafka logs these
         log.warning("kafka: %s", error.str())
     if error.code() in _REFUSED_LOGIN:
@@ -221,8 +221,9 @@ def reaching(config: Config) -> Iterator[None]:
                 "look at security.protocol, sasl.* and ssl.* in kafka.properties: stream-ml config show --origin",
             ) from exception
         if error.code() in _UNREACHABLE:
+            why = "no broker can be connected to" if error.code() in _NOT_CONNECTED else error.str()
             raise TransientError(
-                f"Kafka at {where} does not answer: {error.str()}",
+                f"Kafka at {where} does not answer: {why}",
                 "is it running, and is kafka.bootstrap_servers right?",
             ) from exception
         if error.code() in _DENIED:
@@ -232,6 +233,7 @@ def reaching(config: Config) -> Iterator[None]:
         raise FatalError(f"Kafka at {where}: {error.str()}") from exception
 
 
+_NOT_CONNECTED = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}  # noqa: SLF001
 _UNREACHABLE = {
     KafkaError._TRANSPORT,  # noqa: SLF001
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
@@ -24,6 +25,7 @@ from stream_ml.storage.writer import CheckpointWriter
 READ_MAX = 2_000  # entries that are decoded at once: 3 us each
 CHUNK_S = 0.005  # of folding between two looks at the clock, as far as the pace so far tells
 CHUNK_LEAST = 8  # records; of ten trees they take as long
+TELL_S = 2.0  # between two lines that say how far a long fold is
 START_WAIT_S = 60.0  # for the log's end at start; a dead worker's transaction holds it for 10 s at most
 
 log = logging.getLogger("stream_ml.learning")
@@ -51,13 +53,16 @@ class Learning:
         self._at_end_s = time.monotonic()
         self._checkpoint_s = time.monotonic()
         self._checkpoint_position, self._checkpoint_written_s = -1, 0.0
+        self.folding: dict[str, int] | None = None  # how far a long fold is
         self.checkpoint_problem = ""  # why the last one could not be written
         self._writer, self._position_under_way = CheckpointWriter(), -1
 
     # --- start ---
 
-    def start(self) -> None:
-        """Load the newest checkpoint that is right, then fold to the log's end as it is now.
+    def start(self, stop: Callable[[], bool] = lambda: False, interval_s: float = 60.0) -> None:
+        """Load the newest checkpoint that is right, then fold to the log's end as it is now, unless told to stop.
+
+        A long fold writes checkpoints on the way, so what it has done is kept whatever ends it.
 
         Raises
         ------
@@ -66,11 +71,27 @@ class Learning:
         """
         self.replica = self._restored(None)
         self._reader = LogReader(self._parts.config, self.replica.read_position)
-        self.fold_past_end()
+        self.fold_past_end(stop=stop, interval_s=interval_s)
         log.info("model %s/%d, %d examples", *self.replica.version, self.replica.examples_learned)
 
-    def fold_past_end(self, stall_max_s: float = START_WAIT_S) -> None:
+    def fold_past_end(
+        self,
+        stall_max_s: float = START_WAIT_S,
+        *,
+        most_s: float = math.inf,
+        stop: Callable[[], bool] = lambda: False,
+        interval_s: float = math.inf,
+    ) -> None:
         """Fold everything that the log holds now, open transactions that end meanwhile included.
+
+        Parameters
+        ----------
+        most_s
+            For at most so long; what is left the next process folds.
+        stop
+            Says whether to give up.
+        interval_s
+            Between two checkpoints on the way.
 
         Raises
         ------
@@ -80,11 +101,21 @@ class Learning:
         assert self._reader is not None  # noqa: S101
         topic = self._parts.config.training_log
         end = ends(admin(self._parts.config), [(topic, 0)])[topic, 0][1]
-        deadline = time.monotonic() + stall_max_s
+        began_s = told_s = time.monotonic()
+        deadline = began_s + stall_max_s
+        self.folding = {"position": self.replica.read_position, "end": end}
         while self._read or max(self._reader.position, self._reader.end_seen) < end:
             before = self.replica.read_position
             self._step(0.2)
             self.keep_alive()
+            self.folding = {"position": self.replica.read_position, "end": end}
+            if stop() or time.monotonic() - began_s > most_s:
+                break
+            if interval_s < math.inf:
+                self.checkpoint_if_due(interval_s)
+            if time.monotonic() - told_s > TELL_S:
+                told_s = time.monotonic()
+                log.info("folded %s of %s entries of the training log", f"{self.replica.read_position:,}", f"{end:,}")
             if self.replica.read_position != before:
                 deadline = time.monotonic() + stall_max_s
             elif time.monotonic() > deadline:
@@ -92,6 +123,7 @@ class Learning:
                     f"{topic} cannot be read to its end {end}: stuck at {before}",
                     "a transaction that nobody ends may hold it: kafka-transactions.sh find-hanging",
                 )
+        self.folding = None
 
     def _restored(self, at_most: int | None) -> Replica:
         for found in self.store.newest(at_most):
@@ -339,7 +371,7 @@ class Learning:
             self._reader.close()
             return
         try:
-            self.fold_past_end(stall_max_s)
+            self.fold_past_end(stall_max_s, most_s=stall_max_s)
         except (FatalError, KafkaException) as error:
             log.warning("not everything was folded at the end: %s", error)
         self.checkpoint(wait=True)

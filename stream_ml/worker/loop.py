@@ -47,7 +47,7 @@ STOOD_STILL_S = 0.25  # between two signs of life of this thread: topics may hav
 TOPICS_WAIT_S = 2.0  # for what Kafka says of them then
 BLOCKED_S = 0.1  # between two looks at topics that are not as they were
 IDLE_TICK_S = 1.0  # how often a partition without records has its time moved on
-CLOSE_STALL_S = 2.0  # without an entry at the end: what is not folded by then, the next process folds
+CLOSE_STALL_S = 2.0  # for learning at the end: what is not folded by then, the next process folds
 ABORTS_MAX = 50  # in a row, a growing pause between them: then the process gives up
 
 log = logging.getLogger("stream_ml.worker")
@@ -56,7 +56,10 @@ log = logging.getLogger("stream_ml.worker")
 class Worker:
     """One member of the group, with one replica of the model."""
 
-    def __init__(self, parts: Parts, facts: TopicFacts, metrics: Metrics) -> None:
+    def __init__(
+        self, parts: Parts, facts: TopicFacts, metrics: Metrics, stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._stop = stop
         config = parts.config
         self._parts, self._config, self._facts, self.metrics = parts, config, facts, metrics
         self._client = admin(config)
@@ -83,14 +86,16 @@ class Worker:
     def start(self) -> None:
         """Everything that can be refused is refused here, before anything is consumed; then join the group."""
         self._topics.begin()
-        self.learning.start()
+        self.learning.start(self._stop, self._config.checkpoints.interval / 1000)
+        if self._stop():
+            return
         refuse_lost_offsets(self._parts, self.learning, self._client, self._facts)
         self._group.join()
         log.info("joining group %s as %s", self._config.app.id, self._config.transactional_id)
 
-    def run(self, stop: Callable[[], bool]) -> None:
+    def run(self) -> None:
         """Turn until told to stop; a turn is never left half done."""
-        while not stop():
+        while not self._stop():
             self.turn()
 
     def turn(self) -> None:
@@ -150,12 +155,12 @@ class Worker:
         self.report.alive()
         self._group.keep_alive()
 
-    def close(self) -> None:
-        """Learn what is committed, write a checkpoint, let go of everything.
+    def close(self, why: str = "the end") -> None:
+        """Learn what is committed, as far as that goes quickly, write a checkpoint, let go of everything.
 
         A static member's place is kept for the session timeout.
         """
-        log.info("stopping: what is committed is learned, then a checkpoint")
+        log.info("stopping, because of %s: what is committed is learned, then a checkpoint", why)
         self.learning.finish(CLOSE_STALL_S)
         self.monitor.save()
         self._topics.close()

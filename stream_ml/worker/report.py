@@ -20,10 +20,11 @@ from stream_ml.kafka.watch import TopicWatch
 from stream_ml.live import line, point
 from stream_ml.metrics import Metrics
 from stream_ml.records import DeadLetter
-from stream_ml.words import problems
+from stream_ml.words import problems, share_words
 from stream_ml.worker.learning import Learning
 from stream_ml.worker.monitoring import Monitor
 from stream_ml.worker.ownership import Ownership
+from stream_ml.worker.shares import Shares
 
 INTERVAL_S = 1.0
 HELD_S = 5.0  # of an open transaction before it is told: ours take milliseconds
@@ -57,7 +58,8 @@ class Report:
         self._config, self._metrics = parts.config, metrics
         self._learning, self._ownership = learning, ownership
         self._group, self._feedback = inputs
-        self._monitor = monitor
+        self._monitor, self._shares = monitor, Shares(parts.config)
+        self._above: set[str] = set()
         self._started_s = self._alive_s = time.monotonic()
         self._due_s, self._line_s = 0.0, self._started_s
         self._latest_ms: dict[tuple[str, int], int] = {}
@@ -91,7 +93,9 @@ class Report:
         The loop may stand in a call of a client's for half a minute, while Kafka is away or a topic is gone.
         """
         status, reasons = self._status, self._wrong_now()
-        if not reasons or "model" not in status:
+        if "model" not in status:
+            return self._starting(status)
+        if not reasons:
             return status
         judged = self._judged
         if judged is None or judged[0] is not status or judged[1] != reasons:
@@ -103,6 +107,15 @@ class Report:
             self._metrics.set("ready", False)
             self._judged = judged = (status, reasons, now)
         return judged[2]
+
+    def _starting(self, status: dict[str, Any]) -> dict[str, Any]:
+        """How far the fold is that comes before everything else."""
+        folding = self._learning.folding
+        if folding is None:
+            return status
+        reason = f"starting: folded {folding['position']:,} of {folding['end']:,} entries of the training log"
+        found = {**status, "reasons": [reason], "folding": folding}
+        return {**found, "problems": problems(found)}
 
     def _wrong_now(self) -> list[str]:
         """Why this worker is not ready, as far as that can be seen from outside of its loop."""
@@ -146,6 +159,7 @@ class Report:
             self._metrics.count(name, amount, **({COUNTED_BY[name]: value} if value else {}))
         for reason, letter in outputs.letters.items():
             self._tell_letter(reason, letter)
+        self._shares.committed(outputs)
 
     def _tell_letter(self, reason: str, letter: DeadLetter) -> None:
         now_s, where = time.monotonic(), letter.record[:3]
@@ -170,12 +184,21 @@ class Report:
         status = self._made(now_s)
         status["point"] = point(status)
         status["problems"] = problems(status)
+        self._tell_shares(status["watch"])
         self._status = status
         self.history = [*self.history[1 - HISTORY :], status["point"]]
         self._gauges()
         if now_s - self._line_s >= LINE_S:
             self._line_s = now_s
             log.info("%s", line(status))
+
+    def _tell_shares(self, watch: dict[str, dict[str, Any]]) -> None:
+        """A line when a share has become too large, once."""
+        above = {name for name, of in watch.items() if of["share"] is not None and of["share"] > of["max"]}
+        for name in sorted(above - self._above):
+            text, suggestion = share_words(name, watch[name])
+            log.warning("%s", text, extra={"hint": suggestion})
+        self._above = above
 
     def _seen(self, now_s: float) -> tuple[float, int, int]:
         return now_s, self._totals["events"], self._totals["labels"]
@@ -215,6 +238,7 @@ class Report:
                     "bytes": pending.bytes_max,
                 },
             },
+            "watch": self._shares.status(sum(len(join.waiting) for join in joins.values())),
             "since_start": dict(sorted(self._totals.items())),
             "per_second": self._rates(),
             "versions": self._versions,
@@ -260,15 +284,20 @@ class Report:
     def _warnings(self) -> list[str]:
         replica, config = self._learning.replica, self._config
         found = [text for text in self.warnings.values() if text]
-        found += [text for at_s, text in self._letters.values() if time.monotonic() - at_s < LINE_S]
+        recent = [text for at_s, text in self._letters.values() if time.monotonic() - at_s < LINE_S]
+        found += [f"{text} -> stream-ml dead-letters ls CONFIG" for text in recent]
         found += [*self._topics.verdict.warnings, *self._held()]
         if self._learning.checkpoint_problem:
             text = "a start folds from the last one that was, or the log's beginning"
-            found.append(f"checkpoints cannot be written, {text}: {self._learning.checkpoint_problem}")
+            why = self._learning.checkpoint_problem
+            found.append(f"checkpoints cannot be written, {text}: {why} -> stream-ml config show CONFIG")
         if replica.frozen:
-            found.append("learning is frozen; stream-ml resume CONFIG goes on")
+            found.append("learning is frozen -> stream-ml resume CONFIG")
         elif self._learning.lag_s > config.learning.lag_max / 1000:
-            found.append(f"learning lags {self._learning.lag_s:.0f} s behind: predictions are flagged stale")
+            found.append(
+                f"learning lags {self._learning.lag_s:.0f} s behind: predictions are flagged stale "
+                "-> stream-ml top CONFIG"
+            )
         if replica.learner.why_singly:
             found.append(f"the model learns right, but slower than it could: {replica.learner.why_singly}")
         return found
@@ -320,6 +349,7 @@ class Report:
             "lag_seconds": round(self._learning.lag_s, 1),
             "halted": None if halt is None else {"position": halt.position, "reason": halt.reason, "why": halt.message},
             "frozen": replica.frozen,
+            "cold_below": self._config.quality.cold_below,
         }
 
     def _quality(self) -> dict[str, float]:
@@ -356,6 +386,8 @@ class Report:
             lags = [partition[topic] for partition in owned.values()]
             metrics.set("consumer_lag_records", sum(lag["lag_records"] or 0 for lag in lags), topic=topic)
             metrics.set("consumer_lag_seconds", max((lag["lag_seconds"] for lag in lags), default=0), topic=topic)
+        for name, of in status["watch"].items():
+            metrics.set("watched_ratio", of["share"] or 0.0, of=name)
         self._quality_gauges()
         self._monitor.gauges(status)
         concept = status["concept"]
@@ -387,7 +419,7 @@ class Report:
 def _held_words(where: str, what: str, seconds: float) -> str:
     return (
         f"{where}: {what} held by an open transaction for {seconds:.0f} s, of a producer that died or works slowly; "
-        "kafka-transactions.sh find-hanging names it, abort ends it"
+        "find it and abort it -> kafka-transactions.sh find-hanging"
     )
 
 

@@ -36,6 +36,15 @@ def test_nothing_is_wrong_with_topics_as_the_service_makes_them(kafka: str, app_
         assert "7 of 7 topics exist, 2 partitions of events" in said
 
 
+@pytest.mark.parametrize(("ttl", "early_ttl"), [("10d", "1h"), ("1h", "30d"), ("52w", "1h")])
+def test_nothing_is_wrong_with_the_topics_of_a_long_ttl(
+    kafka: str, app_id: str, tmp_path: Path, ttl: str, early_ttl: str
+) -> None:
+    with service(tmp_path, kafka, app_id, feedback={"ttl": ttl, "early_ttl": early_ttl}) as made:
+        code, said = check(made)
+        assert code == 0, said
+
+
 def test_every_missing_topic_is_named(kafka: str, app_id: str, tmp_path: Path) -> None:
     with service(tmp_path, kafka, app_id):
         (tmp_path / "other.yaml").write_text(

@@ -98,6 +98,20 @@ def test_a_freeze_is_said_in_words_while_scoring_goes_on(kafka: str, app_id: str
         made.start()
         made.wait_for(lambda: get(made, "/readyz")[0] == 200, "readiness")
         CliRunner().invoke(app, ["freeze", str(tmp_path / "w1.yaml")])
-        made.wait_for(lambda: "stream-ml resume CONFIG goes on" in " ".join(status(made)["warnings"]), "the freeze")
+        made.wait_for(lambda: "stream-ml resume CONFIG" in " ".join(status(made)["warnings"]), "the freeze")
         assert status(made)["model"]["frozen"] is True
         assert get(made, "/readyz")[0] == 200, "scoring goes on"
+
+
+def test_every_problem_says_what_to_type(kafka: str, app_id: str, tmp_path: Path) -> None:
+    with service(tmp_path, kafka, app_id, http={"port": free_port()}) as made:
+        made.start()
+        made.pairs(range(5))
+        made.wait_for(lambda: status(made).get("model", {}).get("examples_learned") == 5, "a model that is not cold")
+        made.raw_visit(b'{"id": "a"}')
+        made.wait_until_done()
+        CliRunner().invoke(app, ["freeze", str(tmp_path / "w1.yaml")])
+        made.wait_for(lambda: len(status(made).get("problems", [])) == 2, "both problems")
+        found = {problem["text"]: problem["suggestion"] for problem in status(made)["problems"]}
+        (letter,) = (text for text in found if "became a dead letter" in text)
+        assert found == {letter: "stream-ml dead-letters ls CONFIG", "learning is frozen": "stream-ml resume CONFIG"}

@@ -51,18 +51,20 @@ def test_the_readme_runs_as_written(kafka: str, app_id: str, tmp_path: Path, tas
     assert made.exit_code == 0, made.output
     lines = [line.strip() for line in (folder / "README.md").read_text("utf-8").splitlines() if line.startswith("    ")]
     commands = [shlex.split(line, comments=True) for line in lines]
-    assert [command[1] for command in commands] == ["check", "topics", "produce", "produce", "run", "audit"]
+    assert [command[1] for command in commands] == ["check", "topics", "run", "play", "audit"]
     for command in commands:
         process = stream_ml(folder, *command[1:])
         if command[1] == "run":
-            observer = Observer(load_config(folder / "stream_ml.yaml"), 4)
-            assert until(functools.partial(all_read, observer, 400), 60)
-            observer.close()
-            process.send_signal(signal.SIGINT)
-            assert finished(process)[0] == 130
+            running = process  # in a terminal of its own
             continue
         code, said = finished(process)
         assert code == 0, said
+        if command[1] == "play":
+            observer = Observer(load_config(folder / "stream_ml.yaml"), 4)
+            assert until(functools.partial(all_read, observer, 400), 60)
+            observer.close()
+            running.send_signal(signal.SIGINT)
+            assert finished(running)[0] == 130
     assert "200 events, 200 labels: 200 predictions, 200 examples" in said and "nothing is wrong" in said
 
 
@@ -94,3 +96,19 @@ def test_a_topic_that_does_not_exist_proposes_nothing(kafka: str, app_id: str, t
     flags = ["--kafka", kafka, "--events", f"{app_id}-nowhere", "--from-topic"]
     refused = CliRunner().invoke(app, ["init", str(tmp_path / "app"), *flags])
     assert f"there is no topic {app_id}-nowhere" in str(refused.exception)
+
+
+@pytest.mark.parametrize("name", ["größe", "x\nhttp: {port: 1}\ny_id", "order id", "1st"])
+def test_a_json_key_that_is_no_name_in_avro_is_refused_in_words(
+    kafka: str, app_id: str, tmp_path: Path, name: str
+) -> None:
+    topic = NewTopic(f"{app_id}-orders", 1)
+    client = AdminClient({"bootstrap.servers": kafka})
+    client.create_topics([topic])[topic.topic].result()
+    producer = Producer({"bootstrap.servers": kafka})
+    producer.produce(topic.topic, json.dumps({"id": "a", "place": {name: 1}}).encode())
+    assert producer.flush(30) == 0
+    flags = ["--kafka", kafka, "--app", app_id, "--events", topic.topic, "--from-topic"]
+    refused = CliRunner().invoke(app, ["init", str(tmp_path / "app"), *flags])
+    assert f"place.{name!r} is no name in Avro" in str(refused.exception)
+    assert not (tmp_path / "app").exists()

@@ -1,8 +1,13 @@
 """The README's programs run as they stand there, but for the address of Kafka."""
 
+import functools
+import json
 import re
+import shlex
+import signal
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -10,6 +15,10 @@ from service import until
 from typer.testing import CliRunner
 
 from stream_ml.cli.app import app
+from stream_ml.config import load_config
+from stream_ml.kafka.operator import Observer
+
+from .test_init import all_read, finished, stream_ml
 
 pytestmark = pytest.mark.kafka
 
@@ -62,3 +71,30 @@ def test_producer_consumer_and_notebook_of_the_readme(kafka: str, app_id: str, t
     said, errors = (notebook := run(folder, NOTEBOOK)).communicate(timeout=60)
     assert notebook.returncode == 0, errors
     assert "'event_id': 'order-1'" in said and "[{'outcome': 'joined'}]" in said
+
+
+def test_a_first_run_as_the_readme_types_it_shows_a_model_that_learns(kafka: str, app_id: str, tmp_path: Path) -> None:
+    folder = tmp_path / app_id
+    typed("init", str(folder), "--kafka", kafka)
+    lines = [line.strip() for line in (folder / "README.md").read_text("utf-8").splitlines() if line.startswith("    ")]
+    commands = [shlex.split(line, comments=True)[1:] for line in lines]
+    for command in commands[: [verb for verb, *_ in commands].index("audit")]:
+        process = stream_ml(folder, *(word for word in command if word != "&"))
+        if command[0] == "run":
+            running = process  # in a terminal of its own: what stands below is typed meanwhile
+            continue
+        code, said = finished(process)
+        assert code == 0, said
+    observer = Observer(load_config(folder / "stream_ml.yaml"), 4)
+    assert until(functools.partial(all_read, observer, 400), 60)
+    observer.close()
+    running.send_signal(signal.SIGINT)
+    assert finished(running)[0] == 130
+    said = typed("tail", str(folder / "stream_ml.yaml"), "predictions", "--last", "200", "--json")
+    scores = {row["event_id"]: row["score"] for row in map(json.loads, said.splitlines())}
+    labels = {
+        row["id"]: row["label"] for row in map(json.loads, (folder / "labels.jsonl").read_text("utf-8").splitlines())
+    }
+    true, false = ([scores[name] for name in labels if labels[name] is truth] for truth in (True, False))
+    above = sum((t > f) + (t == f) / 2 for t, f in product(true, false))
+    assert len(scores) == 200 and above / (len(true) * len(false)) > 0.9

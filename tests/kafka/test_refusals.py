@@ -1,5 +1,6 @@
 """What cannot work is refused before anything is consumed: one clear message, the way out, exit code 78."""
 
+import json
 import shutil
 import signal
 import socket
@@ -151,3 +152,31 @@ def test_records_that_are_deleted_before_they_were_read_end_the_worker_and_are_n
         assert worker.wait() == 1, worker.log
         assert "the offset to read from is gone" in worker.log and "stream-ml offsets set" in worker.log
         assert made.observer.pairs()[0].events == 1, "nothing after the hole was committed"
+
+
+@pytest.mark.parametrize("format_", ["json", "auto"])
+def test_the_last_line_of_a_json_log_is_json_too(kafka: str, app_id: str, tmp_path: Path, format_: str) -> None:
+    made = Service(tmp_path, kafka, app_id, log={"format": format_})  # without its topics
+    worker = made.start()
+    assert worker.wait() == 78
+    last = [json.loads(line) for line in worker.log.splitlines()][-1]
+    assert (last["level"], last["exit_code"]) == ("critical", 78)
+    assert "do not exist" in last["message"] and "stream-ml topics create" in last["hint"]
+
+
+def test_a_worker_that_ends_says_why(kafka: str, app_id: str, tmp_path: Path) -> None:
+    with service(tmp_path, kafka, app_id) as made:
+        for sign, name in ((signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "SIGINT")):
+            worker = made.start()
+            made.wait_for(lambda worker=worker: worker.joined, "a start")  # type: ignore[misc]
+            worker.process.send_signal(sign)
+            worker.wait()
+            assert f"stopping, because of {name}: what is committed is learned, then a checkpoint" in worker.log
+
+
+def test_a_worker_that_ends_by_an_error_says_which(kafka: str, app_id: str, tmp_path: Path) -> None:
+    with service(tmp_path, kafka, app_id) as made:
+        first, second = made.start(), made.start()
+        made.wait_for(lambda: 1 in (first.process.poll(), second.process.poll()), "that one is fenced")
+        stopping = [json.loads(line)["message"] for line in first.log.splitlines() if "stopping" in line]
+        assert stopping and "stopping, because of an error: " in stopping[-1] and "fenced" in stopping[-1]

@@ -80,3 +80,13 @@ def test_what_stands_before_a_wrong_line_is_written_and_counted(kafka: str, app_
         assert made.progress() == (0, 30)
         code, said = typed(made, "produce", "events", "-", "--partitioner", "nonsense", given=visits(1))
         assert code != 0 and "kafka.producer" in said and "nonsense" in said
+
+
+def test_bytes_that_are_no_text_are_refused_by_line_and_what_stood_before_is_counted(
+    kafka: str, app_id: str, tmp_path: Path
+) -> None:
+    with service(tmp_path, kafka, app_id) as made:
+        (tmp_path / "visits.jsonl").write_bytes(visits(9_000).encode() + b"\xff\n")
+        code, said = typed(made, "produce", "events", str(tmp_path / "visits.jsonl"))
+        assert code != 0
+        assert f"line 9001: is no UTF-8; 9,000 records before it were written to {app_id}-visits" in said

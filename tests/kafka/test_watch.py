@@ -294,3 +294,69 @@ def test_offsets_set_by_hand_tell_no_signal_again(kafka: str, app_id: str, tmp_p
         made.pairs(range(10, 20))
         made.wait_until_done()
         assert kinds(made) == ["frozen"]
+
+
+def test_what_tail_shows_is_produced_again_as_it_was(
+    kafka: str, app_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream_ml.cli.run.fix_hash_seed", lambda *_: None)  # this process is the test's own
+    with service(tmp_path, kafka, app_id) as made:
+        for number, key in enumerate((b"v0", b"customer-7", "größe".encode())):
+            event = {"id": f"v{number}", "at": T0 + number, "x": 0.1 * number, "kind": "k", "note": None}
+            made.raw_visit(encode_record(made.VISIT_SCHEMA, event), key=key)
+        made.flush()
+        lines = cli("tail", tmp_path / "w1.yaml", "events", "--json")
+        said = CliRunner().invoke(app, ["produce", str(tmp_path / "w1.yaml"), "events", "-"], input=lines)
+        assert said.exit_code == 0, f"{said.output}{said.exception}"
+        records = [(r.key, r.value, r.timestamp_ms) for r in made.read(made.config.events.topic)]
+        assert records[3:] == records[:3]
+        tried = json.loads(cli("try", tmp_path / "w1.yaml", lines.splitlines()[1]))
+        assert (tried["becomes"], tried["event_id"], tried["features"]) == (
+            "prediction", "v1", {"x": 0.1, "kind": "k"},
+        )  # fmt: skip
+
+
+def test_one_record_is_shown_decoded_whichever_topic_it_stands_in(kafka: str, app_id: str, tmp_path: Path) -> None:
+    config = tmp_path / "w1.yaml"
+    with service(tmp_path, kafka, app_id, partitions=2) as made:
+        made.start()
+        made.pairs(range(6))
+        made.raw_visit(b'{"id": "a"}', partition=1, key=b"bad")
+        made.wait_until_done()
+        made.wait_for(lambda: len(tail(made, "training-log", "--last", "99", "--where", "kind=example")) == 6, "six")
+        one = json.loads(cli("show", config, "events", "1:2"))
+        assert (one["id"], one["x"]) == ("v5", 95.0)
+        place = one["record"]
+        assert (place["topic"], place["partition"], place["offset"], place["key"]) == (f"{app_id}-visits", 1, 2, "v5")
+        assert json.loads(cli("show", config, f"{app_id}-visits", "1:2")) == one, "by its whole name, too"
+        prediction = json.loads(cli("show", config, "predictions", "0:0"))
+        assert (prediction["event_id"], prediction["origin"]["topic"]) == ("v0", f"{app_id}-visits")
+        assert "this is JSON" in json.loads(cli("show", config, "dead-letters", "1:0"))["message"]
+        logged = tail(made, "training-log", "--last", "99", "--where", "event_id=v5")[0]["record"]
+        entry = json.loads(cli("show", config, "training-log", f"0:{logged['offset']}"))
+        assert entry["features"] == {"x": 95.0, "kind": "k2"} and entry["target"]["class_name"] == "true"
+        assert (entry["event"]["id"], entry["event"]["note"]) == ("v5", None)
+        assert "this is JSON" in json.loads(cli("show", config, "events", "1:3"))["unreadable"], (
+            "a record that cannot be read says why"
+        )
+
+
+@pytest.mark.parametrize(
+    ("topic", "place", "told"),
+    [
+        ("events", "0:99999", "there is no record at 0:99999: partition 0 of {app}-visits holds 0 to 1"),
+        ("events", "7:0", "there is no record at 7:0: {app}-visits has no partition 7"),
+        ("events", "17", "17 is no PARTITION:OFFSET"),
+        ("events", "0:-1", "0:-1 is no PARTITION:OFFSET"),
+        ("evnts", "0:0", "'evnts' is none of events, feedback, predictions, outcomes, dead-letters, signals"),
+        ("predictions", "0:1", "there is no record at 0:1 of {app}-predictions: a transaction's marker"),
+    ],
+)
+def test_a_place_without_a_record_is_named(
+    kafka: str, app_id: str, tmp_path: Path, topic: str, place: str, told: str
+) -> None:
+    with service(tmp_path, kafka, app_id) as made:
+        made.start()
+        made.visit(0)
+        made.wait_until_done()
+        assert told.format(app=app_id) in refused("show", tmp_path / "w1.yaml", topic, place)

@@ -75,10 +75,10 @@ class Schedule:
         self.sim.note("starts")
         try:
             with reaching(parts.config):
-                process.worker = worker = Worker(parts, FACTS, Counts())  # type: ignore[arg-type]
+                process.worker = worker = Worker(parts, FACTS, Counts(), lambda: process.stopping)  # type: ignore[arg-type]
                 worker.start()
                 try:
-                    worker.run(lambda: process.stopping)
+                    worker.run()
                 except Exception:
                     worker.close()
                     raise

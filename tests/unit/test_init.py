@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner, Result
 
 from stream_ml.cli.app import app
+from stream_ml.cli.scaffold import Answers, Side, files, sample_side
 from stream_ml.config import load_config
 from stream_ml.kafka.proposal import schema_of
 
@@ -97,3 +99,126 @@ def test_a_schema_is_proposed_that_holds_every_row() -> None:
     assert len(set(names)) == 2, "a name stands for one type"
     assert found["in"]["fields"] == [{"name": "k", "type": ["null", "string"], "default": None}]
     assert schema_of("some-topic", rows)["name"] == "SomeTopic"
+
+
+# --- what a schema does not say is left to be done, and never guessed ---
+
+MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
+VERDICT = {"type": "enum", "name": "V", "symbols": ["FRAUD", "OK"]}
+MERCHANT = {"type": "record", "name": "Merchant", "fields": [{"name": "id", "type": "string"}]}
+EVENT: list[tuple[str, Any]] = [("id", "string"), ("amount", "double"), ("at", MILLIS)]
+LABEL: list[tuple[str, Any]] = [("id", "string"), ("truth", "boolean"), ("at", MILLIS)]
+
+
+def made_of(folder: Path, event: list[tuple[str, Any]], label: list[tuple[str, Any]], *flags: str) -> dict[str, Any]:
+    """The settings that `init` writes for two schemas that exist."""
+    for name, fields in (("event", event), ("label", label)):
+        schema = {"type": "record", "name": name, "fields": [{"name": n, "type": t} for n, t in fields]}
+        (folder / f"{name}.avsc").write_text(json.dumps(schema), "utf-8")
+    sides = ["--event-schema", str(folder / "event.avsc"), "--label-schema", str(folder / "label.avsc")]
+    made = typed("init", str(folder / "app"), "--app", "shop", *sides, *flags)
+    assert made.exit_code == 0, f"{made.output}{made.exception}"
+    settings: dict[str, Any] = yaml.safe_load((folder / "app" / "stream_ml.yaml").read_text("utf-8"))
+    return settings
+
+
+def checked(folder: Path) -> str:
+    """What `check` prints of them; it refuses them."""
+    found = typed("check", str(folder / "app" / "stream_ml.yaml"))
+    assert found.exit_code != 0, found.output
+    return found.output + str(found.exception or "")
+
+
+@pytest.mark.parametrize(
+    ("event", "label"),
+    [
+        pytest.param([("merchant", MERCHANT), ("sum", "double"), ("at", MILLIS)], LABEL, id="of-something-else"),
+        pytest.param([("card_id", "string"), ("shop_id", "string"), ("at", MILLIS)], LABEL, id="one-of-two"),
+        pytest.param([("merchant_id", "string"), ("sum", "double"), ("at", MILLIS)], LABEL, id="not-in-the-label"),
+        pytest.param(
+            [("paid", "string"), ("valid", "long"), ("grid", "int"), ("at", MILLIS)], LABEL, id="no-id-at-all"
+        ),
+    ],
+)
+def test_an_id_that_is_not_clear_is_left_to_be_named(
+    tmp_path: Path, event: list[tuple[str, Any]], label: list[tuple[str, Any]]
+) -> None:
+    assert made_of(tmp_path, event, label)["events"]["id"] == "TODO"
+    assert "events.id is TODO: name the field" in checked(tmp_path)
+
+
+def test_the_id_is_the_field_that_both_schemas_have(tmp_path: Path) -> None:
+    event = [("merchant", MERCHANT), ("merchant_id", "string"), ("reference", "string"), ("sum", "double")]
+    found = made_of(tmp_path, event, [("attempts", "long"), ("reference", "string"), ("truth", "boolean")])
+    assert (found["events"]["id"], found["feedback"]["id"]) == ("reference", "reference")
+
+
+@pytest.mark.parametrize(
+    ("task", "fields", "label"),
+    [
+        ("binary", [("attempts", "long"), ("verdict", VERDICT)], "verdict"),
+        ("binary", [("note", "string"), ("ok", "boolean"), ("score", "double")], "ok"),
+        ("regression", [("verdict", VERDICT), ("minutes", "double")], "minutes"),
+        ("binary", [("seen", "boolean"), ("ok", "boolean")], "TODO"),
+        ("binary", [("attempts", "long"), ("score", "long")], "TODO"),
+        ("multiclass", [("reviewer", "string"), ("kind", "string")], "TODO"),
+        ("binary", [("attempts", "long"), ("label", "int")], "label"),
+    ],
+)
+def test_the_label_is_the_one_field_that_can_be_it(
+    tmp_path: Path, task: str, fields: list[tuple[str, Any]], label: str
+) -> None:
+    found = made_of(tmp_path, EVENT, [("id", "string"), *fields], "--task", task)
+    assert found["feedback"]["label"] == label
+    if label == "TODO":
+        assert "feedback.label is TODO: name the field" in checked(tmp_path)
+
+
+def test_which_of_two_labels_is_the_positive_one_is_left_to_be_named(tmp_path: Path) -> None:
+    found = made_of(tmp_path, EVENT, [("id", "string"), ("verdict", VERDICT)])
+    assert found["model"]["positive"] == "TODO"
+    assert "model.positive is TODO: name one of FRAUD, OK" in checked(tmp_path)
+
+
+def test_one_of_two_times_is_left_to_be_named(tmp_path: Path) -> None:
+    event = [("id", "string"), ("born", MILLIS), ("ordered", MILLIS), ("amount", "double")]
+    assert made_of(tmp_path, event, LABEL)["events"]["time"] == "TODO"
+    assert "events.time is TODO: name the field" in checked(tmp_path)
+
+
+def test_confluent_framing_passes_the_check_with_its_ids(tmp_path: Path) -> None:
+    ids = ["--event-schema-id", "7", "--label-schema-id", "8"]
+    found = made_of(tmp_path, EVENT, LABEL, "--framing", "confluent", *ids)
+    assert found["events"]["schema_ids"] == {7: "event.avsc"} and found["feedback"]["schema_ids"] == {8: "label.avsc"}
+    passed = typed("check", str(tmp_path / "app" / "stream_ml.yaml"))
+    assert passed.exit_code == 0, f"{passed.output}{passed.exception}"
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--framing", "confluent"], "--event-schema-id"),
+        (["--framing", "avro"], "avro is no framing"),
+        (["--ttl", "5 parsecs"], "'5 parsecs' is not a duration"),
+        (["--kafka", ""], "--kafka"),
+    ],
+)
+def test_an_answer_that_check_would_refuse_is_refused_at_once(tmp_path: Path, flags: list[str], told: str) -> None:
+    (tmp_path / "event.avsc").write_text(sample_side("binary", label=False).text, "utf-8")
+    refused = typed("init", str(tmp_path / "app"), "--event-schema", str(tmp_path / "event.avsc"), *flags)
+    assert refused.exit_code != 0 and told in f"{refused.output}{refused.exception}"
+    assert not (tmp_path / "app").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: b", "x\nhttp: {port: 1}", "[x", "a # b", '"', "'", "no", "2024", "- x", "a\u0085b", "{{x}}", "\ttab", ""],
+)
+def test_no_name_becomes_a_setting(text: str) -> None:
+    answers = Answers("shop", f"h:9092{text}", "e", "l", "p", "binary", "2d")
+    events = Side("{}", f"i{text}", f"t{text}", "", nullable=(f"n{text}", "null", "no"))
+    found = yaml.safe_load(files(answers, events, sample_side("binary", label=True), samples=False)["stream_ml.yaml"])
+    assert sorted(found) == ["app", "events", "features", "feedback", "kafka", "model", "predictions"]
+    assert found["kafka"] == {"bootstrap_servers": f"h:9092{text}"}
+    assert (found["events"]["id"], found["events"]["time"]) == (f"i{text}", f"t{text}")
+    assert found["features"]["missing"] == {"default": "reject", f"n{text}": "drop", "null": "drop", "no": "drop"}

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import pytest
 from typer.testing import CliRunner
 
 from stream_ml.cli.app import app
@@ -27,6 +28,51 @@ def test_the_worst_comes_first() -> None:
 def test_a_worker_that_is_well_has_no_problems() -> None:
     quiet = {"subjects": {}, "referenced": True}
     assert problems({**STATUS, "warnings": [], "starving": [], "drift": quiet, "pending": {"shed": 0}}) == []
+
+
+WATCHED: dict[str, tuple[dict[str, Any], str, str]] = {
+    "duplicates": (
+        {"count": 940, "of": 1000, "share": 0.94, "max": 0.2},
+        "94 % of the last 1,000 events have an id that came before: they are scored and never learned; "
+        "is events.id the id of one event?",
+        "stream-ml tail CONFIG events",
+    ),
+    "too_old": (
+        {"count": 500, "of": 1000, "share": 0.5, "max": 0.2},
+        "50 % of the last 1,000 events are older than feedback.ttl when they come: no label can join them",
+        "stream-ml tail CONFIG events",
+    ),
+    "orphans": (
+        {"count": 950, "of": 1000, "share": 0.95, "max": 0.2},
+        "95 % of the last 1,000 labels found no event: do events.id and feedback.id hold the same ids, "
+        "and have both topics the same keys and partitioner?",
+        "stream-ml tail CONFIG outcomes --where outcome=orphan",
+    ),
+    "late": (
+        {"count": 300, "of": 1000, "share": 0.3, "max": 0.2},
+        "30 % of the last 1,000 labels came later than feedback.ttl: nothing is learned from them",
+        "stream-ml tail CONFIG outcomes --where outcome=late",
+    ),
+    "waiting": (
+        {"count": 150_000, "of": 150_000, "share": 1.0, "max": 0.5},
+        "150,000 labels wait for their event, and 0 of the last 150,000 have met it: "
+        "do events.id and feedback.id hold the same ids?",
+        "stream-ml tail CONFIG feedback",
+    ),
+}
+WELL = {**STATUS, "warnings": [], "starving": [], "drift": {"subjects": {}, "referenced": True}, "pending": {"shed": 0}}
+
+
+@pytest.mark.parametrize("of", WATCHED)
+def test_a_share_above_its_threshold_is_a_problem(of: str) -> None:
+    entry, text, suggestion = WATCHED[of]
+    assert problems({**WELL, "watch": {of: entry}}) == [{"severity": "warning", "text": text, "suggestion": suggestion}]
+
+
+@pytest.mark.parametrize("share", [0.2, None])
+@pytest.mark.parametrize("of", WATCHED)
+def test_a_share_at_its_threshold_or_of_too_few_records_is_none(of: str, share: float | None) -> None:
+    assert problems({**WELL, "watch": {of: {"count": 9, "of": 45, "share": share, "max": 0.2}}}) == []
 
 
 def test_a_worker_that_starts_says_why_it_is_not_ready() -> None:

@@ -1,0 +1,72 @@
+"""Which share of the last records came twice, too late or for nothing: signs of a wrong id, a wrong time, another key.
+
+Counted over records and not over time, so that a quiet topic keeps what is wrong with it.
+"""
+
+from collections import Counter, deque
+from typing import Any
+
+from stream_ml.config import Config
+from stream_ml.core.partition import Outputs
+
+_EVENTS = {"duplicates": ("flags", "duplicate_event"), "too_old": ("events_too_old", "")}
+_LABELS = {"orphans": ("labels", "orphan"), "late": ("labels", "late"), "joined": ("labels", "joined")}
+_ENDS = ("joined", "duplicate", "late", "orphan", "shed", "invalid")
+
+
+class _Window:
+    """The counts of the newest batches, of `size` records together or a batch more."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._batches: deque[tuple[int, Counter[str]]] = deque()
+        self.records, self.counts = 0, Counter[str]()
+
+    def add(self, records: int, counts: Counter[str]) -> None:
+        if not records:
+            return
+        self._batches.append((records, counts))
+        self.records += records
+        self.counts.update(counts)
+        while self.records - self._batches[0][0] >= self._size:
+            gone, old = self._batches.popleft()
+            self.records -= gone
+            self.counts.subtract(old)
+
+
+class Shares:
+    """What one worker has committed lately; one thread only."""
+
+    def __init__(self, config: Config) -> None:
+        self._watch = config.watch
+        self._events, self._labels = _Window(self._watch.window), _Window(self._watch.window)
+
+    def committed(self, outputs: Outputs) -> None:
+        """Count a batch."""
+        counts = outputs.counts
+        scored = counts["predictions", ""]
+        self._events.add(scored, Counter({name: counts[key] for name, key in _EVENTS.items()}))
+        ended = sum(counts["labels", end] for end in _ENDS)
+        self._labels.add(ended, Counter({name: counts[key] for name, key in _LABELS.items()}))
+
+    def status(self, waiting: int) -> dict[str, dict[str, Any]]:
+        """By name how many, of how many, the share (None of too few) and the share from which on it is a problem.
+
+        Parameters
+        ----------
+        waiting
+            Labels that wait for their event now.
+        """
+        watch, events, labels = self._watch, self._events, self._labels
+        joined = labels.counts["joined"]
+        return {
+            "duplicates": self._share(events.counts["duplicates"], events.records, watch.duplicates_max),
+            "too_old": self._share(events.counts["too_old"], events.records, watch.too_old_max),
+            "orphans": self._share(labels.counts["orphans"], labels.records, watch.orphans_max),
+            "late": self._share(labels.counts["late"], labels.records, watch.late_max),
+            "waiting": self._share(waiting, waiting + joined, watch.waiting_max),
+        }
+
+    def _share(self, count: int, of: int, most: float) -> dict[str, Any]:
+        share = round(count / of, 4) if of >= self._watch.least else None
+        return {"count": count, "of": of, "share": share, "max": most}
