@@ -5,6 +5,7 @@ import io
 import math
 from collections.abc import Callable
 from datetime import date, datetime
+from functools import partial
 from typing import Any
 
 import fastavro
@@ -14,6 +15,7 @@ from stream_ml.core.log_entry import decode_entry
 from stream_ml.core.outputs import dead_letter_origin, dead_letter_words, decode_outcome
 from stream_ml.core.payloads import Payloads, Refused
 from stream_ml.core.signals import decode_signal
+from stream_ml.core.to_json import to_json
 from stream_ml.errors import ConfigError
 from stream_ml.records import Record
 
@@ -36,12 +38,25 @@ def topics_of(parts: Parts) -> dict[str, tuple[str, Callable[[Record], Plain]]]:
     }
 
 
-def look_at(parts: Parts, what: str) -> tuple[str, Callable[[Record], Plain]]:
-    """Topic and decoder of one of them; ConfigError names them all where there is no such."""
+def short_name(parts: Parts, what: str) -> str:
+    """The short name of a topic that is given by its whole name, or by that."""
+    return next((name for name, (topic, _) in topics_of(parts).items() if topic == what), what)
+
+
+def look_at(parts: Parts, what: str, *, whole: bool = False) -> tuple[str, Callable[[Record], Plain]]:
+    """Topic and decoder of one of them; ConfigError names them all where there is no such.
+
+    Parameters
+    ----------
+    whole
+        Of a log entry also its event, decoded, and the features that the model is given.
+    """
     found = topics_of(parts)
     if what not in found:
         raise ConfigError(f"{what!r} is none of {', '.join(found)}")
     topic, decode = found[what]
+    if whole and what == "training-log":
+        decode = partial(_whole_entry, parts)
 
     def values(record: Record) -> Plain:
         try:
@@ -66,10 +81,10 @@ def dead_letter(record: Record) -> Plain:
 
 
 def _payload(payloads: Payloads, record: Record) -> Plain:
-    decoded = payloads.decode(record.value)
-    if isinstance(decoded, Refused):
-        raise ValueError(f"{decoded.reason}: {decoded.message}")
-    return _plain(decoded[1])
+    named = payloads.named(record.value)
+    if isinstance(named, Refused):
+        raise ValueError(f"{named.reason}: {named.message}")
+    return to_json(payloads.reader, named)
 
 
 def _prediction(parts: Parts) -> Callable[[Record], Plain]:
@@ -93,6 +108,20 @@ def _entry(record: Record) -> Plain:
     found = entry._asdict() | {"target": entry.target._asdict(), "served": entry.served._asdict()}
     found["event"] = f"{len(entry.event)} bytes"
     return _plain(found)
+
+
+def _whole_entry(parts: Parts, record: Record) -> Plain:
+    """An entry with its event. A writer schema of the log that no configuration names is not known here."""
+    entry, found = decode_entry(record.value or b""), _entry(record)
+    if entry.kind != "example":
+        return found
+    payloads = parts.reader.payloads
+    decoded = payloads.decode_logged(entry.event_schema, entry.event_framing, entry.event)  # type: ignore[arg-type]
+    if isinstance(decoded, Refused):
+        return found | {"event": {"unreadable": f"{decoded.reason}: {decoded.message}"}}
+    extracted = parts.plan.extract(decoded)
+    features = extracted.message if isinstance(extracted, Refused) else _plain(extracted[0])
+    return found | {"event": to_json(payloads.reader, decoded), "features": features}
 
 
 def _plain(found: dict[str, Any]) -> Plain:

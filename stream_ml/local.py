@@ -123,8 +123,12 @@ class LocalApp:
     # --- inside ---
 
     def _records(self, topic: str, first: int, rows: Iterable[Mapping[str, Any]]) -> Records:
-        encode, now_ms = self._rows[topic].encode, _now_ms()
-        found = [Record(topic, 0, offset, now_ms, *encode(dict(row))) for offset, row in enumerate(rows, first)]
+        encoder, now_ms = self._rows[topic], _now_ms()
+        found = []
+        for offset, row in enumerate(map(dict, rows), first):
+            timestamp_ms = encoder.timestamp_ms(row)
+            when_ms = now_ms if timestamp_ms is None else timestamp_ms
+            found.append(Record(topic, 0, offset, when_ms, *encoder.encode(row)))
         return Records.of(topic, 0, found)
 
     def _turn(self, batch: Batch) -> Outputs:

@@ -37,6 +37,7 @@ app.command("play")(trial.play)
 app.command("try")(trial.attempt)
 app.command("top")(watch.top)
 app.command("tail")(watch.tail)
+app.command("show")(watch.show_one)
 
 
 @app.command()

@@ -15,6 +15,7 @@ def check(config: Config, *, online: bool, downtime: str) -> int:
     from stream_ml.check.speed import speed
 
     problems = Problems()
+    downtime_ms = _downtime_ms(downtime)  # a word that cannot be read is told whether or not Kafka is asked
     parts: Parts | None = problems.of(lambda: assemble(config))
     away: StreamMLError | None = None
     learn_us = 0.0
@@ -43,7 +44,7 @@ def check(config: Config, *, online: bool, downtime: str) -> int:
         from stream_ml.check.online import check_online
 
         try:
-            seen = check_online(config, _downtime_ms(downtime))
+            seen = check_online(config, downtime_ms)
         except StreamMLError as error:
             away = error
         else:

@@ -27,10 +27,20 @@ def _lines(file: str) -> Iterator[IO[str]]:
         yield sys.stdin
         return
     try:
-        with Path(file).open(encoding="utf-8") as opened:
+        with Path(file).open(encoding="utf-8", errors="surrogateescape") as opened:
             yield opened
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} cannot be read: {error}") from error
+
+
+def _numbered(opened: IO[str]) -> Iterator[tuple[int, str]]:
+    """Lines and their numbers; ConfigError names the one that is no text."""
+    for number, text in enumerate(opened, 1):
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:  # what could not be decoded
+            raise ConfigError(f"line {number}: is no UTF-8") from None
+        yield number, text
 
 
 @configured
@@ -46,7 +56,7 @@ def produce(
     """Write JSON lines into the topic of events or feedback, as Avro by its schema and framing."""
     from stream_ml.assembly import payloads_of
     from stream_ml.core.from_json import RowEncoder
-    from stream_ml.kafka.produce import Line, encoded
+    from stream_ml.kafka.produce import Line, encoded_at
     from stream_ml.kafka.produce import produce as write
 
     source = config.events if what == "events" else config.feedback
@@ -54,8 +64,8 @@ def produce(
     hashed = config.client_properties("producer") | ({"partitioner": partitioner} if partitioner else {})
     config = config.model_copy(update={"kafka": config.kafka.model_copy(update={"producer": hashed})})
     with _lines(file) as opened:
-        lines = (Line(number, text) for number, text in enumerate(opened, 1) if text.strip())
-        count = write(config, source, (encoded(rows, line) for line in lines), rate)
+        lines = (Line(number, text) for number, text in _numbered(opened) if text.strip())
+        count = write(config, source, (encoded_at(rows, line) for line in lines), rate)
     typer.echo(f"{count:,} records written to {source.topic}")
 
 
@@ -92,7 +102,7 @@ def timed(source: Source, payloads: "Payloads", what: str, file: str) -> "list[P
         time_of = composed(getter(field), time_ms_of(field, where=f"{what}.time"))
     found = []
     with _lines(file) as opened:
-        for number, text in enumerate(opened, 1):
+        for number, text in _numbered(opened):
             if text.strip():
                 key, value = encoded(rows, Line(number, text))
                 decoded = payloads.decode(value)

@@ -3,11 +3,12 @@
 import http.client
 import itertools
 import json
+import re
 import time
 import urllib.request
 from collections import Counter
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +23,9 @@ ASK_S = 1.0
 TIMEOUT_S = 5.0
 
 Last = Annotated[int, typer.Option(help="So many of each partition, the newest.", min=0)]
+if TYPE_CHECKING:
+    from stream_ml.records import Record
+
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
@@ -43,7 +47,7 @@ def top(
     status = _status(address)
     if once or not console.is_terminal:
         console.print(panel(status))
-        raise typer.Exit(1 if status["problems"] else 0)
+        raise typer.Exit(1 if any(one["severity"] != "info" for one in status["problems"]) else 0)
     shown = [status]
     with Live(Shown(lambda: shown[-1]), console=console, refresh_per_second=2):
         while True:
@@ -56,6 +60,8 @@ def top(
 
 
 def _status(address: str) -> dict[str, Any]:
+    if not re.match(r"https?://[^/\s]+", address):
+        raise ConfigError(f"{address.removesuffix('/v1/status')} is no address: http://HOST:PORT")
     try:
         with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer:  # noqa: S310 - an address of the operator's
             found: dict[str, Any] = json.load(answer)
@@ -93,8 +99,61 @@ def tail(
     for record in itertools.chain(records, following(config, ended) if follow else ()):
         values = values_of(record)
         if all(_text(_at(values, path)) == value for path, value in wanted):
-            place = {"partition": record.partition, "offset": record.offset, "timestamp_ms": record.timestamp_ms}
-            typer.echo(json.dumps({"record": place} | values) if as_json else _line(record.timestamp_ms, place, values))
+            if as_json:
+                typer.echo(json.dumps(_placed(record, values)))
+            else:
+                typer.echo(_line(record, values))
+
+
+def _placed(record: "Record", values: dict[str, Any]) -> dict[str, Any]:
+    """A record's fields, and where it stands; `produce` takes key and timestamp from there."""
+    key = record.key
+    place: dict[str, Any] = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+    place |= {"timestamp_ms": record.timestamp_ms, "key": None if key is None else key.decode("utf-8", "replace")}
+    return values | {"record": place} if "record" in values else {"record": place} | values
+
+
+@configured
+def show_one(
+    config: Config,
+    what: Annotated[
+        str, typer.Argument(help="events, feedback, predictions, outcomes, dead-letters, signals, training-log.")
+    ],
+    place: Annotated[str, typer.Argument(metavar="PARTITION:OFFSET", help="As `tail --json` names it.")],
+) -> None:
+    """One record of a topic, decoded: of the training log an example's event and its features, too."""
+    from stream_ml.assembly import assemble
+    from stream_ml.decoded import look_at, short_name
+
+    parts = assemble(config)
+    topic, values_of = look_at(parts, short_name(parts, what), whole=True)
+    record = _record_at(config, topic, place)
+    values = _placed(record, values_of(record))
+    if record.headers:
+        values["headers"] = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
+    typer.echo(json.dumps(values, indent=2))
+
+
+def _record_at(config: Config, topic: str, text: str) -> "Record":
+    """The record at PARTITION:OFFSET; ConfigError says what there is instead."""
+    from stream_ml.kafka.clients import admin, reaching
+    from stream_ml.kafka.reading import ends, read_range
+    from stream_ml.kafka.tailing import partitions_of
+
+    partition, _, offset = text.partition(":")
+    if not (partition.isdecimal() and offset.isdecimal() and int(partition) < 2**31 and int(offset) < 2**63 - 1):
+        raise ConfigError(f"{text} is no PARTITION:OFFSET, like 0:17", "tail --json names the place of each record")
+    where, number = (topic, int(partition)), int(offset)
+    with reaching(config):
+        if where not in partitions_of(config, topic):
+            raise ConfigError(f"there is no record at {text}: {topic} has no partition {partition}")
+        first, end = ends(admin(config), [where])[where]
+        if not first <= number < end:
+            raise ConfigError(f"there is no record at {text}: partition {partition} of {topic} holds {first} to {end}")
+        found = [r for batch in read_range(config, *where, number, number + 1, keep_alive=lambda: None) for r in batch]
+    if not found:
+        raise ConfigError(f"there is no record at {text} of {topic}: a transaction's marker, or an aborted record")
+    return found[0]
 
 
 def _condition(text: str) -> tuple[list[str], str]:
@@ -114,12 +173,12 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _line(timestamp_ms: int, place: dict[str, int], values: dict[str, Any]) -> str:
-    at = _when(timestamp_ms)
+def _line(record: "Record", values: dict[str, Any]) -> str:
+    at = _when(record.timestamp_ms)
     said = " ".join(
         f"{name}={printable(_text(value))}" for name, value in values.items() if value not in (None, "", [], {})
     )
-    return f"{at} {place['partition']}:{place['offset']} {said}"
+    return f"{at} {record.partition}:{record.offset} {said}"
 
 
 @letters.command("ls")
@@ -183,29 +242,14 @@ def show(
     """One dead letter whole: its headers, and its value as far as it can be decoded."""
     from stream_ml.assembly import assemble
     from stream_ml.decoded import dead_letter, look_at
-    from stream_ml.kafka.clients import admin, reaching
-    from stream_ml.kafka.reading import ends, read_range
-    from stream_ml.kafka.tailing import partitions_of
 
-    partition, _, offset = letter.partition(":")
-    if not partition.isdecimal() or not offset.isdecimal():
-        raise ConfigError(f"{letter} is no PARTITION:OFFSET, like 0:17", "stream-ml dead-letters ls CONFIG --each")
-    place = (config.dead_letters, int(partition), int(offset))
-    with reaching(config):
-        if place[:2] not in partitions_of(config, config.dead_letters):
-            raise ConfigError(f"there is no letter at {letter}: {config.dead_letters} has no partition {partition}")
-        first, end = ends(admin(config), [place[:2]])[place[:2]]
-        if not first <= place[2] < end:
-            raise ConfigError(f"there is no letter at {letter}: partition {partition} holds {first} to {end}")
-        found = [r for batch in read_range(config, *place, place[2] + 1, keep_alive=lambda: None) for r in batch]
-    if not found:
-        raise ConfigError(f"there is no letter at {letter}: a transaction's marker, or deleted")
-    values = dead_letter(found[0])
+    found = _record_at(config, config.dead_letters, letter)
+    values = dead_letter(found)
     parts = assemble(config)
     what = {config.events.topic: "events", config.feedback.topic: "feedback"}.get(values["topic"])
-    values["headers"] = {name: (value or b"").decode("utf-8", "replace") for name, value in found[0].headers}
+    values["headers"] = {name: (value or b"").decode("utf-8", "replace") for name, value in found.headers}
     if what is not None:
-        values["decoded"] = look_at(parts, what)[1](found[0])
+        values["decoded"] = look_at(parts, what)[1](found)
     typer.echo(json.dumps(values, indent=2))
 
 

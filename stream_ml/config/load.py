@@ -55,7 +55,9 @@ def load_config(file: Path, flags: list[str] | None = None, secrets: Path | None
     except ValidationError as error:
         problems = unknown + [_problem(given, *found) for found in _found(error, merged)]
     if problems or config is None:
-        raise ConfigError(f"{file} is not a valid configuration:\n  " + "\n  ".join(sorted(set(problems), key=_place)))
+        hint = "" if given[-1].values else "the file is empty: stream-ml init FOLDER writes one"
+        every = "\n  ".join(sorted(set(problems), key=_place))
+        raise ConfigError(f"{file} is not a valid configuration:\n  {every}", hint)
     config._folder = file.parent  # noqa: SLF001 - set once, here, beside the class that owns it
     config._origins.update(_origins(config, given))  # noqa: SLF001
     return config

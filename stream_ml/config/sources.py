@@ -138,6 +138,8 @@ def from_yaml(file: Path) -> Given:
     ConfigError
         It does not exist, is no YAML, no mapping, or a key in it stands twice.
     """
+    if file.is_dir():
+        raise ConfigError(f"{file} is a folder", f"name the file in it: {file / 'stream_ml.yaml'}")
     if not file.is_file():
         raise ConfigError(f"{file} does not exist", "name the configuration file: stream-ml run FILE")
     origins: dict[Keys, str] = {}

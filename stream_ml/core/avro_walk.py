@@ -17,48 +17,58 @@ _SIZES = {"null": 0, "float": 4, "double": 8}
 
 
 class NotAvro(ValueError):
-    """Bytes that no Avro writer would have written; says what stands there instead."""
+    """Bytes that no Avro writer would have written; says of which field, and what stands there instead."""
+
+    def __init__(self, words: str, path: tuple[str, ...] = ()) -> None:
+        super().__init__(words.replace("{}", ".".join(path) or "it"))
+        self.words, self.path = words, path
+
+
+class Ended(EOFError):
+    """The bytes end before the value does; says inside of which field."""
+
+    def __init__(self, path: tuple[str, ...] = ()) -> None:
+        super().__init__(f"the bytes end inside of {'.'.join(path)}" if path else "the bytes end too early")
+        self.path = path
 
 
 def walk_of(schema: Any) -> Walk:
-    """A function that passes one value of a parsed schema, and raises where the bytes are none.
-
-    It raises NotAvro, or EOFError where the bytes end before the value does.
-    """
+    """A function that passes one value of a parsed schema, and raises where the bytes are none: NotAvro, or Ended."""
     return _walk(schema, {})
 
 
-def _walk(node: Any, named: dict[str, Walk]) -> Walk:
+def _walk(node: Any, named: dict[str, Walk], simple: dict[str, Walk] | None = None) -> Walk:
+    simple = _SIMPLE if simple is None else simple
     if isinstance(node, list):
-        return _union([_walk(branch, named) for branch in node])
+        return _union([_walk(branch, named, simple) for branch in node])
     if isinstance(node, str):
-        return named[node] if node in named else _SIMPLE[node]
+        return named[node] if node in named else simple[node]
     kind = node["type"]
     if kind in ("record", "error"):
-        walk = _record(_fields(node["fields"], named))
+        walk = _record(_fields(node["fields"], named, simple))
     elif kind == "enum":
         walk = _enum(len(node["symbols"]))
     elif kind == "fixed":
         walk = _by(int(node["size"]))
     elif kind == "array":
-        return _blocks(_walk(node["items"], named))
+        return _blocks(_walk(node["items"], named, simple))
     elif kind == "map":
-        return _blocks(_pair(_walk(node["values"], named)))
+        return _blocks(_pair(_walk(node["values"], named, simple)))
     else:
-        return _walk(kind, named)
+        return _walk(kind, named, simple)
     named[node["name"]] = walk
     return walk
 
 
-def _fields(fields: list[dict[str, Any]], named: dict[str, Walk]) -> list[tuple[str, Walk]]:
+def _fields(fields: list[dict[str, Any]], named: dict[str, Walk], simple: dict[str, Walk]) -> list[tuple[str, Walk]]:
     """A step for each field, one for fields of a fixed size that follow each other, which have nothing to refuse."""
     steps: list[tuple[str, Walk]] = []
     for fixed, group in groupby(fields, key=lambda field: isinstance(field["type"], str) and field["type"] in _SIZES):
         alike = list(group)
         if fixed:
-            steps.append(("", _by(sum(_SIZES[field["type"]] for field in alike))))
+            steps.append((str(alike[0]["name"]), _by(sum(_SIZES[field["type"]] for field in alike))))
         else:
-            steps += [(str(field["name"]), _walk(field["type"], named)) for field in alike]
+            steps += [(str(field["name"]), _walk(field["type"], named, simple)) for field in alike]
     return steps
 
 
@@ -69,7 +79,9 @@ def _record(fields: list[tuple[str, Walk]]) -> Walk:
             for name, walk in fields:  # noqa: B007 - told where it fails
                 at = walk(value, at)
         except NotAvro as error:
-            raise NotAvro(f"field {name}: {error}") from None
+            raise NotAvro(error.words, (name, *error.path)) from None
+        except Ended as error:
+            raise Ended((name, *error.path)) from None
         return at
 
     return record
@@ -79,7 +91,7 @@ def _by(size: int) -> Walk:
     def fixed(value: bytes, at: int) -> int:
         at += size
         if at > len(value):
-            raise EOFError
+            raise Ended
         return at
 
     return fixed
@@ -87,9 +99,9 @@ def _by(size: int) -> Walk:
 
 def _boolean(value: bytes, at: int) -> int:
     if at >= len(value):
-        raise EOFError
+        raise Ended
     if value[at] > 1:
-        raise NotAvro(f"a boolean is 0 or 1, and here stands {value[at]}")
+        raise NotAvro(f"{{}} is a boolean, 0 or 1, and here stands {value[at]}")
     return at + 1
 
 
@@ -107,9 +119,9 @@ def _number(value: bytes, at: int) -> tuple[int, int]:
                 break
             shift += 7
     except IndexError:
-        raise EOFError from None
+        raise Ended from None
     if byte >= 0x80 or raw >= 2**64:
-        raise NotAvro("a number of more than 64 bits")
+        raise NotAvro("{} holds a number of more than 64 bits")
     return (raw >> 1) ^ -(raw & 1), at + 1
 
 
@@ -120,17 +132,17 @@ def _long(value: bytes, at: int) -> int:
 def _int(value: bytes, at: int) -> int:
     number, at = _number(value, at)
     if not -(2**31) <= number < 2**31:
-        raise NotAvro(f"an int has 32 bits, and here stands {number}")
+        raise NotAvro(f"{{}} is an int of 32 bits, and here stands {number}")
     return at
 
 
 def _bytes(value: bytes, at: int) -> int:
     size, at = _number(value, at)
     if size < 0:
-        raise NotAvro(f"a length of {size}")
+        raise NotAvro(f"the length of {{}} is {size}")
     at += size
     if at > len(value):
-        raise EOFError
+        raise Ended
     return at
 
 
@@ -138,7 +150,7 @@ def _enum(count: int) -> Walk:
     def enum(value: bytes, at: int) -> int:
         number, at = _number(value, at)
         if not 0 <= number < count:
-            raise NotAvro(f"symbol {number} of an enum of {count}")
+            raise NotAvro(f"{{}} names symbol {number} of an enum with {count}")
         return at
 
     return enum
@@ -148,7 +160,7 @@ def _union(branches: list[Walk]) -> Walk:
     def union(value: bytes, at: int) -> int:
         number, at = _number(value, at)
         if not 0 <= number < len(branches):
-            raise NotAvro(f"branch {number} of a union of {len(branches)}")
+            raise NotAvro(f"{{}} names branch {number} of a union with {len(branches)}")
         return branches[number](value, at)
 
     return union
@@ -173,7 +185,7 @@ def _blocks(item: Walk) -> Walk:
             for _ in range(abs(count)):
                 at = item(value, at)
             if stop is not None and at != stop:
-                raise NotAvro(f"a block ends at byte {at}, where it says {stop}")
+                raise NotAvro(f"a block of {{}} ends at byte {at}, where it says {stop}")
 
     return blocks
 
@@ -186,3 +198,24 @@ _SIMPLE: dict[str, Walk] = {
     "bytes": _bytes,
     "string": _bytes,
 }
+
+
+def not_text(schema: Any, value: bytes, start: int) -> str:
+    """The words for a text that is not UTF-8, where there is one; empty where there is none."""
+    try:
+        _walk(schema, {}, {**_SIMPLE, "string": _text})(value, start)
+    except NotAvro as error:
+        return str(error)
+    except EOFError:
+        return ""
+    return ""
+
+
+def _text(value: bytes, at: int) -> int:
+    end = _bytes(value, at)
+    _, begin = _number(value, at)
+    try:
+        value[begin:end].decode("utf-8")
+    except UnicodeDecodeError:
+        raise NotAvro("{} is not UTF-8") from None
+    return end

@@ -38,6 +38,14 @@ class Decoder:
         return cast("dict[str, Any]", fastavro.schemaless_reader(stream, self._schema, self._reader)), end
 
 
+def decode_named(value: bytes, schema: Any, start: int, reader: Any) -> dict[str, Any]:
+    """A record whose unions give their named types as (name, value): the value alone does not tell which it is."""
+    stream = io.BytesIO(value)
+    stream.seek(start)
+    found = fastavro.schemaless_reader(stream, schema, reader, return_named_type=True, return_record_name=True)
+    return cast("dict[str, Any]", found)
+
+
 def long_bytes(number: int) -> bytes:
     """A long as Avro writes it (specification, "Binary Encoding": zigzag, seven bits a byte)."""
     left, found = (number << 1) ^ (number >> 63), bytearray()

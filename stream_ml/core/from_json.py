@@ -52,15 +52,35 @@ class RowEncoder:
             self._id = composed(getter(field), id_text_of(field, where=f"{where}.id"))
 
     def encode(self, row: Any) -> tuple[bytes, bytes]:
-        """Key and value of a row; NotOfSchema where it is not of the schema: whoever wrote it mends it."""
+        """Key and value of a row; NotOfSchema where it is not of the schema: whoever wrote it mends it.
+
+        A row that `tail --json` has shown says under `record` which key it had, which is kept.
+        """
+        place, given = self._parted(row)
+        key = place.get("key")
         if self._id is not None:
-            payload = from_json(self._payloads.reader, row)
-            return (self._id(payload) or "").encode(), self._payloads.encode(payload)
-        given = dict(row) if isinstance(row, dict) else {}
-        key = given.pop("key", None)
+            payload = from_json(self._payloads.reader, given)
+            own = key if isinstance(key, str) and key else self._id(payload) or ""
+            return own.encode(), self._payloads.encode(payload)
+        if isinstance(given, dict):
+            key = given.pop("key", key)
         if not isinstance(key, str) or not key:
             raise NotOfSchema(f'{self._where}.id is key: give the record key as "key" beside the fields')
         return key.encode(), self._payloads.encode(from_json(self._payloads.reader, given))
+
+    def timestamp_ms(self, row: Any) -> int | None:
+        """Kafka's timestamp of a row that `tail --json` has shown; None of others."""
+        found = self._parted(row)[0].get("timestamp_ms")
+        return found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None
+
+    def _parted(self, row: Any) -> tuple[dict[str, Any], Any]:
+        """Where a row was read, as `tail --json` says it, and its fields."""
+        if not isinstance(row, dict):
+            return {}, row
+        fields = {field["name"] for field in self._payloads.reader.fields}
+        given = dict(row)
+        place = given.pop("record", {}) if "record" not in fields else {}
+        return place if isinstance(place, dict) else {}, given
 
 
 def _record(schema: Schema, fields: list[dict[str, Any]], value: Any, path: str) -> dict[str, Any]:
@@ -77,16 +97,16 @@ def _record(schema: Schema, fields: list[dict[str, Any]], value: Any, path: str)
             found[field["name"]] = _value(schema, field["type"], value[field["name"]], at)
         elif "default" in field:
             found[field["name"]] = _default(schema, field["type"], field["default"], at)
-        elif "null" in (branches := _branches(schema, field["type"])):
+        elif "null" in (branches := branches_of(schema, field["type"])):
             found[field["name"]] = None
         else:
-            raise NotOfSchema(f"{at} is missing; it is {_name(branches[0])}")
+            raise NotOfSchema(f"{at} is missing; it is {_type_name(branches[0])}")
     return found
 
 
 def _default(schema: Schema, type_: Any, default: Any, path: str) -> Any:
     """A default as the schema spells it: bytes are text of code points up to 255 (Avro specification)."""
-    first = _branches(schema, type_)[0]
+    first = branches_of(schema, type_)[0]
     base = first["type"] if isinstance(first, dict) else first
     if base in ("bytes", "fixed") and isinstance(default, str):
         return default.encode("latin-1")
@@ -97,33 +117,45 @@ def _at(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _branches(schema: Schema, type_: Any) -> list[Any]:
+def branches_of(schema: Schema, type_: Any) -> list[Any]:
+    """The types that a value may have: one, or those of a union."""
     resolved = schema.resolve(type_)
     return [schema.resolve(branch) for branch in resolved] if isinstance(resolved, list) else [resolved]
 
 
-def _name(type_: Any) -> str:
+def branch_name(type_: Any) -> str:
+    """What Avro's JSON encoding calls a branch of a union: a named type's full name, else the type."""
+    return str(type_.get("name", type_["type"])) if isinstance(type_, dict) else str(type_)
+
+
+def _type_name(type_: Any) -> str:
     return str(type_.get("logicalType", type_["type"])) if isinstance(type_, dict) else str(type_)
 
 
 def _value(schema: Schema, type_: Any, value: Any, path: str) -> Any:
-    branches = _branches(schema, type_)
+    branches = branches_of(schema, type_)
     if value is None:
         if "null" in branches:
             return None
-        raise NotOfSchema(f"{path} is null, and it is {_name(branches[0])}")
+        raise NotOfSchema(f"{path} is null, and it is {_type_name(branches[0])}")
+    others = [branch for branch in branches if branch != "null"]
+    if len(others) > 1 and isinstance(value, dict) and len(value) == 1:
+        ((name, inner),) = value.items()
+        named = next((branch for branch in others if branch_name(branch) == name), None)
+        if named is not None:
+            found = value_of(schema, named, inner, path)
+            return (name, found) if isinstance(named, dict) and "name" in named else found
     problem = None
-    for branch in branches:
-        if branch == "null":
-            continue
+    for branch in others:
         try:
-            return _of(schema, branch, value, path)
+            return value_of(schema, branch, value, path)
         except NotOfSchema as error:
             problem = problem or error
     raise problem or NotOfSchema(f"{path} can only be null")
 
 
-def _of(schema: Schema, type_: Any, value: Any, path: str) -> Any:
+def value_of(schema: Schema, type_: Any, value: Any, path: str) -> Any:
+    """A JSON value as one type, that is no union, has it; NotOfSchema where it is none."""
     base = type_["type"] if isinstance(type_, dict) else type_
     logical = type_.get("logicalType", "") if isinstance(type_, dict) else ""
     if base == "record":
@@ -141,6 +173,8 @@ def _of(schema: Schema, type_: Any, value: Any, path: str) -> Any:
             return float(value)
         except OverflowError:
             raise NotOfSchema(f"{path} is beyond what a {base} holds") from None
+    if base in ("float", "double") and value in ("inf", "-inf", "nan"):  # JSON has no such numbers
+        return float(value)
     if base == "enum" and value in type_["symbols"]:
         return value
     if base == "string" and isinstance(value, str):

@@ -9,7 +9,9 @@ from fastavro.read import SchemaResolutionError
 
 from stream_ml.config import Framing
 from stream_ml.core.avro_columns import ROWS_MIN, AvroColumns, avro_columns
-from stream_ml.core.binary import Decoder, encode_record
+from stream_ml.core.avro_walk import not_text
+from stream_ml.core.binary import Decoder, decode_named, encode_record
+from stream_ml.core.resolution import unlike
 from stream_ml.core.schema import HEADER_BYTES, Schema, single_object_header
 
 PIECE_BYTES = 1_000_000  # that are decoded at once: 8,000 events of 126 bytes
@@ -88,6 +90,18 @@ class Payloads:
         payload = self.read(writer, value, start)
         return payload if isinstance(payload, Refused) else (writer.fingerprint, payload)
 
+    def named(self, value: bytes | None) -> dict[str, Any] | Refused:
+        """A record whose unions say which named type they hold, for people; or why it cannot be read."""
+        decoded = self.decode(value)
+        found = self._writer(value or b"\0")
+        if isinstance(decoded, Refused):
+            return decoded
+        if isinstance(found, Refused):
+            return found
+        writer, start = found
+        reader = None if writer.fingerprint == self.reader.fingerprint else self.reader.parsed
+        return decode_named(value or b"", writer.parsed, start, reader)
+
     def lanes(self, values: list[bytes | None]) -> list[Lane]:
         """What of n values decodes as columns. A row in no lane is for `decode`: broken, or of another kind."""
         there: Sequence[int] = range(len(values)) if all(values) else [row for row, value in enumerate(values) if value]
@@ -156,19 +170,23 @@ class Payloads:
         """The record whose bytes begin at `start`; all bytes must belong to it."""
         try:
             payload, end = self._decoder(writer).decode(value, start)
-        except EOFError:
-            return Refused("truncated", f"the bytes end before the record does{_guess(value, self.framing)}")
-        except SchemaResolutionError as error:
-            return Refused("schema_mismatch", f"{writer.name} cannot be read as {self.reader.name}: {error}")
+        except EOFError as error:
+            return Refused("truncated", f"{writer.name}: {error}{_guess(value, self.framing)}")
+        except SchemaResolutionError:
+            return Refused("schema_mismatch", f"written with {self._named(writer)}: {unlike(writer, self.reader)}")
+        except UnicodeDecodeError:
+            words = not_text(writer.parsed, value, start) or "a text is not UTF-8"
+            return Refused("not_avro", f"{writer.name}: {words}{_guess(value, self.framing)}")
         except _BROKEN as error:
-            return Refused(
-                "not_avro",
-                f"not a {writer.name}: {error or type(error).__name__}{_guess(value, self.framing)}",
-            )
+            return Refused("not_avro", f"{writer.name}: {error or type(error).__name__}{_guess(value, self.framing)}")
         left = len(value) - end
         if left:
             return Refused("not_avro", f"{left} bytes are left after the record{_guess(value, self.framing)}")
         return payload
+
+    def _named(self, writer: Schema) -> str:
+        ids = [number for number, schema in self._by_id.items() if schema is writer]
+        return f"schema id {ids[0]}" if ids else f"another schema of {writer.name}"
 
     def _decoder(self, writer: Schema) -> Decoder:
         found = self._decoders.get(writer.fingerprint)

@@ -95,3 +95,67 @@ def _same(written: Any, read: Any) -> bool:
 def _words(type_: Any) -> str:
     logical = logical_of(type_)
     return f"decimal({type_.get('precision')},{type_.get('scale', 0)})" if logical == "decimal" else logical
+
+
+def unlike(writer: Schema, reader: Schema) -> str:
+    """The first field of the reader schema that some value of the writer's cannot be read into, and both types."""
+    return next(_unlike_fields(writer, reader, writer.fields, reader.fields, ()), "no field, by its type alone")
+
+
+def _unlike_fields(
+    writer: Schema, reader: Schema, theirs: list[dict[str, Any]], ours: list[dict[str, Any]], path: tuple[str, ...]
+) -> Iterator[str]:
+    written = {field["name"]: field["type"] for field in theirs}
+    for field in ours:
+        at = (*path, field["name"])
+        names = [name for name in (field["name"], *field.get("aliases", ())) if name in written]
+        if names:
+            yield from _unlike(writer, reader, written[names[0]], field["type"], at)
+        elif "default" not in field:
+            yield f"{'.'.join(at)} is not there, and has no default here"
+
+
+def _unlike(writer: Schema, reader: Schema, theirs: Any, ours: Any, path: tuple[str, ...]) -> Iterator[str]:
+    mine = _branches(reader, ours)
+    for written in _branches(writer, theirs):
+        read = _match(written, mine)
+        base = base_of(written)
+        names = (_kind_words(writer, theirs), _kind_words(reader, ours))
+        at = ".".join(path)
+        if read is None or (base in _NAMED and not _same_named(written, read)):
+            yield f"{at} is {names[0]} there and {names[1]} here"
+        elif base == "record":
+            yield from _unlike_fields(writer, reader, written["fields"], read["fields"], path)
+        elif base in _INNER and base == base_of(read):
+            if any(_unlike(writer, reader, written[_INNER[base]], read[_INNER[base]], path)):
+                yield f"{at} is {names[0]} there and {names[1]} here"
+        elif base == "enum":
+            for symbol in written["symbols"]:
+                if symbol not in read["symbols"] and "default" not in read:
+                    yield f"{at} is {symbol}, which enum {_short(read)} here does not have"
+
+
+_NAMED = ("enum", "fixed")
+
+
+def _same_named(written: Any, read: Any) -> bool:
+    sizes = (written.get("size"), read.get("size"))
+    return base_of(written) != base_of(read) or (_short(written) == _short(read) and sizes[0] == sizes[1])
+
+
+def _short(type_: Any) -> str:
+    return str(type_["name"]).rpartition(".")[2]
+
+
+def _kind_words(schema: Schema, type_: Any) -> str:
+    branches = _branches(schema, type_)
+    return " or ".join(_one_kind(schema, branch) for branch in branches)
+
+
+def _one_kind(schema: Schema, type_: Any) -> str:
+    base = base_of(type_)
+    if base in ("record", "enum"):
+        return f"{base} {_short(type_)}"
+    if base == "fixed":
+        return f"fixed {_short(type_)} of {type_['size']} bytes"
+    return f"{base} of {_kind_words(schema, type_[_INNER[base]])}" if base in _INNER else base

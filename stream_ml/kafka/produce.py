@@ -31,14 +31,22 @@ def encoded(rows: RowEncoder, line: Line) -> tuple[bytes, bytes]:
     ConfigError
         It is no JSON, or not of the schema; the message names line and field.
     """
+    return encoded_at(rows, line)[:2]
+
+
+def encoded_at(rows: RowEncoder, line: Line) -> tuple[bytes, bytes, int | None]:
+    """The same with Kafka's timestamp in milliseconds, of a line that `tail --json` has shown; None: now."""
     try:
-        return rows.encode(json.loads(line.text))
+        row = json.loads(line.text)
+        return *rows.encode(row), rows.timestamp_ms(row)
     except ValueError as error:
         text = "is no JSON" if isinstance(error, json.JSONDecodeError) else str(error)
         raise ConfigError(f"line {line.number}: {text}") from None
 
 
-def produce(config: Config, source: Source, records: Iterable[tuple[bytes, bytes]], per_s: float | None) -> int:
+def produce(
+    config: Config, source: Source, records: Iterable[tuple[bytes, bytes, int | None]], per_s: float | None
+) -> int:
     """Write records and see that they have arrived; how many.
 
     Parameters
@@ -61,8 +69,8 @@ def produce(config: Config, source: Source, records: Iterable[tuple[bytes, bytes
     began_s, broken = time.monotonic(), None
     with reaching(config):
         try:
-            for count, (key, value) in enumerate(records, 1):
-                put(producer, Produce(source.topic, -1, key, value), delivered)
+            for count, (key, value, timestamp_ms) in enumerate(records, 1):
+                put(producer, Produce(source.topic, -1, key, value), delivered, timestamp_ms)
                 if per_s is not None:
                     time.sleep(max(0.0, count / per_s - (time.monotonic() - began_s)))  # the rate that was asked for
                 if failed:
@@ -81,11 +89,17 @@ def produce(config: Config, source: Source, records: Iterable[tuple[bytes, bytes
     return confirmed
 
 
-def put(producer: Producer, record: Produce, delivered: Callable[..., None] | None = None) -> None:
+def put(
+    producer: Producer,
+    record: Produce,
+    delivered: Callable[..., None] | None = None,
+    timestamp_ms: int | None = None,
+) -> None:
     """Hand a record to a producer, waiting for room in its queue; the partitioner chooses the partition."""
     while True:
         try:
-            producer.produce(record.topic, record.value, record.key, on_delivery=delivered)
+            when = {} if timestamp_ms is None else {"timestamp": timestamp_ms}
+            producer.produce(record.topic, record.value, record.key, on_delivery=delivered, **when)
             producer.poll(0)
             return
         except BufferError:

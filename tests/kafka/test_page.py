@@ -200,7 +200,7 @@ def test_what_is_wrong_is_said_in_words_until_it_is_mended(
     with service(tmp_path, kafka, app_id, http={"port": free_port()}) as made:
         page = opened(made, driver)
         CliRunner().invoke(app, ["freeze", str(tmp_path / "w1.yaml")])
-        page.wait_for("problems", "Warning: learning is frozen; stream-ml resume CONFIG goes on")
+        page.wait_for("problems", "Warning: learning is frozen")
         assert page.text("words-title") == "What is wrong"
         CliRunner().invoke(app, ["resume", str(tmp_path / "w1.yaml")])
         page.wait_for("words-title", "Nothing is wrong")

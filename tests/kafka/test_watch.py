@@ -259,7 +259,7 @@ def test_top_prints_a_workers_panel_and_says_what_to_do_without_one(kafka: str, 
             assert part in cli(*top)
         cli("freeze", tmp_path / "w1.yaml")
         made.wait_for(lambda: CliRunner().invoke(app, top).exit_code == 1, "the problem")
-        assert "learning is frozen; stream-ml resume CONFIG goes on" in CliRunner().invoke(app, top).output
+        assert "learning is frozen; type stream-ml resume CONFIG" in CliRunner().invoke(app, top).output
 
 
 def test_commands_and_halts_stand_in_signals_once_whoever_dies(kafka: str, app_id: str, tmp_path: Path) -> None:
