@@ -12,7 +12,7 @@ from stream_ml.core.sample import Sample
 from stream_ml.core.scoring import same
 from stream_ml.core.times import NEVER_MS
 from stream_ml.kafka.clients import admin
-from stream_ml.kafka.reading import ends, read_range
+from stream_ml.kafka.reading import ends, log_value, read_range
 from stream_ml.records import Event, LogRecord, Record, Served
 
 Pairs = deque[tuple[Published, Record]]
@@ -63,7 +63,7 @@ def _fold(parts: Parts, rescorer: "_Rescorer", left: Pairs, end: int) -> bool:
             replica = rescorer.replica
             if replica.halt is None:
                 rescorer.score(left, record.offset)
-            replica.fold([LogRecord(record.offset, record.value or b"")])
+            replica.fold([LogRecord(record.offset, log_value(record))])
             if replica.halt is not None and replica.halt.tainted:
                 rescorer.replica = replica.heir(Replica(rescorer.settings))
                 return True

@@ -1,27 +1,39 @@
 """What Kafka itself says: topics, retention, limits, permissions. Nothing is written and nothing is consumed."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from confluent_kafka import KafkaException, TopicCollection
-from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, ResourceType
+from confluent_kafka.admin import AclOperation, AdminClient
 
 from stream_ml.config import Config
 from stream_ml.errors import Problems
-from stream_ml.kafka.clients import TIMEOUT_S, admin, error_of, reaching, topics_there
+from stream_ml.kafka.clients import TIMEOUT_S, admin, error_of, reaching
 from stream_ml.kafka.reading import ends
-from stream_ml.kafka.topics import Inspected, altered, inspected, topic_problems, wanted_topics
+from stream_ml.kafka.topics import (
+    Inspected,
+    altered,
+    broker_settings,
+    inspected,
+    kept_for,
+    topic_problems,
+    wanted_topics,
+)
 from stream_ml.units import duration_text
 
 EVENT_OVERHEAD = 4_096  # what an example takes beside the event that it holds
 
 
 class Online(NamedTuple):
-    """What was found; `facts` are lines for people, `log_entries` how many entries a new replica folds."""
+    """What was found; `facts` are lines for people.
+
+    `log_entries` is how many entries a new replica folds, `topics` those that exist.
+    """
 
     problems: Problems
     facts: list[str]
     log_entries: int
+    topics: list[str]
 
 
 def check_online(config: Config, downtime_ms: int) -> Online:
@@ -50,7 +62,7 @@ def check_online(config: Config, downtime_ms: int) -> Online:
         if config.training_log in found.counts:
             first, end = ends(client, [(config.training_log, 0)])[config.training_log, 0]
             entries = end - first
-    return Online(problems, facts, entries)
+    return Online(problems, facts, entries, list(found.counts))
 
 
 def _topics_line(config: Config, found: Inspected) -> str:
@@ -63,7 +75,7 @@ def _topics_line(config: Config, found: Inspected) -> str:
 
 def _retention(config: Config, found: Inspected, downtime_ms: int, problems: Problems) -> None:
     """A rebuild reads what is younger than ttl + early_ttl, and workers may have been away meanwhile."""
-    needed = config.feedback.ttl + config.feedback.early_ttl + downtime_ms
+    needed = kept_for(config, downtime_ms)
     for name in (
         config.events.topic,
         config.feedback.topic,
@@ -102,13 +114,9 @@ def _sizes(config: Config, found: Inspected, problems: Problems) -> None:
 
 def _broker(config: Config, client: AdminClient, downtime_ms: int, problems: Problems) -> None:
     """Limits of the cluster that the configuration must keep; a cluster that hides them is left alone."""
-    brokers = list(topics_there(client).brokers)
-    resource = ConfigResource(ResourceType.BROKER, str(brokers[0]))
-    try:
-        entries: dict[str, Any] = client.describe_configs([resource], request_timeout=TIMEOUT_S)[resource].result()
-    except KafkaException:
+    settings = broker_settings(client)
+    if not settings:
         return
-    settings = {name: str(entry.value) for name, entry in entries.items()}
 
     def number(name: str, otherwise: int) -> int:
         text = settings.get(name, "")

@@ -15,7 +15,7 @@ def check(config: Config, *, online: bool, downtime: str) -> int:
     from stream_ml.check.speed import speed
 
     problems = Problems()
-    downtime_ms = _downtime_ms(downtime)  # a word that cannot be read is told whether or not Kafka is asked
+    downtime_ms = problems.of(lambda: _downtime_ms(downtime))  # told whether or not Kafka is asked
     parts: Parts | None = problems.of(lambda: assemble(config))
     away: StreamMLError | None = None
     learn_us = 0.0
@@ -40,11 +40,13 @@ def check(config: Config, *, online: bool, downtime: str) -> int:
                 f"      one core holds about {found.scored_per_s:,} events/s, or {found.learned_per_s:,} when every "
                 "one is labelled (new model, made-up events, without Kafka's part)"
             )
-    if online:
+    if online and downtime_ms is not None:
         from stream_ml.check.online import check_online
+        from stream_ml.check.readers import changed_schema
 
         try:
             seen = check_online(config, downtime_ms)
+            changed = changed_schema(parts) if parts is not None and config.predictions.topic in seen.topics else ""
         except StreamMLError as error:
             away = error
         else:
@@ -54,6 +56,8 @@ def check(config: Config, *, online: bool, downtime: str) -> int:
             if learn_us and seen.log_entries:
                 folding = duration_text(max(1_000, int(seen.log_entries * learn_us / 1e6) * 1_000))
                 typer.echo(f"ok    training log: {seen.log_entries:,} entries, folded anew in about {folding}")
+            if changed:
+                typer.echo(f"note  {changed}")
     wrong: list[StreamMLError] = [*problems.found, *([away] if away is not None else [])]
     for problem in wrong:
         typer.echo(f"WRONG {problem}")

@@ -11,6 +11,8 @@ from typing import Any
 
 from stream_ml.core.avro_scan import VARINT_MAX
 
+EMPTY_MAX = 10_000  # items that take no bytes: six bytes could claim a billion
+
 Walk = Callable[[bytes, int], int]  # bytes and the place of a value to the place after it
 
 _SIZES = {"null": 0, "float": 4, "double": 8}
@@ -183,7 +185,9 @@ def _blocks(item: Walk) -> Walk:
                 size, at = _number(value, at)
                 stop = at + size
             for _ in range(abs(count)):
-                at = item(value, at)
+                begin, at = at, item(value, at)
+                if begin == at and abs(count) > EMPTY_MAX:
+                    raise NotAvro(f"{{}} claims {abs(count)} items that take no bytes")
             if stop is not None and at != stop:
                 raise NotAvro(f"a block of {{}} ends at byte {at}, where it says {stop}")
 

@@ -69,8 +69,10 @@ def parse_metadata(text: str | None) -> Metadata | None:
     """Metadata out of a committed offset; None where there is none of ours, or of a later format."""
     try:
         found: dict[str, Any] = json.loads(text or "")
-        if found["v"] != FORMAT:
+        if found["v"] not in (1, FORMAT):
             return None
+        if found["v"] == 1:  # signals of one lineage, and topics without a name
+            found = {**found, "sig": {}, "ti": ["", ""]}
         return Metadata(
             int(found["seq"]),
             Times(int(found["wm"]), int(found["et"]), int(found["lt"])),

@@ -142,7 +142,7 @@ class Replica:
         self._fold_singles(run.some(0, lead))
         rest, done = run.some(lead, run.size), 0
         usual = self.halt is None and self.refold_from is None and not self.frozen and self.check_each_after is None
-        usual = usual and not self._refused
+        usual = usual and not self._refused and all(map(self._has_started, {place[0] for place in rest.places}))
         noted = [*self.pardons, *([self.stop_at.position] if self.stop_at is not None else [])]
         if (
             usual
@@ -315,7 +315,9 @@ class Replica:
                 raise ValueError(f"a start of partition {entry.source_partition}")
             self.started[entry.source_partition] = entry.parsed_arguments()
         elif entry.command == "rebase" and entry.parsed_arguments().get("back", True):
-            self.seen.rebase(int(entry.parsed_arguments()["partition"]))
+            partition = int(entry.parsed_arguments()["partition"])
+            if self._has_started(partition):
+                self.seen.rebase(partition)
 
     def _note_schema(self, fingerprint: int, text: str) -> None:
         """Know a writer schema by its own fingerprint; the first text of one stays, whatever comes later."""
@@ -328,7 +330,8 @@ class Replica:
         try:
             check_meaning(schema, self._settings.payloads.reader, where="the schema that the log holds for it")
         except ConfigError as error:
-            self._refused[fingerprint] = error.message  # its examples halt; a fingerprint leaves logical types out
+            # Its examples halt: a fingerprint leaves logical types out, so the log cannot tell the two apart.
+            self._refused[fingerprint] = f"{error.message}; give the field another name, or take another app.id"
             return
         self._settings.payloads.add(schema)
 

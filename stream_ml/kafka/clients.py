@@ -215,12 +215,12 @@ def reaching(config: Config) -> Iterator[None]:
     except KafkaException as exception:
         error = error_of(exception)
         where = config.kafka.bootstrap_servers
-        if error.code() in _UNREACHABLE and _refusals and time.monotonic() - _refusals[0][0] < RECENT_S:
+        if error.code() in UNREACHABLE and _refusals and time.monotonic() - _refusals[0][0] < RECENT_S:
             raise ConfigError(
                 f"Kafka at {where} refuses the connection: {_refusals[0][1]}",
                 "look at security.protocol, sasl.* and ssl.* in kafka.properties: stream-ml config show --origin",
             ) from exception
-        if error.code() in _UNREACHABLE:
+        if error.code() in UNREACHABLE:
             why = "no broker can be connected to" if error.code() in _NOT_CONNECTED else error.str()
             raise TransientError(
                 f"Kafka at {where} does not answer: {why}",
@@ -234,7 +234,7 @@ def reaching(config: Config) -> Iterator[None]:
 
 
 _NOT_CONNECTED = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}  # noqa: SLF001
-_UNREACHABLE = {
+UNREACHABLE = {
     KafkaError._TRANSPORT,  # noqa: SLF001
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
     KafkaError._TIMED_OUT,  # noqa: SLF001

@@ -187,8 +187,13 @@ def end_of(consumer: Consumer, topic: str, partition: int) -> int | None:
 
 
 def _value_of(message: Message) -> bytes:
-    """A record's value; of one that cannot be unpacked what tells it from others."""
+    """A record's value as the fold is given it; of one that cannot be unpacked what tells it from others."""
     return NOT_UNPACKED.encode() if isinstance(message, Unreadable) else message.value() or b""
+
+
+def log_value(record: Record) -> bytes:
+    """The same of a record."""
+    return NOT_UNPACKED.encode() if any(name == NOT_UNPACKED for name, _ in record.headers) else record.value or b""
 
 
 class LogReader:

@@ -19,6 +19,9 @@ from stream_ml.kafka.retries import PAUSE_S, asked
 CLIENT_RECORD_BYTES = 1_000_000  # librdkafka's default of message.max.bytes
 BROKER_RECORD_BYTES = 1_048_588  # Kafka's default of max.message.bytes
 RECORD_BYTES_LEAST = 16_384  # headers of a dead letter, its message and a part of its value
+DOWNTIME_MS = (
+    86_400_000  # a day, as `check` takes it; topics that are made keep records so much longer than ttl + early_ttl
+)
 FOREVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 
 log = logging.getLogger("stream_ml.topics")
@@ -41,8 +44,8 @@ class TopicFacts(NamedTuple):
 
 
 def short_id(topic_id: str) -> str:
-    """Eight hex digits of a topic's id: Kafka's own has 22 characters, and a commit's metadata has few."""
-    return sha256(topic_id.encode()).hexdigest()[:8]
+    """Eight hex digits of a topic's id, nothing of none: Kafka's own has 22 characters; a commit has few."""
+    return sha256(topic_id.encode()).hexdigest()[:8] if topic_id else ""
 
 
 def made_anew(topic: str) -> str:
@@ -75,6 +78,31 @@ def wanted_topics(config: Config) -> list[Wanted]:
     ]
 
 
+def kept_for(config: Config, downtime_ms: int) -> int:
+    """How long records must live, in ms: a rebuild reads what is younger, and workers may have been away meanwhile."""
+    return config.feedback.ttl + config.feedback.early_ttl + downtime_ms
+
+
+def broker_settings(client: AdminClient) -> dict[str, str]:
+    """Settings of one of the brokers by name; none where the cluster hides them."""
+    resource = ConfigResource(ResourceType.BROKER, str(next(iter(topics_there(client).brokers))))
+    try:
+        entries = client.describe_configs([resource], request_timeout=TIMEOUT_S)[resource].result()
+    except KafkaException:
+        return {}
+    return {name: str(entry.value) for name, entry in entries.items()}
+
+
+def _lasting(config: Config, client: AdminClient) -> dict[str, str]:
+    """Retention for topics that a rebuild reads, where the brokers' own is too short or not told."""
+    needed, told = kept_for(config, DOWNTIME_MS), broker_settings(client)
+    for unit, length in (("ms", 1), ("minutes", 60_000), ("hours", 3_600_000)):  # the finest that is set holds
+        own = told.get(f"log.retention.{unit}", "")
+        if own.lstrip("-").isdecimal():
+            return {} if int(own) < 0 or int(own) * length >= needed else {"retention.ms": str(needed)}
+    return {"retention.ms": str(needed)}
+
+
 def create_topics(config: Config, partitions: int, *, dry_run: bool) -> list[str]:
     """Make the topics that are missing; one line for each, saying what was (or would be) done.
 
@@ -90,6 +118,8 @@ def create_topics(config: Config, partitions: int, *, dry_run: bool) -> list[str
         there = topics_there(client).topics
     count = len(there[config.events.topic].partitions) if config.events.topic in there else partitions
     lines, missing = [], []
+    with reaching(config):
+        lasting = _lasting(config, client)
     for topic in wanted_topics(config):
         if topic.name in there:
             lines.append(f"exists   {topic.name} ({len(there[topic.name].partitions)} partitions)")
@@ -97,7 +127,7 @@ def create_topics(config: Config, partitions: int, *, dry_run: bool) -> list[str
         number = topic.partitions or count
         verb = "would be created" if dry_run else "created "
         lines.append(f"{verb} {topic.name} ({number} partition{'s' if number > 1 else ''}): {topic.why}")
-        missing.append(NewTopic(topic.name, num_partitions=number, config=topic.settings))
+        missing.append(NewTopic(topic.name, num_partitions=number, config=lasting | topic.settings))
     if missing and not dry_run:
         for name, future in client.create_topics(missing, request_timeout=TIMEOUT_S).items():
             try:

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from stream_ml.config import Config
-from stream_ml.kafka.clients import TIMEOUT_S, absent, error_of
+from stream_ml.kafka.clients import TIMEOUT_S, UNREACHABLE, absent, error_of
 from stream_ml.kafka.topics import TopicFacts, made_anew, partitioned, uneven, wanted_topics
 
 log = logging.getLogger("stream_ml.topics")
@@ -53,6 +53,14 @@ class Verdict(NamedTuple):
         return [*self.blocking, *self.uneven]
 
 
+class Seen(NamedTuple):
+    """One answer: ids and partitions of the topics that are there, and why others could not be looked at."""
+
+    ids: dict[str, str]
+    counts: dict[str, int]
+    refused: dict[str, str]
+
+
 class TopicWatch:
     """Compares the topics with those of the start. `verdict` is replaced as a whole, so reading it needs no lock."""
 
@@ -64,7 +72,7 @@ class TopicWatch:
         self._anew: set[str] = set()
         self._missing: list[str] = []
         self._answered = threading.Condition()
-        self._stop = threading.Event()
+        self._asked_now, self._stopped = threading.Event(), False
         now_s = time.monotonic()
         self.verdict = Verdict((), (), (), facts.partitions, now_s, now_s)
 
@@ -74,35 +82,45 @@ class TopicWatch:
 
     def close(self) -> None:
         """Look no more."""
-        self._stop.set()
+        self._stopped = True
+        self._asked_now.set()
 
     def after(self, moment_s: float, wait_s: float) -> Verdict:
         """The verdict of a question asked after this moment, waited for; the last one where none comes in time."""
+        self._asked_now.set()
         with self._answered:
             self._answered.wait_for(lambda: self.verdict.asked_s >= moment_s, wait_s)
         return self.verdict
 
     def _run(self) -> None:
-        while not self._stop.wait(LOOK_S):
-            self._look()
+        while not self._stopped:
+            self._asked_now.wait(LOOK_S)
+            self._asked_now.clear()
+            try:
+                self._look()
+            except Exception:  # what nobody foresaw must not end the watch in silence
+                log.exception("the topics cannot be looked at")
+                time.sleep(LOOK_S)
 
     def _look(self) -> None:
         """Ask and judge; while Kafka is away what was known stays."""
         asked_s = time.monotonic()
-        ids: dict[str, str] = {}
-        counts: dict[str, int] = {}
+        now = Seen({}, {}, {})
         try:
             for name, future in self._asked().items():
                 try:
                     found = future.result()
                 except KafkaException as exception:
-                    if not absent(error_of(exception)):
+                    error = error_of(exception)
+                    if error.code() in UNREACHABLE:
                         raise
+                    if not absent(error):
+                        now.refused[name] = error.str()
                 else:
-                    ids[name], counts[name] = str(found.topic_id), len(found.partitions)
+                    now.ids[name], now.counts[name] = str(found.topic_id), len(found.partitions)
         except KafkaException:
             return
-        known, verdict = self.verdict, self._judged(ids, counts, asked_s)
+        known, verdict = self.verdict, self._judged(now, asked_s)
         for text in (*verdict.reasons, *verdict.warnings):
             if text not in (*known.reasons, *known.warnings):
                 log.error("%s", text)
@@ -116,8 +134,9 @@ class TopicWatch:
         )
         return asked
 
-    def _judged(self, ids: dict[str, str], counts: dict[str, int], asked_s: float) -> Verdict:
-        missing = [name for name in self._names if name not in ids]
+    def _judged(self, now: Seen, asked_s: float) -> Verdict:
+        ids, counts = now.ids, now.counts
+        missing = [name for name in self._names if name not in ids and name not in now.refused]
         gone = [name for name in missing if name in self._missing]  # one that was just made may look so once
         self._missing = missing
         self._anew |= {name for name, id_ in ids.items() if self._ids.setdefault(name, id_) != id_}
@@ -128,8 +147,9 @@ class TopicWatch:
             for name in self._names
             if name in self._anew and name not in self._read
         ]
+        warnings += [f"topic {name} cannot be looked at: {why}" for name, why in now.refused.items()]
         said, partitions = self.verdict.uneven, self.verdict.partitions
-        if not missing:
+        if len(counts) == len(self._names):
             said = tuple(f"{text}; {hint}" for text, hint in uneven(self._config, counts))
             partitions = min(counts[name] for name in partitioned(self._config))
         return Verdict(tuple(blocking), said, tuple(warnings), partitions, asked_s, time.monotonic())

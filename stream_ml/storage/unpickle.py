@@ -13,6 +13,11 @@ from collections.abc import Iterable, Iterator
 from types import FunctionType, MethodType
 from typing import Any
 
+import numpy as np
+from numpy._core.multiarray import _reconstruct as _numpy_reconstruct
+from numpy._core.multiarray import scalar as _numpy_scalar
+from numpy._core.numeric import _frombuffer as _numpy_frombuffer  # type: ignore[attr-defined]
+
 from stream_ml.errors import CheckpointError
 from stream_ml.storage.allowed import (
     CLASS_METHODS,
@@ -111,7 +116,53 @@ def _iterator(values: Any) -> Any:
     return iter(values)
 
 
-_REPLACED: dict[tuple[str, str], Any] = {("builtins", "getattr"): _method, ("builtins", "iter"): _iterator}
+class _Array:
+    """Takes the place of numpy's ndarray, which a pickle only names for `_reconstruct`, and must not call."""
+
+
+def _empty_array(kind: Any, shape: Any, typecode: Any) -> Any:
+    """Takes the place of numpy's `_reconstruct`: an empty array, whose state numpy itself checks against its dtype."""
+    if kind is not _ARRAY or shape != (0,):
+        raise CheckpointError("the checkpoint makes an array in another way than numpy, which is not allowed")
+    return _numpy_reconstruct(np.ndarray, (0,), typecode)
+
+
+def _dtype(code: Any, *_: Any) -> Any:
+    """Takes the place of numpy's dtype: one of those that numpy itself has, of which no state can change anything.
+
+    A dtype of the pickle's own may claim fields outside of its item, or objects where there are bytes.
+    """
+    found = np.dtype(code) if isinstance(code, str) and len(code) <= DTYPE_CHARS else None
+    if found is None or found.kind not in "biufcO" or not found.isbuiltin:
+        raise CheckpointError(f"the checkpoint holds the dtype {code!r}, which is not allowed")
+    return found
+
+
+def _array_of(buffer: Any, dtype: Any, *shape_and_order: Any) -> Any:
+    """Takes the place of numpy's `_frombuffer`: an array of numbers over bytes."""
+    if not isinstance(dtype, np.dtype) or dtype.hasobject:
+        raise CheckpointError("the checkpoint makes objects of bytes, which is not allowed")
+    return _numpy_frombuffer(buffer, dtype, *shape_and_order)
+
+
+def _scalar(dtype: Any, *value: Any) -> Any:
+    """Takes the place of numpy's `scalar`: one number."""
+    if not isinstance(dtype, np.dtype) or dtype.hasobject:
+        raise CheckpointError("the checkpoint makes an object of bytes, which is not allowed")
+    return _numpy_scalar(dtype, *value)
+
+
+DTYPE_CHARS = 4  # of a dtype's code: c16 has three
+_ARRAY = _Array()
+_REPLACED: dict[tuple[str, str], Any] = {
+    ("builtins", "getattr"): _method,
+    ("builtins", "iter"): _iterator,
+    ("numpy", "ndarray"): _ARRAY,
+    ("numpy", "dtype"): _dtype,
+    ("numpy._core.multiarray", "_reconstruct"): _empty_array,
+    ("numpy._core.multiarray", "scalar"): _scalar,
+    ("numpy._core.numeric", "_frombuffer"): _array_of,
+}
 _OWN = "write a function of your own instead, in a module, and list it in model.checkpoint_types"
 
 

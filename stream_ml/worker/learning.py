@@ -16,7 +16,7 @@ from stream_ml.core.replica import Replica
 from stream_ml.errors import CheckpointError, ConfigError, FatalError
 from stream_ml.failpoints import passes
 from stream_ml.kafka.clients import admin
-from stream_ml.kafka.reading import LogReader, ends, read_range
+from stream_ml.kafka.reading import LogReader, ends, log_value, read_range
 from stream_ml.metrics import Metrics
 from stream_ml.records import LogRecord, Record
 from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
@@ -165,7 +165,7 @@ class Learning:
             raise CheckpointError(f"the training log begins at {first}, after checkpoint {position}")
         batches = read_range(config, config.training_log, 0, position - 1, position, keep_alive=self.keep_alive)
         found = [record for batch in batches for record in batch]
-        if [sha256(record.value or b"").hexdigest() for record in found] != [replica.last_digest]:
+        if [sha256(log_value(record)).hexdigest() for record in found] != [replica.last_digest]:
             raise CheckpointError(f"the training log holds another entry before {position} than the checkpoint folded")
 
     # --- in the loop ---
@@ -410,7 +410,7 @@ def newest_replica(parts: Parts, topic_id: str) -> Replica:
 
 
 def _log_records(records: list[Record]) -> list[LogRecord]:
-    return [LogRecord(record.offset, record.value or b"") for record in records]
+    return [LogRecord(record.offset, log_value(record)) for record in records]
 
 
 def _key(parts: Parts) -> bytes | None:

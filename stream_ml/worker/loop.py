@@ -136,7 +136,10 @@ class Worker:
         """
         now_s = time.monotonic()
         stood_still, self._alive_s = now_s - self._alive_s > STOOD_STILL_S, now_s
-        verdict = self._topics.after(now_s, TOPICS_WAIT_S) if stood_still else self._topics.verdict
+        verdict = self._topics.verdict
+        if stood_still:
+            verdict = self._topics.after(now_s, TOPICS_WAIT_S)
+            self._alive_s = time.monotonic()
         known, self._verdict = self._verdict, verdict
         if known.answered_s != verdict.answered_s:
             self._tell_answers_again()
@@ -150,9 +153,13 @@ class Worker:
             self._group.join()
         return not verdict.blocking
 
-    def _keep_alive(self) -> None:
+    def _is_alive(self) -> None:
+        """What took long was work of this thread's own."""
         self._alive_s = time.monotonic()
         self.report.alive()
+
+    def _keep_alive(self) -> None:
+        self._is_alive()
         self._group.keep_alive()
 
     def close(self, why: str = "the end") -> None:
@@ -222,7 +229,8 @@ class Worker:
     def _catching_up(self) -> bool:
         """Whether learning lags too far behind a backlog: then events wait, so that the model is not left behind."""
         lags = self.learning.lag_s > self._config.learning.lag_max / 1000 and self.learning.replica.halt is None
-        return lags and not self._group.ends.all_reached()
+        held = self.learning.held_s is not None  # then there is nothing to catch up with
+        return lags and not held and not self._group.ends.all_reached()
 
     def _read_feedback(self, wait_s: float) -> None:
         if not self._held or any(held.full for held in self._held.values()):
@@ -297,6 +305,7 @@ class Worker:
         for number, batch in batches.items():
             partition = self._ownership.owned[number]
             outputs = partition.process(batch, self.learning.replica, clock, stale=stale, token=token)
+            self._is_alive()
             if len(batch.events) or len(batch.feedback) or outputs.moved or self._commit_is_due(number):
                 found[number] = outputs
             else:
@@ -322,6 +331,7 @@ class Worker:
             partial(self._fold_backlog, examples) if self._backlog.there(self._ownership.owned, self._limit) else None
         )
         ending = self._transactor.run(blocks, offsets, self._group.metadata, meanwhile)
+        self._is_alive()
         self.metrics.count("transactions", ending=ending.value)
         if ending is Ending.COMMITTED:
             passes("after-commit")

@@ -34,8 +34,9 @@ RATE_OVER_S = 5.0
 WINDOWS_S = 5.0  # between two computations of the windows' quality
 HISTORY = 900  # points, one a second, for charts
 SIGNALS_SHOWN = 30
-SILENT_S = 5.0  # without an answer of Kafka, which is asked several times a second
-HANGS_S = 10.0  # the loop stands still for as long in no transaction but one that will fail
+SILENT_S = 3.0  # without an answer of Kafka, which is asked several times a second
+LATE_S = 1.0  # an answer: then it is why the group is on its move
+HANGS_S = 20.0  # the loop stands still for as long in no transaction but one that will fail
 COUNTED_BY = {"labels": "outcome", "dead_letters": "reason", "flags": "flag", "signals": "kind"}  # metric -> its label
 PACKAGES = ("stream-ml", "river", "numpy", "confluent-kafka", "fastavro")
 
@@ -120,11 +121,14 @@ class Report:
     def _wrong_now(self) -> list[str]:
         """Why this worker is not ready, as far as that can be seen from outside of its loop."""
         if self.silent_s > SILENT_S:
-            return [f"Kafka at {self._config.kafka.bootstrap_servers} has not answered for {self.silent_s:.0f} s"]
+            return [self._silence()]
         found = self._topics.verdict.reasons
         if not found and self.hangs_s > HANGS_S:
             found = [f"the loop has not turned for {self.hangs_s:.0f} s"]
         return found
+
+    def _silence(self) -> str:
+        return f"Kafka at {self._config.kafka.bootstrap_servers} has not answered for {self.silent_s:.0f} s"
 
     @property
     def silent_s(self) -> float:
@@ -275,6 +279,8 @@ class Report:
         if wrong:
             return wrong
         if not self._group.settled or self._group.moved():
+            if self.silent_s > LATE_S:
+                return [self._silence()]
             return ["the group has given no partitions yet, or is moving them"]
         return [
             f"partition {number} is parked: {why}; stream-ml offsets set mends it"

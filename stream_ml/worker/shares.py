@@ -10,7 +10,7 @@ from stream_ml.config import Config
 from stream_ml.core.partition import Outputs
 
 _EVENTS = {"duplicates": ("flags", "duplicate_event"), "too_old": ("events_too_old", "")}
-_LABELS = {"orphans": ("labels", "orphan"), "late": ("labels", "late"), "joined": ("labels", "joined")}
+_LABELS = {"orphans": ("labels", "orphan"), "late": ("labels", "late")}
 _ENDS = ("joined", "duplicate", "late", "orphan", "shed", "invalid")
 
 
@@ -40,6 +40,7 @@ class Shares:
     def __init__(self, config: Config) -> None:
         self._watch = config.watch
         self._events, self._labels = _Window(self._watch.window), _Window(self._watch.window)
+        self._joined = 0  # since the start: labels that wait are a stock, and may be many where all of them join
 
     def committed(self, outputs: Outputs) -> None:
         """Count a batch."""
@@ -47,6 +48,7 @@ class Shares:
         scored = counts["predictions", ""]
         self._events.add(scored, Counter({name: counts[key] for name, key in _EVENTS.items()}))
         ended = sum(counts["labels", end] for end in _ENDS)
+        self._joined += counts["labels", "joined"]
         self._labels.add(ended, Counter({name: counts[key] for name, key in _LABELS.items()}))
 
     def status(self, waiting: int) -> dict[str, dict[str, Any]]:
@@ -58,13 +60,12 @@ class Shares:
             Labels that wait for their event now.
         """
         watch, events, labels = self._watch, self._events, self._labels
-        joined = labels.counts["joined"]
         return {
             "duplicates": self._share(events.counts["duplicates"], events.records, watch.duplicates_max),
             "too_old": self._share(events.counts["too_old"], events.records, watch.too_old_max),
             "orphans": self._share(labels.counts["orphans"], labels.records, watch.orphans_max),
             "late": self._share(labels.counts["late"], labels.records, watch.late_max),
-            "waiting": self._share(waiting, waiting + joined, watch.waiting_max),
+            "waiting": self._share(waiting, waiting + self._joined, watch.waiting_max),
         }
 
     def _share(self, count: int, of: int, most: float) -> dict[str, Any]:

@@ -180,3 +180,10 @@ def test_a_partition_that_is_added_later_starts_and_its_examples_are_learned() -
 
 def test_a_start_of_a_negative_partition_halts() -> None:
     assert halted(both_ways(start(0), start(-1), *examples(*XS))) == (1, "not_an_entry")
+
+
+def test_a_rebase_starts_no_partition() -> None:
+    """The ledger knows the partition by then, so the run takes its examples where one alone halts."""
+    strange = [example(number, 5.0, partition=7) for number in range(100)]
+    replica = both_ways(start(0), *examples(*XS), command("rebase", partition=7), *strange)
+    assert halted(replica) == (142, "not_an_entry")

@@ -172,3 +172,14 @@ def test_what_is_said_of_a_cut_entry_is_the_same_in_every_process() -> None:
     }
     assert told
     assert not [words for words in told if "0x" in words]
+
+
+def test_a_count_of_items_without_bytes_is_refused_at_once() -> None:
+    import fastavro
+
+    from stream_ml.core.avro_walk import NotAvro, walk_of
+    from stream_ml.core.binary import long_bytes
+
+    schema = {"type": "record", "name": "r", "fields": [{"name": "a", "type": {"type": "array", "items": "null"}}]}
+    with pytest.raises(NotAvro):
+        walk_of(fastavro.parse_schema(schema))(long_bytes(20_000_000) + b"\0", 0)

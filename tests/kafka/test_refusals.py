@@ -47,7 +47,7 @@ def test_unequal_partition_counts_are_refused(kafka: str, app_id: str, tmp_path:
     topic = NewTopic(f"{app_id}-truths", 3)
     client.create_topics([topic])[topic.topic].result()
     with service(tmp_path, kafka, app_id, partitions=2) as made:
-        refused(made, f"{app_id}-visits has 2 partitions and {app_id}-truths has 3")
+        refused(made, f"{app_id}-truths has 3 partitions and {app_id}-visits has 2")
 
 
 def test_a_compacted_or_limited_training_log_is_refused(kafka: str, app_id: str, tmp_path: Path) -> None:
