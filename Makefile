@@ -9,8 +9,9 @@ TWICE := -n 2 --dist loadfile
 
 ROUNDS ?= 100
 SEED ?= 1
+SECONDS ?= 120
 
-.PHONY: demo test bench faults check chaos mutants format clean
+.PHONY: demo test bench faults check chaos surfaces mutants format clean
 
 # DRIFT=1: from July on a feature means something else, and the service says so.
 demo: $(VENV)/.demo
@@ -22,6 +23,10 @@ test: $(VENV)/.test check
 # Workers, brokers and disks fail for ROUNDS rounds; the last line is JSON. 100 rounds take about half an hour.
 chaos: $(VENV)/.test
 	@$(BIN)/python tests/chaos/storm.py --rounds $(ROUNDS) --seed $(SEED)
+
+# What every surface says while six things go wrong under load, one after the other, each for SECONDS.
+surfaces: $(VENV)/.test
+	@$(BIN)/python tests/chaos/surfaces.py --seconds $(SECONDS)
 
 # Each planted bug must be caught by a test; prints the table. About half an hour.
 mutants: $(VENV)/.test
