@@ -106,6 +106,12 @@ PANELS: dict[str, list[tuple[str, str, list[tuple[str, str]]]]] = {
         ("Labels by what became of them", "reqps", [
             ("{{outcome}}", f"sum by (outcome) (rate(stream_ml_labels_total{OF}[$__rate_interval]))")
         ]),
+        ("Records whose ids or times do not fit", "percentunit", [
+            ("{{of}}", f"max by (of) (stream_ml_watched_ratio{OF})"),
+        ]),
+        ("Events too old for a label", "reqps", [
+            ("too old", f"sum(rate(stream_ml_events_too_old_total{OF}[$__rate_interval]))")
+        ]),
         ("Dead letters", "reqps", [
             ("{{reason}}", f"sum by (reason) (rate(stream_ml_dead_letters_total{OF}[$__rate_interval]))")
         ]),

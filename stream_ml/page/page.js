@@ -95,7 +95,8 @@ function update(point) {
 function show(status) {
   write("app", status.app);
   write("instance", status.instance);
-  document.title = `${status.problems.length ? `(${status.problems.length}) ` : ""}${status.app} - stream_ml`;
+  const told = wrong(status.problems).length;
+  document.title = `${told ? `(${told}) ` : ""}${status.app} - stream_ml`;
   state(status.ready ? "ready" : "not ready", status.ready ? "good" : "warning");
   problems(status);
   if (!status.model) return;
@@ -121,14 +122,17 @@ function state(text, className) {
   byId("state").className = `pill ${className}`;
 }
 
+// A note, as of a model that is cold, stands among the words and is nothing wrong.
+const wrong = (found) => found.filter((one) => one.severity !== "info");
+
 const WORDS = { critical: "Critical", warning: "Warning", info: "Note" };
 
 function problems(status) {
   const found = status.problems;
   if (!changed("problems", found)) return;
-  const worst = found.some((one) => one.severity === "critical") ? "critical" : found.length ? "warning" : "good";
+  const worst = found.some((one) => one.severity === "critical") ? "critical" : wrong(found).length ? "warning" : "good";
   byId("words").className = worst;
-  write("words-title", found.length ? "What is wrong" : "Nothing is wrong");
+  write("words-title", wrong(found).length ? "What is wrong" : "Nothing is wrong");
   const items = found.map((one) => {
     const item = element("li");
     item.append(element("b", `${WORDS[one.severity]}: `), one.text);

@@ -110,5 +110,5 @@ def test_a_json_key_that_is_no_name_in_avro_is_refused_in_words(
     assert producer.flush(30) == 0
     flags = ["--kafka", kafka, "--app", app_id, "--events", topic.topic, "--from-topic"]
     refused = CliRunner().invoke(app, ["init", str(tmp_path / "app"), *flags])
-    assert f"place.{name!r} is no name in Avro" in str(refused.exception)
+    assert f"place has the name {name!r}, which Avro does not allow" in str(refused.exception)
     assert not (tmp_path / "app").exists()

@@ -20,8 +20,10 @@ pytestmark = pytest.mark.kafka
 def refused(made: Service, *words: str, code: int = 78) -> None:
     worker = made.start()
     assert worker.wait() == code, worker.log
-    for word in (*words, "->"):
-        assert word in worker.log, worker.log
+    said = json.loads(worker.log.splitlines()[-1])
+    assert said["hint"] or "->" in said["message"], said
+    for word in words:
+        assert word in f"{said['message']} {said['hint']}", said
     assert "Traceback" not in worker.log, worker.log
     assert made.progress()[0] == 0
 
