@@ -97,6 +97,9 @@ class Report:
         if "model" not in status:
             return self._starting(status)
         if not reasons:
+            if self._judged is not None:
+                self._judged = None
+                self._metrics.set("brokers_up", math.nan)  # until the client counts again
             return status
         judged = self._judged
         if judged is None or judged[0] is not status or judged[1] != reasons:
