@@ -33,7 +33,11 @@ LEADERS = {  # of a partition that was just made, or whose leader changed
     KafkaError.KAFKA_STORAGE_ERROR,
     KafkaError._NOENT,  # noqa: SLF001 - "no leaders found"
 }
-CONNECTIONS = {KafkaError.REQUEST_TIMED_OUT, KafkaError._TRANSPORT}  # noqa: SLF001
+CONNECTIONS = {
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError._TRANSPORT,  # noqa: SLF001
+    KafkaError._DESTROY_BROKER,  # noqa: SLF001 - the connection went while it was asked
+}
 PASSING = COORDINATORS | LEADERS | CONNECTIONS
 
 

@@ -52,8 +52,15 @@ def working(folder: Path, app_id: str, *, load: bool) -> Iterator[tuple[Service,
         broker.kill()
 
 
-@pytest.mark.parametrize("load", [True, False], ids=["load", "idle"])
-@pytest.mark.parametrize("how", AWAY)
+@pytest.mark.parametrize(
+    ("how", "load"),
+    [
+        pytest.param("killed", True, id="killed-load"),
+        pytest.param("killed", False, id="killed-idle", marks=pytest.mark.long),
+        pytest.param("stopped", True, id="stopped-load", marks=pytest.mark.long),
+        pytest.param("stopped", False, id="stopped-idle"),
+    ],
+)
 def test_a_worker_whose_kafka_is_away_is_not_ready_within_seconds_and_says_why(
     app_id: str, tmp_path: Path, how: str, load: bool
 ) -> None:
