@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from stream_ml.config import Config, Source
 from stream_ml.config.tree import MISS_DETECTORS
+from stream_ml.core import made_up
 from stream_ml.core.codec import EventReader, FeedbackReader
 from stream_ml.core.contract import EXAMPLES, check_model
 from stream_ml.core.drift import ConceptMonitor, detector_of
@@ -20,7 +21,6 @@ from stream_ml.core.fields import find_field
 from stream_ml.core.from_json import from_json
 from stream_ml.core.labels import LabelDomain
 from stream_ml.core.lineage import Covered, lineage_of, parts_of, spec_of
-from stream_ml.core.made_up import payloads
 from stream_ml.core.partition import PartitionSettings, Topics
 from stream_ml.core.payloads import Payloads, Refused
 from stream_ml.core.predictions import PredictionCodec, prediction_schema
@@ -185,8 +185,7 @@ def tried_events(parts: Parts) -> list[dict[str, Any]]:
     """
     file, schema = parts.config.model.samples, parts.reader.payloads.reader
     if file is None:
-        made = (parts.plan.extract(payload) for payload in payloads(schema, parts.plan, EXAMPLES))
-        return [found[0] for found in made if not isinstance(found, Refused)]
+        return made_up.features(schema, parts.plan, EXAMPLES)
     path = parts.config.path(file)
     try:
         lines = path.read_text("utf-8").splitlines()

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stream_ml.config import Features, Model, Scalar
+from stream_ml.core import made_up
 from stream_ml.core.contract import EXAMPLES
 from stream_ml.core.contract import check_model as problems_of
 from stream_ml.core.features import FeaturePlan
 from stream_ml.core.fields import find_field
 from stream_ml.core.from_json import from_json
 from stream_ml.core.labels import LABEL_TYPES, LabelDomain
-from stream_ml.core.made_up import payloads
 from stream_ml.core.payloads import Refused
 from stream_ml.core.schema import Schema, load_schema
 from stream_ml.errors import ConfigError
@@ -66,9 +66,8 @@ def check_model(
     field = find_field(label_schema, "label", where="label")
     model = Model(factory="tests:factory", task=task, labels=labels)
     domain = LabelDomain(model, field, label_schema)
-    made = (plan.extract(payload) for payload in payloads(reader, plan, EXAMPLES))
     given = [_features(plan, reader, row) for row in samples]
-    events = given or [found[0] for found in made if not isinstance(found, Refused)]
+    events = given or made_up.features(reader, plan, EXAMPLES)
     types = checkpoint_types or []
     wrong = problems_of(factory, plan.kinds, domain, lambda pickled: loads(pickled, types), events, plan.open_texts)
     if wrong:

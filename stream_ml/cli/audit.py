@@ -8,13 +8,13 @@ import typer
 
 from stream_ml.cli.run import fix_hash_seed
 from stream_ml.config import Config
+from stream_ml.config.tree import Watch
 from stream_ml.kafka.topics import inspect_topics
 
 if TYPE_CHECKING:
     from stream_ml.audit.topics import Audit
 
 SHOWN_MAX = 50
-MOST, LEAST = 0.2, 100  # a share, and records, from which on something is said
 
 
 def audit(config: Config, sample: int, *, as_json: bool) -> int:
@@ -32,11 +32,11 @@ def audit(config: Config, sample: int, *, as_json: bool) -> int:
     plain = found._asdict()
     plain["findings"] = [str(finding) for finding in found.findings]
     plain["rescored"] = found.rescored._asdict() if found.rescored else None
-    typer.echo(json.dumps(plain) if as_json else _words(found))
+    typer.echo(json.dumps(plain) if as_json else _words(found, config.watch))
     return 1 if found.counts else 0
 
 
-def _words(found: "Audit") -> str:
+def _words(found: "Audit", watch: Watch) -> str:
     lines = [
         f"{found.events:,} events, {found.feedback:,} labels: {found.predictions:,} predictions, "
         f"{found.examples:,} examples, outcomes: {_counts(found.outcomes)}, "
@@ -48,27 +48,30 @@ def _words(found: "Audit") -> str:
         lines.append(f"{found.rescored.checked} predictions derived again from the log{left}")
     if found.given_up:
         lines.append(f"{found.given_up:,} events were given up by hand (offsets set)")
-    strange = _strange(found)
+    strange = _strange(found, watch)
     lines += strange
     ended = "nothing is lost and nothing twice, but look at the lines above" if strange else "nothing is wrong"
     lines += [str(finding) for finding in found.findings[:SHOWN_MAX]]
     return "\n".join([*lines, f"wrong: {_counts(found.counts)}" if found.counts else ended])
 
 
-def _strange(found: "Audit") -> list[str]:
-    """What breaks no promise and can hardly be meant: ids that do not fit."""
+def _strange(found: "Audit", watch: Watch) -> list[str]:
+    """What breaks no promise and can hardly be meant: ids that do not fit, by the shares that a worker is told by."""
     lines, ended = [], sum(found.outcomes.values()) + found.examples
-    if found.duplicates > MOST * found.predictions and found.predictions >= LEAST:
+    if found.duplicates > watch.duplicates_max * found.predictions and found.predictions >= watch.least:
         lines.append(
             f"{found.duplicates:,} of {found.predictions:,} events have an id that came before: they were never "
             "learned; is events.id the id of one event?"
         )
-    for outcome, words in (("orphan", "found no event"), ("late", "came later than feedback.ttl")):
+    for outcome, words, most in (
+        ("orphan", "found no event", watch.orphans_max),
+        ("late", "came later than feedback.ttl", watch.late_max),
+    ):
         count = found.outcomes.get(outcome, 0)
-        if count > MOST * ended and ended >= LEAST:
+        if count > most * ended and ended >= watch.least:
             lines.append(f"{count:,} of {ended:,} labels {words}: nothing was learned from them")
     waiting = len(found.waiting)
-    if waiting > found.examples and waiting >= LEAST:
+    if waiting > watch.waiting_max * (waiting + found.examples) and waiting >= watch.least:
         lines.append(f"{waiting:,} labels wait for an event, and {found.examples:,} have met theirs: do the ids fit?")
     return lines
 

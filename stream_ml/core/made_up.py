@@ -6,6 +6,7 @@ from typing import Any
 
 from stream_ml.core.features import FeaturePlan
 from stream_ml.core.fields import base_of, logical_of
+from stream_ml.core.payloads import Refused
 from stream_ml.core.schema import Schema
 
 TEXTS = 5  # different ones of a text field
@@ -19,6 +20,12 @@ def payloads(schema: Schema, plan: FeaturePlan, count: int) -> Iterator[dict[str
     """`count` events as the decoder would give them; what `plan` rejects where it is null never is."""
     for number in range(count):
         yield _Made(schema, plan.may_be_null, number).record(schema.fields, ())
+
+
+def features(schema: Schema, plan: FeaturePlan, count: int) -> list[dict[str, Any]]:
+    """Features of `count` made-up events, without those events that would be dead letters."""
+    found = (plan.extract(payload) for payload in payloads(schema, plan, count))
+    return [kept[0] for kept in found if not isinstance(kept, Refused)]
 
 
 class _Made:

@@ -19,9 +19,7 @@ from stream_ml.kafka.retries import PAUSE_S, asked
 CLIENT_RECORD_BYTES = 1_000_000  # librdkafka's default of message.max.bytes
 BROKER_RECORD_BYTES = 1_048_588  # Kafka's default of max.message.bytes
 RECORD_BYTES_LEAST = 16_384  # headers of a dead letter, its message and a part of its value
-DOWNTIME_MS = (
-    86_400_000  # a day, as `check` takes it; topics that are made keep records so much longer than ttl + early_ttl
-)
+DOWNTIME_MS = 86_400_000  # a day, as `check` takes it: for so long workers may be away from topics that are made here
 FOREVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 
 log = logging.getLogger("stream_ml.topics")
@@ -116,10 +114,9 @@ def create_topics(config: Config, partitions: int, *, dry_run: bool) -> list[str
     client = admin(config)
     with reaching(config):
         there = topics_there(client).topics
+        lasting = _lasting(config, client)
     count = len(there[config.events.topic].partitions) if config.events.topic in there else partitions
     lines, missing = [], []
-    with reaching(config):
-        lasting = _lasting(config, client)
     for topic in wanted_topics(config):
         if topic.name in there:
             lines.append(f"exists   {topic.name} ({len(there[topic.name].partitions)} partitions)")
@@ -215,16 +212,12 @@ def topic_problems(config: Config, found: Inspected) -> Problems:
             f"{'does' if len(missing) == 1 else 'do'} not exist",
             "make what is missing: stream-ml topics create stream_ml.yaml; or grant Describe, without it they look so",
         )
-    _check_counts(config, found.counts, problems)
+    for text, hint in uneven(config, found.counts):
+        problems.add(text, hint)
     _check_log(config, found.settings.get(config.training_log, {}), problems)
     if found.settings:
         problems.of(lambda: record_bytes_max(config, found.settings))
     return problems
-
-
-def _check_counts(config: Config, counts: dict[str, int], problems: Problems) -> None:
-    for text, hint in uneven(config, counts):
-        problems.add(text, hint)
 
 
 def partitioned(config: Config) -> list[str]:

@@ -76,6 +76,8 @@ class Report:
         metrics.set("brokers_up", math.nan)  # until the client's first statistics: unknown is not none
         self.warnings: dict[str, str] = {}
         self._topics = topics
+        self._brokers: Any = None  # the client's statistics that the gauges were set from
+        self._told_down = False  # that no broker answers, by whoever asked meanwhile
         self._judged: tuple[dict[str, Any], list[str], dict[str, Any]] | None = None
         self._status: dict[str, Any] = {
             "app": self._config.app.id,
@@ -97,9 +99,6 @@ class Report:
         if "model" not in status:
             return self._starting(status)
         if not reasons:
-            if self._judged is not None:
-                self._judged = None
-                self._metrics.set("brokers_up", math.nan)  # until the client counts again
             return status
         judged = self._judged
         if judged is None or judged[0] is not status or judged[1] != reasons:
@@ -107,6 +106,7 @@ class Report:
             if self.silent_s > SILENT_S:
                 now["per_second"] = {"events": 0.0, "labels": 0.0}
                 self._metrics.set("brokers_up", 0)
+                self._told_down = True
             now["problems"] = problems(now)
             self._metrics.set("ready", False)
             self._judged = judged = (status, reasons, now)
@@ -406,11 +406,15 @@ class Report:
         halted = model["halted"]
         metrics.set("exactly_once_broken", halted is not None and halted["reason"] in ("gap", "disagree"))
         brokers = self._ownership.brokers.last
-        if brokers is not None:
+        if brokers is not None and brokers is not self._brokers:  # those of before an outage say nothing after it
+            self._brokers = brokers
             metrics.set("broker_round_trip_seconds", brokers.mean_s, of="mean")
             metrics.set("broker_round_trip_seconds", brokers.p99_s, of="p99")
             metrics.set("broker_throttle_seconds", brokers.throttle_s)
             metrics.set("brokers_up", brokers.up)
+        elif self._told_down and self.silent_s <= SILENT_S:
+            metrics.set("brokers_up", math.nan)  # until the client counts again
+            self._told_down = False
 
     def _quality_gauges(self) -> None:
         metrics, windows = self._metrics, self._status["quality_windows"]

@@ -99,3 +99,4 @@ def test_a_worker_is_ready_again_soon_after_kafka_is_back(app_id: str, tmp_path:
             assert "start it again" in worker.log, worker.log[-2000:]
             made.start()
         made.wait_for(lambda: made.ready, "readiness")
+        assert until(lambda: "stream_ml_brokers_up 0.0" not in made.asked("/metrics")[1], SOON_S)
