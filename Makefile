@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 KAFKA ?= embedded
-# Two at a time, each with a broker of its own; a file's tests stay together.
-TWICE := -n 2 --dist loadfile
+# Three at a time, each with a broker of its own; a file's tests stay together.
+THREE := -n 3 --dist loadfile
 
 ROUNDS ?= 100
 SEED ?= 1
@@ -18,7 +18,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/stream-ml demo $(if $(DRIFT),--drift)
 
 test: $(VENV)/.test check
-	$(BIN)/python -m pytest --kafka=$(KAFKA) $(TWICE)
+	$(BIN)/python -m pytest --kafka=$(KAFKA) $(THREE)
 
 # Workers, brokers and disks fail for ROUNDS rounds; the last line is JSON. 100 rounds take about half an hour.
 chaos: $(VENV)/.test
@@ -34,7 +34,7 @@ mutants: $(VENV)/.test
 
 # One fault at a time, each on a real broker: every fail point, poison, floods, oversized records, lost answers.
 faults: $(VENV)/.test
-	$(BIN)/python -m pytest --kafka=$(KAFKA) $(TWICE) -m long
+	$(BIN)/python -m pytest --kafka=$(KAFKA) $(THREE) -m long
 
 # The service beside the client library's limit and its peers, and how far each measure reaches; QUICK=1: six minutes,
 # else up to an hour. The peers' environments are made in .bench.

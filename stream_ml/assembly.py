@@ -5,11 +5,12 @@ import importlib
 import inspect
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stream_ml import schemas
 from stream_ml.config import Config, Source
 from stream_ml.config.tree import MISS_DETECTORS
 from stream_ml.core import made_up
@@ -27,8 +28,9 @@ from stream_ml.core.predictions import PredictionCodec, prediction_schema
 from stream_ml.core.prepared import FoldSettings
 from stream_ml.core.recent import Row
 from stream_ml.core.resolution import check_meaning
-from stream_ml.core.schema import Schema, load_schema
+from stream_ml.core.schema import Schema, fingerprint_of_text, load_schema
 from stream_ml.core.times import JoinSettings
+from stream_ml.core.written import LoggedSchema, WrittenSchema, written_schemas
 from stream_ml.errors import ConfigError, Problems
 from stream_ml.model_sources import closure
 from stream_ml.storage.unpickle import loads
@@ -97,6 +99,18 @@ class Parts(NamedTuple):
         """What a replica needs. It knows no writer schema but the reader's: the others stand in the log."""
         payloads = Payloads(self.config.events.framing, self.reader.payloads.reader, {})
         return FoldSettings(lineage, payloads, self.plan, self.domain, self.build, self.concept_monitor)
+
+    def written_schemas(self, logged: Iterable[LoggedSchema]) -> list[WrittenSchema]:
+        """The schemas of events and of all that is published: those that the log holds, and those of now."""
+        config, reader, codec = self.config, self.reader.payloads.reader, self.predictions
+        own = {config.outcomes: "outcome", config.training_log: "log_entry", config.signals: "signal"}
+        texts = {topic: schemas.text(name) for topic, name in own.items()}
+        now = [
+            LoggedSchema("", reader.fingerprint, reader.text),
+            LoggedSchema(codec.topic, codec.fingerprint, codec.text),
+            *(LoggedSchema(topic, fingerprint_of_text(text), text) for topic, text in texts.items()),
+        ]
+        return written_schemas(config.events.topic, now, logged)
 
     def concept_monitor(self) -> ConceptMonitor:
         """What watches the loss; ConfigError where the detector does not take its parameters."""

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from socketserver import ThreadingMixIn
 from typing import Any, Protocol
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -17,6 +18,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from stream_ml.core.written import WrittenSchema
 from stream_ml.errors import ConfigError
 from stream_ml.page import document
 
@@ -24,9 +26,10 @@ RENDER_S = 1.0  # so often /metrics is rendered at most
 CONNECTIONS_MAX = 32  # at once; more are closed unanswered
 STREAMS_MAX = 16  # of them that follow the status; more are told to come again
 LOOK_S = 0.25  # how often a stream looks for a new status
-QUIET_S = 15.0  # after so long without one a comment is sent, so that a browser that went away is noticed
+AGAIN_S = 2.0  # after so long the same one is sent again: it is true still, and who has gone away is noticed
 TIMEOUT_S = 5.0  # for a client to send its request, and for each write to it
 BACKLOG = 16
+SCHEMAS = "/v1/schemas"
 
 HTML = "text/html; charset=utf-8"
 log = logging.getLogger("stream_ml.http")
@@ -47,6 +50,10 @@ class Said(Protocol):
     @property
     def hangs_s(self) -> float:
         """Seconds without a sign of life of the loop."""
+
+    @property
+    def schemas(self) -> list[WrittenSchema]:
+        """The schemas that records of the app have."""
 
 
 class Endpoints:
@@ -76,16 +83,17 @@ class Endpoints:
             "/v1/status": self._status,
             "/v1/history": self._history,
             "/v1/stream": self._stream,
+            SCHEMAS: self._schemas,
         }
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
-        route = self._routes.get(environ.get("PATH_INFO", ""))
+        route = self._route(environ.get("PATH_INFO", ""))
         body: Iterable[bytes]
         if environ.get("REQUEST_METHOD") not in ("GET", "HEAD"):
             status, kind, body = "405 Method Not Allowed", "text/plain", [b"only GET\n"]
         elif route is None:
-            there = ", ".join(self._routes)
+            there = ", ".join([*self._routes, f"{SCHEMAS}/FINGERPRINT"])
             status, kind, body = "404 Not Found", "text/plain", [f"there is {there}\n".encode()]
         else:
             status, kind, body = route()
@@ -99,6 +107,20 @@ class Endpoints:
             return body
         _close(body)
         return []
+
+    def _route(self, path: str) -> Callable[[], Answer] | None:
+        folder, _, name = path.rpartition("/")
+        return partial(self._schema, name) if folder == SCHEMAS else self._routes.get(path)
+
+    def _schemas(self) -> Answer:
+        body = json.dumps([one.plain() for one in self._said.schemas], indent=2)
+        return "200 OK", "application/json", [body.encode() + b"\n"]
+
+    def _schema(self, name: str) -> Answer:
+        for one in self._said.schemas:
+            if one.fingerprint == name:
+                return "200 OK", "application/json", [one.text.encode()]
+        return "404 Not Found", "text/plain", [f"no schema has this fingerprint; {SCHEMAS} lists them\n".encode()]
 
     def _metrics(self) -> Answer:
         _ = self._said.status  # which sets the gauges right that the loop cannot, where it stands still
@@ -137,17 +159,17 @@ class Endpoints:
         return "200 OK", "text/event-stream", _Followed(self._events(), self._streams.release)
 
     def _events(self) -> Iterator[bytes]:
-        """Each new status as a server-sent event. A reader that does not read runs into TIMEOUT_S, and is let go."""
+        """Each new status as a server-sent event, and the same one again where there is none: the loop may stand still.
+
+        A reader that does not read runs into TIMEOUT_S, and is let go.
+        """
         last: dict[str, Any] | None = None
         told_s = time.monotonic()
         while True:
             status = self._said.status
-            if status is not last:
+            if status is not last or time.monotonic() - told_s >= AGAIN_S:
                 last, told_s = status, time.monotonic()
                 yield self._event(status)
-            elif time.monotonic() - told_s > QUIET_S:
-                told_s = time.monotonic()
-                yield b": nothing new\n\n"
             time.sleep(LOOK_S)  # between two looks at what the loop has left behind
 
     def _event(self, status: dict[str, Any]) -> bytes:

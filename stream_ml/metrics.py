@@ -92,6 +92,7 @@ TABLE = (
     _gauge("quality_examples", "examples", ("window",), "Labelled predictions in a window of quality."),
     _gauge("labelled_ratio", "0 to 1", (), "Share of the last window's events that have a label: its maturity."),
     _gauge("watched_ratio", "0 to 1", ("of",), "Of the last records: duplicates, too_old, orphans, late, waiting."),
+    _gauge("watched_above", "0 or 1", ("of",), "1 while that share is above its bound in watch:."),
     _gauge("label_delay_seconds", "seconds", ("quantile",), "From event to label, over the last n labels."),
     _gauge("loss", "0 to 1", (), "Mean loss of the last n labelled predictions, as the drift detector sees it."),
     _gauge("concept_drifted", "0 or 1", (), "1 from a rise of the loss until it is back."),

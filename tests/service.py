@@ -1,7 +1,6 @@
 """A whole service for tests on a real Kafka: topics, workers in processes of their own, producers, and an audit."""
 
 import contextlib
-import functools
 import json
 import os
 import signal
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import fastavro
+import pytest
 import yaml
 from confluent_kafka import Producer
 
@@ -88,6 +88,7 @@ class Service:
 
     def __init__(self, folder: Path, servers: str, app_id: str, *, partitions: int = 1, **changes: Any) -> None:
         self.folder, self.partitions = folder, partitions
+        self._observers: dict[int, Observer] = {}
         self._started: set[int] = set()
         self.workers: list[Worker] = []
         (folder / "visit.avsc").write_text(json.dumps(EVENT), "utf-8")
@@ -234,10 +235,13 @@ class Service:
         pair = self.observer.pairs()[partition]
         return pair.events or 0, pair.feedback or 0
 
-    @functools.cached_property
+    @property
     def observer(self) -> Observer:
-        """Looks at committed offsets."""
-        return Observer(self.config, self.partitions)
+        """Looks at the committed offsets of as many partitions as there are now."""
+        found = self._observers.get(self.partitions)
+        if found is None:
+            found = self._observers[self.partitions] = Observer(self.config, self.partitions)
+        return found
 
     def wait_for(self, fact: Callable[[], bool], what: str, timeout_s: float = WAIT_S) -> None:
         """Wait until a fact holds; fails with the workers' logs."""
@@ -390,6 +394,11 @@ class Worker:
 
     def wait(self) -> int:
         return self.process.wait(WAIT_S)
+
+
+def brothers(*names: str) -> list[Any]:
+    """Parameters of which the first is tried each time, and the others, which go the same way, by `make faults`."""
+    return [names[0], *(pytest.param(name, marks=pytest.mark.long) for name in names[1:])]
 
 
 def read_single_object(value: bytes, schema: Any) -> dict[str, Any]:

@@ -108,6 +108,7 @@ PANELS: dict[str, list[tuple[str, str, list[tuple[str, str]]]]] = {
         ]),
         ("Records whose ids or times do not fit", "percentunit", [
             ("{{of}}", f"max by (of) (stream_ml_watched_ratio{OF})"),
+            ("1: too many {{of}}", f"max by (of) (stream_ml_watched_above{OF})"),
         ]),
         ("Events too old for a label", "reqps", [
             ("too old", f"sum(rate(stream_ml_events_too_old_total{OF}[$__rate_interval]))")

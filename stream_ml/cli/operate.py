@@ -1,13 +1,17 @@
 """The verbs of operators: topics, offsets, schemas, and commands to every replica."""
 
 import json
-from typing import Annotated
+import re
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stream_ml.cli.options import configured
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError
+
+if TYPE_CHECKING:
+    from stream_ml.core.written import WrittenSchema
 
 topics = typer.Typer(no_args_is_help=True, help="The topics that the service needs.")
 offsets = typer.Typer(no_args_is_help=True, help="Where each partition goes on.")
@@ -102,23 +106,57 @@ def set_(
     typer.echo(set_offsets(config, partition, events, feedback))
 
 
+@schema.command("list")
+@configured
+def list_schemas(
+    config: Config,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Every schema that records of the app were written with, by fingerprint; reads the training log.
+
+    A worker says the same at /v1/schemas, without reading anything.
+    """
+    for one in _written(config):
+        if as_json:
+            typer.echo(json.dumps(one.plain()))
+        else:
+            typer.echo(f"{one.fingerprint}  {'now   ' if one.current else 'before'}  {one.topic}")
+
+
 @schema.command("show")
 @configured
 def show_schema(
     config: Config,
-    what: Annotated[str, typer.Argument(help="predictions, outcomes, training-log or signals.")],
+    what: Annotated[
+        str, typer.Argument(help="predictions, outcomes, training-log, signals; or a fingerprint that a record names.")
+    ],
 ) -> None:
-    """The concrete schema of what the app writes, as JSON."""
-    from stream_ml import schemas
+    """The schema of what the app writes now, or wrote once, as JSON."""
     from stream_ml.assembly import assemble
 
-    names = {"outcomes": "outcome", "training-log": "log_entry", "signals": "signal"}
-    if what == "predictions":
-        typer.echo(json.dumps(assemble(config).predictions.schema, indent=2))
-    elif what in names:
-        typer.echo(json.dumps(schemas.load(names[what]), indent=2))
+    topics = {
+        "predictions": config.predictions.topic,
+        "outcomes": config.outcomes,
+        "training-log": config.training_log,
+        "signals": config.signals,
+    }
+    if what in topics:
+        found = [one for one in assemble(config).written_schemas(()) if one.topic == topics[what]]
+    elif re.fullmatch("[0-9a-f]{16}", what):
+        found = [one for one in _written(config) if one.fingerprint == what]
     else:
-        raise typer.BadParameter(f"{what!r} is none of predictions, {', '.join(names)}")
+        raise typer.BadParameter(f"{what!r} is none of {', '.join(topics)}, and no fingerprint of 16 hex digits")
+    if not found:
+        raise ConfigError(f"no schema of this app has the fingerprint {what}", "stream-ml schema list CONFIG")
+    typer.echo(json.dumps(json.loads(found[0].text), indent=2))
+
+
+def _written(config: Config) -> "list[WrittenSchema]":
+    from stream_ml.assembly import assemble
+    from stream_ml.kafka.logged import logged_schemas
+
+    parts = assemble(config)
+    return parts.written_schemas(logged_schemas(config))
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -124,9 +124,18 @@ def encode_example(example: Example, *, written_at_ms: int, writer: str) -> byte
     )
 
 
-def encode_schema(fingerprint: int, text: str, *, written_at_ms: int, writer: str) -> bytes:
-    """Bytes of an entry of kind schema, which must precede the first example written with it."""
-    return _encode(kind="schema", event_schema=fingerprint, arguments=text, written_at=written_at_ms, writer=writer)
+def encode_schema(fingerprint: int, text: str, topic: str = "", *, written_at_ms: int, writer: str) -> bytes:
+    """Bytes of an entry of kind schema, which must precede the first record written with it.
+
+    Without a topic it is a writer schema of the events, whose bytes the log's examples hold.
+    """
+    of = {"trigger_topic": topic, "event_schema": fingerprint, "arguments": text}
+    return _encode(kind="schema", **of, written_at=written_at_ms, writer=writer)
+
+
+def begins_as_schema(value: bytes) -> bool:
+    """Whether an entry is of kind schema, by its first two bytes: for who looks for them in a long log."""
+    return value[:2] == _SCHEMA_BEGINS
 
 
 def encode_start(
@@ -176,6 +185,9 @@ _BLANK: dict[str, Any] = {
 
 def _encode(**fields: Any) -> bytes:
     return encode_record(_SCHEMA, {**_BLANK, **fields})
+
+
+_SCHEMA_BEGINS = encode_schema(0, "", written_at_ms=0, writer="")[:2]
 
 
 def decode_entries(values: list[bytes]) -> list[Entry | ValueError]:

@@ -1,6 +1,7 @@
 """Predictions as records; and the part of one that a rebuild reads back."""
 
 import contextlib
+import json
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -101,11 +102,13 @@ class PredictionCodec:
     def __init__(self, topic: str, framing: Framing, schema_id: int | None, concrete: dict[str, Any]) -> None:
         self.topic = topic
         self.schema = concrete
+        self.text = json.dumps(concrete, separators=(",", ":"))
+        self.fingerprint = fingerprint(to_parsing_canonical_form(concrete))
         self._parsed = fastavro.parse_schema(concrete)
         self.header = {
             "bare": b"",
             "confluent": b"\x00" + (schema_id or 0).to_bytes(4, "big"),
-            "single-object": single_object_header(fingerprint(to_parsing_canonical_form(concrete))),
+            "single-object": single_object_header(self.fingerprint),
         }[framing]
         self._marker = {"bare": 0, "confluent": 1, "single-object": 2}[framing]
         head = _head_of(concrete)

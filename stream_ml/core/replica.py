@@ -23,9 +23,10 @@ from stream_ml.core.payloads import Refused
 from stream_ml.core.prepared import FoldSettings, Halt, Run, Single, features_of, prepare
 from stream_ml.core.quality import Quality
 from stream_ml.core.resolution import check_meaning
-from stream_ml.core.schema import load_schema
+from stream_ml.core.schema import fingerprint_of_text, load_schema
 from stream_ml.core.scoring import Scorer, Scores
 from stream_ml.core.signals import Signal
+from stream_ml.core.written import LoggedSchema
 from stream_ml.errors import ConfigError, FatalError, StreamMLError
 from stream_ml.records import LogRecord, Version
 
@@ -56,6 +57,7 @@ class Replica:
         self.rebaselined_at = -1
         self.started: dict[int, dict[str, Any]] = {}
         self.schemas: dict[int, str] = {}
+        self.output_schemas: dict[tuple[str, int], str] = {}
         self._refused: dict[int, str] = {}
         self.probes: list[dict[str, Any]] = []
         self._last: str | bytes = ""  # the digest of the entry folded last, or the entry itself
@@ -264,8 +266,14 @@ class Replica:
         return Signal._make((*of, {}, words, f"stream-ml skip CONFIG {halt.position}"))
 
     def knows_schema(self, fingerprint: int) -> bool:
-        """Whether the log holds this writer schema up to where it was read."""
+        """Whether the log holds this writer schema of events up to where it was read."""
         return fingerprint in self.schemas
+
+    @property
+    def logged_schemas(self) -> list[LoggedSchema]:
+        """Every schema that the log holds up to where it was read; may be asked from another thread."""
+        events = [LoggedSchema("", fingerprint, text) for fingerprint, text in list(self.schemas.items())]
+        return events + [LoggedSchema(*of, text) for of, text in list(self.output_schemas.items())]
 
     # --- one entry ---
 
@@ -309,7 +317,7 @@ class Replica:
     def _note(self, entry: Entry) -> None:
         """Facts that hold whether learning is halted or not."""
         if entry.kind == "schema":
-            self._note_schema(entry.event_schema, entry.arguments or "")
+            self._note_any_schema(entry.trigger_topic, entry.event_schema, entry.arguments or "")
         elif entry.kind == "start":
             if entry.source_partition < 0:
                 raise ValueError(f"a start of partition {entry.source_partition}")
@@ -319,13 +327,20 @@ class Replica:
             if self._has_started(partition):
                 self.seen.rebase(partition)
 
+    def _note_any_schema(self, topic: str, fingerprint: int, text: str) -> None:
+        """Of the events', which examples are read with; those of what is published are kept for its readers alone."""
+        if not topic:
+            self._note_schema(fingerprint, text)
+        elif (topic, fingerprint) not in self.output_schemas:
+            _check_fingerprint(fingerprint, fingerprint_of_text(text))
+            self.output_schemas[topic, fingerprint] = text
+
     def _note_schema(self, fingerprint: int, text: str) -> None:
         """Know a writer schema by its own fingerprint; the first text of one stays, whatever comes later."""
         if fingerprint in self.schemas:
             return
         schema = load_schema(text, where="a schema entry of the training log")
-        if schema.fingerprint != fingerprint:
-            raise ValueError(f"a schema entry says fingerprint {fingerprint}, its text has {schema.fingerprint}")
+        _check_fingerprint(fingerprint, schema.fingerprint)
         self.schemas[fingerprint] = text
         try:
             check_meaning(schema, self._settings.payloads.reader, where="the schema that the log holds for it")
@@ -462,6 +477,7 @@ class Replica:
             "started": self.started,
             "open_halts": self.pardons.state(),
             "schemas": self.schemas,
+            "output_schemas": self.output_schemas,
             "probes": self.probes,
             "last_digest": self.last_digest,
             "last_written_at_ms": self.last_written_at_ms,
@@ -477,12 +493,17 @@ class Replica:
         self.read_position = state["position"]
         for name in ("position", "examples_learned", "sound_examples", "dropped", "unusable", "frozen"):
             setattr(self, name, state[name])
-        for name in ("started", "probes", "last_written_at_ms", "rebaselined_at"):
+        for name in ("started", "output_schemas", "probes", "last_written_at_ms", "rebaselined_at"):
             setattr(self, name, state[name])
         self.pardons.restore(state["open_halts"])
         self._last = state["last_digest"]
         for fingerprint, text in state["schemas"].items():
             self._note_schema(fingerprint, text)
+
+
+def _check_fingerprint(said: int, found: int) -> None:
+    if said != found:
+        raise ValueError(f"a schema entry says fingerprint {said}, its text has {found}")
 
 
 def _sequence_words(entry: Entry, ledger: Ledger, verdict: str) -> str:

@@ -129,6 +129,19 @@ def fingerprint(canonical: str) -> int:
     return int.from_bytes(found, "little", signed=True)
 
 
+def fingerprint_of_text(text: str) -> int:
+    """Fingerprint of a schema as JSON text; ValueError where it is none. For one that nothing is read with."""
+    try:
+        return fingerprint(to_parsing_canonical_form(json.loads(text)))
+    except _BROKEN as error:
+        raise ValueError(f"not an Avro schema: {type(error).__name__}: {error}") from error
+
+
+def shown_fingerprint(fingerprint_: int) -> str:
+    """A fingerprint as hex of its bytes in a record's header, which is how a reader of records meets it."""
+    return single_object_header(fingerprint_)[2:].hex()
+
+
 def single_object_header(fingerprint_: int) -> bytes:
     """The ten bytes before a record in single-object encoding: marker and little-endian fingerprint."""
     return b"\xc3\x01" + (fingerprint_ & _MASK).to_bytes(8, "little")

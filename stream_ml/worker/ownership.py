@@ -3,8 +3,9 @@
 For partition p, in this order:
 
 1. committed() of both topics; where a dead writer's transaction holds them, that writer is fenced.
-2. A first transaction holds only both offsets, with this worker's id in the metadata (on a first start also a log
-   entry of kind start): whoever has to fence us next reads our id there, not our predecessor's.
+2. A first transaction holds only both offsets, with this worker's id in the metadata: whoever has to fence us next
+   reads our id there, not our predecessor's. On a first start it holds also a log entry of kind start; and where the
+   log has not the schema of our predictions yet, that, so that readers have it before they meet the first of them.
 3. Fold past the log's end. The next sequence must follow the highest that the fold has seen.
 4. Rebuild the join from what was committed between the floors and the offsets.
 """
@@ -19,7 +20,7 @@ from confluent_kafka.admin import AdminClient
 from stream_ml.assembly import Parts
 from stream_ml.config import Config
 from stream_ml.core.join import Join
-from stream_ml.core.log_entry import encode_start
+from stream_ml.core.log_entry import encode_schema, encode_start
 from stream_ml.core.metadata import OutputEnds
 from stream_ml.core.partition import Partition
 from stream_ml.errors import ConfigError
@@ -166,9 +167,8 @@ class Ownership:
 
     def _start_block(self, number: int, events: int, feedback: int) -> Block:
         """The entry that stands before every example of a partition: without it the fold learns none."""
-        config, now_ms = self._config, time.time_ns() // 1_000_000
-        of = (number, events, feedback, self.partitions)
-        value = encode_start(*of, written_at_ms=now_ms, writer=config.transactional_id)
+        config, of = self._config, (number, events, feedback, self.partitions)
+        value = encode_start(*of, written_at_ms=_now_ms(), writer=config.transactional_id)
         return Block(config.training_log, 0, [None], [value], {})
 
     # --- 2: the claim ---
@@ -183,6 +183,7 @@ class Ownership:
                 self._config, number, partition.events_position, partition.feedback_position, metadata
             )
             blocks += claimed.blocks
+        blocks += self._schema_blocks()
         ending = self._transactor.run(blocks, offsets, group)
         if ending is Ending.UNKNOWN:
             self._transactor.open()
@@ -193,6 +194,15 @@ class Ownership:
             raise ClaimFailed
         passes("after-claim")
         self.tokens |= dict.fromkeys(claims, token)
+
+    def _schema_blocks(self) -> list[Block]:
+        """The entry of our predictions' schema; several workers that start at once may each write it."""
+        config, codec = self._config, self._parts.predictions
+        if (codec.topic, codec.fingerprint) in self._learning.replica.output_schemas:
+            return []
+        of = (codec.fingerprint, codec.text, codec.topic)
+        value = encode_schema(*of, written_at_ms=_now_ms(), writer=config.transactional_id)
+        return [Block(config.training_log, 0, [None], [value], {})]
 
     # --- 3: the invariant ---
 
@@ -259,6 +269,10 @@ class Ownership:
             number: OutputEnds(*[found[where][1] for where in [*((topic, number) for topic in topics), log_topic]])
             for number in numbers
         }
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class ClaimFailed(Exception):

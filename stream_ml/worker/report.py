@@ -15,6 +15,7 @@ from typing import Any
 from stream_ml.assembly import Parts
 from stream_ml.core.join import Join
 from stream_ml.core.partition import Batch, Outputs
+from stream_ml.core.written import WrittenSchema
 from stream_ml.kafka.inputs import FeedbackInput, Group
 from stream_ml.kafka.watch import TopicWatch
 from stream_ml.live import line, point
@@ -56,7 +57,7 @@ class Report:
         monitor: Monitor,
         topics: TopicWatch,
     ) -> None:
-        self._config, self._metrics = parts.config, metrics
+        self._parts, self._config, self._metrics = parts, parts.config, metrics
         self._learning, self._ownership = learning, ownership
         self._group, self._feedback = inputs
         self._monitor, self._shares = monitor, Shares(parts.config)
@@ -132,6 +133,11 @@ class Report:
 
     def _silence(self) -> str:
         return f"Kafka at {self._config.kafka.bootstrap_servers} has not answered for {self.silent_s:.0f} s"
+
+    @property
+    def schemas(self) -> list[WrittenSchema]:
+        """The schemas that records of the app have, as far as the log was read."""
+        return self._parts.written_schemas(self._learning.replica.logged_schemas)
 
     @property
     def silent_s(self) -> float:
@@ -397,6 +403,7 @@ class Report:
             metrics.set("consumer_lag_seconds", max((lag["lag_seconds"] for lag in lags), default=0), topic=topic)
         for name, of in status["watch"].items():
             metrics.set("watched_ratio", of["share"] or 0.0, of=name)
+            metrics.set("watched_above", name in self._above, of=name)
         self._quality_gauges()
         self._monitor.gauges(status)
         concept = status["concept"]

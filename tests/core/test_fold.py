@@ -121,6 +121,7 @@ def facts(replica: Replica) -> dict[str, Any]:
         "counts": (replica.dropped, replica.unusable, replica.frozen),
         "digest": replica.last_digest,
         "schemas": replica.schemas,
+        "output_schemas": replica.output_schemas,
         "started": replica.started,
     }
 

@@ -44,6 +44,8 @@ HEALTHY = {  # a value every 15 s, sixty times: promtool's notation
     series("drifted", 'subject="feature:x"'): "0x60",
     series("events_shed_total"): "0x60",
     **{series(name): "0x60" for name in ("label_starvation", "below_baseline", "concept_drifted", "learning_halted")},
+    series("watched_above", 'of="orphans"'): "0x60",
+    series("checkpoint_failures_total"): "0+1x4 4x56",
     **{series(name): "0x60" for name in ("exactly_once_broken", "partitioners_differ")},
 }
 FAULTS = {  # alert: what is different, and the labels under which it fires
@@ -54,6 +56,7 @@ FAULTS = {  # alert: what is different, and the labels under which it fires
     "StreamMLSlow": ({FAST: "0+10x60"}, JOB),
     "StreamMLRejects": ({LETTERS: "0+500x60"}, JOB),
     "StreamMLLabelStarvation": ({series("label_starvation"): "1x60"}, JOB),
+    "StreamMLStrangeRecords": ({series("watched_above", 'of="orphans"'): "1x60"}, f'{JOB}, of="orphans"'),
     "StreamMLBelowBaseline": ({series("below_baseline"): "1x60"}, JOB),
     "StreamMLConceptDrift": ({series("concept_drifted"): "1x60"}, JOB),
     "StreamMLInputDrift": ({series("drifted", 'subject="feature:x"'): "1x60"}, f'{JOB}, subject="feature:x"'),
@@ -62,6 +65,7 @@ FAULTS = {  # alert: what is different, and the labels under which it fires
     "StreamMLExactlyOnceBroken": ({series("exactly_once_broken"): "1x60"}, JOB),
     "StreamMLPartitionParked": ({series("partitions", 'state="parked"'): "2x60"}, JOB),
     "StreamMLCheckpointStale": ({WRITTEN: "-600x60"}, WORKER),
+    "StreamMLCheckpointsFail": ({series("checkpoint_failures_total"): "0+0.25x60"}, WORKER),
     "StreamMLRestartLoop": ({series("start_timestamp_seconds"): "0+15x60"}, WORKER),
     "StreamMLAborts": ({ABORTED: "0+20x60"}, JOB),
     "StreamMLShedding": ({series("events_shed_total"): "0+10x60"}, JOB),

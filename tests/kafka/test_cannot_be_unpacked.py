@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
-from service import T0, Service, service, until
+from service import T0, Service, brothers, service, until
 from typer.testing import CliRunner
 
 from stream_ml.cli.app import app
@@ -59,7 +59,7 @@ def test_a_record_of_90_mb_of_zeros_is_read_and_becomes_a_dead_letter(kafka: str
         assert [record.partition for _, record, _ in made.dead_letters()] == [0]
 
 
-@pytest.mark.parametrize("name", ["events", "feedback"])
+@pytest.mark.parametrize("name", brothers("events", "feedback"))
 def test_a_record_that_cannot_be_unpacked_is_a_dead_letter_without_its_value_and_told(
     kafka: str, app_id: str, tmp_path: Path, name: str
 ) -> None:

@@ -1,12 +1,17 @@
-"""Readers of predictions meet more than one schema: `check` says so before a worker writes it."""
+"""Readers of predictions meet more than one schema: `check` says so before, and each is had by its fingerprint."""
 
+import json
 from pathlib import Path
 
+import fastavro
 import pytest
-from service import Service, service
+from service import Service, read_single_object, service
 from typer.testing import CliRunner
 
 from stream_ml.cli.app import app
+from stream_ml.kafka.broker import free_port
+
+from .test_endpoints import get
 
 pytestmark = pytest.mark.kafka
 
@@ -24,9 +29,9 @@ def fingerprints(made: Service) -> list[str]:
     return list(dict.fromkeys((r.value or b"")[2:10].hex() for r in made.read(made.config.predictions.topic)))
 
 
-def scored(made: Service, count: int, port: int) -> None:
+def scored(made: Service, count: int) -> None:
     """Some more events are scored by a worker, which carries what is configured now."""
-    worker = made.start(http={"port": port})
+    worker = made.start()
     for number in range(count, count + 5):
         made.visit(number)
     made.wait_until_done()
@@ -37,7 +42,7 @@ def test_another_schema_of_predictions_is_told_before_a_worker_writes_it(
     kafka: str, app_id: str, tmp_path: Path
 ) -> None:
     with service(tmp_path, kafka, app_id) as made:
-        scored(made, 0, 0)
+        scored(made, 0)
         (before,) = fingerprints(made)
         assert "the schema of predictions" not in typed(made, "check", "CONFIG", "--online")
         made.settings |= {"predictions": {"topic": f"{app_id}-predictions", "carry": ["kind"]}}
@@ -45,3 +50,36 @@ def test_another_schema_of_predictions_is_told_before_a_worker_writes_it(
         said = typed(made, "check", "CONFIG", "--online")
         assert f"note  the schema of predictions would change: {app_id}-predictions has fingerprint {before}" in said
         assert "carried" in said and "stream-ml schema show CONFIG predictions" in said
+
+
+def test_every_schema_that_predictions_were_written_with_is_listed_shown_and_served(
+    kafka: str, app_id: str, tmp_path: Path
+) -> None:
+    port, topic = free_port(), f"{app_id}-predictions"
+    with service(tmp_path, kafka, app_id) as made:
+        scored(made, 0)
+        made.settings |= {"predictions": {"topic": topic, "carry": ["kind"]}}
+        made.config = made.write()
+        scored(made, 5)
+        first, second = fingerprints(made)
+        listed = [json.loads(line) for line in typed(made, "schema", "list", "CONFIG", "--json").splitlines()]
+        of = [(one["fingerprint"], one["current"]) for one in listed if one["topic"] == topic]
+        assert of == [(first, False), (second, True)]
+        assert f"{first}  before  {topic}" in typed(made, "schema", "list", "CONFIG")
+        made.start(http={"port": port})
+        made.settings["http"]["port"] = port
+        made.wait_for(lambda: get(made, "/readyz")[0] == 200, "readiness")
+        assert json.loads(get(made, "/v1/schemas")[1]) == listed
+        for number, record in enumerate(made.read(topic)):
+            name = (record.value or b"")[2:10].hex()
+            shown = json.loads(typed(made, "schema", "show", "CONFIG", name))
+            assert json.loads(get(made, f"/v1/schemas/{name}")[1]) == shown
+            read = read_single_object(record.value or b"", fastavro.parse_schema(shown))
+            assert read["event_id"] == f"v{number}"
+        assert get(made, "/v1/schemas/0011223344556677")[0] == 404
+
+
+def test_a_fingerprint_that_nothing_has_is_refused_with_what_to_type(kafka: str, app_id: str, tmp_path: Path) -> None:
+    with service(tmp_path, kafka, app_id) as made:
+        done = CliRunner().invoke(app, ["schema", "show", str(made.folder / "w1.yaml"), "0011223344556677"])
+        assert "0011223344556677" in str(done.exception) and "schema list" in str(getattr(done.exception, "hint", ""))

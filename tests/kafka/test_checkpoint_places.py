@@ -81,6 +81,7 @@ def test_a_worker_whose_checkpoints_cannot_be_written_stops_in_order(kafka: str,
         assert "Traceback" not in worker.log
 
 
+@pytest.mark.long
 def test_a_rebaseline_outlives_a_directory_that_takes_nothing(kafka: str, app_id: str, tmp_path: Path) -> None:
     changes = {"http": {"port": free_port()}, "checkpoints": {"interval": "1h"}}
     with service(tmp_path, kafka, app_id, **changes) as made:

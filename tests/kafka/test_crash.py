@@ -52,6 +52,7 @@ def test_killed_in_the_middle_and_started_again_nothing_is_lost_or_twice(
         check(made, EVENTS)
 
 
+@pytest.mark.long
 def test_workers_join_leave_and_die_under_load_and_nothing_is_lost_or_twice(
     kafka: str, app_id: str, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
-from service import until
+from service import brothers, until
 from typer.testing import CliRunner
 
 from stream_ml.cli.app import app
@@ -44,7 +44,7 @@ def all_read(observer: Observer, records: int) -> bool:
     return sum((s.pair.events or 0) + (s.pair.feedback or 0) for s in observer.shown()) == records
 
 
-@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize("task", brothers("binary", "multiclass", "regression"))
 def test_the_readme_runs_as_written(kafka: str, app_id: str, tmp_path: Path, task: str) -> None:
     folder = tmp_path / app_id
     made = CliRunner().invoke(app, ["init", str(folder), "--kafka", kafka, "--task", task])

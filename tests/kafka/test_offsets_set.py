@@ -73,6 +73,7 @@ def test_what_waits_is_found_again_where_offsets_are_set_to_what_show_proposes(
         assert (audited.findings, audited.examples) == ([], 20)
 
 
+@pytest.mark.long
 def test_what_waits_is_found_again_where_offsets_are_set_to_the_ends(kafka: str, app_id: str, tmp_path: Path) -> None:
     with service(tmp_path, kafka, app_id, delivery=DYNAMIC) as made:
         waiting(made)
@@ -84,6 +85,7 @@ def test_what_waits_is_found_again_where_offsets_are_set_to_the_ends(kafka: str,
         assert (audited.findings, audited.examples) == ([], 20)
 
 
+@pytest.mark.long
 def test_what_waited_before_goes_on_waiting_where_offsets_are_set_back(kafka: str, app_id: str, tmp_path: Path) -> None:
     with service(tmp_path, kafka, app_id, delivery=DYNAMIC) as made:
         worker = made.start()

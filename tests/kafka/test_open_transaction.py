@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
-from service import Service, service, until
+from service import Service, brothers, service, until
 
 from stream_ml.core.outputs import decode_outcome
 from stream_ml.kafka.broker import free_port
@@ -37,7 +37,7 @@ def held(made: Service, topic: str, *values: bytes) -> Iterator[None]:
         producer.abort_transaction(10)
 
 
-@pytest.mark.parametrize("name", ["events", "feedback"])
+@pytest.mark.parametrize("name", brothers("events", "feedback"))
 def test_records_behind_an_open_transaction_are_lag_and_told(
     kafka: str, app_id: str, tmp_path: Path, name: str
 ) -> None:
@@ -63,6 +63,7 @@ def test_records_behind_an_open_transaction_are_lag_and_told(
         assert until(lambda: TOLD not in made.problems(), SOON_S), made.problems()
 
 
+@pytest.mark.long
 def test_a_transaction_that_ends_soon_is_no_problem(kafka: str, app_id: str, tmp_path: Path) -> None:
     with service(tmp_path, kafka, app_id, http={"port": free_port()}) as made:
         made.start()

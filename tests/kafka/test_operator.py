@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from service import Service, service
+from service import Service, brothers, service
 from typer.testing import CliRunner
 
 from stream_ml.cli.app import app
@@ -69,7 +69,7 @@ def refused(*arguments: str | Path) -> str:
     return f"{done.exception} {done.exception.hint}"
 
 
-@pytest.mark.parametrize("verb", ["skip", "accept-gap"])
+@pytest.mark.parametrize("verb", brothers("skip", "accept-gap"))
 def test_a_halt_that_is_none_cannot_be_lifted(kafka: str, app_id: str, tmp_path: Path, verb: str) -> None:
     with service(tmp_path, kafka, app_id) as made:
         worker, file = made.start(), tmp_path / "w1.yaml"

@@ -12,6 +12,7 @@ from stream_ml.kafka import clients
 pytestmark = pytest.mark.kafka
 
 
+@pytest.mark.long
 def test_a_worker_that_is_told_to_stop_while_kafka_is_away_ends(app_id: str, tmp_path: Path) -> None:
     folder = tmp_path / "app"
     folder.mkdir()

@@ -58,7 +58,7 @@ def working(folder: Path, app_id: str, *, load: bool) -> Iterator[tuple[Service,
         pytest.param("killed", True, id="killed-load"),
         pytest.param("killed", False, id="killed-idle", marks=pytest.mark.long),
         pytest.param("stopped", True, id="stopped-load", marks=pytest.mark.long),
-        pytest.param("stopped", False, id="stopped-idle"),
+        pytest.param("stopped", False, id="stopped-idle", marks=pytest.mark.long),
     ],
 )
 def test_a_worker_whose_kafka_is_away_is_not_ready_within_seconds_and_says_why(

@@ -100,6 +100,7 @@ def test_idle_clients_and_one_that_never_reads_stop_nothing(kafka: str, app_id: 
         assert alive(made)
 
 
+@pytest.mark.long
 def test_fifty_scrapes_a_second_stop_nothing(kafka: str, app_id: str, tmp_path: Path) -> None:
     with working(tmp_path, kafka, app_id) as made, ThreadPoolExecutor(8) as pool:
         start_s = time.monotonic()

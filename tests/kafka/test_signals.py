@@ -132,6 +132,7 @@ def test_halt_and_commands_are_told_once_however_many_replicas_see_them(
         assert [(signal.kind, signal.position) for signal in signals(made)] == [("frozen", at), ("resumed", resumed)]
 
 
+@pytest.mark.long
 def test_a_new_lineage_tells_the_halts_that_it_meets_once_and_an_ended_one_tells_nothing_again(
     kafka: str, app_id: str, tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic
-from service import Service, service, until
+from service import Service, brothers, service, until
 from typer.testing import CliRunner
 
 from stream_ml.cli.app import app
@@ -57,7 +57,7 @@ def produce(made: Service, name: str) -> None:
     made.flush()
 
 
-@pytest.mark.parametrize("name", ["events", "feedback"])
+@pytest.mark.parametrize("name", brothers("events", "feedback"))
 def test_no_record_of_an_input_made_anew_is_taken_at_the_old_offset(
     kafka: str, app_id: str, tmp_path: Path, name: str
 ) -> None:
@@ -122,7 +122,7 @@ def test_a_training_log_made_anew_is_not_folded_on(kafka: str, app_id: str, tmp_
         assert until(lambda: told(made, made.config.training_log), SOON_S), (made.problems(), worker.log[-2000:])
 
 
-@pytest.mark.parametrize("name", ["predictions", "outcomes", "dead letters"])
+@pytest.mark.parametrize("name", brothers("predictions", "outcomes", "dead letters"))
 def test_an_output_made_anew_is_named(kafka: str, app_id: str, tmp_path: Path, name: str) -> None:
     with service(tmp_path, kafka, app_id, http={"port": free_port()}) as made:
         made.start()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewPartitions
-from service import Service, service, until
+from service import Service, brothers, service, until
 
 from stream_ml.kafka.broker import free_port
 
@@ -64,7 +64,7 @@ def working(made: Service) -> None:
     made.wait_until_done()
 
 
-@pytest.mark.parametrize("name", OF)
+@pytest.mark.parametrize("name", brothers(*OF))
 def test_a_topic_that_is_gone_is_named_and_the_worker_is_not_ready(
     kafka: str, app_id: str, tmp_path: Path, name: str
 ) -> None:
@@ -77,7 +77,7 @@ def test_a_topic_that_is_gone_is_named_and_the_worker_is_not_ready(
         assert topic in made.problems() and topic in made.workers[0].log
 
 
-@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize("name", brothers(*OUTPUTS))
 def test_an_output_that_is_made_anew_is_written_again(kafka: str, app_id: str, tmp_path: Path, name: str) -> None:
     with service(tmp_path, kafka, app_id, http={"port": free_port()}) as made:
         working(made)
@@ -91,7 +91,9 @@ def test_an_output_that_is_made_anew_is_written_again(kafka: str, app_id: str, t
         assert made.status()["since_start"].get("predictions") == 30
 
 
-@pytest.mark.parametrize("name", ["events", "feedback", "predictions", "training log", "outcomes", "dead letters"])
+@pytest.mark.parametrize(
+    "name", brothers("predictions", "events", "feedback", "training log", "outcomes", "dead letters")
+)
 def test_partitions_of_one_topic_alone_are_named_with_what_to_type(
     kafka: str, app_id: str, tmp_path: Path, name: str
 ) -> None:
@@ -107,6 +109,7 @@ def test_partitions_of_one_topic_alone_are_named_with_what_to_type(
         )
 
 
+@pytest.mark.long
 def test_the_worker_outlives_partitions_that_come_topic_by_topic(kafka: str, app_id: str, tmp_path: Path) -> None:
     properties = {"topic.metadata.refresh.interval.ms": 1000}  # else the worker would only see them minutes later
     with service(tmp_path, kafka, app_id, http={"port": free_port()}, kafka={"properties": properties}) as made:

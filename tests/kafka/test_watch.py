@@ -262,6 +262,7 @@ def test_top_prints_a_workers_panel_and_says_what_to_do_without_one(kafka: str, 
         assert "learning is frozen; type stream-ml resume CONFIG" in CliRunner().invoke(app, top).output
 
 
+@pytest.mark.long
 def test_commands_and_halts_stand_in_signals_once_whoever_dies(kafka: str, app_id: str, tmp_path: Path) -> None:
     with service(tmp_path, kafka, app_id, partitions=2, delivery={"membership": "dynamic"}) as made:
         both = [made.start(instance) for instance in ("w1", "w2")]
@@ -281,6 +282,7 @@ def test_commands_and_halts_stand_in_signals_once_whoever_dies(kafka: str, app_i
         assert kinds(made) == ["frozen", "resumed", "rebaselined", "halted"]
 
 
+@pytest.mark.long
 def test_offsets_set_by_hand_tell_no_signal_again(kafka: str, app_id: str, tmp_path: Path) -> None:
     with service(tmp_path, kafka, app_id, delivery={"membership": "dynamic"}) as made:
         worker = made.start()

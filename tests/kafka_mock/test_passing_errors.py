@@ -19,6 +19,7 @@ from confluent_kafka import KafkaError
 
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError, TransientError
+from stream_ml.kafka import topics
 from stream_ml.kafka.clients import admin, reaching
 from stream_ml.kafka.operator import Observer, set_offsets
 from stream_ml.kafka.pair import read_pairs, stable_pair
@@ -66,8 +67,9 @@ DENIED = [
 
 
 @pytest.fixture
-def cluster() -> Iterator[MockCluster]:
-    """A cluster of the test's own."""
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[MockCluster]:
+    """A cluster of the test's own. It has no controller, which alone knows the ids of topics."""
+    monkeypatch.setattr(topics, "TIMEOUT_S", 0.2)
     with MockCluster() as made:
         for topic in TOPICS.split():
             made.create_topic(topic)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
+from stream_ml.core.written import WrittenSchema
 from stream_ml.endpoints import CONNECTIONS_MAX, Endpoints, serve
 from stream_ml.errors import ConfigError
 from stream_ml.kafka.broker import free_port
@@ -22,6 +23,10 @@ class Said:
     def __init__(self, *, ready: bool = True, hangs_s: float = 0.1) -> None:
         self.status: dict[str, Any] = {"ready": ready, "reasons": [] if ready else ["partition 3 is parked: why"]}
         self.hangs_s = hangs_s
+        self.schemas = [
+            WrittenSchema("shop-predictions", "0a" * 8, current=False, text='{"old": 1}'),
+            WrittenSchema("shop-predictions", "0b" * 8, current=True, text='{"new": 1}'),
+        ]
 
 
 def ask(endpoints: Endpoints, path: str, method: str = "GET") -> tuple[str, bytes, dict[str, str]]:
@@ -73,8 +78,21 @@ def test_metrics_are_rendered_once_a_second_at_most() -> None:
     assert b"seen_total 0.0" in first
 
 
+def test_schemas_are_listed_and_each_is_had_by_its_fingerprint() -> None:
+    endpoints = Endpoints(CollectorRegistry(), Said(), 60)
+    _, body, headers = ask(endpoints, "/v1/schemas")
+    assert headers["Content-Type"] == "application/json"
+    assert json.loads(body)[0] == {"topic": "shop-predictions", "fingerprint": "0a" * 8, "current": False}
+    assert ask(endpoints, f"/v1/schemas/{'0a' * 8}")[:2] == ("200 OK", b'{"old": 1}')
+    assert ask(endpoints, f"/v1/schemas/{'0b' * 8}")[1] == b'{"new": 1}'
+
+
 @pytest.mark.parametrize(
-    ("path", "method", "status"), [("/page", "GET", "404"), ("/livez", "POST", "405"), ("/x", "GET", "404")]
+    ("path", "method", "status"),
+    [
+        *(("/page", "GET", "404"), ("/livez", "POST", "405"), ("/x", "GET", "404")),
+        *((f"/v1/schemas/{name}", "GET", "404") for name in ("", "0a", "0A" * 8, "../schemas", "0a" * 8 + "/")),
+    ],
 )
 def test_what_is_not_there_is_said(path: str, method: str, status: str) -> None:
     assert ask(Endpoints(CollectorRegistry(), Said(), 60), path, method)[0].startswith(status)
@@ -107,3 +125,13 @@ def test_connections_that_say_nothing_do_not_keep_others_out_for_ever() -> None:
                     answered.set()
                     break
         assert answered.is_set()
+
+
+def test_a_follower_gets_a_status_again_while_the_loop_leaves_no_new_one() -> None:
+    followed = iter(
+        Endpoints(CollectorRegistry(), Said(ready=False), 60)(
+            {"PATH_INFO": "/v1/stream", "REQUEST_METHOD": "GET"}, lambda *_: None
+        )
+    )
+    first, again = next(followed), next(followed)
+    assert first == again and b"partition 3 is parked: why" in first

@@ -1,0 +1,65 @@
+"""Which Avro schemas the app's records were written with: those that the log holds, and those of now."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from stream_ml.core.log_entry import Entry
+from stream_ml.core.schema import shown_fingerprint
+
+
+class LoggedSchema(NamedTuple):
+    """A schema as the training log has it; no topic says that it is the events'."""
+
+    topic: str
+    fingerprint: int
+    text: str
+
+    @classmethod
+    def of(cls, entry: Entry) -> "LoggedSchema":
+        """Out of an entry of kind schema."""
+        return cls(entry.trigger_topic, entry.event_schema, entry.arguments or "")
+
+
+class WrittenSchema(NamedTuple):
+    """A schema that records of a topic have.
+
+    Parameters
+    ----------
+    fingerprint
+        CRC-64-AVRO as hex of its eight bytes, in the order in which single-object encoding has them.
+    current
+        Whether it is what the app reads or writes now.
+    text
+        The schema as JSON.
+    """
+
+    topic: str
+    fingerprint: str
+    current: bool
+    text: str
+
+    def plain(self) -> dict[str, str | bool]:
+        """What a list of schemas says of one; the text is asked for by its fingerprint."""
+        return {"topic": self.topic, "fingerprint": self.fingerprint, "current": self.current}
+
+
+def written_schemas(
+    events_topic: str, now: Iterable[LoggedSchema], logged: Iterable[LoggedSchema]
+) -> list[WrittenSchema]:
+    """Topic by topic in the order of `now`, each topic's schemas in the order in which the log has them.
+
+    Parameters
+    ----------
+    now
+        What is read and written now.
+    logged
+        Those that the log holds, in its order.
+    """
+    of_now = [(one.topic or events_topic, shown_fingerprint(one.fingerprint), one.text) for one in now]
+    current = {(topic, name) for topic, name, _ in of_now}
+    found: dict[str, dict[str, WrittenSchema]] = {topic: {} for topic, *_ in of_now}
+    of_log = [(one.topic or events_topic, shown_fingerprint(one.fingerprint), one.text) for one in logged]
+    for topic, name, text in of_log + of_now:
+        one = WrittenSchema(topic, name, (topic, name) in current, text)
+        found.setdefault(topic, {}).setdefault(name, one)
+    return [one for of in found.values() for one in of.values()]
