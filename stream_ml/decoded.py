@@ -1,7 +1,6 @@
 """Records of any of the app's topics as plain values, for people: what stands there, decoded."""
 
 import base64
-import io
 import math
 from collections.abc import Callable
 from datetime import date, datetime
@@ -11,6 +10,7 @@ from typing import Any
 import fastavro
 
 from stream_ml.assembly import Parts
+from stream_ml.core.binary import Decoder, decode_own
 from stream_ml.core.log_entry import decode_entry
 from stream_ml.core.outputs import dead_letter_origin, dead_letter_words, decode_outcome
 from stream_ml.core.payloads import Payloads, Refused
@@ -88,19 +88,26 @@ def _payload(payloads: Payloads, record: Record) -> Plain:
 
 
 def _prediction(parts: Parts) -> Callable[[Record], Plain]:
-    header, parsed = parts.predictions.header, fastavro.parse_schema(parts.predictions.schema)
+    header, schema = parts.predictions.header, parts.predictions.schema
+    whole = Decoder(fastavro.parse_schema(schema))
+    head = Decoder(fastavro.parse_schema({**schema, "name": "PredictionHead", "fields": schema["fields"][:-1]}))
 
     def decode(record: Record) -> Plain:
         value = record.value or b""
-        if not value.startswith(header):
-            raise ValueError("no prediction of this app: other framing or schema")
-        try:
-            found: Any = fastavro.schemaless_reader(io.BytesIO(value[len(header) :]), parsed, None)
-        except (EOFError, IndexError) as error:
-            raise ValueError("no prediction of this app: its bytes end early") from error
-        return _plain(found)
+        ours, marker = value.startswith(header), header[:2] if header[:1] == b"\xc3" else header[:1]
+        if not value.startswith(marker):
+            raise ValueError("no prediction of this app: other framing")
+        found = _plain(decode_own(value, whole if ours else head, len(header)))
+        return found if ours else found | {"carried": _other_schema(value, header)}
 
     return decode
+
+
+def _other_schema(value: bytes, header: bytes) -> str:
+    """What is said in place of what a prediction of before carries: all before it is the same in every schema."""
+    if header[:1] == b"\xc3":
+        return f"by another schema: stream-ml schema show CONFIG {value[2:10].hex()}"
+    return f"by another schema, of id {int.from_bytes(value[1:5], 'big')}"
 
 
 def _entry(record: Record) -> Plain:

@@ -70,6 +70,9 @@ def test_every_schema_that_predictions_were_written_with_is_listed_shown_and_ser
         made.settings["http"]["port"] = port
         made.wait_for(lambda: get(made, "/readyz")[0] == 200, "readiness")
         assert json.loads(get(made, "/v1/schemas")[1]) == listed
+        tailed = [json.loads(line) for line in typed(made, "tail", "CONFIG", "predictions", "--json").splitlines()]
+        assert [one["event_id"] for one in tailed] == [f"v{number}" for number in range(10)]
+        assert f"schema show CONFIG {first}" in tailed[0]["carried"] and tailed[9]["carried"] == {"kind": "k0"}
         for number, record in enumerate(made.read(topic)):
             name = (record.value or b"")[2:10].hex()
             shown = json.loads(typed(made, "schema", "show", "CONFIG", name))
