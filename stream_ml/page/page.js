@@ -136,7 +136,7 @@ function problems(status) {
   const items = found.map((one) => {
     const item = element("li");
     item.append(element("b", `${WORDS[one.severity]}: `), one.text);
-    if (one.suggestion) item.append(". Type ", element("code", one.suggestion));
+    if (one.suggestion) item.append(/[.?!]$/.test(one.text) ? " Type " : ". Type ", element("code", one.suggestion));
     return item;
   });
   replace(byId("problems"), items.length ? items : [element("li", "There is nothing to do.")]);
