@@ -101,12 +101,16 @@ class Parts(NamedTuple):
         return FoldSettings(lineage, payloads, self.plan, self.domain, self.build, self.concept_monitor)
 
     def written_schemas(self, logged: Iterable[LoggedSchema]) -> list[WrittenSchema]:
-        """The schemas of events and of all that is published: those that the log holds, and those of now."""
-        config, reader, codec = self.config, self.reader.payloads.reader, self.predictions
+        """The schemas of both inputs and of all that is published: those of now, and those that the log holds."""
+        config, codec = self.config, self.predictions
         own = {config.outcomes: "outcome", config.training_log: "log_entry", config.signals: "signal"}
         texts = {topic: schemas.text(name) for topic, name in own.items()}
         now = [
-            LoggedSchema("", reader.fingerprint, reader.text),
+            *(
+                LoggedSchema(topic, one.fingerprint, one.text)
+                for topic, side in ((config.events.topic, self.reader), (config.feedback.topic, self.feedback))
+                for one in side.payloads.schemas.values()
+            ),
             LoggedSchema(codec.topic, codec.fingerprint, codec.text),
             *(LoggedSchema(topic, fingerprint_of_text(text), text) for topic, text in texts.items()),
         ]

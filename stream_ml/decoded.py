@@ -1,6 +1,7 @@
 """Records of any of the app's topics as plain values, for people: what stands there, decoded."""
 
 import base64
+import contextlib
 import math
 from collections.abc import Callable
 from datetime import date, datetime
@@ -94,11 +95,12 @@ def _prediction(parts: Parts) -> Callable[[Record], Plain]:
 
     def decode(record: Record) -> Plain:
         value = record.value or b""
-        ours, marker = value.startswith(header), header[:2] if header[:1] == b"\xc3" else header[:1]
-        if not value.startswith(marker):
+        if not value.startswith(header[:2] if header[:1] == b"\xc3" else header[:1]):
             raise ValueError("no prediction of this app: other framing")
-        found = _plain(decode_own(value, whole if ours else head, len(header)))
-        return found if ours else found | {"carried": _other_schema(value, header)}
+        if value.startswith(header):
+            with contextlib.suppress(ValueError):
+                return _plain(decode_own(value, whole, len(header), to_end=True))
+        return _plain(decode_own(value, head, len(header))) | {"carried": _other_schema(value, header)}
 
     return decode
 
@@ -107,7 +109,7 @@ def _other_schema(value: bytes, header: bytes) -> str:
     """What is said in place of what a prediction of before carries: all before it is the same in every schema."""
     if header[:1] == b"\xc3":
         return f"by another schema: stream-ml schema show CONFIG {value[2:10].hex()}"
-    return f"by another schema, of id {int.from_bytes(value[1:5], 'big')}"
+    return f"by another schema, of id {int.from_bytes(value[1:5], 'big')}" if header else "by another schema"
 
 
 def _entry(record: Record) -> Plain:

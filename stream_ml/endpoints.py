@@ -73,7 +73,7 @@ class Endpoints:
         self._registry, self._said, self._alive_s = registry, said, alive_s
         self._lock = threading.Lock()
         self._streams = threading.BoundedSemaphore(STREAMS_MAX)
-        self._told: tuple[dict[str, Any], bytes] = ({}, b"")
+        self._told: tuple[dict[str, Any], int, bytes] = ({}, 0, b"")
         self._rendered, self._rendered_s = b"", -RENDER_S
         self._routes: dict[str, Callable[[], Answer]] = {
             "/": self._page,
@@ -173,11 +173,13 @@ class Endpoints:
             time.sleep(LOOK_S)  # between two looks at what the loop has left behind
 
     def _event(self, status: dict[str, Any]) -> bytes:
-        """A status as bytes, written once for all followers."""
+        """A status as bytes, written once for all followers, with the seconds for which the loop has stood still."""
+        silent_s = round(self._said.hangs_s)
         with self._lock:
-            if self._told[0] is not status:
-                self._told = (status, b"data: " + json.dumps(status).encode() + b"\n\n")
-            return self._told[1]
+            if self._told[0] is not status or self._told[1] != silent_s:
+                text = json.dumps({**status, "loop_silent_seconds": silent_s})
+                self._told = (status, silent_s, b"data: " + text.encode() + b"\n\n")
+            return self._told[2]
 
 
 class _Followed:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -132,23 +133,30 @@ def show_schema(
     ],
 ) -> None:
     """The schema of what the app writes now, or wrote once, as JSON."""
+    from stream_ml import schemas
     from stream_ml.assembly import assemble
 
-    topics = {
-        "predictions": config.predictions.topic,
-        "outcomes": config.outcomes,
-        "training-log": config.training_log,
-        "signals": config.signals,
-    }
-    if what in topics:
-        found = [one for one in assemble(config).written_schemas(()) if one.topic == topics[what]]
-    elif re.fullmatch("[0-9a-f]{16}", what):
-        found = [one for one in _written(config) if one.fingerprint == what]
+    names = {"outcomes": "outcome", "training-log": "log_entry", "signals": "signal"}
+    if what == "predictions":
+        typer.echo(json.dumps(assemble(config).predictions.schema, indent=2))
+    elif what in names:
+        typer.echo(json.dumps(schemas.load(names[what]), indent=2))
+    elif re.fullmatch("[0-9a-fA-F]{16}", what):
+        typer.echo(json.dumps(json.loads(_named(config, what.lower()).text), indent=2))
     else:
-        raise typer.BadParameter(f"{what!r} is none of {', '.join(topics)}, and no fingerprint of 16 hex digits")
-    if not found:
-        raise ConfigError(f"no schema of this app has the fingerprint {what}", "stream-ml schema list CONFIG")
-    typer.echo(json.dumps(json.loads(found[0].text), indent=2))
+        known = ", ".join(["predictions", *names])
+        raise typer.BadParameter(f"{what!r} is none of {known}, and no fingerprint of 16 hex digits")
+
+
+def _named(config: Config, fingerprint: str) -> "WrittenSchema":
+    """The schema with a fingerprint: of those of now without asking Kafka."""
+    from stream_ml.assembly import assemble
+
+    for found in (partial(assemble(config).written_schemas, ()), partial(_written, config)):
+        for one in found():
+            if one.fingerprint == fingerprint:
+                return one
+    raise ConfigError(f"no schema of this app has the fingerprint {fingerprint}", "stream-ml schema list CONFIG")
 
 
 def _written(config: Config) -> "list[WrittenSchema]":
@@ -156,7 +164,11 @@ def _written(config: Config) -> "list[WrittenSchema]":
     from stream_ml.kafka.logged import logged_schemas
 
     parts = assemble(config)
-    return parts.written_schemas(logged_schemas(config))
+    found, false = logged_schemas(config)
+    if false:
+        places = ", ".join(map(str, false[:5]))
+        typer.echo(f"{len(false)} entries of {config.training_log} are no schemas as they say: at {places}", err=True)
+    return parts.written_schemas(found)
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -56,9 +56,18 @@ def long_bytes(number: int) -> bytes:
     return bytes(found)
 
 
-def decode_own(value: bytes, decoder: Decoder, start: int = 0) -> dict[str, Any]:
-    """A record of this project's own schemas, or a prefix of one; ValueError where the bytes are something else."""
+def decode_own(value: bytes, decoder: Decoder, start: int = 0, *, to_end: bool = False) -> dict[str, Any]:
+    """A record of this project's own schemas, or a prefix of one; ValueError where the bytes are something else.
+
+    Parameters
+    ----------
+    to_end
+        No prefix: the record ends where the bytes do.
+    """
     try:
-        return decoder.decode(value, start)[0]
+        found, end = decoder.decode(value, start)
+        if to_end and end != len(value):
+            raise ValueError(f"it ends at {end} of {len(value)} bytes")
+        return found
     except (EOFError, LookupError, TypeError, ArithmeticError, ValueError) as error:
         raise ValueError(f"not such a record: {type(error).__name__} {error}") from error

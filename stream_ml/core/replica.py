@@ -23,7 +23,7 @@ from stream_ml.core.payloads import Refused
 from stream_ml.core.prepared import FoldSettings, Halt, Run, Single, features_of, prepare
 from stream_ml.core.quality import Quality
 from stream_ml.core.resolution import check_meaning
-from stream_ml.core.schema import fingerprint_of_text, load_schema
+from stream_ml.core.schema import load_schema
 from stream_ml.core.scoring import Scorer, Scores
 from stream_ml.core.signals import Signal
 from stream_ml.core.written import LoggedSchema
@@ -317,7 +317,11 @@ class Replica:
     def _note(self, entry: Entry) -> None:
         """Facts that hold whether learning is halted or not."""
         if entry.kind == "schema":
-            self._note_any_schema(entry.trigger_topic, entry.event_schema, entry.arguments or "")
+            if entry.trigger_topic:
+                found = LoggedSchema.of(entry)
+                self.output_schemas.setdefault((found.topic, found.fingerprint), found.text)
+            else:
+                self._note_schema(entry.event_schema, entry.arguments or "")
         elif entry.kind == "start":
             if entry.source_partition < 0:
                 raise ValueError(f"a start of partition {entry.source_partition}")
@@ -327,20 +331,13 @@ class Replica:
             if self._has_started(partition):
                 self.seen.rebase(partition)
 
-    def _note_any_schema(self, topic: str, fingerprint: int, text: str) -> None:
-        """Of the events', which examples are read with; those of what is published are kept for its readers alone."""
-        if not topic:
-            self._note_schema(fingerprint, text)
-        elif (topic, fingerprint) not in self.output_schemas:
-            _check_fingerprint(fingerprint, fingerprint_of_text(text))
-            self.output_schemas[topic, fingerprint] = text
-
     def _note_schema(self, fingerprint: int, text: str) -> None:
         """Know a writer schema by its own fingerprint; the first text of one stays, whatever comes later."""
         if fingerprint in self.schemas:
             return
         schema = load_schema(text, where="a schema entry of the training log")
-        _check_fingerprint(fingerprint, schema.fingerprint)
+        if schema.fingerprint != fingerprint:
+            raise ValueError(f"a schema entry says fingerprint {fingerprint}, its text has {schema.fingerprint}")
         self.schemas[fingerprint] = text
         try:
             check_meaning(schema, self._settings.payloads.reader, where="the schema that the log holds for it")
@@ -493,17 +490,13 @@ class Replica:
         self.read_position = state["position"]
         for name in ("position", "examples_learned", "sound_examples", "dropped", "unusable", "frozen"):
             setattr(self, name, state[name])
-        for name in ("started", "output_schemas", "probes", "last_written_at_ms", "rebaselined_at"):
+        for name in ("started", "probes", "last_written_at_ms", "rebaselined_at"):
             setattr(self, name, state[name])
+        self.output_schemas = state.get("output_schemas", {})  # of before they stood in the log: there are none
         self.pardons.restore(state["open_halts"])
         self._last = state["last_digest"]
         for fingerprint, text in state["schemas"].items():
             self._note_schema(fingerprint, text)
-
-
-def _check_fingerprint(said: int, found: int) -> None:
-    if said != found:
-        raise ValueError(f"a schema entry says fingerprint {said}, its text has {found}")
 
 
 def _sequence_words(entry: Entry, ledger: Ledger, verdict: str) -> str:

@@ -5,9 +5,11 @@ such schemas are refused when they are loaded, before any byte is decoded.
 """
 
 import copy
+import itertools
 import json
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import fastavro
@@ -16,11 +18,13 @@ from fastavro.schema import SchemaParseException, UnknownType, to_parsing_canoni
 from stream_ml.errors import ConfigError
 
 DEPTH_MAX = 32  # nested types; real records seldom have five
+NESTING_MAX = 200  # brackets around brackets in a schema's text: four a nested type, and some
 FIELDS_MAX = 2_000  # in all records of one schema
 FIXED_MAX_BYTES = 1_048_576  # one fixed value
 
 HEADER_BYTES = {"bare": 0, "confluent": 5, "single-object": 10}  # before a record, by framing
 _MASK = 2**64 - 1
+_TEXTS, _MARKS = re.compile(r'"(?:[^"\\]|\\.)*"'), re.compile(r"[\[\]{}]")
 _BROKEN = (ValueError, SchemaParseException, UnknownType, KeyError, TypeError, AttributeError, RecursionError)
 
 
@@ -129,8 +133,15 @@ def fingerprint(canonical: str) -> int:
     return int.from_bytes(found, "little", signed=True)
 
 
+@lru_cache(maxsize=64)
 def fingerprint_of_text(text: str) -> int:
-    """Fingerprint of a schema as JSON text; ValueError where it is none. For one that nothing is read with."""
+    """Fingerprint of a schema as JSON text, for one that nothing is read with.
+
+    ValueError where it is none or nests too deeply: the same whatever the caller's own depth is.
+    """
+    depths = itertools.accumulate(1 if mark in "[{" else -1 for mark in _MARKS.findall(_TEXTS.sub("", text)))
+    if max(depths, default=0) > NESTING_MAX:
+        raise ValueError(f"not an Avro schema: it nests more than {NESTING_MAX} brackets")
     try:
         return fingerprint(to_parsing_canonical_form(json.loads(text)))
     except _BROKEN as error:

@@ -1,10 +1,13 @@
 """Which Avro schemas the app's records were written with: those that the log holds, and those of now."""
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from stream_ml.core.log_entry import Entry
-from stream_ml.core.schema import shown_fingerprint
+from stream_ml.core.schema import fingerprint_of_text, shown_fingerprint
+
+_TOPIC = re.compile("[A-Za-z0-9._-]{1,249}")  # what Kafka takes as a name
 
 
 class LoggedSchema(NamedTuple):
@@ -16,8 +19,14 @@ class LoggedSchema(NamedTuple):
 
     @classmethod
     def of(cls, entry: Entry) -> "LoggedSchema":
-        """Out of an entry of kind schema."""
-        return cls(entry.trigger_topic, entry.event_schema, entry.arguments or "")
+        """Out of an entry of kind schema; ValueError where its text has another fingerprint, or its topic can be none."""
+        topic, said, text = entry.trigger_topic, entry.event_schema, entry.arguments or ""
+        if topic and not _TOPIC.fullmatch(topic):
+            raise ValueError(f"a schema entry of the topic {topic[:50]!r}, which Kafka does not allow")
+        found = fingerprint_of_text(text)
+        if said != found:
+            raise ValueError(f"a schema entry says fingerprint {said}, its text has {found}")
+        return cls(topic, said, text)
 
 
 class WrittenSchema(NamedTuple):
@@ -56,10 +65,10 @@ def written_schemas(
         Those that the log holds, in its order.
     """
     of_now = [(one.topic or events_topic, shown_fingerprint(one.fingerprint), one.text) for one in now]
-    current = {(topic, name) for topic, name, _ in of_now}
-    found: dict[str, dict[str, WrittenSchema]] = {topic: {} for topic, *_ in of_now}
     of_log = [(one.topic or events_topic, shown_fingerprint(one.fingerprint), one.text) for one in logged]
+    current = {(topic, name): text for topic, name, text in of_now}  # a fingerprint leaves docs and logical types out
+    found: dict[str, dict[str, WrittenSchema]] = {topic: {} for topic, *_ in of_now}
     for topic, name, text in of_log + of_now:
-        one = WrittenSchema(topic, name, (topic, name) in current, text)
+        one = WrittenSchema(topic, name, (topic, name) in current, current.get((topic, name), text))
         found.setdefault(topic, {}).setdefault(name, one)
     return [one for of in found.values() for one in of.values()]

@@ -97,7 +97,8 @@ function show(status) {
   write("instance", status.instance);
   const told = wrong(status.problems).length;
   document.title = `${told ? `(${told}) ` : ""}${status.app} - stream_ml`;
-  state(status.ready ? "ready" : "not ready", status.ready ? "good" : "warning");
+  const still = status.loop_silent_seconds > QUIET_MS / 1000 ? `, stands still for ${Math.round(status.loop_silent_seconds)}\u00a0s` : "";
+  state(`${status.ready ? "ready" : "not ready"}${still}`, status.ready && !still ? "good" : "warning");
   problems(status);
   if (!status.model) return;
   const point = status.point;

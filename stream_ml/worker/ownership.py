@@ -22,6 +22,7 @@ from stream_ml.config import Config
 from stream_ml.core.join import Join
 from stream_ml.core.log_entry import encode_schema, encode_start
 from stream_ml.core.metadata import OutputEnds
+from stream_ml.core.outputs import RECORD_OVERHEAD
 from stream_ml.core.partition import Partition
 from stream_ml.errors import ConfigError
 from stream_ml.failpoints import passes
@@ -202,6 +203,10 @@ class Ownership:
             return []
         of = (codec.fingerprint, codec.text, codec.topic)
         value = encode_schema(*of, written_at_ms=_now_ms(), writer=config.transactional_id)
+        if len(value) + RECORD_OVERHEAD > self._settings.record_bytes_max:
+            size = f"{len(value):,} bytes, and {config.training_log} takes {self._settings.record_bytes_max:,}"
+            log.warning("the schema of predictions is not put into the log: %s", size)
+            return []
         return [Block(config.training_log, 0, [None], [value], {})]
 
     # --- 3: the invariant ---

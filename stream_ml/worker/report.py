@@ -393,6 +393,7 @@ class Report:
         metrics.set("learning_halted", model["halted"] is not None)
         metrics.set("learning_frozen", model["frozen"])
         metrics.set("ready", status["ready"])
+        metrics.set("checkpoint_failing", bool(self._learning.checkpoint_problem))
         for name in ("events", "labels", "bytes"):
             metrics.set(f"pending_{name}", status["pending"][name])
         metrics.set("partitions", len(owned), state="owned")
@@ -403,7 +404,7 @@ class Report:
             metrics.set("consumer_lag_seconds", max((lag["lag_seconds"] for lag in lags), default=0), topic=topic)
         for name, of in status["watch"].items():
             metrics.set("watched_ratio", of["share"] or 0.0, of=name)
-            metrics.set("watched_above", name in self._above, of=name)
+            metrics.set("watched_above", bool(owned) and name in self._above, of=name)
         self._quality_gauges()
         self._monitor.gauges(status)
         concept = status["concept"]

@@ -145,7 +145,7 @@ class Storm:
             code = worker.process.poll()
             if code is not None:
                 self.ended_by_themselves += 1
-                self._say(f"     {instance} ended with {code}: {worker.log.strip().splitlines()[-1][:400]}")
+                self._say(f"     {instance} ended with {code}: {worker.log.strip().rpartition(chr(10))[2][:400]}")
                 assert code in (1, 69), worker.log[-3000:]
                 self.start(instance)
         if len(self.workers) < 2:

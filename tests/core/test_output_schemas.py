@@ -7,7 +7,7 @@ import pytest
 
 from stream_ml.core.log_entry import begins_as_schema, decode_entry, encode_schema
 from stream_ml.core.replica import Replica
-from stream_ml.core.schema import DEPTH_MAX, fingerprint_of_text, single_object_header
+from stream_ml.core.schema import DEPTH_MAX, NESTING_MAX, fingerprint_of_text, single_object_header
 from stream_ml.core.written import LoggedSchema, written_schemas
 
 from .builders import EVENT, NOW_MS, command, example, fold_settings, parts
@@ -43,12 +43,40 @@ def test_a_schema_of_predictions_is_kept_and_nothing_is_learned_otherwise(schema
     assert not replica.knows_schema(fingerprint_of_text(json.dumps(schema)))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"type": "record"}', json.dumps({**EVENT, "name": "Other"})])
+NESTED = ["[" * levels + '"int"' + "]" * levels for levels in (NESTING_MAX + 1, 950, 100_000)]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "7", '{"type": "record"}', json.dumps({**EVENT, "name": "Other"}), *NESTED]
+)
 def test_a_text_that_is_no_schema_of_its_fingerprint_halts(text: str) -> None:
     false = encode_schema(READER, text, TOPIC, written_at_ms=NOW_MS, writer="w")
     replica = both_ways(*examples(*XS[:70]), false, *examples(*XS[70:], first=70))
     assert halted(replica) == (70, "not_an_entry")
     assert replica.logged_schemas == []
+
+
+@pytest.mark.parametrize("frames", [0, 300, 700])
+def test_how_deep_a_schema_may_nest_does_not_depend_on_who_asks(frames: int) -> None:
+    def asked(left: int) -> int:
+        return asked(left - 1) if left else fingerprint_of_text.__wrapped__("[" * 200 + '"int"' + "]" * 200)
+
+    assert asked(frames)
+
+
+@pytest.mark.parametrize("topic", ["\x1b[2Jevil", "two\nlines", "a" * 250, "größe"])
+def test_a_topic_that_kafka_does_not_allow_halts(topic: str) -> None:
+    text = json.dumps(EVENT)
+    false = encode_schema(fingerprint_of_text(text), text, topic, written_at_ms=NOW_MS, writer="w")
+    assert halted(both_ways(false, *examples(*XS[:5]))) == (0, "not_an_entry")
+
+
+def test_a_checkpoint_of_before_they_stood_in_the_log_is_taken() -> None:
+    state = fold(*examples(*XS)).state()
+    del state["output_schemas"]
+    again = Replica(fold_settings())
+    again.restore(state)
+    assert (again.examples_learned, again.logged_schemas) == (140, [])
 
 
 def test_a_halted_replica_notes_schemas_of_predictions_too() -> None:
@@ -70,8 +98,9 @@ def test_entries_of_kind_schema_are_known_by_their_first_bytes() -> None:
 
 def test_written_schemas_are_listed_by_topic_in_the_order_of_the_log_and_say_which_are_current() -> None:
     old, new = LoggedSchema(TOPIC, -1, "old"), LoggedSchema(TOPIC, 2, "new")
+    other_docs = new._replace(text="new, with other docs")  # which no fingerprint knows
     events, gone = LoggedSchema("", 3, "event"), LoggedSchema("formerly", 4, "else")
-    found = written_schemas("shop", [events, new], [gone, old, new, old])
+    found = written_schemas("shop", [events, new], [gone, old, other_docs, old])
     assert [(one.topic, one.text, one.current) for one in found] == [
         ("shop", "event", True),
         (TOPIC, "old", False),
@@ -85,7 +114,8 @@ def test_every_topic_with_a_schema_of_its_own_has_one_of_now() -> None:
     made = parts()
     found = made.written_schemas([LoggedSchema.of(decode_entry(published(WIDER)))])
     config = made.config
-    topics = [config.events.topic, config.predictions.topic, config.outcomes, config.training_log, config.signals]
+    topics = [config.events.topic, config.feedback.topic, config.predictions.topic]
+    topics += [config.outcomes, config.training_log, config.signals]
     assert [one.topic for one in found if one.current] == topics
     shown = next(one for one in found if one.topic == config.predictions.topic and one.current)
     assert made.predictions.header == single_object_header(made.predictions.fingerprint)

@@ -45,7 +45,7 @@ HEALTHY = {  # a value every 15 s, sixty times: promtool's notation
     series("events_shed_total"): "0x60",
     **{series(name): "0x60" for name in ("label_starvation", "below_baseline", "concept_drifted", "learning_halted")},
     series("watched_above", 'of="orphans"'): "0x60",
-    series("checkpoint_failures_total"): "0+1x4 4x56",
+    series("checkpoint_failing"): "0x20 1x8 0x32",
     **{series(name): "0x60" for name in ("exactly_once_broken", "partitioners_differ")},
 }
 FAULTS = {  # alert: what is different, and the labels under which it fires
@@ -65,7 +65,7 @@ FAULTS = {  # alert: what is different, and the labels under which it fires
     "StreamMLExactlyOnceBroken": ({series("exactly_once_broken"): "1x60"}, JOB),
     "StreamMLPartitionParked": ({series("partitions", 'state="parked"'): "2x60"}, JOB),
     "StreamMLCheckpointStale": ({WRITTEN: "-600x60"}, WORKER),
-    "StreamMLCheckpointsFail": ({series("checkpoint_failures_total"): "0+0.25x60"}, WORKER),
+    "StreamMLCheckpointsFail": ({series("checkpoint_failing"): "1x60"}, WORKER),
     "StreamMLRestartLoop": ({series("start_timestamp_seconds"): "0+15x60"}, WORKER),
     "StreamMLAborts": ({ABORTED: "0+20x60"}, JOB),
     "StreamMLShedding": ({series("events_shed_total"): "0+10x60"}, JOB),

@@ -8,7 +8,9 @@ import pytest
 from service import Service, read_single_object, service
 from typer.testing import CliRunner
 
+from stream_ml.assembly import assemble
 from stream_ml.cli.app import app
+from stream_ml.core.log_entry import encode_schema
 from stream_ml.kafka.broker import free_port
 
 from .test_endpoints import get
@@ -86,3 +88,35 @@ def test_a_fingerprint_that_nothing_has_is_refused_with_what_to_type(kafka: str,
     with service(tmp_path, kafka, app_id) as made:
         done = CliRunner().invoke(app, ["schema", "show", str(made.folder / "w1.yaml"), "0011223344556677"])
         assert "0011223344556677" in str(done.exception) and "schema list" in str(getattr(done.exception, "hint", ""))
+
+
+def test_entries_that_are_no_schemas_as_they_say_are_counted_and_the_others_listed(
+    kafka: str, app_id: str, tmp_path: Path
+) -> None:
+    with service(tmp_path, kafka, app_id) as made:
+        codec = assemble(made.config).predictions
+        for text, topic in (("{", codec.topic), ('"string"', codec.topic), (codec.text, "two\nlines")):
+            made.raw_log(encode_schema(codec.fingerprint, text, topic, written_at_ms=0, writer="x"))
+        made.raw_log(b"\x02\x04junk")
+        made.raw_log(encode_schema(codec.fingerprint, codec.text, codec.topic, written_at_ms=0, writer="x"))
+        made.flush()
+        done = CliRunner().invoke(app, ["schema", "list", str(made.folder / "w1.yaml")])
+        assert "4 entries of" in done.stderr and "at 0, 1, 2, 3" in done.stderr
+        assert done.stdout.count(codec.topic) == 1 and done.stdout.count("\n") == 6
+        shown = typed(made, "schema", "show", "CONFIG", codec.header[2:].hex().upper())
+        assert json.loads(shown) == codec.schema
+
+
+@pytest.mark.parametrize("framing", ["bare", "single-object"])
+def test_a_prediction_that_carries_something_else_is_read_as_far_as_it_is_the_same(
+    kafka: str, app_id: str, tmp_path: Path, framing: str
+) -> None:
+    output = {"topic": f"{app_id}-predictions", "framing": framing}
+    with service(tmp_path, kafka, app_id, predictions={**output, "carry": ["x"]}) as made:
+        scored(made, 0)
+        for carry in (["kind"], [], ["note"]):
+            made.settings["predictions"] = {**output, "carry": carry}
+            made.config = made.write()
+            tailed = [json.loads(line) for line in typed(made, "tail", "CONFIG", "predictions", "--json").splitlines()]
+            assert [one["event_id"] for one in tailed] == [f"v{number}" for number in range(5)]
+            assert ["by another schema" in one["carried"] for one in tailed] == [True] * 5
