@@ -19,7 +19,7 @@ class LoggedSchema(NamedTuple):
 
     @classmethod
     def of(cls, entry: Entry) -> "LoggedSchema":
-        """Out of an entry of kind schema; ValueError where its text has another fingerprint, or its topic can be none."""
+        """From an entry of kind schema; ValueError where its text has another fingerprint or its topic can be none."""
         topic, said, text = entry.trigger_topic, entry.event_schema, entry.arguments or ""
         if topic and not _TOPIC.fullmatch(topic):
             raise ValueError(f"a schema entry of the topic {topic[:50]!r}, which Kafka does not allow")
