@@ -3,7 +3,6 @@
 import difflib
 import importlib
 import inspect
-import json
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -20,6 +19,7 @@ from stream_ml.core.drift import ConceptMonitor, detector_of
 from stream_ml.core.features import FeaturePlan
 from stream_ml.core.fields import find_field
 from stream_ml.core.from_json import from_json
+from stream_ml.core.json_text import read_json
 from stream_ml.core.labels import LabelDomain
 from stream_ml.core.lineage import Covered, lineage_of, parts_of, spec_of
 from stream_ml.core.partition import PartitionSettings, Topics
@@ -217,12 +217,10 @@ def tried_events(parts: Parts) -> list[dict[str, Any]]:
 
 def _sample(parts: Parts, where: str, line: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = read_json(line)
         if parts.config.events.id == "key" and isinstance(row, dict):
             row.pop("key", None)
         found = parts.plan.extract(from_json(parts.reader.payloads.reader, row))
-    except json.JSONDecodeError:
-        raise ConfigError(f"{where}: is no JSON") from None
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from None
     if isinstance(found, Refused):

@@ -203,14 +203,18 @@ class _Audit:
             try:
                 pair = decode_pair(value)
                 entry = decode_entry(value) if self._whole or pair is None else None
+                said = entry.parsed_arguments() if entry is not None and entry.kind != "schema" else {}
             except ValueError as error:
                 self._found.add("foreign", *where, f"it is no log entry: {error}")
                 continue
             if entry is not None and entry.kind == "start" and entry.source_partition in self._coordinates:
-                begin = entry.parsed_arguments()
-                self._coordinates[entry.source_partition].begin = (begin["events"], begin["feedback"])
+                events, feedback = said.get("events"), said.get("feedback")
+                if not (isinstance(events, int) and isinstance(feedback, int)):
+                    self._found.add("foreign", *where, "it is a start without offsets")
+                    continue
+                self._coordinates[entry.source_partition].begin = (events, feedback)
             if entry is not None and entry.command == "rebase":
-                self._rebased(entry.parsed_arguments())
+                self._rebased(said)
             if pair is None:
                 continue
             if pair.source_partition not in self._coordinates:

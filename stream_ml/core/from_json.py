@@ -18,6 +18,8 @@ from stream_ml.core.schema import Schema
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _PER_S = {"millis": 1_000, "micros": 1_000_000, "nanos": 1_000_000_000}
+DIGITS_MAX = 1_000  # of a decimal whose schema does not say how many
+EXACT_MAX = 2**53  # integers up to it are themselves as a double
 _BITS = {"int": 32, "long": 64}
 
 
@@ -163,7 +165,9 @@ def value_of(schema: Schema, type_: Any, value: Any, path: str) -> Any:
     if base == "array" and isinstance(value, list):
         return [_value(schema, type_["items"], item, f"{path}[{number}]") for number, item in enumerate(value)]
     if base == "map" and isinstance(value, dict):
-        return {name: _value(schema, type_["values"], item, f"{path}[{name}]") for name, item in value.items()}
+        return {
+            _text(name, path): _value(schema, type_["values"], item, f"{path}[{name}]") for name, item in value.items()
+        }
     if base == "boolean" and isinstance(value, bool):
         return value
     if base in _BITS:
@@ -178,16 +182,26 @@ def value_of(schema: Schema, type_: Any, value: Any, path: str) -> Any:
     if base == "enum" and value in type_["symbols"]:
         return value
     if base == "string" and isinstance(value, str):
-        return value
+        return _text(value, path)
     if base in ("bytes", "fixed") and isinstance(value, str | int | float):
         return _bytes(type_ if isinstance(type_, dict) else {}, logical, str(value), path)
     allowed = f" (one of {', '.join(type_['symbols'])})" if base == "enum" else ""
     raise NotOfSchema(f"{path} is {value!r}, and it is {logical or base}{allowed}")
 
 
+def _text(value: str, path: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise NotOfSchema(f"{path} holds half of a character (a lone surrogate), which no text has") from None
+    return value
+
+
 def _whole(base: str, logical: str, value: Any, path: str) -> int:
     if isinstance(value, str) and logical:
         value = _time(logical, value, path)
+    if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT_MAX:
+        value = int(value)  # JSON has one kind of number
     if not isinstance(value, int) or isinstance(value, bool):
         raise NotOfSchema(f"{path} is {value!r}, and it is {logical or base}")
     if not -(2 ** (_BITS[base] - 1)) <= value < 2 ** (_BITS[base] - 1):
@@ -216,8 +230,12 @@ def _time(logical: str, text: str, path: str) -> int:
 def _bytes(type_: dict[str, Any], logical: str, text: str, path: str) -> bytes:
     try:
         if logical == "decimal":
-            with decimal.localcontext(prec=len(text) + int(type_.get("scale", 0)) + 1):
-                scaled = decimal.Decimal(text).scaleb(int(type_.get("scale", 0)))
+            given, scale = decimal.Decimal(text), int(type_.get("scale", 0))
+            digits = int(type_.get("precision", DIGITS_MAX)) - scale
+            if given.is_finite() and given and given.adjusted() >= digits:
+                raise NotOfSchema(f"{path} is {text[:50]}, which has more than {digits} digits before its point")
+            with decimal.localcontext(prec=len(text) + scale + digits + 1):
+                scaled = given.scaleb(scale)
             if scaled != scaled.to_integral_value():
                 raise NotOfSchema(f"{path} is {text}, which has more than {type_.get('scale', 0)} decimal places")
             whole = int(scaled)

@@ -11,9 +11,11 @@ import pyarrow as pa
 from stream_ml import schemas
 from stream_ml.core.avro_columns import ROWS_MIN, AvroColumns, avro_columns
 from stream_ml.core.binary import Decoder, decode_own, encode_record, long_bytes
+from stream_ml.core.json_text import read_json
 from stream_ml.records import NOT_SERVED, Served, Target
 
 FORMAT = 1
+ARGUMENTS_NESTING_MAX = 10  # brackets; what is written has one pair
 COMMANDS = ("skip", "accept-gap", "freeze", "resume", "rebase", "rebaseline")
 
 _SCHEMA = fastavro.parse_schema(schemas.load("log_entry"))
@@ -87,8 +89,8 @@ class Entry(NamedTuple):
     event: bytes
 
     def parsed_arguments(self) -> dict[str, Any]:
-        """Arguments of a command or a start; empty where there are none."""
-        found = json.loads(self.arguments or "{}")
+        """Arguments of a command or a start; empty where there are none, ValueError where they are no JSON."""
+        found = read_json(self.arguments or "{}", ARGUMENTS_NESTING_MAX)
         return found if isinstance(found, dict) else {}
 
 

@@ -323,9 +323,7 @@ class Replica:
             else:
                 self._note_schema(entry.event_schema, entry.arguments or "")
         elif entry.kind == "start":
-            if entry.source_partition < 0:
-                raise ValueError(f"a start of partition {entry.source_partition}")
-            self.started[entry.source_partition] = entry.parsed_arguments()
+            self.started[entry.source_partition] = _start_of(entry)
         elif entry.command == "rebase" and entry.parsed_arguments().get("back", True):
             partition = int(entry.parsed_arguments()["partition"])
             if self._has_started(partition):
@@ -497,6 +495,16 @@ class Replica:
         self._last = state["last_digest"]
         for fingerprint, text in state["schemas"].items():
             self._note_schema(fingerprint, text)
+
+
+def _start_of(entry: Entry) -> dict[str, Any]:
+    """Where a partition started, and nothing else that somebody may have written there."""
+    said = entry.parsed_arguments()
+    found: dict[str, Any] = {name: said[name] for name in ("events", "feedback")}
+    found |= {"partitions": said["partitions"]} if "partitions" in said else {}
+    if entry.source_partition < 0 or not all(type(of) is int and 0 <= of < 2**63 for of in found.values()):
+        raise ValueError(f"a start of partition {entry.source_partition} at {str(said)[:50]}")
+    return found
 
 
 def _sequence_words(entry: Entry, ledger: Ledger, verdict: str) -> str:

@@ -5,7 +5,6 @@ such schemas are refused when they are loaded, before any byte is decoded.
 """
 
 import copy
-import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 import fastavro
 from fastavro.schema import SchemaParseException, UnknownType, to_parsing_canonical_form
 
+from stream_ml.core.json_text import read_json
 from stream_ml.errors import ConfigError
 
 DEPTH_MAX = 32  # nested types; real records seldom have five
@@ -24,7 +24,6 @@ FIXED_MAX_BYTES = 1_048_576  # one fixed value
 
 HEADER_BYTES = {"bare": 0, "confluent": 5, "single-object": 10}  # before a record, by framing
 _MASK = 2**64 - 1
-_TEXTS, _MARKS = re.compile(r'"(?:[^"\\]|\\.)*"'), re.compile(r"[\[\]{}]")
 _BROKEN = (ValueError, SchemaParseException, UnknownType, KeyError, TypeError, AttributeError, RecursionError)
 
 
@@ -62,7 +61,7 @@ def load_schema(text: str, *, where: str) -> Schema:
         Not JSON, not Avro, not a record, or linted away; `where` names the file. The operator mends it.
     """
     try:
-        raw = json.loads(text)
+        raw = read_json(text, NESTING_MAX)
         if not isinstance(raw, dict) or raw.get("type") != "record" or not isinstance(raw.get("fields"), list):
             raise ConfigError(f"{where} is not a record schema", "an event or a label is an Avro record")
         _check_names(raw, where, str(raw.get("name")))
@@ -139,11 +138,8 @@ def fingerprint_of_text(text: str) -> int:
 
     ValueError where it is none or nests too deeply: the same whatever the caller's own depth is.
     """
-    depths = itertools.accumulate(1 if mark in "[{" else -1 for mark in _MARKS.findall(_TEXTS.sub("", text)))
-    if max(depths, default=0) > NESTING_MAX:
-        raise ValueError(f"not an Avro schema: it nests more than {NESTING_MAX} brackets")
     try:
-        return fingerprint(to_parsing_canonical_form(json.loads(text)))
+        return fingerprint(to_parsing_canonical_form(read_json(text, NESTING_MAX)))
     except _BROKEN as error:
         raise ValueError(f"not an Avro schema: {type(error).__name__}: {error}") from error
 

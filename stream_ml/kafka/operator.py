@@ -295,11 +295,12 @@ def _ledger(config: Config) -> Ledger:
     ledger = Ledger()
     for records in read_range(config, config.training_log, 0, first, end, keep_alive=lambda: None):
         for record in records:
-            entry = decode_entry(record.value or b"")
-            if entry.kind == "example":
-                ledger.saw(entry.source_partition, entry.sequence, entry.trigger_topic, entry.trigger_offset)
-            elif entry.command == "rebase" and entry.parsed_arguments().get("back", True):
-                ledger.rebase(int(entry.parsed_arguments()["partition"]))
+            with contextlib.suppress(ValueError, LookupError, TypeError, OverflowError):  # as the fold passes it by
+                entry = decode_entry(record.value or b"")
+                if entry.kind == "example":
+                    ledger.saw(entry.source_partition, entry.sequence, entry.trigger_topic, entry.trigger_offset)
+                elif entry.command == "rebase" and entry.parsed_arguments().get("back", True):
+                    ledger.rebase(int(entry.parsed_arguments()["partition"]))
     return ledger
 
 

@@ -1,6 +1,5 @@
 """Records out of JSON lines into a topic, for trials and for those who have no producer of their own yet."""
 
-import json
 import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -9,6 +8,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from stream_ml.config import Config, Source
 from stream_ml.core.from_json import RowEncoder
+from stream_ml.core.json_text import read_json
 from stream_ml.errors import ConfigError, FatalError, TransientError
 from stream_ml.kafka.clients import common, made, reaching
 from stream_ml.records import Produce
@@ -37,11 +37,10 @@ def encoded(rows: RowEncoder, line: Line) -> tuple[bytes, bytes]:
 def encoded_at(rows: RowEncoder, line: Line) -> tuple[bytes, bytes, int | None]:
     """The same with Kafka's timestamp in milliseconds, of a line that `tail --json` has shown; None: now."""
     try:
-        row = json.loads(line.text)
+        row = read_json(line.text)
         return *rows.encode(row), rows.timestamp_ms(row)
     except ValueError as error:
-        text = "is no JSON" if isinstance(error, json.JSONDecodeError) else str(error)
-        raise ConfigError(f"line {line.number}: {text}") from None
+        raise ConfigError(f"line {line.number}: {error}") from None
 
 
 def produce(

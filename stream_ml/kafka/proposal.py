@@ -1,10 +1,10 @@
 """What the records of a topic look like: their framing, and of JSON ones a schema that would hold them."""
 
 import datetime
-import json
 from typing import Any, NamedTuple
 
 from stream_ml.config import Config
+from stream_ml.core.json_text import read_json
 from stream_ml.errors import ConfigError
 from stream_ml.kafka.clients import admin, reaching, topics_there
 from stream_ml.kafka.reading import ends, read_ranges
@@ -46,7 +46,7 @@ def _newest(config: Config, held: dict[tuple[str, int], tuple[int, int]]) -> lis
 
 def _row(value: bytes) -> dict[str, Any] | None:
     try:
-        row = json.loads(value)
+        row = read_json(value)
     except ValueError:
         return None
     return row if isinstance(row, dict) else None

@@ -13,7 +13,7 @@ import pytest
 from stream_ml.assembly import Parts, assemble
 from stream_ml.config import Config
 from stream_ml.core.binary import encode_record
-from stream_ml.core.log_entry import encode_schema, encode_start
+from stream_ml.core.log_entry import _encode, encode_schema, encode_start
 from stream_ml.core.prepared import FoldSettings
 from stream_ml.core.replica import Replica
 from stream_ml.core.schema import Schema, load_schema
@@ -113,6 +113,50 @@ def test_the_text_of_a_checkpoint_stays_too() -> None:
     again.restore(first.state())
     again.fold([LogRecord(71, entry(READER, MICROS))])
     assert again.schemas[READER] == loaded(EVENT).text
+
+
+# --- arguments ---
+
+
+def said(arguments: str, **of: Any) -> bytes:
+    """An entry with these arguments, whatever they are."""
+    return _encode(**of, arguments=arguments, written_at=NOW_MS, writer="w")
+
+
+DEEP = ["[" * 100_000, "[" * 100_000 + "]" * 100_000, '{"a":' * 900 + "1" + "}" * 900]
+KINDS: list[dict[str, Any]] = [
+    {"kind": "start", "source_partition": 3},
+    {"kind": "command", "command": "rebase"},
+    {"kind": "command", "command": "skip"},
+    {"kind": "schema", "event_schema": 5},
+    {"kind": "schema", "event_schema": 5, "trigger_topic": "shop-predictions"},
+]
+
+
+@pytest.mark.parametrize("arguments", DEEP, ids=["open", "closed", "objects"])
+@pytest.mark.parametrize("of", KINDS, ids=lambda of: "-".join(map(str, of.values())))
+def test_arguments_that_nest_without_end_halt_and_do_not_end_the_worker(of: dict[str, Any], arguments: str) -> None:
+    replica = both_ways(*examples(*XS[:70]), said(arguments, **of), *examples(*XS[70:], first=70))
+    assert halted(replica) == (70, "not_an_entry")
+
+
+@pytest.mark.parametrize("arguments", DEEP, ids=["open", "closed", "objects"])
+def test_arguments_that_nest_without_end_pass_a_halted_replica(arguments: str) -> None:
+    log = [example(5, 1.0, trigger=(FEEDBACK, 5)), *(said(arguments, **of) for of in KINDS)]
+    assert halted(both_ways(*log)) == (0, "gap")
+
+
+@pytest.mark.parametrize("offset", ["-1", "1.5", "true", '"3"', "[1]", str(2**63), "1e400"])
+def test_a_start_at_what_is_no_offset_halts(offset: str) -> None:
+    entry_ = said(f'{{"events": {offset}, "feedback": 0, "partitions": 4}}', kind="start", source_partition=3)
+    replica = both_ways(*examples(*XS[:5]), entry_)
+    assert (halted(replica), 3 in replica.started) == ((5, "not_an_entry"), False)
+
+
+def test_of_a_start_nothing_is_kept_but_where_it_is() -> None:
+    text = json.dumps({"events": 1, "feedback": 2, "partitions": 4, "more": "x" * 10_000})
+    replica = both_ways(said(text, kind="start", source_partition=3))
+    assert replica.started[3] == {"events": 1, "feedback": 2, "partitions": 4}
 
 
 def _confluent(folder: Path, **writers: dict[str, Any]) -> Parts:

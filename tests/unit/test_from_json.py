@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_ml.core.binary import Decoder, encode_record
-from stream_ml.core.from_json import NotOfSchema, from_json
+from stream_ml.core.from_json import NotOfSchema, from_json, value_of
 from stream_ml.core.schema import Schema, load_schema
 
 
@@ -42,6 +42,9 @@ DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2
         ("string", "x", "x"),
         ("double", 3, 3.0),
         ("int", -7, -7),
+        ("int", 1.0, 1),
+        ("long", -9007199254740992.0, -(2**53)),
+        (MILLIS, 1e3, datetime.datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)),
         ("boolean", True, True),
         ("bytes", "aGk=", b"hi"),
         (["null", "string"], None, None),
@@ -109,6 +112,32 @@ def test_fields_that_are_left_out_take_their_default_or_null_or_are_asked_for() 
         from_json(schema, {})
     with pytest.raises(NotOfSchema, match="d is no field; there are a, b, c"):
         from_json(schema, {"c": "x", "d": 1})
+
+
+@pytest.mark.parametrize(
+    "text", ["1e300000", "-1e300000", "9" * 100_000, "12345678", "1e99999999", "inf", "nan", "snan"]
+)
+def test_a_decimal_of_more_digits_than_its_schema_has_is_refused_at_once(text: str) -> None:
+    with pytest.raises(NotOfSchema, match=r"^f is "):
+        from_json(schema_of(f=DECIMAL), {"f": text})
+
+
+@pytest.mark.parametrize("text", ["1e300000", "9" * 100_000])
+def test_a_decimal_without_precision_has_a_bound_too(text: str) -> None:
+    with pytest.raises(NotOfSchema, match="more than 1000 digits before its point"):
+        value_of(schema_of(), {"type": "bytes", "logicalType": "decimal"}, text, "f")
+
+
+@pytest.mark.parametrize(("type_", "given"), [("string", "\ud800"), ({"type": "map", "values": "int"}, {"\udfff": 1})])
+def test_half_of_a_character_is_refused_in_words(type_: Any, given: Any) -> None:
+    with pytest.raises(NotOfSchema, match="f holds half of a character"):
+        from_json(schema_of(f=type_), {"f": given})
+
+
+@pytest.mark.parametrize(("type_", "given"), [("int", 1.5), ("long", 2.0**54), ("int", 1e300), ("long", float("inf"))])
+def test_a_number_that_is_no_exact_integer_is_refused(type_: str, given: float) -> None:
+    with pytest.raises(NotOfSchema, match=r"^f is "):
+        from_json(schema_of(f=type_), {"f": given})
 
 
 def test_a_decimal_keeps_all_its_digits() -> None:
