@@ -263,8 +263,15 @@ def redrive(
     old: Annotated[
         bool, typer.Option("--old", help="Where none was ever redriven, or long ago: letters older than 6 days, too.")
     ] = False,
+    unproven: Annotated[
+        bool | None,
+        typer.Option(help="Whether letters are written whose record retention has deleted; nothing proves them."),
+    ] = None,
 ) -> None:
-    """Write dead letters to their topics again, each once, after what was wrong with them is mended."""
+    """Write dead letters to their topics again, each once, after what was wrong with them is mended.
+
+    A letter is compared with the record that it says it was: one that somebody made up is not written.
+    """
     from stream_ml.core.outputs import REASONS
     from stream_ml.kafka.redrive import redrive as write_again
 
@@ -273,13 +280,15 @@ def redrive(
             raise ConfigError(f"--reason {name}: it is none of {', '.join(REASONS)}")
     total: Counter[str] = Counter()
     for name in reason:
-        done = write_again(config, name, most - sum(total.values()), dry_run=dry_run, old=old)
+        done = write_again(config, name, most - sum(total.values()), dry_run=dry_run, old=old, unproven=unproven)
         total += done.written
         for topic, count in done.written.items():
             typer.echo(f"{name}: {count} {'would be ' if dry_run else ''}written to {topic}")
         if done.cut:
             typer.echo(f"{name}: {done.cut} were cut at 900 kB and stay; their producers have the whole")
         if done.foreign:
-            typer.echo(f"{name}: {done.foreign} name no topic of theirs and stay")
+            typer.echo(f"{name}: {done.foreign} are not the record that they name, or name none of ours, and stay")
+        if done.unproven:
+            typer.echo(f"{name}: {done.unproven} are of records that retention has deleted, and stay")
     if not total:
         typer.echo("nothing was left to redrive")

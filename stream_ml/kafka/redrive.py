@@ -8,19 +8,20 @@ transactional id for each reason, whoever asks: a second redrive fences the firs
 import contextlib
 import time
 from collections import Counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from stream_ml.config import Config
 from stream_ml.core.outputs import CUT, dead_letter_origin, dead_letter_words
-from stream_ml.errors import TransientError
+from stream_ml.errors import ConfigError, TransientError
 from stream_ml.kafka.clients import TIMEOUT_S, admin, error_of, let_go, producer, reaching, reader, record_of
+from stream_ml.kafka.origins import Origins, Place
 from stream_ml.kafka.pair import committed_offsets
 from stream_ml.kafka.reading import Where, ends, read_ranges
 from stream_ml.kafka.retries import asked
 from stream_ml.kafka.tailing import partitions_of
-from stream_ml.records import Produce, Record
+from stream_ml.records import NOT_UNPACKED, Produce, Record
 
 FROM = "stream_ml.redriven.from"  # header: dead-letter topic, partition and offset
 OURS = ("__connect.errors.", "stream_ml.value.", FROM)
@@ -29,25 +30,40 @@ FRESH_S = 6 * 86_400.0  # less than offsets.retention.minutes, a week by default
 
 
 class Redriven(NamedTuple):
-    """What was done, by topic; `cut` letters have lost a part and stay, `foreign` name none of the app's inputs."""
+    """What was done, by topic, and of which letters nothing was.
+
+    `cut` ones have lost a part, `foreign` ones name no record of the app's inputs or another one than they hold, and
+    what `unproven` ones name was deleted.
+    """
 
     written: Counter[str]
-    cut: int
-    foreign: int
+    cut: int = 0
+    foreign: int = 0
+    unproven: int = 0
 
 
-def redrive(config: Config, reason: str, most: int, *, dry_run: bool, old: bool = False) -> Redriven:
+def redrive(
+    config: Config, reason: str, most: int, *, dry_run: bool, old: bool = False, unproven: bool | None = None
+) -> Redriven:
     """Write letters of one reason, which nobody has redriven yet, to their topics again, `most` at most.
 
-    Kafka forgets the offsets of a group without members after a week. So where there are none, only letters of the last
-    FRESH_S are looked at, which no redrive that was forgotten can have written; `old`: all.
+    Each is compared with the record that it says it was. Kafka forgets the offsets of a group without members after a
+    week. So where there are none, only letters of the last FRESH_S are looked at, which no redrive that was forgotten
+    can have written; `old`: all.
+
+    Parameters
+    ----------
+    unproven
+        Whether letters are written, too, whose record retention has deleted; None: the first such ends it.
 
     Raises
     ------
+    ConfigError
+        Such a letter was met, and nobody has said what to do with it; what came before it was redriven.
     TransientError
         A transaction was not committed; what it held is redriven by the next call.
     """
-    done = Redriven(Counter(), 0, 0)
+    done = Redriven(Counter())
     consumer = reader(config, **{"group.id": f"{config.app.id}.redrive.{reason}"})
     writer = producer(config, f"{config.app.id}-redrive-{reason}")
     try:
@@ -60,12 +76,13 @@ def redrive(config: Config, reason: str, most: int, *, dry_run: bool, old: bool 
             ranges = {where: (start, found[where][1]) for where, start in _starts(consumer, found, old=old).items()}
             inputs = {*partitions_of(config, config.events.topic), *partitions_of(config, config.feedback.topic)}
             write = None if dry_run else _Writer(config, writer, consumer)
-            for batch in read_ranges(config, ranges, keep_alive=lambda: None):
-                left = most - sum(done.written.values())
-                if left <= 0:
-                    break
-                letters = [record_of(message) for message in batch]
-                done = _step(letters, inputs, reason, left, done, write)
+            with contextlib.closing(Origins(config, inputs)) as origins:
+                sort = _Sorting(inputs, origins, reason, unproven=True if dry_run and unproven is None else unproven)
+                for batch in read_ranges(config, ranges, keep_alive=lambda: None):
+                    left = most - sum(done.written.values())
+                    if left <= 0:
+                        break
+                    done = _step([record_of(message) for message in batch], sort, left, done, write)
     finally:
         let_go(consumer)
     return done
@@ -87,38 +104,86 @@ def _starts(
     return starts
 
 
-def _step(
-    letters: list[Record], inputs: set[Where], reason: str, most: int, done: Redriven, write: "_Writer | None"
-) -> Redriven:
-    """One batch, in transactions of BATCH letters; `inputs` are the partitions that may be written to."""
-    written, cut, foreign = Counter(done.written), done.cut, done.foreign
+def _step(letters: list[Record], sort: "_Sorting", most: int, done: Redriven, write: "_Writer | None") -> Redriven:
+    """One batch, in transactions of BATCH letters."""
+    written, counts = Counter(done.written), Counter(dict(zip(_COUNTED, done[1:], strict=True)))
     for first in range(0, len(letters), BATCH):
         chosen: list[Produce] = []
         seen: dict[int, int] = {}
-        for record in letters[first : first + BATCH]:
+        some = letters[first : first + BATCH]
+        sort.look_up(some)
+        for record in some:
             if len(chosen) >= most:
                 break
             seen[record.partition] = record.offset + 1
-            if dead_letter_words(record)[0] != reason:
-                continue
-            again, origin = restored(record), dead_letter_origin(record)
-            if origin is None or origin[:2] not in inputs:
-                foreign += 1
-            elif again is None:
-                cut += 1
-            else:
+            kind = sort.kind(record)
+            again = restored(record) if kind == "same" else None
+            if again is not None:
                 chosen.append(again)
+            counts[kind] += 1
         if write is not None:
             write.transaction(chosen, seen)
         written.update(produce.topic for produce in chosen)
         most -= len(chosen)
-    return Redriven(written, cut, foreign)
+    return Redriven(written, *(counts[name] for name in _COUNTED))
+
+
+_COUNTED = Redriven._fields[1:]
+
+
+class _Sorting:
+    """Says of letters which are to be written: `same`, one of the counted kinds, or `other` where it is another reason.
+
+    `inputs` are the partitions that may be written to.
+    """
+
+    def __init__(self, inputs: set[Where], origins: Origins, reason: str, *, unproven: bool | None) -> None:
+        self._inputs, self._origins, self._reason, self._unproven = inputs, origins, reason, unproven
+        self._there: dict[Place, Record] = {}
+
+    def look_up(self, letters: list[Record]) -> None:
+        """Read the records that these say they were, all at once."""
+        places = (self._place(record) for record in letters)
+        self._there = self._origins.records(place for place in places if place is not None)
+
+    def _place(self, record: Record) -> Place | None:
+        """Where a letter of the reason says that it was, in one of the inputs."""
+        origin = dead_letter_origin(record)
+        ours = origin is not None and origin[:2] in self._inputs and dead_letter_words(record)[0] == self._reason
+        return origin if ours else None
+
+    def kind(self, record: Record) -> str:
+        """Of a letter that was looked up; ConfigError as of `redrive`."""
+        if dead_letter_words(record)[0] != self._reason:
+            return "other"
+        place = self._place(record)
+        if place is None:
+            return "foreign"
+        again = restored(record)
+        if again is None:
+            return "cut"
+        if self._origins.deleted(place):
+            if self._unproven is None:
+                where = f"letter {record.partition}:{record.offset} was {place[0]} [{place[1]}] {place[2]}"
+                raise ConfigError(
+                    f"{where}, which retention has deleted: nothing proves that it was so",
+                    "--unproven writes such letters all the same, --no-unproven passes them over",
+                )
+            return "same" if self._unproven else "unproven"
+        return "same" if _content(again) == _content(self._there.get(place)) else "foreign"
+
+
+def _content(record: Record | Produce | None) -> Any:
+    """What two records have in common that are the same but for their places and our headers."""
+    if record is None:
+        return None
+    return record.key, record.value, [header for header in record.headers or () if not header[0].startswith(OURS)]
 
 
 def restored(record: Record) -> Produce | None:
     """The record that a dead letter was, with its origin as a header; None where some of it was cut, or it is none."""
     origin = dead_letter_origin(record)
-    if origin is None or {name for name, _ in record.headers} & set(CUT):
+    if origin is None or {name for name, _ in record.headers} & {*CUT, NOT_UNPACKED}:
         return None
     kept = [header for header in record.headers if not header[0].startswith(OURS)]
     came = f"{record.topic}:{record.partition}:{record.offset}".encode()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import TopicPartition
 from service import T0, WAIT_S, Service, any_hash_seed, service
 from typer.testing import CliRunner
 
@@ -196,6 +197,58 @@ def test_each_letter_of_a_reason_is_redriven_once_and_scored(kafka: str, app_id:
         assert (found.events, found.predictions, found.dead_letters) == (25, 12, {"missing_feature": 10, "empty": 3})
         made.wait_for(lambda: made.audit().examples == 10, "each label's example")
         assert redrive(made, "--dry-run", reason="empty") == [f"empty: 3 would be written to {app_id}-visits"]
+
+
+def test_a_letter_that_somebody_made_up_is_not_redriven(kafka: str, app_id: str, tmp_path: Path) -> None:
+    with service(tmp_path, kafka, app_id, partitions=2, **NOTED) as made:
+        worker = made.start()
+        noteless(made, range(4))
+        made.wait_until_done()
+        assert worker.stop() == 0
+        honest = letters(made)
+        one = next(record for record in honest if record.partition == 0)
+        headers = dict(one.headers)
+        for changed in (
+            {"value": b"another value"},
+            {"key": b"another key"},
+            {"headers": headers | {"more": b"x"}},
+            {"headers": headers | {"__connect.errors.offset": b"1000000"}},
+            {"headers": headers | {"__connect.errors.partition": b"1"}},
+            {"headers": headers | {"__connect.errors.topic": f"{app_id}-truths".encode()}},
+            {"headers": headers | {"__connect.errors.topic": f"{app_id}.training-log".encode()}},
+        ):
+            forged = {"value": one.value, "key": one.key, "headers": headers} | changed
+            made.producer.produce(
+                made.config.dead_letters, forged["value"], forged["key"], 0, headers=list(forged["headers"].items())
+            )
+        made.flush()
+        assert redrive(made, "--dry-run")[0] == f"missing_feature: 4 would be written to {app_id}-visits"
+        said = redrive(made)
+        assert said[0] == f"missing_feature: 4 written to {app_id}-visits"
+        assert "7 are not the record that they name" in said[1]
+        assert sorted((r.key or b"", r.value or b"") for r in again(made)) == sorted(
+            (r.key or b"", r.value or b"") for r in honest
+        )
+
+
+def test_a_letter_whose_record_was_deleted_is_redriven_only_where_somebody_says_so(
+    kafka: str, app_id: str, tmp_path: Path
+) -> None:
+    with service(tmp_path, kafka, app_id, **NOTED) as made:
+        worker = made.start()
+        noteless(made, range(4))
+        made.wait_until_done()
+        assert worker.stop() == 0
+        client = admin(made.config)
+        for future in client.delete_records([TopicPartition(made.config.events.topic, 0, 2)]).values():
+            future.result()
+        where = ("dead-letters", "redrive", tmp_path / "w1.yaml", "--reason", "missing_feature")
+        assert "which retention has deleted: nothing proves" in refused(*where)
+        assert redrive(made, "--dry-run", "--no-unproven") == [
+            f"missing_feature: 2 would be written to {app_id}-visits",
+            "missing_feature: 2 are of records that retention has deleted, and stay",
+        ]
+        assert redrive(made, "--unproven") == [f"missing_feature: 4 written to {app_id}-visits"]
 
 
 def test_a_redriven_letter_that_fails_again_is_a_new_letter(kafka: str, app_id: str, tmp_path: Path) -> None:
