@@ -114,15 +114,20 @@ def worker_process(config_file: Path, log_file: Path) -> Iterator[subprocess.Pop
         yield process
         process.send_signal(signal.SIGTERM)
         if process.wait(STOP_S) != 0:
-            raise FatalError(f"the worker ended with {process.returncode}:\n{_tail(log_file)}")
+            raise _ended(process, log_file)
+    except FatalError:
+        if process.poll() in (None, 0):
+            raise
+        raise _ended(process, log_file) from None  # whoever noticed it: why stands in the worker's log
     finally:
         if process.poll() is None:
             process.kill()
             process.wait()
 
 
-def _tail(file: Path) -> str:
-    return "\n".join(file.read_text("utf-8", "replace").splitlines()[-15:])
+def _ended(process: "subprocess.Popen[bytes]", log_file: Path) -> FatalError:
+    last_words = "\n".join(log_file.read_text("utf-8", "replace").splitlines()[-15:])
+    return FatalError(f"the worker ended with {process.returncode}:\n{last_words}")
 
 
 def _result(config: Config, folder: Path) -> dict[str, Any]:
