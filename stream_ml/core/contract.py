@@ -10,6 +10,7 @@ from typing import Any
 
 from river import base
 
+from stream_ml.core.born_sets import keep_born_sets
 from stream_ml.core.labels import LabelDomain
 from stream_ml.core.learner import Learner, ModelFailed, bits
 from stream_ml.records import Target
@@ -116,7 +117,7 @@ def _behaviour(
     try:
         if isinstance(pickled, Exception):
             raise pickled
-        copied = Learner(reload(pickled), domain)
+        copied = Learner(keep_born_sets(reload(pickled), build()), domain)
     except Exception as error:
         local = " (no lambdas or local functions)" if isinstance(error, pickle.PicklingError | AttributeError) else ""
         yield f"it cannot be pickled and loaded again{local}, as checkpoints ask: {error}"

@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+from stream_ml.core.born_sets import keep_born_sets
 from stream_ml.core.drift import TOLD_COMMANDS
 from stream_ml.core.events import Features
 from stream_ml.core.learner import Learner, ModelFailed, Scored, bits
@@ -480,7 +481,7 @@ class Replica:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take back what `state` gave."""
-        self._take(state["estimator"])
+        self._take(keep_born_sets(state["estimator"], self._settings.build()))
         self.quality.restore(state["quality"])
         self.concept.restore(state["concept"])
         self.ledger = Ledger({p: Account(*account) for p, account in state["accounts"].items()})
