@@ -132,6 +132,7 @@ def test_read_committed_sees_the_committed_transaction_and_not_the_aborted_one(k
     assert committed_values(kafka, app_id) == [b"committed"]
 
 
+@pytest.mark.long
 @pytest.mark.kafka
 def test_a_stopped_broker_starts_again_with_its_data_on_its_port(own: EmbeddedKafka, app_id: str) -> None:
     servers, pid = own.bootstrap_servers, own.pid
@@ -174,6 +175,7 @@ def test_a_broker_does_not_outlive_a_parent_that_was_killed(parent: subprocess.P
     until(lambda: not runs(tmp_path) and not listens(port))
 
 
+@pytest.mark.long
 @pytest.mark.kafka
 def test_the_verb_ends_when_its_java_was_killed(tmp_path: Path) -> None:
     """Whoever supervises it starts it again; one that stays without a broker looks well for ever."""

@@ -77,7 +77,7 @@ def redrive(
             inputs = {*partitions_of(config, config.events.topic), *partitions_of(config, config.feedback.topic)}
             write = None if dry_run else _Writer(config, writer, consumer)
             with contextlib.closing(Origins(config, inputs)) as origins:
-                sort = _Sorting(inputs, origins, reason, unproven=True if dry_run and unproven is None else unproven)
+                sort = _Sorting(inputs, origins, reason, unproven=False if dry_run and unproven is None else unproven)
                 for batch in read_ranges(config, ranges, keep_alive=lambda: None):
                     left = most - sum(done.written.values())
                     if left <= 0:

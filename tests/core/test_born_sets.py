@@ -8,8 +8,12 @@ from itertools import combinations
 from typing import Any
 
 import pytest
+from river import linear_model
 
 from stream_ml.core.born_sets import keep_born_sets
+from stream_ml.core.replica import Replica
+
+from .builders import fold_settings
 
 SHUFFLED = next(  # a set whose copy from a pickle has another order; numbers, for their hashes are the same everywhere
     list(numbers)
@@ -56,6 +60,20 @@ def test_a_part_that_holds_itself_or_that_became_another_is_left_alone() -> None
     found["self"], born["self"] = found, born
     found["parts"][0] = "something else"
     assert keep_born_sets(found, born)["parts"][0] == "something else"
+
+
+def born() -> Any:
+    """A model that River makes, with a set of its own."""
+    made = linear_model.LogisticRegression()
+    made.born = set(SHUFFLED)
+    return made
+
+
+def test_a_replica_from_a_checkpoint_has_the_sets_of_a_new_model() -> None:
+    settings = fold_settings()._replace(build=born)
+    again = Replica(settings)
+    again.restore(pickle.loads(pickle.dumps(Replica(settings).state())))
+    assert list(again.learner.estimator.born) == list(born().born)
 
 
 CHECK = """

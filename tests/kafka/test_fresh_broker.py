@@ -24,6 +24,7 @@ def fresh(tmp_path: Path) -> Iterator[str]:
         yield servers
 
 
+@pytest.mark.long
 def test_committed_offsets_are_read_as_soon_as_there_is_a_coordinator(fresh: str, app_id: str, tmp_path: Path) -> None:
     def ask(number: int) -> bool:
         config = made.write(f"w{number}", app={"id": f"{app_id}n{number}"})
@@ -35,6 +36,7 @@ def test_committed_offsets_are_read_as_soon_as_there_is_a_coordinator(fresh: str
         assert all(pool.map(ask, range(GROUPS)))
 
 
+@pytest.mark.long
 def test_topics_that_were_just_made_are_there(fresh: str, app_id: str, tmp_path: Path) -> None:
     for number in range(5):
         made = Service(tmp_path, fresh, f"{app_id}n{number}")

@@ -88,6 +88,7 @@ def test_a_worker_that_works_says_how_many_brokers_it_is_connected_to(kafka: str
         assert "stream_ml_brokers_up 0.0" not in metrics, "unknown is not 0: nothing was counted yet"
 
 
+@pytest.mark.long
 def test_a_worker_is_ready_again_soon_after_kafka_is_back(app_id: str, tmp_path: Path) -> None:
     """A static member that was away for longer than the session timeout is fenced: then a supervisor starts it."""
     with working(tmp_path, app_id, load=True) as (made, broker):

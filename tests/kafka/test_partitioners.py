@@ -11,6 +11,7 @@ from stream_ml.core.binary import encode_record
 pytestmark = pytest.mark.kafka
 
 
+@pytest.mark.long
 def test_producers_with_different_partitioners_are_reported(kafka: str, app_id: str, tmp_path: Path) -> None:
     with service(tmp_path, kafka, app_id, partitions=4) as made:
         others = {

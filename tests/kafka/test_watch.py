@@ -244,10 +244,12 @@ def test_a_letter_whose_record_was_deleted_is_redriven_only_where_somebody_says_
             future.result()
         where = ("dead-letters", "redrive", tmp_path / "w1.yaml", "--reason", "missing_feature")
         assert "which retention has deleted: nothing proves" in refused(*where)
-        assert redrive(made, "--dry-run", "--no-unproven") == [
-            f"missing_feature: 2 would be written to {app_id}-visits",
-            "missing_feature: 2 are of records that retention has deleted, and stay",
-        ]
+        for flags in (["--dry-run"], ["--dry-run", "--no-unproven"]):
+            assert redrive(made, *flags) == [
+                f"missing_feature: 2 would be written to {app_id}-visits",
+                "missing_feature: 2 are of records that retention has deleted, and stay",
+            ]
+        assert redrive(made, "--dry-run", "--unproven") == [f"missing_feature: 4 would be written to {app_id}-visits"]
         assert redrive(made, "--unproven") == [f"missing_feature: 4 written to {app_id}-visits"]
 
 
