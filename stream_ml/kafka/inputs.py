@@ -6,6 +6,7 @@
 3. The group metadata is captured when an assignment is taken up: a commit with it is refused once the group has moved.
 """
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -17,13 +18,15 @@ from confluent_kafka.admin import AdminClient
 from stream_ml.config import Config
 from stream_ml.errors import FatalError
 from stream_ml.failpoints import passes
-from stream_ml.kafka.clients import absent, acquaint, lasting, let_go, member, reader, records_of
+from stream_ml.kafka.clients import absent, acquaint, lasting, let_go, member, outage, reader, records_of
 from stream_ml.kafka.reading import end_of
 from stream_ml.kafka.unpacking import Unpacking
 from stream_ml.records import Records
 
 END_GRACE_S = 0.5  # an end counts only after so long without a record: another topic's records may be fetched first
 GROUP_S = 2.0  # for what the group says of its members
+ANSWER_S = 4.0  # for the group to answer a join at the end: by default it waits 3 s for more members
+ANSWER_LOOK_S = 0.1
 KEEP_ALIVE_S = 0.5  # between two polls while something else takes long; the limit is max.poll.interval.ms
 
 log = logging.getLogger("stream_ml.group")
@@ -83,7 +86,7 @@ class Group:
         self._unpacking = Unpacking(self._consumer)
         self.assigned: list[int] | None = None
         self._taken_up: list[int] = []
-        self._joined = False
+        self._joined = self._asked = False
         self.revoked = False
         self.metadata: Any = None
         self.ends = Ends()
@@ -98,13 +101,14 @@ class Group:
         """
         if self._joined:
             self._consumer.unsubscribe()
-        self._joined = True
+        self._joined = self._asked = True
         self._consumer.subscribe(
             [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
         )
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         passes("on-assign")
+        self._asked = False
         consumer.assign([])
         self.assigned = sorted(tp.partition for tp in partitions)
 
@@ -163,7 +167,15 @@ class Group:
         return end_of(self._consumer, self._topic, partition)
 
     def close(self) -> None:
-        """Leave. A static member's place is kept for the session timeout."""
+        """Leave. A static member's place is kept for the session timeout.
+
+        A consumer to which partitions are given while it is closed never returns, and the whole process with it: the
+        client waits with the interpreter's lock held. So the answer to a join is awaited first.
+        """
+        until_s = time.monotonic() + ANSWER_S
+        while self._asked and outage.seconds is None and time.monotonic() < until_s:
+            with contextlib.suppress(KafkaException):
+                self._unpacking.take(1, ANSWER_LOOK_S)
         let_go(self._consumer)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from brokers import cold
 from service import MODEL, T0, Service, Worker, service
 
 from stream_ml.assembly import assemble
@@ -147,3 +148,13 @@ def test_sigterm_while_kafka_is_awaited_ends_the_worker_in_order(app_id: str, tm
         finally:
             made.close()
     assert "Traceback" not in worker.log, worker.log
+
+
+def test_a_worker_that_is_told_to_stop_while_it_waits_for_partitions_ends(app_id: str, tmp_path: Path) -> None:
+    """By Kafka's own settings a group waits 3 s for more members; a consumer given partitions in its close hangs."""
+    with cold(tmp_path / "kafka") as servers, service(tmp_path, servers, app_id) as made:
+        for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+            worker = made.start()
+            made.wait_for(lambda worker=worker: worker.joined, "a start")  # type: ignore[misc]
+            worker.process.send_signal(sign)
+            assert worker.wait() in (0, 130)
