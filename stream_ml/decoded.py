@@ -15,6 +15,7 @@ from stream_ml.core.binary import Decoder, decode_own
 from stream_ml.core.log_entry import decode_entry
 from stream_ml.core.outputs import dead_letter_origin, dead_letter_words, decode_outcome
 from stream_ml.core.payloads import Payloads, Refused
+from stream_ml.core.predictions import head_of
 from stream_ml.core.signals import decode_signal
 from stream_ml.core.to_json import to_json
 from stream_ml.errors import ConfigError
@@ -91,11 +92,11 @@ def _payload(payloads: Payloads, record: Record) -> Plain:
 def _prediction(parts: Parts) -> Callable[[Record], Plain]:
     header, schema = parts.predictions.header, parts.predictions.schema
     whole = Decoder(fastavro.parse_schema(schema))
-    head = Decoder(fastavro.parse_schema({**schema, "name": "PredictionHead", "fields": schema["fields"][:-1]}))
+    head = Decoder(fastavro.parse_schema(head_of(schema)))
 
     def decode(record: Record) -> Plain:
         value = record.value or b""
-        if not value.startswith(header[:2] if header[:1] == b"\xc3" else header[:1]):
+        if not parts.predictions.framed(value):
             raise ValueError("no prediction of this app: other framing")
         if value.startswith(header):
             with contextlib.suppress(ValueError):

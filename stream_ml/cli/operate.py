@@ -12,6 +12,7 @@ from stream_ml.config import Config
 from stream_ml.errors import ConfigError
 
 if TYPE_CHECKING:
+    from stream_ml.assembly import Parts
     from stream_ml.core.written import WrittenSchema
 
 topics = typer.Typer(no_args_is_help=True, help="The topics that the service needs.")
@@ -117,7 +118,9 @@ def list_schemas(
 
     A worker says the same at /v1/schemas, without reading anything.
     """
-    for one in _written(config):
+    from stream_ml.assembly import assemble
+
+    for one in _written(assemble(config)):
         if as_json:
             typer.echo(json.dumps(one.plain()))
         else:
@@ -152,22 +155,23 @@ def _named(config: Config, fingerprint: str) -> "WrittenSchema":
     """The schema with a fingerprint: of those of now without asking Kafka."""
     from stream_ml.assembly import assemble
 
-    for found in (partial(assemble(config).written_schemas, ()), partial(_written, config)):
+    parts = assemble(config)
+    for found in (partial(parts.written_schemas, ()), partial(_written, parts)):
         for one in found():
             if one.fingerprint == fingerprint:
                 return one
     raise ConfigError(f"no schema of this app has the fingerprint {fingerprint}", "stream-ml schema list CONFIG")
 
 
-def _written(config: Config) -> "list[WrittenSchema]":
-    from stream_ml.assembly import assemble
+def _written(parts: "Parts") -> "list[WrittenSchema]":
     from stream_ml.kafka.logged import logged_schemas
 
-    parts = assemble(config)
-    found, false = logged_schemas(config)
+    found, false = logged_schemas(parts.config)
     if false:
         places = ", ".join(map(str, false[:5]))
-        typer.echo(f"{len(false)} entries of {config.training_log} are no schemas as they say: at {places}", err=True)
+        typer.echo(
+            f"{len(false)} entries of {parts.config.training_log} are no schemas as they say: at {places}", err=True
+        )
     return parts.written_schemas(found)
 
 

@@ -111,7 +111,7 @@ class PredictionCodec:
             "single-object": single_object_header(self.fingerprint),
         }[framing]
         self._marker = {"bare": 0, "confluent": 1, "single-object": 2}[framing]
-        head = _head_of(concrete)
+        head = _plain_head_of(concrete)
         self._head, self._head_columns = Decoder(fastavro.parse_schema(head)), avro_columns(head)
         columns = avro_columns(concrete)
         carried = None if columns is None else columns.schema.field("carried").type
@@ -203,9 +203,13 @@ class PredictionCodec:
         )
         return Produce(self.topic, record.partition, record.key, value, trace_headers(record.headers))
 
+    def framed(self, value: bytes) -> bool:
+        """Whether a value has the framing of this app's predictions, whichever schema it names."""
+        return value[: self._marker] == self.header[: self._marker]
+
     def decode(self, value: bytes) -> Published:
         """The head of a prediction written by this app, whatever it carried; ValueError where it is none."""
-        if value[: self._marker] != self.header[: self._marker]:
+        if not self.framed(value):
             raise ValueError("not a prediction: other framing")
         raw = decode_own(value, self._head, len(self.header))
         served = Served._make([*(raw[name] for name in _SERVED), tuple(raw["flags"])])
@@ -215,7 +219,7 @@ class PredictionCodec:
     def decode_many(self, values: Sequence[bytes]) -> list[Published | None]:
         """The heads of n values; None in the place of each for which `decode` has none."""
         found: list[Published | None] = [None] * len(values)
-        ours = [row for row, value in enumerate(values) if value[: self._marker] == self.header[: self._marker]]
+        ours = [row for row, value in enumerate(values) if self.framed(value)]
         known: set[int] = set()
         if self._head_columns is not None and len(ours) >= ROWS_MIN:
             size = len(self.header)
@@ -255,9 +259,13 @@ def prediction_origin(value: bytes, framing: Framing) -> int:
     return int(decode_own(value, _HEAD, HEADER_BYTES[framing])["origin"]["offset"])
 
 
-def _head_of(prediction: dict[str, Any]) -> Any:
-    """A prediction's schema up to what it carries."""
-    return _plain_times({**prediction, "name": "PredictionHead", "fields": prediction["fields"][:-1]})
+def head_of(prediction: dict[str, Any]) -> dict[str, Any]:
+    """A prediction's schema up to what it carries, which is the same whatever that is."""
+    return {**prediction, "name": "PredictionHead", "fields": prediction["fields"][:-1]}
+
+
+def _plain_head_of(prediction: dict[str, Any]) -> Any:
+    return _plain_times(head_of(prediction))
 
 
 def _plain_times(node: Any) -> Any:
@@ -268,7 +276,7 @@ def _plain_times(node: Any) -> Any:
     return {**node, "fields": fields}
 
 
-_HEAD = Decoder(fastavro.parse_schema(_head_of(schemas.load("prediction"))))
+_HEAD = Decoder(fastavro.parse_schema(_plain_head_of(schemas.load("prediction"))))
 
 
 def served_of(scored: Scored, version: Version, flags: tuple[str, ...]) -> Served:

@@ -20,7 +20,8 @@ def logged_schemas(config: Config) -> tuple[list[LoggedSchema], list[int]]:
     topic = config.training_log
     with reaching(config):
         first, end = ends(admin(config), partitions_of(config, topic)[:1])[topic, 0]
-        for message in itertools.chain(*read_messages(config, topic, 0, first, end, keep_alive=lambda: None)):
+        batches = read_messages(config, topic, 0, first, end, keep_alive=lambda: None)
+        for message in itertools.chain.from_iterable(batches):  # a batch is held, and not the log
             value = message.value() or b""
             try:
                 if begins_as_schema(value):

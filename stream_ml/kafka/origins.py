@@ -29,8 +29,9 @@ class Origins:
 
     def records(self, places: Iterable[Place]) -> dict[Place, Record]:
         """What stands there, committed; nothing of places at which there is no record. Errors as of `read_messages`."""
+        asked = set(places)
         wanted: dict[Where, list[int]] = {}
-        for topic, partition, offset in sorted(set(places)):
+        for topic, partition, offset in sorted(asked):
             first, end = self._held[topic, partition]
             if first <= offset < end:
                 wanted.setdefault((topic, partition), []).append(offset)
@@ -38,9 +39,11 @@ class Origins:
         found: dict[Place, Record] = {}
         for each in itertools.zip_longest(*stretches.values()):
             ranges = {where: of for where, of in zip(stretches, each, strict=True) if of is not None}
-            for record in map(record_of, itertools.chain.from_iterable(self._reader.messages(ranges))):
-                found[record.topic, record.partition, record.offset] = record
-        return {place: record for place, record in found.items() if place[2] in wanted[place[:2]]}
+            for message in itertools.chain.from_iterable(self._reader.messages(ranges)):
+                place = (message.topic(), message.partition(), message.offset())
+                if place in asked:  # what stands between them is read over and not held
+                    found[place] = record_of(message)
+        return found
 
 
 def _stretches(offsets: list[int]) -> Iterator[tuple[int, int]]:

@@ -59,7 +59,7 @@ def redrive(
     Raises
     ------
     ConfigError
-        Such a letter was met, and nobody has said what to do with it; what came before it was redriven.
+        Such a letter was met, and nobody has said what to do with it; the transactions before its own stand.
     TransientError
         A transaction was not committed; what it held is redriven by the next call.
     """
@@ -116,11 +116,11 @@ def _step(letters: list[Record], sort: "_Sorting", most: int, done: Redriven, wr
             if len(chosen) >= most:
                 break
             seen[record.partition] = record.offset + 1
-            kind = sort.kind(record)
-            again = restored(record) if kind == "same" else None
-            if again is not None:
+            again = sort.judged(record)
+            if isinstance(again, Produce):
                 chosen.append(again)
-            counts[kind] += 1
+            else:
+                counts[again] += 1
         if write is not None:
             write.transaction(chosen, seen)
         written.update(produce.topic for produce in chosen)
@@ -132,7 +132,7 @@ _COUNTED = Redriven._fields[1:]
 
 
 class _Sorting:
-    """Says of letters which are to be written: `same`, one of the counted kinds, or `other` where it is another reason.
+    """Says which letters are to be written, and of the others why not.
 
     `inputs` are the partitions that may be written to.
     """
@@ -152,8 +152,11 @@ class _Sorting:
         ours = origin is not None and origin[:2] in self._inputs and dead_letter_words(record)[0] == self._reason
         return origin if ours else None
 
-    def kind(self, record: Record) -> str:
-        """Of a letter that was looked up; ConfigError as of `redrive`."""
+    def judged(self, record: Record) -> Produce | str:
+        """What is written for a letter that was looked up; else a counted kind, or `other` where its reason is another.
+
+        ConfigError as of `redrive`.
+        """
         if dead_letter_words(record)[0] != self._reason:
             return "other"
         place = self._place(record)
@@ -169,8 +172,8 @@ class _Sorting:
                     f"{where}, which retention has deleted: nothing proves that it was so",
                     "--unproven writes such letters all the same, --no-unproven passes them over",
                 )
-            return "same" if self._unproven else "unproven"
-        return "same" if _content(again) == _content(self._there.get(place)) else "foreign"
+            return again if self._unproven else "unproven"
+        return again if _content(again) == _content(self._there.get(place)) else "foreign"
 
 
 def _content(record: Record | Produce | None) -> Any:

@@ -36,7 +36,7 @@ def model() -> Any:
 
 
 def orders(made: Any) -> list[list[int]]:
-    """The orders of its four sets that belong to something that can be changed."""
+    """The orders of its three sets that belong to something that can be changed."""
     first, (second, _) = made["parts"]
     return [list(first.keys), list(second.keys), list(made["sets"][0])]
 

@@ -494,8 +494,8 @@ BUGS = (
     Bug(
         "a dead letter is taken at its word",
         "stream_ml/kafka/redrive.py",
-        'return "same" if _content(again) == _content(self._there.get(place)) else "foreign"',
-        'return "same"',
+        'return again if _content(again) == _content(self._there.get(place)) else "foreign"',
+        "return again",
         ("tests/kafka/test_watch.py",),
     ),
     # --- what is written ---
