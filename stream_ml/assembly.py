@@ -26,6 +26,7 @@ from stream_ml.core.partition import PartitionSettings, Topics
 from stream_ml.core.payloads import Payloads, Refused
 from stream_ml.core.predictions import PredictionCodec, prediction_schema
 from stream_ml.core.prepared import FoldSettings
+from stream_ml.core.ranges import Ranges
 from stream_ml.core.recent import Row
 from stream_ml.core.resolution import check_meaning
 from stream_ml.core.schema import Schema, fingerprint_of_text, load_schema
@@ -89,6 +90,8 @@ class Parts(NamedTuple):
             "seed": model.seed,
             "quality_window": self.config.quality.window,
             "concept_drift": self.config.drift.concept.model_dump(),
+            "guard": self.config.learning.guard,
+            "quarantine": self.config.learning.quarantine,
         }
         estimator = self.build()
         modules = {model.factory.partition(":")[0], *_modules(estimator)}
@@ -98,7 +101,8 @@ class Parts(NamedTuple):
     def fold_settings(self, lineage: str) -> FoldSettings:
         """What a replica needs. It knows no writer schema but the reader's: the others stand in the log."""
         payloads = Payloads(self.config.events.framing, self.reader.payloads.reader, {})
-        return FoldSettings(lineage, payloads, self.plan, self.domain, self.build, self.concept_monitor)
+        settings = FoldSettings(lineage, payloads, self.plan, self.domain, self.build, self.concept_monitor)
+        return settings._replace(ranges=self.ranges, quarantine=self.config.learning.quarantine)
 
     def written_schemas(self, logged: Iterable[LoggedSchema]) -> list[WrittenSchema]:
         """The schemas of both inputs and of all that is published: those of now, and those that the log holds."""
@@ -115,6 +119,11 @@ class Parts(NamedTuple):
             *(LoggedSchema(topic, fingerprint_of_text(text), text) for topic, text in texts.items()),
         ]
         return written_schemas(config.events.topic, now, logged)
+
+    def ranges(self) -> Ranges:
+        """What is usual of each number that the model learns; nothing is known yet."""
+        guard, label = self.config.learning.guard, self.domain.task == "regression"
+        return Ranges(self.plan.measured, self.plan.sigmas, guard, label=label)
 
     def concept_monitor(self) -> ConceptMonitor:
         """What watches the loss; ConfigError where the detector does not take its parameters."""

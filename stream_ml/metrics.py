@@ -67,6 +67,9 @@ TABLE = (
     _gauge("brokers_up", "brokers", (), "Brokers that the producer is connected to."),
     # learning
     _gauge("examples_learned", "examples", (), "Examples that the model has learned."),
+    _gauge(
+        "examples_far", "examples", (), "Examples that were far from all others when they were learned, or left out."
+    ),
     _gauge("examples_dropped", "examples", (), "Examples met a second time in the log and not learned again."),
     _gauge("model_position", "offset", (), "Model version: offset of the next log entry to fold."),
     _gauge("learning_lag_seconds", "seconds", (), "How far learning is behind the log."),

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,7 @@ class Service:
         self._observers: dict[int, Observer] = {}
         self._started: set[int] = set()
         self.workers: list[Worker] = []
+        self.errors: deque[str] = deque(maxlen=10)  # the producer's last ones
         (folder / "visit.avsc").write_text(json.dumps(EVENT), "utf-8")
         (folder / "truth.avsc").write_text(json.dumps(LABEL), "utf-8")
         (folder / f"model_{app_id}.py").write_text(MODEL, "utf-8")
@@ -116,7 +118,14 @@ class Service:
             changes,
         )
         self.producer = Producer(
-            {"bootstrap.servers": servers, "linger.ms": 2, "enable.idempotence": True, "log_level": 0}
+            {
+                "bootstrap.servers": servers,
+                "linger.ms": 2,
+                "enable.idempotence": True,
+                "log_level": 0,
+                "topic.metadata.refresh.interval.ms": 5_000,  # a broker that has just restarted tells old leaders
+                "error_cb": lambda error: self.errors.append(str(error)),
+            }
         )
         self.config = self.write()
 
@@ -220,7 +229,8 @@ class Service:
         self.flush()
 
     def flush(self) -> None:
-        assert self.producer.flush(30) == 0
+        left = self.producer.flush(60)
+        assert left == 0, f"{left} records were not delivered: {list(self.errors)}"
 
     # --- watching ---
 

@@ -129,6 +129,7 @@ PANELS: dict[str, list[tuple[str, str, list[tuple[str, str]]]]] = {
         ("Checkpoint: time", "s", [("{{instance}}", f"stream_ml_checkpoint_seconds{OF}")]),
         ("Model", "short", [
             ("examples learned", f"max(stream_ml_examples_learned{OF})"),
+            ("far from all others", f"max(stream_ml_examples_far{OF})"),
             ("position", f"max(stream_ml_model_position{OF})"),
         ]),
     ],

@@ -1,8 +1,14 @@
 """``stream-ml check``: every problem that a worker would meet, before one runs."""
 
+import contextlib
+from typing import TYPE_CHECKING
+
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError, Problems, StreamMLError
 from stream_ml.units import duration_ms, duration_text
+
+if TYPE_CHECKING:
+    from stream_ml.assembly import Parts
 
 SHOWN_FEATURES_MAX = 12
 
@@ -11,7 +17,7 @@ def check(config: Config, *, online: bool, downtime: str) -> int:
     """Print what is right and everything that is wrong; the exit code: 78 where something is."""
     import typer
 
-    from stream_ml.assembly import Parts, assemble, checked
+    from stream_ml.assembly import assemble, checked
     from stream_ml.check.speed import speed
 
     problems = Problems()
@@ -29,6 +35,8 @@ def check(config: Config, *, online: bool, downtime: str) -> int:
                 f"note  {name} may be null, and its event is then a dead letter; "
                 f"features.missing: {{{name}: drop}} or {{{name}: {{impute: VALUE}}}} would score it"
             )
+        for line in _bounds(parts):
+            typer.echo(line)
         labels = parts.domain.classes or ["any number"]
         typer.echo(f"ok    labels: {', '.join(labels[:SHOWN_FEATURES_MAX])}")
         if problems.of(lambda: checked(parts)) is not None:
@@ -66,6 +74,36 @@ def check(config: Config, *, online: bool, downtime: str) -> int:
         return wrong[0].exit_code
     typer.echo("\nnothing is wrong" + ("" if online else "; --online asks Kafka too"))
     return 0
+
+
+def _bounds(parts: "Parts") -> list[str]:
+    """Numbers that nothing bounds, with bounds to propose where there are samples: one event may ruin a model."""
+    from stream_ml.assembly import tried_events
+
+    free = [name for name in parts.plan.measured if name not in parts.plan.bounded]
+    if not free:
+        return []
+    found = []
+    if parts.config.model.samples:
+        with contextlib.suppress(ConfigError):  # told where the model is tried
+            rows = tried_events(parts)
+            found = [f"{name}: {_bound([row[name] for row in rows if name in row])}" for name in free]
+    more = f" and {len(free) - SHOWN_FEATURES_MAX} more" if len(free) > SHOWN_FEATURES_MAX else ""
+    proposed = f"{{{', '.join(found[:SHOWN_FEATURES_MAX])}}}" if found else "{default: {sigma: 8}}"
+    return [
+        f"note  nothing bounds {', '.join(free[:SHOWN_FEATURES_MAX])}{more}: one labelled event with 1e18 may spoil "
+        f"the model; features.bounds: {proposed}" + (", from the samples with room to spare" if found else "")
+    ]
+
+
+def _bound(values: list[float]) -> str:
+    """As far again as the samples reach, to two digits."""
+    if not values:
+        return "{sigma: 8}"
+    low, high = min(values), max(values)
+    room = (high - low) or abs(high) or 1.0
+    least = 0.0 if low >= 0 else low - room
+    return f"{{min: {least:.2g}, max: {high + room:.2g}}}"
 
 
 def _downtime_ms(text: str) -> int:

@@ -184,6 +184,12 @@ def add_commands(app: typer.Typer) -> None:
         """Let learning go on after the example at which it halted, without learning it."""
         _lift(config, "skip", position, anyway=anyway)
 
+    @app.command()
+    @configured
+    def accept(config: Config, position: Position, anyway: Anyway = False) -> None:
+        """Let learning go on with the example at which it halted, although it is far from all others."""
+        _lift(config, "accept", position, anyway=anyway)
+
     @app.command("accept-gap")
     @configured
     def accept_gap(config: Config, position: Position, anyway: Anyway = False) -> None:

@@ -12,6 +12,7 @@ from stream_ml.core.schema import Schema, load_schema
 
 Task = Literal["binary", "multiclass", "regression"]
 SAMPLES = 200
+SIGMA = 8  # spreads from the median to which a new app's numbers are clipped
 TODO = "TODO"  # what only a person knows; the configuration is refused until it is named
 CLASSES = ("small", "medium", "large")
 MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
@@ -170,17 +171,19 @@ def _configuration(answers: Answers, events: Side, feedback: Side, *, samples: b
             "ttl": answers.ttl,
         },
         "predictions": {"topic": answers.predictions},
-        **(
-            {"features": {"missing": {"default": "reject"} | dict.fromkeys(events.nullable, "drop")}}
-            if events.nullable
-            else {}
-        ),
+        "features": {
+            **({"missing": {"default": "reject"} | dict.fromkeys(events.nullable, "drop")} if events.nullable else {}),
+            "bounds": {"default": {"sigma": SIGMA}},
+        },
+        "learning": {"quarantine": "divert"},
         "model": model,
     }
     notes = "# All keys with their meaning: stream-ml config reference\n"
     notes += "# feedback.ttl: how long after its event a label may come\n"
     if events.nullable:
         notes += "# features.missing, of a null: drop it, {impute: VALUE}, or reject the event\n"
+    notes += "# features.bounds: numbers far from the rest are clipped; {min: ..., max: ...} refuses events instead\n"
+    notes += "# learning.quarantine: an example that is far from all others is told and not learned\n"
     if answers.task == "multiclass" and not samples:
         notes += "# model.labels: list them, where the label is no enum\n"
     return notes + yaml.safe_dump(settings, sort_keys=False, allow_unicode=False)

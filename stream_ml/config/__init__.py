@@ -3,6 +3,7 @@
 from stream_ml.config.load import load_config
 from stream_ml.config.tree import (
     OWNED_KEYS,
+    Bounds,
     Checkpoints,
     Config,
     Delivery,
@@ -21,6 +22,7 @@ from stream_ml.config.tree import (
 
 __all__ = [
     "OWNED_KEYS",
+    "Bounds",
     "Checkpoints",
     "Config",
     "Delivery",

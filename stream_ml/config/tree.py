@@ -147,6 +147,25 @@ class Impute(Section):
     impute: Scalar
 
 
+class Bounds(Section):
+    """What a feature may be: outside of `min` and `max` is a dead letter, what is far from the rest is clipped."""
+
+    min: float | None = None
+    max: float | None = None
+    sigma: float | None = Field(None, ge=1.0, le=1e6)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        given = [value for value in (self.min, self.max, self.sigma) if value is not None]
+        if not given:
+            raise ValueError("say min, max or sigma")
+        if not all(map(math.isfinite, given)):
+            raise ValueError("a bound is a finite number")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}")
+        return self
+
+
 class Features(Section):
     """Which fields the model sees, and what happens where one is missing."""
 
@@ -157,6 +176,11 @@ class Features(Section):
     missing: dict[str, Literal["reject", "drop"] | Impute] = key(
         {"default": "reject"},
         "where a feature is null: `reject` (a dead letter), `drop`, or `{impute: value}`; by feature, or `default`",
+    )
+    bounds: dict[str, Bounds] = key(
+        {},
+        "of a number, by feature, or `default`: `{min: value, max: value}`, outside a dead letter `out_of_bounds`; "
+        "`{sigma: 8}`: clipped to so many spreads around the median of the examples learned last, and flagged",
     )
 
 
@@ -217,6 +241,23 @@ class Learning(Section):
     lag_max: Duration = key(
         duration_ms("60s"), "learning further behind than this: a backlog waits, live predictions are flagged `stale`"
     )
+    guard: float = key(
+        100.0,
+        "an example is far from all others where a number, or a regression's label, is so many spreads from the "
+        "median of those learned last; 0: off",
+        ge=0.0,
+        le=1e9,
+    )
+    quarantine: Literal["halt", "divert", "tell"] = key(
+        "tell", "what becomes of a far example: `halt` learning before it, `divert`: leave it out, or only `tell`"
+    )
+
+    @field_validator("guard")
+    @classmethod
+    def _far_enough(cls, given: float) -> float:
+        if 0 < given < 10:
+            raise ValueError("below 10 spreads an honest example is far; 0 is off")
+        return given
 
 
 class Quality(Section):

@@ -3,6 +3,7 @@
 A column is Arrow's. A row that is marked as wrong may be anything: the reference lane judges it, and words why.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -61,6 +62,18 @@ def _numpy(array: pa.Array) -> NDArray[np.int64] | NDArray[np.float64]:
         array = pc.fill_null(array, 0)
     found: NDArray[np.int64] | NDArray[np.float64] = array.to_numpy(zero_copy_only=False)
     return found
+
+
+def outside_of(array: pa.Array, low: float | None, high: float | None) -> Mask:
+    """Which numbers are below `low` or above `high`; a null is not."""
+    found = np.zeros(len(array), np.bool_)
+    numbers = _numpy(array)
+    whole = numbers.dtype.kind == "i"  # compared with a double, 2**53 + 1 equals 2**53
+    if low is not None:
+        found |= numbers < (math.ceil(low) if whole else low)
+    if high is not None:
+        found |= numbers > (math.floor(high) if whole else high)
+    return found & ~nulls_of(array)
 
 
 def _uuids(array: pa.Array) -> tuple[pa.Array, Mask | None]:

@@ -328,6 +328,7 @@ class ConceptMonitor:
 _PLAIN = ("_since", "suspicion", "drifted", "below", "_count")
 _COMMANDS: dict[str, tuple[Kind, str]] = {
     "skip": ("resumed", "skip: one example is left out, and learning goes on"),
+    "accept": ("resumed", "accept: an example that is far from all others is learned, and learning goes on"),
     "accept-gap": ("resumed", "accept-gap: examples are missing, and learning goes on"),
     "freeze": ("frozen", "freeze: nothing is learned until resume"),
     "resume": ("resumed", "resume: learning goes on"),

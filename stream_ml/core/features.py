@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stream_ml.config import Features, Impute
-from stream_ml.core.columns import FeatureColumn, Mask, column_of, feature_column, nulls_of
-from stream_ml.core.fields import Field, NotUsable, converter, find_field, finite, getter, scalar_fields
+from stream_ml.config import Bounds, Features, Impute
+from stream_ml.core.columns import FeatureColumn, Mask, column_of, feature_column, nulls_of, outside_of
+from stream_ml.core.fields import Field, NotUsable, converter, divisor_of, find_field, finite, getter, scalar_fields
 from stream_ml.core.payloads import Refused
 from stream_ml.core.schema import Schema
 from stream_ml.errors import ConfigError, Problems
@@ -23,6 +23,7 @@ class _Step(NamedTuple):
     convert: Callable[[Any], Any]
     missing: Any  # "reject", "drop" or an Impute
     column: FeatureColumn
+    bounds: Bounds | None
 
 
 class Table(NamedTuple):
@@ -53,9 +54,15 @@ class FeaturePlan:
         chosen = _chosen(schema, settings, left_out)
         self._paths = [field.path for field in chosen]
         self._steps = [
-            _Step(field.name, getter(field), converter(field), _missing(field, settings), feature_column(field))
+            _Step(
+                *(field.name, getter(field), converter(field), _missing(field, settings), feature_column(field)),
+                _bounds(field, settings),
+            )
             for field in chosen
         ]
+        self.measured = [field.name for field in chosen if field.kind == "number" and not _is_time(field)]
+        self.bounded = {s.name for s in self._steps if s.bounds is not None}
+        self.sigmas = {s.name: s.bounds.sigma for s in self._steps if s.bounds is not None and s.bounds.sigma}
         self.names = [intern(step.name) for step in self._steps]  # the model's own dicts find them by identity
         self.kinds = {field.name: field.kind for field in chosen}
         self.open_texts = [field.name for field in chosen if field.base == "string" and field.logical != "uuid"]
@@ -71,6 +78,7 @@ class FeaturePlan:
                 "type": f.base,
                 "logical": f.logical,
                 "missing": _plain(s.missing),
+                "bounds": None if s.bounds is None else s.bounds.model_dump(),
             }
             for f, s in zip(chosen, self._steps, strict=True)
         ]
@@ -84,15 +92,17 @@ class FeaturePlan:
         """Features by name in schema order and whether one was imputed; or why there are none."""
         features: dict[str, Any] = {}
         imputed = False
-        for name, get, convert, missing, _ in self._steps:
+        for name, get, convert, missing, _, bounds in self._steps:
             value = get(payload)
             if value is not None:
                 try:
-                    features[name] = convert(value)
+                    features[name] = usable = convert(value)
                 except NotUsable as error:
                     return Refused("not_finite", f"feature {name}: {error}")
                 except (ValueError, TypeError, OverflowError) as error:
                     return Refused("schema_mismatch", f"feature {name}: {error}")
+                if bounds is not None and not _is_within(usable, bounds):
+                    return Refused("out_of_bounds", f"feature {name} is {usable!r}, {_bounds_words(bounds)}")
             elif missing == "reject":
                 return Refused(
                     "missing_feature",
@@ -111,6 +121,8 @@ class FeaturePlan:
             array, outside = step.column(column_of(batch, path))
             if outside is not None:
                 wrong |= outside
+            if step.bounds is not None:
+                wrong |= outside_of(array, step.bounds.min, step.bounds.max)
             if array.null_count:  # what is filled in is a value as the model gets it
                 nulls = nulls_of(array)
                 array = _filled(array, step.missing)
@@ -133,6 +145,34 @@ def _filled(array: pa.Array, missing: Any) -> pa.Array:
     return array
 
 
+def _is_time(field: Field) -> bool:
+    """Whether its values go on and on: no limit holds for them."""
+    return divisor_of(field) is not None or field.logical == "date"
+
+
+def _bounds(field: Field, settings: Features) -> Bounds | None:
+    """Those of a feature; those of `default` reach numbers that are no times."""
+    own = settings.bounds.get(field.name)
+    if own is not None and field.kind != "number":
+        raise ConfigError(f"features.bounds: {field.name} is {field.base}, which has no bounds: only a number has")
+    if own is not None and own.sigma is not None and _is_time(field):
+        raise ConfigError(
+            f"features.bounds: {field.name} is a time, which has no usual values", "say min and max, without sigma"
+        )
+    bounded = field.kind == "number" and not _is_time(field)
+    return own or (settings.bounds.get("default") if bounded else None)
+
+
+def _is_within(value: float, bounds: Bounds) -> bool:
+    return (bounds.min is None or value >= bounds.min) and (bounds.max is None or value <= bounds.max)
+
+
+def _bounds_words(bounds: Bounds) -> str:
+    words = [f"below {bounds.min!r}"] if bounds.min is not None else []
+    words += [f"above {bounds.max!r}"] if bounds.max is not None else []
+    return f"outside of features.bounds ({' or '.join(words)})"
+
+
 def _plain(missing: Any) -> Any:
     return {"impute": missing.impute} if isinstance(missing, Impute) else missing
 
@@ -153,9 +193,10 @@ def _chosen(schema: Schema, settings: Features, left_out: set[str]) -> list[Fiel
     names = [field.name for field in chosen]
     if not chosen and not problems.found:
         problems.add("features: none is left", "name some fields in features.include")
-    for name in settings.missing:
-        if name != "default" and name not in names and not problems.found:
-            problems.add(f"features.missing: {name} is not a feature", f"the features are: {', '.join(names)}")
+    for key in ("missing", "bounds"):
+        for name in getattr(settings, key):
+            if name != "default" and name not in names and not problems.found:
+                problems.add(f"features.{key}: {name} is not a feature", f"the features are: {', '.join(names)}")
     if problems.found:
         raise problems.error()
     return chosen

@@ -10,7 +10,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
-FOLD_FORMAT = 3  # raised whenever the fold itself would give other bits from the same log
+FOLD_FORMAT = 4  # raised whenever the fold itself would give other bits from the same log
 
 
 class Covered(NamedTuple):

@@ -16,7 +16,7 @@ from stream_ml.records import NOT_SERVED, Served, Target
 
 FORMAT = 1
 ARGUMENTS_NESTING_MAX = 10  # brackets; what is written has one pair
-COMMANDS = ("skip", "accept-gap", "freeze", "resume", "rebase", "rebaseline")
+COMMANDS = ("skip", "accept", "accept-gap", "freeze", "resume", "rebase", "rebaseline")
 
 _SCHEMA = fastavro.parse_schema(schemas.load("log_entry"))
 _RAW = schemas.load("log_entry")

@@ -19,8 +19,8 @@ VALUE_CUT, KEY_CUT, HEADERS_CUT = "stream_ml.value.sha256", "stream_ml.key.bytes
 CUT = (VALUE_CUT, KEY_CUT, HEADERS_CUT)  # headers of a dead letter that has not all of its record
 REASONS = (  # of a dead letter: the closed list
     *("empty", "not_avro", "truncated", "unknown_schema", "framing", "schema_mismatch", "missing_id"),
-    *("missing_feature", "not_finite", "out_of_range_time", "label_domain", "too_large", "model_refused"),
-    "not_unpacked",
+    *("missing_feature", "not_finite", "out_of_bounds", "out_of_range_time", "label_domain", "too_large"),
+    *("model_refused", "not_unpacked"),
 )
 TRACE_HEADERS = ("traceparent", "tracestate")  # W3C Trace Context: forwarded as they came
 _MESSAGE_MAX = 1_000  # characters of a dead letter's message

@@ -5,9 +5,11 @@ from typing import Any
 
 from stream_ml.core.prepared import Halt
 
+LIFTING = ("skip", "accept", "accept-gap")
+
 
 class Pardons:
-    """By the position of the halt: skip or accept-gap, as the log has ordered.
+    """By the position of the halt: the command of LIFTING, as the log has ordered.
 
     A halt is told when its position is passed again, and its end at the command that ordered it: once each, in every
     replica alike, however the log was cut into chunks and whoever met the command first.

@@ -280,7 +280,7 @@ class _Turn:
         self, events: Events, rows: Sequence[int], scores: Scores, duplicates: set[int]
     ) -> list[tuple[str, ...]]:
         said: list[Any] = picked(scores.values if scores.values is not None else scores.class_names, rows)
-        if not duplicates and not events.imputed and (self._cold or None not in said):
+        if not duplicates and not events.imputed and not scores.clipped and (self._cold or None not in said):
             return [self._flags + (("cold",) if self._cold else ())] * len(rows)
         found = []
         for number, row in enumerate(rows):
@@ -288,6 +288,7 @@ class _Turn:
                 "cold": self._cold or said[number] is None,
                 "duplicate_event": number in duplicates,
                 "imputed": row in events.imputed,
+                "clipped": row in scores.clipped,
             }
             found.append(self._flags + tuple(name for name, is_set in own.items() if is_set))
         return found

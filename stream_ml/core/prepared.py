@@ -20,6 +20,7 @@ from stream_ml.core.ledger import Place
 from stream_ml.core.linear_runs import Matrix
 from stream_ml.core.log_entry import Entry, EntryColumns, decode_columns, decode_entry
 from stream_ml.core.payloads import Payloads, Refused
+from stream_ml.core.ranges import Ranges, nothing_watched
 from stream_ml.records import NOT_UNPACKED, LogRecord, Target
 
 
@@ -27,6 +28,7 @@ class FoldSettings(NamedTuple):
     """What the fold depends on beside the log; all of it is in the lineage's digest.
 
     `started` has the partitions that need no `start` entry, where there is no Kafka to take them up from.
+    `quarantine` says what becomes of an example that is far from all others (`halt`, `divert` or `tell`).
     """
 
     lineage: str
@@ -36,6 +38,8 @@ class FoldSettings(NamedTuple):
     build: Callable[[], Any]
     concept: Callable[[], ConceptMonitor]
     started: Collection[int] = ()
+    ranges: Callable[[], Ranges] = nothing_watched
+    quarantine: str = "tell"
 
 
 class Halt(NamedTuple):

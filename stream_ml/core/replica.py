@@ -3,7 +3,7 @@
 1. Entries are folded in log order, one example at a time, so every replica has the same bits.
 2. Nothing here knows who produced an entry: what is folded is what a read_committed consumer returned.
 3. A halted replica keeps its version, reads on without learning, and folds again from the halt when its command
-   (skip or accept-gap) stands in the log.
+   (skip, accept or accept-gap) stands in the log.
 4. `learn_one` that raised may have changed half of the model: the replica is *tainted*, and its driver makes a new
    one from a checkpoint, told to halt just before that example.
 """
@@ -19,10 +19,11 @@ from stream_ml.core.events import Features
 from stream_ml.core.learner import Learner, ModelFailed, Scored, bits
 from stream_ml.core.ledger import Account, Ledger, Place
 from stream_ml.core.log_entry import Entry
-from stream_ml.core.pardons import Pardons
+from stream_ml.core.pardons import LIFTING, Pardons
 from stream_ml.core.payloads import Refused
 from stream_ml.core.prepared import FoldSettings, Halt, Run, Single, features_of, prepare
 from stream_ml.core.quality import Quality
+from stream_ml.core.ranges import Far
 from stream_ml.core.resolution import check_meaning
 from stream_ml.core.schema import load_schema
 from stream_ml.core.scoring import Scorer, Scores
@@ -69,6 +70,8 @@ class Replica:
         self.stop_at: Halt | None = None
         self.check_each_after: int | None = None
         self.sound_examples = 0
+        self.ranges = settings.ranges()
+        self.far = Far()
         self.torn = False
 
     def _take(self, estimator: Any) -> None:
@@ -83,11 +86,13 @@ class Replica:
 
     def score(self, features: dict[str, Any]) -> Scored:
         """Score one event with the model as it stands."""
-        return self.learner.score(features)
+        return self.learner.score(self.ranges.clip_one(features))
 
     def score_many(self, features: Features, count: int) -> Scores:
         """Scores of a batch of `count` events with the model as it stands."""
-        return self.scorer.score(features, count)
+        within, clipped = self.ranges.clip_many(features)
+        scores = self.scorer.score(within, count)
+        return scores._replace(clipped=clipped) if clipped else scores
 
     def prepare(self, records: Sequence[LogRecord]) -> list[Run | Single]:
         """Decode records of the log, as far as that goes without the model."""
@@ -143,18 +148,26 @@ class Replica:
         """Fold a run in a few loops, as far as there is nothing to say about it; the rest one by one."""
         lead = min(run.size, max(0, SOUND_EVERY - self.examples_learned))  # where probes are gathered
         self._fold_singles(run.some(0, lead))
-        rest, done = run.some(lead, run.size), 0
-        usual = self.halt is None and self.refold_from is None and not self.frozen and self.check_each_after is None
-        usual = usual and not self._refused and all(map(self._has_started, {place[0] for place in rest.places}))
+        rest = run.some(lead, run.size)
+        while rest.size and self._is_usual(rest):
+            plain = rest.some(0, min(rest.size, self.ranges.until_next))
+            plain = plain.some(0, self.ranges.first_far(plain.names, plain.rows, plain.ys))
+            done = self._fold_new(plain, self.ledger.saw_new(plain.places)) if plain.size else 0
+            if done < plain.size or not plain.size:  # the next one is to be judged alone
+                self._fold_singles(rest.some(done, done + 1))
+                done += 1
+            rest = rest.some(done, rest.size)
+        self._fold_singles(rest)
+
+    def _is_usual(self, run: Run) -> bool:
+        """Whether nothing is known of these examples that has to be said at one of them."""
+        if self.halt is not None or self.refold_from is not None or self.frozen or self.check_each_after is not None:
+            return False
+        if self.examples_learned < SOUND_EVERY or self._refused:
+            return False
         noted = [*self.pardons, *([self.stop_at.position] if self.stop_at is not None else [])]
-        if (
-            usual
-            and rest.size
-            and self.examples_learned >= SOUND_EVERY
-            and all(at < rest.records[0].offset for at in noted)
-        ):
-            done = self._fold_new(rest, self.ledger.saw_new(rest.places))
-        self._fold_singles(rest.some(done, rest.size))
+        started = all(map(self._has_started, {place[0] for place in run.places}))
+        return started and all(at < run.records[0].offset for at in noted)
 
     def _fold_singles(self, run: Run) -> None:
         for single in run.singles():
@@ -182,13 +195,16 @@ class Replica:
         """Learn the examples of these rows; the row of the one that halted learning, else `stop`."""
         while first < stop:
             last = min(stop, first + SOUND_EVERY - self.examples_learned % SOUND_EVERY)
-            learned, failed = self.learner.learn_many(run.names, run.rows[first:last], run.ys[first:last])
+            rows, ys = self.ranges.clip_rows(run.names, run.rows[first:last]), run.ys[first:last]
+            learned, failed = self.learner.learn_many(run.names, rows, ys)
             self.examples_learned += learned
             first += learned
             if failed is not None:
                 self._model_raised(run.records[first].offset, failed)
-            elif not self._look(run.records[last - 1].offset, run.features(last - 1)):
-                first = last - 1
+            else:
+                self.ranges.saw_many(run.names, rows, ys)
+                if not self._look(run.records[last - 1].offset, dict(zip(run.names, rows[-1], strict=True))):
+                    first = last - 1
             if first:
                 self._passed(run.records[first - 1], run.written_at_ms[first - 1])
             if self.halt is not None:
@@ -293,7 +309,7 @@ class Replica:
 
     def _changes_something(self, entry: Entry) -> bool:
         """Whether a command is to be told: one that lifts no halt, or freezes what is frozen, is not."""
-        if entry.command in ("skip", "accept-gap"):
+        if entry.command in LIFTING:
             return self.pardons.ends(entry.command, entry.parsed_arguments().get("position"))
         if entry.command in ("freeze", "resume"):
             return self.frozen is not (entry.command == "freeze")
@@ -363,13 +379,14 @@ class Replica:
             self._pass_halt(offset)
             if self._has_started(entry.source_partition):
                 self.ledger.saw(*place)
-        elif verdict == "drop" and pardon is None:
+        elif verdict == "drop" and pardon != "accept-gap":
             self.dropped += 1
-        elif verdict != "learn" and pardon is None:
+        elif verdict != "learn" and pardon != "accept-gap":
             self.halt = Halt(offset, verdict, _sequence_words(entry, self.ledger, verdict))
         elif self._learn(single, entry):
-            if pardon == "accept-gap":
+            if pardon is not None:
                 self._pass_halt(offset)
+            if pardon == "accept-gap":
                 self.ledger.take(*place)
             else:
                 self.ledger.saw(*place)
@@ -391,12 +408,37 @@ class Replica:
             self.unusable += 1  # written under other settings, which is another lineage: nothing to learn here
             return True
         offset = single.record.offset
+        if not self.frozen and offset not in self.pardons and not self._judge(offset, features, entry):
+            return self.halt is None
         row = self.quality.update(entry.target, entry.served, entry.label_time_ms, entry.event_time_ms)
         if row is not None and offset not in self.pardons:  # whose position stands for the halt that was told
             self.concept.update(row, self._settings.lineage, offset)
             if not self._may_tell(offset):
                 return False
         return True if self.frozen else self._learn_features(single.record.offset, features, entry)
+
+    def _judge(self, offset: int, features: dict[str, Any], entry: Entry) -> bool:
+        """Whether an example is to be learned: not where it is far from all others, and the quarantine is strict."""
+        y, mode = self._settings.domain.y(entry.target), self._settings.quarantine
+        why = self.ranges.why_far(features, y)
+        if not why:
+            return True
+        if mode == "halt":
+            self.halt = Halt(offset, "far_example", why)
+            return False
+        if self.far.met(offset, self.ranges.seen):
+            self.concept.signals.append(self._far_signal(offset, why, entry))
+        if mode == "divert":
+            self.ranges.saw_one(features, y)
+        return self._may_tell(offset) and mode != "divert"
+
+    def _far_signal(self, offset: int, why: str, entry: Entry) -> Signal:
+        left_out = self._settings.quarantine == "divert"
+        what = "is not learned" if left_out else "was learned; features.bounds would leave it out, and its like"
+        words = f"the example at {offset} is far from all others and {what}: {why}"
+        of = (self._settings.lineage, "far_example", "learning", offset, "warning", entry.written_at_ms)
+        evidence = {"far_examples": float(self.far.count)}
+        return Signal._make((*of, evidence, words, "stream-ml tail CONFIG training-log"))
 
     def _may_tell(self, offset: int) -> bool:
         """Probe a model that has just found a signal: one that is spoilt halts before it, in every replica alike."""
@@ -413,12 +455,14 @@ class Replica:
         return target.class_name in domain.classes
 
     def _learn_features(self, offset: int, features: dict[str, Any], entry: Entry) -> bool:
+        features = self.ranges.clip_one(features)
         try:
             self.learner.learn(features, entry.target)
         except ModelFailed as error:
             self._model_raised(offset, error)
             return False
         self.examples_learned += 1
+        self.ranges.saw_one(features, self._settings.domain.y(entry.target))
         return self._look(offset, features)
 
     def _model_raised(self, offset: int, error: ModelFailed) -> None:
@@ -447,7 +491,7 @@ class Replica:
             self.seen.saw(entry.source_partition, entry.sequence, entry.trigger_topic, entry.trigger_offset)
 
     def _look_for_command(self, entry: Entry, halt: Halt) -> None:
-        if entry.command in ("skip", "accept-gap"):
+        if entry.command in LIFTING:
             position = int(entry.parsed_arguments()["position"])
             if position == halt.position and self.pardons.get(position) != entry.command:
                 self.pardons.lift(halt, entry.command)
@@ -475,6 +519,8 @@ class Replica:
             "schemas": self.schemas,
             "output_schemas": self.output_schemas,
             "probes": self.probes,
+            "ranges": self.ranges.state(),
+            "far": self.far.state(),
             "last_digest": self.last_digest,
             "last_written_at_ms": self.last_written_at_ms,
         }
@@ -493,6 +539,8 @@ class Replica:
             setattr(self, name, state[name])
         self.output_schemas = state.get("output_schemas", {})  # of before they stood in the log: there are none
         self.pardons.restore(state["open_halts"])
+        self.ranges.restore(state["ranges"])
+        self.far.restore(state["far"])
         self._last = state["last_digest"]
         for fingerprint, text in state["schemas"].items():
             self._note_schema(fingerprint, text)

@@ -25,7 +25,8 @@ AGREE = 1e-12  # relative and absolute: a batch and single calls of a model may 
 class Scores(NamedTuple):
     """What a model says of a batch's n rows, as columns of `Scored`; None where it says nothing.
 
-    `maps` and `values` are None where no row has one. `failed` has the rows for which the model raised, and what.
+    `maps` and `values` are None where no row has one. `failed` has the rows for which the model raised, and what;
+    `clipped` those of which a feature was brought within its limits.
     """
 
     class_names: list[str | None]
@@ -33,6 +34,7 @@ class Scores(NamedTuple):
     maps: list[dict[str, float] | None] | None
     values: list[float | None] | None
     failed: dict[int, str]
+    clipped: frozenset[int] = frozenset()
 
     def of(self, row: int) -> Scored:
         """One row's."""

@@ -257,7 +257,8 @@ class Learning:
         self._reader.seek(position)
 
     def _tell(self, halt: Halt) -> None:
-        gap = f", or: stream-ml accept-gap CONFIG {halt.position}" if halt.reason in ("gap", "disagree") else ""
+        other = {"gap": "accept-gap", "disagree": "accept-gap", "far_example": "accept"}.get(halt.reason)
+        instead = f", or: stream-ml {other} CONFIG {halt.position}" if other else ""
         log.error(
             "learning halted at %d (%s): %s",
             *(halt.position, halt.reason, halt.message),
@@ -265,7 +266,7 @@ class Learning:
                 "topic": self._parts.config.training_log,
                 "partition": 0,
                 "offset": halt.position,
-                "hint": f"look at it, then: stream-ml skip CONFIG {halt.position}{gap}",
+                "hint": f"look at it, then: stream-ml skip CONFIG {halt.position}{instead}",
             },
         )
 

@@ -313,6 +313,12 @@ class Report:
                 f"learning lags {self._learning.lag_s:.0f} s behind: predictions are flagged stale "
                 "-> stream-ml top CONFIG"
             )
+        if replica.far.is_recent(replica.ranges.seen):
+            what = "left out" if config.learning.quarantine == "divert" else "learned"
+            found.append(
+                f"examples far from all others: {replica.far.count}, {what}, the last at {replica.far.last} of the "
+                "training log -> stream-ml tail CONFIG signals"
+            )
         if replica.learner.why_singly:
             found.append(f"the model learns right, but slower than it could: {replica.learner.why_singly}")
         return found
@@ -361,6 +367,7 @@ class Report:
             "position": replica.position,
             "examples_learned": replica.examples_learned,
             "examples_dropped": replica.dropped,
+            "examples_far": replica.far.count,
             "lag_seconds": round(self._learning.lag_s, 1),
             "halted": None if halt is None else {"position": halt.position, "reason": halt.reason, "why": halt.message},
             "frozen": replica.frozen,
@@ -386,7 +393,7 @@ class Report:
     def _gauges(self) -> None:
         status, metrics = self._status, self._metrics
         model, owned = status["model"], status["partitions"]["owned"]
-        for name in ("examples_learned", "examples_dropped"):
+        for name in ("examples_learned", "examples_dropped", "examples_far"):
             metrics.set(name, model[name])
         metrics.set("model_position", model["position"])
         metrics.set("learning_lag_seconds", self._learning.lag_s)

@@ -60,7 +60,11 @@ def _event_reader(chance: random.Random) -> tuple[EventReader, Made, bytes]:
     }[framing]
     id_ = made.paths["id"] if chance.random() < 0.7 else "key"
     time = made.paths["t"] if chance.random() < 0.7 else "record"
-    plan = FeaturePlan(schema, FeatureSettings(missing=made.missing({id_, time})), {id_, time})
+    missing = made.missing({id_, time})
+    bounds = {"default": {"min": -(2.0**53) - 1, "max": chance.choice([3.0, 2.0**53, 1e17])}}
+    plan = FeaturePlan(
+        schema, FeatureSettings(missing=missing, bounds=bounds if chance.random() < 0.5 else {}), {id_, time}
+    )
     carry = [name for name in plan.names if chance.random() < 0.3]
     ids = {5: "r.avsc"} if framing == "confluent" else {}
     settings = EventSettings(topic="t", schema="r.avsc", id=id_, time=time, framing=framing, schema_ids=ids)

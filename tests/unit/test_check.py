@@ -116,7 +116,7 @@ def test_a_feature_that_may_be_null_is_noted_before_its_events_become_dead_lette
     (folder / "event.avsc").write_text(text, "utf-8")
     flags = ("--set", "features.exclude=[place]")
     assert "note  x may be null, and its event is then a dead letter" in check(folder, *flags).output
-    assert "note" not in check(folder, *flags, "--set", "features.missing.x=drop").output
+    assert "may be null" not in check(folder, *flags, "--set", "features.missing.x=drop").output
 
 
 def test_a_missing_schema_names_the_nearest_file_and_problems_are_counted_right(folder: Path) -> None:
@@ -151,3 +151,16 @@ def test_a_schema_outside_of_avros_grammar_is_refused_in_words(
     assert found.exit_code == 78, repr(found.exception)
     assert wrong in found.output
     assert "event.avsc" in found.output
+
+
+def test_numbers_that_nothing_bounds_are_named_with_bounds_from_the_samples(folder: Path) -> None:
+    (folder / "samples.jsonl").write_text(
+        "".join(f'{{"id": "e", "at": 1, "x": {x}, "place": "p", "tags": []}}\n' for x in (0.5, 3.0, 9.5)), "utf-8"
+    )
+    without = check(folder, "--set", "features.exclude=[place]")
+    assert "note  nothing bounds x: one labelled event" in without.output
+    assert "features.bounds: {default: {sigma: 8}}" in without.output
+    found = check(folder, "--set", "features.exclude=[place]", "--set", "model.samples=samples.jsonl")
+    assert "features.bounds: {x: {min: 0, max: 18}}, from the samples" in found.output
+    bounded = check(folder, "--set", "features.exclude=[place]", "--set", "features.bounds={x: {max: 18}}")
+    assert bounded.exit_code == 0 and "nothing bounds" not in bounded.output

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from stream_ml.config import Features
 from stream_ml.core.payloads import Refused
 from stream_ml.core.schema import Schema
 from stream_ml.errors import ConfigError
@@ -75,6 +76,53 @@ def test_unknown_name_in_missing_is_refused() -> None:
 def test_left_out_field_in_missing_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"features\.missing: b is not a feature"):
         plan_of(ABC, exclude=["b"], missing={"b": "drop"})
+
+
+# --- bounds ---
+
+MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
+
+
+@pytest.mark.parametrize("value", [-0.1, 10.1, 1e18, -1e18, 5e-324 * -1])
+def test_a_number_outside_of_its_bounds_is_refused_with_the_bounds(value: float) -> None:
+    plan = plan_of(schema_of(("x", "double")), bounds={"x": {"min": 0, "max": 10}})
+    assert plan.extract({"x": 0.0}) == ({"x": 0.0}, False) and plan.extract({"x": 10.0}) == ({"x": 10.0}, False)
+    refused = plan.extract({"x": value})
+    assert isinstance(refused, Refused) and refused.reason == "out_of_bounds"
+    assert "feature x" in refused.message and "below 0.0 or above 10.0" in refused.message
+
+
+def test_default_bounds_reach_numbers_that_are_no_times() -> None:
+    schema = schema_of(("x", "double"), ("n", "long"), ("t", MILLIS), ("k", "string"), ("own", "int"))
+    plan = plan_of(schema, bounds={"default": {"sigma": 8}, "own": {"max": 3}})
+    assert plan.sigmas == {"x": 8, "n": 8} and plan.bounded == {"x", "n", "own"}
+    assert plan.measured == ["x", "n", "own"]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "words"),
+    [
+        ({"z": {"max": 1}}, r"features\.bounds: z is not a feature"),
+        ({"k": {"max": 1}}, "k is string, which has no bounds"),
+        ({"t": {"sigma": 3}}, "t is a time"),
+    ],
+)
+def test_bounds_that_cannot_hold_are_refused(bounds: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        plan_of(schema_of(("x", "double"), ("t", MILLIS), ("k", "string")), bounds=bounds)
+
+
+@pytest.mark.parametrize(
+    "bound", [{}, {"min": 2, "max": 1}, {"min": float("nan")}, {"max": float("inf")}, {"sigma": 0}]
+)
+def test_bounds_that_say_nothing_or_nonsense_are_refused(bound: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"bound|min|sigma"):
+        Features(bounds={"x": bound})
+
+
+def test_bounds_are_in_the_lineage() -> None:
+    schema = schema_of(("x", "double"))
+    assert plan_of(schema).resolved != plan_of(schema, bounds={"x": {"max": 1}}).resolved
 
 
 # --- nested records ---

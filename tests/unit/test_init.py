@@ -218,7 +218,7 @@ def test_no_name_becomes_a_setting(text: str) -> None:
     answers = Answers("shop", f"h:9092{text}", "e", "l", "p", "binary", "2d")
     events = Side("{}", f"i{text}", f"t{text}", "", nullable=(f"n{text}", "null", "no"))
     found = yaml.safe_load(files(answers, events, sample_side("binary", label=True), samples=False)["stream_ml.yaml"])
-    assert sorted(found) == ["app", "events", "features", "feedback", "kafka", "model", "predictions"]
+    assert sorted(found) == ["app", "events", "features", "feedback", "kafka", "learning", "model", "predictions"]
     assert found["kafka"] == {"bootstrap_servers": f"h:9092{text}"}
     assert (found["events"]["id"], found["events"]["time"]) == (f"i{text}", f"t{text}")
     assert found["features"]["missing"] == {"default": "reject", f"n{text}": "drop", "null": "drop", "no": "drop"}

@@ -104,3 +104,22 @@ def test_the_package_imports_nothing_heavy_until_it_is_asked() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("False False <class")
+
+
+@pytest.mark.parametrize("amount", [1e4, -1e9, 1e18])
+def test_one_labelled_event_does_not_ruin_the_model_that_init_writes(tmp_path: Path, amount: float) -> None:
+    """Numbers are clipped by default, and flagged; nothing of it needs a setting."""
+    said = {}
+    for name, poison in (("honest", False), ("poisoned", True)):
+        CliRunner().invoke(command_line, ["init", str(tmp_path / name), "--ttl", "30d"])
+        app, time = LocalApp(tmp_path / name / "stream_ml.yaml"), "2026-01-01T00:00:00Z"
+        for number in range(600):
+            value = amount if poison and number == 300 else number * 37 % 100 / 10
+            event = {"id": f"e{number}", "time": time, "amount": value, "kind": "ab"[number % 2]}
+            (one,) = app.predict_many([event])
+            assert ("clipped" in one["flags"]) is (value == amount)
+            app.learn_many([{"id": f"e{number}", "time": time, "label": value > 5 if value != amount else amount < 0}])
+        asked = [{"id": f"a{n}", "time": time, "amount": n / 10, "kind": "a"} for n in range(100)]
+        said[name] = [one["score"] for one in app.predict_many(asked)]
+    wrong = [n for n, (a, b) in enumerate(zip(*said.values(), strict=True)) if (a > 0.5) != (b > 0.5)]
+    assert len(wrong) <= 5, wrong

@@ -1,0 +1,276 @@
+"""What is usual of a feature: limits to which values are clipped, and beyond which an example is *far* from all others.
+
+One labelled event with an amount of 1e18 ruins a linear model for good, and every replica that folds the log again.
+
+1. The limits come from the examples that the fold has learned, so they are the same in every replica at one position.
+2. They are made anew where the number of examples is a power of two from FIRST to WINDOW, then every WINDOW: from the
+   last WINDOW values. Median and spread are order statistics of them; up to 5 % of false values move neither.
+3. A value enters the window as it was clipped, so a feature that changes for good moves the limits, step by step.
+4. A feature that rises or falls through its window (a counter, a time) has no limits.
+"""
+
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from stream_ml.core.events import Features
+from stream_ml.core.fields import MAGNITUDE_MAX
+
+FIRST, WINDOW = 32, 512
+TOLD_EVERY = 1_000
+NEVER = 2**62
+BEYOND = 2.0 * MAGNITUDE_MAX
+LABEL = "the label"  # of a regression; no field has such a name
+QUANTILES = ((0.95, 1.96), (0.99, 2.576), (1.0, 3.3))
+"""Shares of the distances from the median, with what they are of a normal distribution, in standard deviations: the
+first that is above 0 tells the spread. A feature that is nearly always the same has only large ones."""
+
+
+class Limits(NamedTuple):
+    """Of one feature: what is usual, and beyond which values an example is far."""
+
+    median: float
+    spread: float
+    far_low: float
+    far_high: float
+
+
+class Clip(NamedTuple):
+    """To what one feature is clipped: its numbers with a fraction, and whole ones, which stay whole."""
+
+    low: float
+    high: float
+    whole_low: int
+    whole_high: int
+
+    def within(self, value: Any) -> Any:
+        """The nearest value within; the same object where it is."""
+        low, high = (self.whole_low, self.whole_high) if isinstance(value, int) else (self.low, self.high)
+        return low if value < low else high if value > high else value
+
+
+class Ranges:
+    """Windows and limits of one fold.
+
+    Parameters
+    ----------
+    numbers
+        Features that are numbers and no times, in schema order.
+    sigmas
+        Features that are clipped, by how many spreads from the median.
+    guard
+        Spreads from which an example is far; 0: none is.
+    label
+        Whether the label is a number, and so watched as well.
+    """
+
+    def __init__(self, numbers: Sequence[str], sigmas: Mapping[str, float], guard: float, *, label: bool) -> None:
+        watched = [*numbers, *([LABEL] if label else [])] if guard else [n for n in numbers if n in sigmas]
+        self._sigmas, self._guard = dict(sigmas), guard
+        self._windows: dict[str, deque[float]] = {name: deque(maxlen=WINDOW) for name in watched}
+        self._limits: dict[str, Limits] = {}
+        self._clips: dict[str, Clip] = {}
+        self.seen = 0
+
+    @property
+    def until_next(self) -> int:
+        """Examples until the limits are made anew."""
+        if not self._windows:
+            return NEVER
+        due = FIRST
+        while due <= self.seen:
+            due = due * 2 if due < WINDOW else (self.seen // WINDOW + 1) * WINDOW
+        return due - self.seen
+
+    # --- clipping ---
+
+    def clip_one(self, features: dict[str, Any]) -> dict[str, Any]:
+        """The features within their limits; the same object where they are."""
+        found = features
+        for name, clip in self._clips.items():
+            value = features.get(name)
+            if value is not None:
+                within = clip.within(value)
+                if within is not value:
+                    found = dict(features) if found is features else found
+                    found[name] = within
+        return found
+
+    def clip_many(self, features: Features) -> tuple[Features, frozenset[int]]:
+        """What `clip_one` gives for each of a batch; and the batch's rows that were clipped."""
+        if not self._clips:
+            return features, frozenset()
+        clipped: set[int] = set()
+        table, others = features.table, features.others
+        if table is not None and table.num_rows:
+            for name, clip in self._clips.items():
+                table = _clip_column(table, name, clip, features.rows, clipped)
+        for row, one in features.others.items():
+            within = self.clip_one(one)
+            if within is not one:
+                clipped.add(row)
+                others = {**others, row: within}
+        return (Features(table, features.rows, others) if clipped else features), frozenset(clipped)
+
+    def clip_rows(self, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
+        """What `clip_one` gives for each of n rows."""
+        if not self._clips or not rows:
+            return rows
+        columns, changed = list(zip(*rows, strict=True)), False
+        for number, name in enumerate(names):
+            clip, column = self._clips.get(name), columns[number]
+            if clip is not None and any(clip.within(of) is not of for of in (min(column), max(column))):
+                columns[number], changed = tuple(map(clip.within, column)), True
+        return list(zip(*columns, strict=True)) if changed else rows
+
+    # --- far ---
+
+    def why_far(self, features: Mapping[str, Any], y: Any) -> str:
+        """Why an example is far from those that were learned, in words; empty where it is not."""
+        if not self._guard:
+            return ""
+        for name, limits in self._limits.items():
+            if name not in self._sigmas:
+                value = y if name == LABEL else features.get(name)
+                if value is not None and not limits.far_low <= value <= limits.far_high:
+                    spreads = abs(value - limits.median) / limits.spread
+                    around = f"{limits.median:.6g}, give or take {limits.spread:.3g}"
+                    return f"{name} is {value:.6g}, {spreads:.2g} spreads from what was learned so far ({around})"
+        return ""
+
+    def first_far(self, names: Sequence[str], rows: Sequence[Sequence[Any]], ys: Sequence[Any]) -> int:
+        """The first of n rows for which `why_far` has words; n where none has."""
+        first = len(rows)
+        if not self._guard or not self._limits or not rows:
+            return first
+        columns = dict(zip(names, zip(*rows, strict=True), strict=True)) | {LABEL: ys}
+        for name, limits in self._limits.items():
+            if name not in self._sigmas:
+                column = columns[name][:first]
+                if column and not (limits.far_low <= min(column) and max(column) <= limits.far_high):
+                    outside = (n for n, v in enumerate(column) if not limits.far_low <= v <= limits.far_high)
+                    first = next(outside)
+        return first
+
+    # --- what was learned ---
+
+    def saw_one(self, features: Mapping[str, Any], y: Any) -> None:
+        """Take an example that the model has learned, or one that was left out because it is far."""
+        for name, window in self._windows.items():
+            value = y if name == LABEL else features.get(name)
+            if value is not None:
+                limits = self._limits.get(name)
+                if limits is not None and name not in self._sigmas:
+                    value = min(max(value, limits.far_low), limits.far_high)
+                window.append(float(value))
+        self._count(1)
+
+    def saw_many(self, names: Sequence[str], rows: Sequence[Sequence[Any]], ys: Sequence[Any]) -> None:
+        """What `saw_one` does with each of n rows, none of which is far; n is at most `until_next`."""
+        if self._windows and rows:
+            columns = dict(zip(names, zip(*rows, strict=True), strict=True)) | {LABEL: ys}
+            for name, window in self._windows.items():
+                window.extend(map(float, columns[name]))
+        self._count(len(rows))
+
+    def _count(self, count: int) -> None:
+        anew = count == self.until_next
+        self.seen += count
+        if anew:
+            found = {name: self._limits_of(window) for name, window in self._windows.items()}
+            self._set({name: limits for name, limits in found.items() if limits is not None})
+
+    def _set(self, limits: dict[str, Limits]) -> None:
+        self._limits = limits
+        self._clips = {name: _clip(of, self._sigmas[name]) for name, of in limits.items() if name in self._sigmas}
+
+    def _limits_of(self, window: Sequence[float]) -> Limits | None:
+        """None where nothing can be said: too few values, all the same, or moving through the window."""
+        count = len(window)
+        if count < FIRST:
+            return None
+        values = np.array(window, np.float64)
+        median = _of(np.sort(values), 0.5)
+        distances = np.sort(np.abs(values - median))
+        spread = next((s for s in (_of(distances, share) / sigmas for share, sigmas in QUANTILES) if s > 0), 0.0)
+        halves = [_of(np.sort(half), 0.5) for half in (values[: count // 2], values[count // 2 :])]
+        moving = abs(halves[1] - halves[0]) > spread * (0.5 + 6.0 / math.sqrt(count))  # 3.5 standard errors and more
+        if not spread or moving:
+            return None
+        far = self._guard * spread
+        return Limits(median, spread, median - far, median + far)
+
+    # --- a checkpoint's content ---
+
+    def state(self) -> dict[str, Any]:
+        """Plain values."""
+        windows = {name: list(window) for name, window in self._windows.items()}
+        return {"windows": windows, "limits": {n: tuple(of) for n, of in self._limits.items()}, "seen": self.seen}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` gave."""
+        self._windows = {name: deque(held, maxlen=WINDOW) for name, held in state["windows"].items()}
+        self._set({name: Limits(*of) for name, of in state["limits"].items()})
+        self.seen = state["seen"]
+
+
+class Far:
+    """Counts far examples; one is told in TOLD_EVERY examples, however many there are."""
+
+    def __init__(self) -> None:
+        self.count, self.last, self._seen, self._told = 0, -1, -1, -1
+
+    def met(self, position: int, seen: int) -> bool:
+        """Take the one at this position of the log, after so many usual ones; whether it is to be told."""
+        self.count, self.last, self._seen = self.count + 1, position, seen
+        if self._told >= 0 and seen < self._told + TOLD_EVERY:
+            return False
+        self._told = seen
+        return True
+
+    def is_recent(self, seen: int) -> bool:
+        """Whether there was one among the last TOLD_EVERY examples, now that so many were usual."""
+        return self.count > 0 and seen < self._seen + TOLD_EVERY
+
+    def state(self) -> list[int]:
+        """Plain values."""
+        return [self.count, self.last, self._seen, self._told]
+
+    def restore(self, state: Sequence[int]) -> None:
+        """Take back what `state` gave."""
+        self.count, self.last, self._seen, self._told = state
+
+
+def _of(ordered: np.ndarray[Any, np.dtype[np.float64]], share: float) -> float:
+    """An order statistic: no sum and no interpolation, so the same to the last bit on every machine."""
+    return float(ordered[int(share * (len(ordered) - 1))])
+
+
+def _clip(limits: Limits, sigma: float) -> Clip:
+    low, high = (limits.median + sign * sigma * limits.spread for sign in (-1.0, 1.0))
+    low, high = max(low, -BEYOND), min(high, BEYOND)  # an integer column holds no larger number
+    whole_low, whole_high = math.ceil(low), math.floor(high)
+    if whole_low > whole_high:  # no whole number is between the two
+        whole_low = whole_high = round(limits.median)
+    return Clip(low, high, whole_low, whole_high)
+
+
+def _clip_column(table: pa.Table, name: str, clip: Clip, rows: Sequence[int], clipped: set[int]) -> pa.Table:
+    number = table.column_names.index(name)
+    column = table.column(number)
+    low, high = (clip.whole_low, clip.whole_high) if pa.types.is_integer(column.type) else (clip.low, clip.high)
+    values = column.to_numpy()
+    outside = np.flatnonzero((values < low) | (values > high))
+    if not len(outside):
+        return table
+    clipped.update(rows[at] for at in outside.tolist())
+    return table.set_column(number, name, pa.array(np.clip(values, low, high), column.type))
+
+
+def nothing_watched() -> Ranges:
+    """Ranges without a feature: nothing is clipped, nothing far."""
+    return Ranges((), {}, 0.0, label=False)
