@@ -195,7 +195,9 @@ def checked(parts: Parts) -> Parts:
     types = parts.config.model.checkpoint_types
     events = tried_events(parts)
     plan, domain = parts.plan, parts.domain
-    wrong = check_model(parts.build, plan.kinds, domain, lambda pickled: loads(pickled, types), events, plan.open_texts)
+    wrong = check_model(
+        parts.build, plan.kinds, domain, lambda pickled: loads(pickled, types, own=True), events, plan.open_texts
+    )
     if wrong:
         hint = "" if parts.config.model.samples else "made-up events were used; model.samples names a file of real ones"
         raise ConfigError(f"model {parts.config.model.factory} cannot be used:\n  " + "\n  ".join(wrong), hint)

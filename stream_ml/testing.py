@@ -69,7 +69,9 @@ def check_model(
     given = [_features(plan, reader, row) for row in samples]
     events = given or made_up.features(reader, plan, EXAMPLES)
     types = checkpoint_types or []
-    wrong = problems_of(factory, plan.kinds, domain, lambda pickled: loads(pickled, types), events, plan.open_texts)
+    wrong = problems_of(
+        factory, plan.kinds, domain, lambda pickled: loads(pickled, types, own=True), events, plan.open_texts
+    )
     if wrong:
         hint = "" if samples else "\n  made-up events were used; samples=[...] gives real ones"
         raise AssertionError("the model cannot be used:\n  " + "\n  ".join(wrong) + hint)

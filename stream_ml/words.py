@@ -39,6 +39,9 @@ def _problems(status: dict[str, Any]) -> Iterator[dict[str, str]]:
     if learned < needed:
         text = f"the model is cold: it has learned {learned} of {needed} examples, and says so with each prediction"
         yield _problem("info", text, "stream-ml tail CONFIG feedback")
+    if not status["model"].get("checkpoints_sealed", True):
+        text = "checkpoints are not sealed: who may write to their directory may change the model"
+        yield _problem("info", text, "stream-ml check CONFIG")
     for name, of in status.get("watch", {}).items():
         if of["share"] is not None and of["share"] > of["max"]:
             yield _problem("warning", *share_words(name, of))

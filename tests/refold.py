@@ -16,6 +16,7 @@ from stream_ml.kafka.reading import read_range
 from stream_ml.kafka.topics import inspect_topics
 from stream_ml.records import LogRecord
 from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
+from stream_ml.storage.keys import key_of
 
 
 def main() -> None:
@@ -49,7 +50,7 @@ def main() -> None:
 
 def newest(config: Config, lineage: str, position: int) -> tuple[Checkpoint, dict[str, object]]:
     """The newest checkpoint of a worker at or before this position, and what it holds."""
-    store = CheckpointStore(config.path(config.checkpoints.directory), lineage, keep=5)
+    store = CheckpointStore(config.path(config.checkpoints.directory), lineage, keep=5, key=key_of(config))
     checkpoint = next(iter(store.newest(position)))
     assert not isinstance(checkpoint, CheckpointError), checkpoint
     return checkpoint, store.content(checkpoint, config.model.checkpoint_types)

@@ -1,6 +1,7 @@
 """``stream-ml check``: every problem that a worker would meet, before one runs."""
 
 import contextlib
+import os
 from typing import TYPE_CHECKING
 
 from stream_ml.config import Config
@@ -27,18 +28,8 @@ def check(config: Config, *, online: bool, downtime: str) -> int:
     learn_us = 0.0
     typer.echo("ok    configuration")
     if parts is not None:
-        kinds = [f"{name} ({kind})" for name, kind in parts.plan.kinds.items()]
-        more = f" and {len(kinds) - SHOWN_FEATURES_MAX} more" if len(kinds) > SHOWN_FEATURES_MAX else ""
-        typer.echo(f"ok    schemas; the model sees {len(kinds)}: {', '.join(kinds[:SHOWN_FEATURES_MAX])}{more}")
-        for name in parts.plan.refused_when_null:
-            typer.echo(
-                f"note  {name} may be null, and its event is then a dead letter; "
-                f"features.missing: {{{name}: drop}} or {{{name}: {{impute: VALUE}}}} would score it"
-            )
-        for line in _bounds(parts):
+        for line in _of_schemas(parts):
             typer.echo(line)
-        labels = parts.domain.classes or ["any number"]
-        typer.echo(f"ok    labels: {', '.join(labels[:SHOWN_FEATURES_MAX])}")
         if problems.of(lambda: checked(parts)) is not None:
             found = speed(parts)
             learn_us = found.decode + found.learn
@@ -48,6 +39,8 @@ def check(config: Config, *, online: bool, downtime: str) -> int:
                 f"      one core holds about {found.scored_per_s:,} events/s, or {found.learned_per_s:,} when every "
                 "one is labelled (new model, made-up events, without Kafka's part)"
             )
+    for line in problems.of(lambda: _sealed(config)) or ():
+        typer.echo(line)
     if online and downtime_ms is not None:
         from stream_ml.check.online import check_online
         from stream_ml.check.readers import changed_schema
@@ -74,6 +67,38 @@ def check(config: Config, *, online: bool, downtime: str) -> int:
         return wrong[0].exit_code
     typer.echo("\nnothing is wrong" + ("" if online else "; --online asks Kafka too"))
     return 0
+
+
+def _of_schemas(parts: "Parts") -> list[str]:
+    """What the model sees and what it learns, and what a producer may do to both."""
+    kinds = [f"{name} ({kind})" for name, kind in parts.plan.kinds.items()]
+    more = f" and {len(kinds) - SHOWN_FEATURES_MAX} more" if len(kinds) > SHOWN_FEATURES_MAX else ""
+    nulls = [
+        f"note  {name} may be null, and its event is then a dead letter; "
+        f"features.missing: {{{name}: drop}} or {{{name}: {{impute: VALUE}}}} would score it"
+        for name in parts.plan.refused_when_null
+    ]
+    labels = parts.domain.classes or ["any number"]
+    return [
+        f"ok    schemas; the model sees {len(kinds)}: {', '.join(kinds[:SHOWN_FEATURES_MAX])}{more}",
+        *nulls,
+        *_bounds(parts),
+        f"ok    labels: {', '.join(labels[:SHOWN_FEATURES_MAX])}",
+    ]
+
+
+def _sealed(config: Config) -> list[str]:
+    """With which key checkpoints are sealed, and what others may do with it and them."""
+    from stream_ml.storage.files import exposure
+    from stream_ml.storage.keys import key_file, key_of
+
+    file, folder = key_file(config), config.path(config.checkpoints.directory)
+    key = key_of(config)
+    how = f"sealed with the key {file}" if key else f"to be sealed with a key that the first run makes: {file}"
+    if key is None and not os.access(file.absolute().parent, os.W_OK):
+        how = f"not sealed: no key can be made in {file.absolute().parent}; set checkpoints.key_file"
+    wrong = [exposure(path) for path in (file, folder)]
+    return [f"ok    checkpoints in {folder}, {how}", *(f"note  {words}" for words in wrong if words)]
 
 
 def _bounds(parts: "Parts") -> list[str]:

@@ -341,7 +341,11 @@ class Checkpoints(Section):
     directory: Path = key(Path("checkpoints"), "where they are kept")
     interval: Duration = key(duration_ms("60s"), "between two")
     keep: int = key(5, "so many newest ones", ge=1)
-    key_file: Path | None = key(None, "file with a key of at least 16 bytes that authenticates them")
+    key_file: Path | None = key(
+        None,
+        "file with a key of at least 16 bytes that seals them; null: `.stream_ml-<app.id>.key` beside this file, made "
+        "at the first run",
+    )
 
 
 class Http(Section):

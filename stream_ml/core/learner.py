@@ -56,14 +56,18 @@ class Learner:
         """Score one event; ModelFailed where the estimator raises."""
         try:
             return self._score(features)
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # what native parts of a model raise is no Exception
             raise ModelFailed(f"{type(error).__name__}: {error}") from error
 
     def learn(self, features: dict[str, Any], target: Target) -> None:
         """Learn one example; ModelFailed where the estimator raises, which may have learned half of it by then."""
         try:
             self.estimator.learn_one(features, self.domain.y(target))
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # what native parts of a model raise is no Exception
             raise ModelFailed(f"{type(error).__name__}: {error}") from error
 
     def learn_many(self, names: Sequence[str], rows: Matrix, ys: Sequence[Any]) -> tuple[int, ModelFailed | None]:
@@ -75,7 +79,9 @@ class Learner:
             for row, y in zip(rows, ys, strict=True):
                 learn_one(dict(zip(names, row, strict=True)), y)
                 count += 1
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # what native parts of a model raise is no Exception
             failed = ModelFailed(f"{type(error).__name__}: {error}")
             failed.__cause__ = error
             return count, failed
@@ -95,7 +101,9 @@ class Learner:
             return all(math.isfinite(p) for p in self.estimator.predict_proba_one(features).values())
         except (NotImplementedError, AttributeError):  # River's word for a model without probabilities
             return True
-        except Exception:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:
             return False
 
     def _probabilities(self, features: dict[str, Any]) -> dict[Any, float] | None:

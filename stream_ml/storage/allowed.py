@@ -1,12 +1,14 @@
 """What a checkpoint may name: values of Python, numpy and River, and functions and methods that River's models hold.
 
 Whatever stands here can be called with any arguments by whoever writes a checkpoint, so nothing here reads files or the
-network, looks up attributes by name, or runs text.
+network, looks up attributes by name, runs text, or makes much of little.
 """
 
+from pathlib import Path
+
 PYTHON = {
-    "builtins": {"bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "set"}
-    | {"slice", "str", "tuple", "range"},
+    "builtins": {"bool", "complex", "dict", "float", "frozenset", "int", "list", "object", "set"}
+    | {"slice", "str", "tuple"},
     "collections": {"Counter", "OrderedDict", "defaultdict", "deque"},
     "copy": {"deepcopy"},
     "copyreg": {"_reconstructor"},
@@ -59,47 +61,14 @@ RIVER_FUNCTIONS = {
     },
 }
 NAMED = {**PYTHON, **NUMPY, **RIVER_FUNCTIONS}
-# River's packages of estimators and what these are made of. Not datasets, stream, evaluate: they read files and the
-# network.
-RIVER_PACKAGES = {
-    "_river_rust",
-    "active",
-    "anomaly",
-    "bandit",
-    "base",
-    "cluster",
-    "compose",
-    "conf",
-    "covariance",
-    "drift",
-    "dummy",
-    "ensemble",
-    "facto",
-    "feature_extraction",
-    "feature_selection",
-    "forest",
-    "imblearn",
-    "linear_model",
-    "metrics",
-    "misc",
-    "model_selection",
-    "multiclass",
-    "multioutput",
-    "naive_bayes",
-    "neighbors",
-    "neural_net",
-    "optim",
-    "preprocessing",
-    "proba",
-    "rules",
-    "sketch",
-    "stats",
-    "time_series",
-    "tree",
-    "utils",
+RIVER_CLASSES = {
+    module: frozenset(names.split())
+    for module, _, names in (
+        line.partition(": ") for line in Path(__file__).with_name("river_classes.txt").read_text("utf-8").splitlines()
+    )
 }
-# Below those, what reads files or the network when it is iterated.
-RIVER_NEVER = ("river.bandit.datasets", "river.bandit.envs", "river.drift.datasets")
+"""Exactly the classes of River's estimators and their parts, by the module that defines them. None of their modules
+opens a file or the network; a test holds that, and that the list is the installed River's."""
 # Methods that models hold, by the class that defines them: a pickle has them as getattr(instance, name).
 METHODS = {
     f"{owner}.{name}"

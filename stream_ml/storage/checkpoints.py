@@ -11,6 +11,7 @@ import hmac
 import json
 import os
 import pickle
+import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ import zstandard
 
 from stream_ml.errors import CheckpointError, ConfigError
 from stream_ml.failpoints import passes
+from stream_ml.storage.files import opened
 from stream_ml.storage.unpickle import loads
 
 FORMAT = 1
@@ -65,9 +67,9 @@ class CheckpointStore:
     def prepare(self) -> None:
         """Make the folder; ConfigError where it cannot be written to."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            probe = self._folder / f".probe.{os.getpid()}"
-            probe.write_bytes(b"")
+            self._make_folder()
+            probe = self._folder / f".probe.{secrets.token_hex(8)}"
+            self._write(probe, b"")
             probe.unlink()
         except OSError as error:
             raise ConfigError(
@@ -102,14 +104,14 @@ class CheckpointStore:
             pickled = pickle.dumps(content, protocol=5)
         except (pickle.PicklingError, AttributeError, TypeError, ValueError, RecursionError) as error:
             raise CheckpointError(f"the model cannot be pickled: {error}") from error
-        loads(pickled, checkpoint_types)
+        loads(pickled, checkpoint_types, own=True)
         payload = zstandard.ZstdCompressor(level=_LEVEL).compress(pickled)
         sums = {"payload_bytes": len(payload), "sha256": hashlib.sha256(payload).hexdigest()}
         head = {"format": FORMAT, "lineage": self._lineage, "position": position, **header, **sums}
         line = _line({**head, **self._seals(_line(head))})
-        temporary = self._folder / f".{path.name}.tmp.{os.getpid()}"
+        temporary = self._folder / f".{path.name}.tmp.{secrets.token_hex(8)}"
         try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._make_folder()
             self._write(temporary, line + b"\n" + payload)
             passes("checkpoint-synced")
             self._name(temporary, path)
@@ -123,6 +125,11 @@ class CheckpointStore:
         passes("before-prune")
         self._prune(position)
         return path
+
+    def _make_folder(self) -> None:
+        """Make the folder and the directory around it, for this user alone."""
+        for folder in (self._folder.parent, self._folder):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def _is_there(self, path: Path) -> bool:
         try:
@@ -166,13 +173,24 @@ class CheckpointStore:
 
     def _read(self, path: Path) -> Checkpoint:
         try:
-            with path.open("rb") as file:
+            with opened(path) as file:
                 line = file.readline(HEADER_BYTES_MAX)
+                header = self._header(path, line)
+                if os.fstat(file.fileno()).st_size != len(line) + header["payload_bytes"]:
+                    raise CheckpointError(f"{path} is damaged: its payload does not fit its header")
+                if header["payload_bytes"] > PAYLOAD_BYTES_MAX:
+                    raise CheckpointError(f"{path} claims too many bytes")
                 payload = file.read()
         except OSError as error:
             raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+        if header["sha256"] != hashlib.sha256(payload).hexdigest():
+            raise CheckpointError(f"{path} is damaged: its payload does not fit its digest")
+        return Checkpoint(header, payload)
+
+    def _header(self, path: Path, line: bytes) -> dict[str, Any]:
+        """What the first line says, once its seal was found right; nothing else of the file has been read by then."""
         try:
-            header = json.loads(line)
+            header: dict[str, Any] = json.loads(line)
             if header["format"] != FORMAT:
                 raise CheckpointError(f"{path} has format {header['format']}; this version reads {FORMAT}")
             if _line(header) + b"\n" != line:
@@ -182,17 +200,17 @@ class CheckpointStore:
                 raise CheckpointError(
                     f"{path} belongs elsewhere: its header names {header['lineage']}/{header['position']}"
                 )
-            sums = header["payload_bytes"], header["sha256"]
+            if type(header["payload_bytes"]) is not int or type(header["sha256"]) is not str:
+                raise CheckpointError(f"{path} has a damaged header")
             right = self._seals(_line(header))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(f"{path} has a damaged header") from error
         if self._key is not None and not hmac.compare_digest(found["hmac"].encode(), str(right["hmac"]).encode()):
-            raise CheckpointError(f"{path} is not authentic: its HMAC does not fit the key")
+            sealed = "no key" if found["hmac"] == "None" else "another key"
+            raise CheckpointError(f"{path} is not authentic: it was sealed with {sealed} (checkpoints.key_file)")
         if found["header_sha256"] != right["header_sha256"]:
             raise CheckpointError(f"{path} has a damaged header: it does not fit its digest")
-        if sums != (len(payload), hashlib.sha256(payload).hexdigest()):
-            raise CheckpointError(f"{path} is damaged: its payload does not fit its digest")
-        return Checkpoint(header, payload)
+        return header
 
     def _seals(self, line: bytes) -> dict[str, str | None]:
         """What proves a header: its digest, and its HMAC where a key is set."""
@@ -200,7 +218,7 @@ class CheckpointStore:
         return {"header_sha256": hashlib.sha256(line).hexdigest(), "hmac": mac}
 
     def _write(self, path: Path, content: bytes) -> None:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()

@@ -20,6 +20,7 @@ from stream_ml.kafka.reading import LogReader, ends, log_value, read_range
 from stream_ml.metrics import Metrics
 from stream_ml.records import LogRecord, Record
 from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
+from stream_ml.storage.keys import key_of
 from stream_ml.storage.writer import CheckpointWriter
 
 READ_MAX = 2_000  # entries that are decoded at once: 3 us each
@@ -41,7 +42,8 @@ class Learning:
         self._topic_id = topic_id
         self._settings = parts.fold_settings(parts.lineage(topic_id))
         self._types = config.model.checkpoint_types
-        key = _key(parts)
+        key = key_of(config, make=True)
+        self.sealed = key is not None
         self.store = CheckpointStore(
             config.path(config.checkpoints.directory), self._settings.lineage, keep=config.checkpoints.keep, key=key
         )
@@ -402,7 +404,7 @@ def newest_replica(parts: Parts, topic_id: str) -> Replica:
     config = parts.config
     settings = parts.fold_settings(parts.lineage(topic_id))
     folder, types = config.path(config.checkpoints.directory), config.model.checkpoint_types
-    store = CheckpointStore(folder, settings.lineage, keep=config.checkpoints.keep, key=_key(parts))
+    store = CheckpointStore(folder, settings.lineage, keep=config.checkpoints.keep, key=key_of(config))
     for found in store.newest():
         with contextlib.suppress(CheckpointError):
             if isinstance(found, Checkpoint):
@@ -412,17 +414,3 @@ def newest_replica(parts: Parts, topic_id: str) -> Replica:
 
 def _log_records(records: list[Record]) -> list[LogRecord]:
     return [LogRecord(record.offset, log_value(record)) for record in records]
-
-
-def _key(parts: Parts) -> bytes | None:
-    file = parts.config.checkpoints.key_file
-    if file is None:
-        return None
-    path = parts.config.path(file)
-    try:
-        key = path.read_bytes().strip()
-    except OSError as error:
-        raise ConfigError(f"checkpoints.key_file {path} cannot be read: {error.strerror}") from error
-    if len(key) < 16:
-        raise ConfigError(f"checkpoints.key_file {path} holds {len(key)} bytes; a key has at least 16")
-    return key

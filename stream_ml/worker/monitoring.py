@@ -4,7 +4,6 @@ Fed once per committed batch. What it finds are signals under the worker's name,
 are kept until that is committed.
 """
 
-import json
 import logging
 import statistics
 import time
@@ -22,6 +21,8 @@ from stream_ml.core.replica import Replica
 from stream_ml.core.signals import Signal, encode_signal
 from stream_ml.metrics import Metrics
 from stream_ml.records import Block, Clock
+from stream_ml.storage.files import read_small, replaced, sealed, unsealed
+from stream_ml.storage.keys import key_of
 from stream_ml.words import watched as words_of
 
 OVER_S = 60.0  # latency and scores are told over the last so many seconds
@@ -29,6 +30,7 @@ BATCHES_MAX = 2_000  # of them in memory
 LAST_MAX = 20  # predictions that are shown
 SIGNALS_MAX = 100  # that are shown; and that wait to be written: then the oldest is dropped, and logged
 SCORE_BINS = 10
+FILE_BYTES_MAX = 64_000_000  # of the references of all features
 MATURITY_S = 5.0  # between two counts of the labelled events
 
 log = logging.getLogger("stream_ml.worker")
@@ -56,6 +58,7 @@ class Monitor:
         self.signals: deque[Signal] = deque(maxlen=SIGNALS_MAX)
         self.last: deque[dict[str, Any]] = deque(maxlen=LAST_MAX)
         self._file = config.path(config.checkpoints.directory) / f"inputs-{config.instance}.json"
+        self._key = key_of(config, make=True)
         self._load()
 
     # --- fed by the loop ---
@@ -259,24 +262,22 @@ class Monitor:
         if state is None:
             return
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            draft = self._file.with_suffix(".part")
+            self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             unwritten = [signal.plain() for signal in self._unwritten]
             kept = {"inputs": state, "rebaselined_at": self._rebaselined_at, "unwritten": unwritten}
-            draft.write_text(json.dumps(kept), "utf-8")
-            draft.replace(self._file)
+            replaced(self._file, sealed(kept, self._key))
         except OSError as error:
             log.warning("the reference of input drift is not kept: %s", error)
 
     def _load(self) -> None:
         try:
-            kept = json.loads(self._file.read_text("utf-8"))
+            kept = unsealed(read_small(self._file, FILE_BYTES_MAX), self._key)
             known = self.inputs.restore(kept["inputs"])
             self._rebaselined_at = kept["rebaselined_at"]
             self._unwritten = [Signal(**signal) for signal in kept["unwritten"]]
         except FileNotFoundError:
             return
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             log.warning("%s cannot be used, input drift begins with a new reference: %s", self._file, error)
             self.inputs.begin()
             self._unwritten = []

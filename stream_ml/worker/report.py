@@ -371,6 +371,7 @@ class Report:
             "lag_seconds": round(self._learning.lag_s, 1),
             "halted": None if halt is None else {"position": halt.position, "reason": halt.reason, "why": halt.message},
             "frozen": replica.frozen,
+            "checkpoints_sealed": self._learning.sealed,
             "cold_below": self._config.quality.cold_below,
         }
 

@@ -329,7 +329,7 @@ def test_forged_file_without_a_flaw_loads_without_a_key(store: CheckpointStore, 
         ({"format": 2}, "has format 2"),
         ({"format": 0}, "has format 0"),
         ({"sha256": "0" * 64}, "does not fit its digest"),
-        ({"payload_bytes": 1}, "does not fit its digest"),
+        ({"payload_bytes": 1}, "does not fit its header"),
     ],
 )
 def test_file_with_a_flaw_is_passed_over_in_words(

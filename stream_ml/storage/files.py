@@ -1,0 +1,154 @@
+"""Files that somebody else may have put there: opened only where they are files, and sealed with a key of this app.
+
+Whoever may write to a directory may put a link there, a pipe that never answers, or a device that never ends.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import stat
+from pathlib import Path
+from typing import IO, Any
+
+from stream_ml.errors import ConfigError
+
+KEY_BYTES_MIN = 16
+KEY_BYTES_MAX = 4_096
+OWN_KEY_BYTES = 32
+
+
+def opened(path: Path) -> IO[bytes]:
+    """A regular file, open for reading: no link is followed, nothing waits. OSError where it is something else."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(0, "it is no file", str(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_small(path: Path, most: int) -> bytes:
+    """All of a regular file; OSError where it is something else, or larger than `most` bytes."""
+    with opened(path) as file:
+        found = file.read(most + 1)
+    if len(found) > most:
+        raise OSError(0, f"it has more than {most:,} bytes", str(path))
+    return found
+
+
+def replaced(path: Path, content: bytes) -> None:
+    """Write a file anew, by way of a name that nobody can guess; a link of its name is replaced and not followed."""
+    temporary = path.with_name(f".{path.name}.tmp.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+# --- keys ---
+
+
+def read_key(path: Path) -> bytes:
+    """The key in a file that the configuration names; a link may lead there, as in Kubernetes.
+
+    Raises
+    ------
+    ConfigError
+        It is missing, no file, or too short for a key.
+    """
+    try:
+        key = read_small(path.resolve(), KEY_BYTES_MAX).strip()
+    except OSError as error:
+        raise ConfigError(f"checkpoints.key_file {path} cannot be read: {error.strerror}", _MAKE_KEY) from error
+    if len(key) < KEY_BYTES_MIN:
+        raise ConfigError(f"checkpoints.key_file {path} holds {len(key)} bytes; a key has at least {KEY_BYTES_MIN}")
+    return key
+
+
+def own_key(path: Path, *, make: bool) -> bytes | None:
+    """The key that an app makes for itself on first use, readable by its user alone; None where there is none.
+
+    Two processes that start at once come to have the same one.
+
+    Raises
+    ------
+    ConfigError
+        What stands there is no key.
+    """
+    try:
+        if make and not os.path.lexists(path):
+            _make_key(path)
+        key = read_small(path, KEY_BYTES_MAX).strip()
+    except OSError:
+        return None
+    if len(key) < KEY_BYTES_MIN:
+        raise ConfigError(f"{path} holds {len(key)} bytes; a key has at least {KEY_BYTES_MIN}", "delete it")
+    return key
+
+
+def _make_key(path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.tmp.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_hex(OWN_KEY_BYTES).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)
+    except FileExistsError:
+        pass  # the other process was first
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+_MAKE_KEY = "make one: openssl rand -hex 32 > FILE; chmod 600 FILE"
+
+
+def exposure(path: Path) -> str:
+    """What is wrong with the permissions of a directory of checkpoints or the file of a key, in words; often empty."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return ""
+    others = stat.S_IWOTH | (0 if stat.S_ISDIR(mode) else stat.S_IROTH)
+    if not mode & others:
+        return ""
+    what = "write to" if mode & stat.S_IWOTH else "read"
+    return f"everybody on this machine may {what} {path} (mode {stat.S_IMODE(mode):04o}): chmod o-rwx {path}"
+
+
+# --- sealed JSON ---
+
+
+def sealed(value: Any, key: bytes | None) -> bytes:
+    """A JSON value with what proves it: its digest, and its HMAC where there is a key."""
+    text = json.dumps(value, sort_keys=True)
+    return json.dumps({"content": text, "seal": _seal(text, key)}).encode()
+
+
+def unsealed(content: bytes, key: bytes | None) -> Any:
+    """The value; ValueError where it was changed, or sealed with another key."""
+    found = json.loads(content)
+    if not isinstance(found, dict) or found.keys() != {"content", "seal"}:
+        raise ValueError("it is not sealed")
+    text, seal = found["content"], found["seal"]
+    if (
+        type(text) is not str
+        or type(seal) is not str
+        or not hmac.compare_digest(seal.encode("utf-8", "replace"), _seal(text, key).encode())
+    ):
+        raise ValueError("its seal does not fit")
+    return json.loads(text)
+
+
+def _seal(text: str, key: bytes | None) -> str:
+    content = text.encode("utf-8", "surrogatepass")
+    return hmac.new(key, content, "sha256").hexdigest() if key else hashlib.sha256(content).hexdigest()

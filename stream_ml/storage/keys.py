@@ -1,0 +1,30 @@
+"""Which key seals what an app keeps on disk: the one that it names, or its own beside the configuration."""
+
+from pathlib import Path
+
+from stream_ml.config import Config
+from stream_ml.storage.files import own_key, read_key
+
+
+def key_file(config: Config) -> Path:
+    """Where the key is, or would be."""
+    named = config.checkpoints.key_file
+    return config.path(named if named is not None else Path(f".stream_ml-{config.app.id}.key"))
+
+
+def key_of(config: Config, *, make: bool = False) -> bytes | None:
+    """The key; None where none is named, and none can be kept beside the configuration, or none is there yet.
+
+    Parameters
+    ----------
+    make
+        Make one where none is named and none is there. Workers on several machines that share a directory of
+        checkpoints need one and the same: `checkpoints.key_file`.
+
+    Raises
+    ------
+    ConfigError
+        The file holds no key, or cannot be read.
+    """
+    path = key_file(config)
+    return read_key(path) if config.checkpoints.key_file is not None else own_key(path, make=make)
