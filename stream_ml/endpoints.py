@@ -3,36 +3,29 @@
 What is served is what the loop has left behind: a scrape never waits for it, and a flood of them costs the loop little.
 """
 
-import io
 import json
-import logging
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from socketserver import ThreadingMixIn
 from typing import Any, Protocol
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from stream_ml.access import HEADERS, Access
 from stream_ml.core.written import WrittenSchema
-from stream_ml.errors import ConfigError
+from stream_ml.http_server import HttpServer
 from stream_ml.page import document
 
 RENDER_S = 1.0  # so often /metrics is rendered at most
-CONNECTIONS_MAX = 32  # at once; more are closed unanswered
 STREAMS_MAX = 16  # of them that follow the status; more are told to come again
 LOOK_S = 0.25  # how often a stream looks for a new status
 AGAIN_S = 2.0  # after so long the same one is sent again: it is true still, and who has gone away is noticed
-TIMEOUT_S = 5.0  # for a client to send its request, and for each write to it
-BACKLOG = 16
 SCHEMAS = "/v1/schemas"
 
 HTML = "text/html; charset=utf-8"
-log = logging.getLogger("stream_ml.http")
+NOTHING = "default-src 'none'; frame-ancestors 'none'"
 
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 Answer = tuple[str, str, Iterable[bytes]]
@@ -67,10 +60,13 @@ class Endpoints:
         Status, ready or not with its reasons, and how long the loop has been silent.
     alive_s
         After so long a silence /livez says no.
+    access
+        Who may ask.
     """
 
-    def __init__(self, registry: CollectorRegistry, said: Said, alive_s: float) -> None:
+    def __init__(self, registry: CollectorRegistry, said: Said, alive_s: float, access: Access | None = None) -> None:
         self._registry, self._said, self._alive_s = registry, said, alive_s
+        self._access = access or Access()
         self._lock = threading.Lock()
         self._streams = threading.BoundedSemaphore(STREAMS_MAX)
         self._told: tuple[dict[str, Any], int, bytes] = ({}, 0, b"")
@@ -88,18 +84,9 @@ class Endpoints:
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
-        route = self._route(environ.get("PATH_INFO", ""))
-        body: Iterable[bytes]
-        if environ.get("REQUEST_METHOD") not in ("GET", "HEAD"):
-            status, kind, body = "405 Method Not Allowed", "text/plain", [b"only GET\n"]
-        elif route is None:
-            there = ", ".join([*self._routes, f"{SCHEMAS}/FINGERPRINT"])
-            status, kind, body = "404 Not Found", "text/plain", [f"there is {there}\n".encode()]
-        else:
-            status, kind, body = route()
-        headers = [("Content-Type", kind), ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
-        if kind == HTML:
-            headers.append(("Content-Security-Policy", document()[1]))
+        headers = [*HEADERS]
+        status, kind, body = self._answer(environ, headers)
+        headers += [("Content-Type", kind), ("Content-Security-Policy", document()[1] if kind == HTML else NOTHING)]
         if isinstance(body, list):
             headers.append(("Content-Length", str(sum(map(len, body)))))
         start_response(status, headers)
@@ -107,6 +94,24 @@ class Endpoints:
             return body
         _close(body)
         return []
+
+    def _answer(self, environ: dict[str, Any], headers: list[tuple[str, str]]) -> Answer:
+        """Status, kind and body; `headers` gets what this answer alone has."""
+        refusal, cookie = self._access.refusal(environ), self._access.cookie(environ)
+        if cookie is not None and (refusal is None or refusal[0].startswith("401")):
+            headers += [("Set-Cookie", cookie), ("Location", "/")]  # so that the token leaves the address
+            return "303 See Other", "text/plain", [b"the page is at /\n"]
+        if refusal is not None:
+            if refusal[0].startswith("401"):
+                headers.append(("WWW-Authenticate", "Bearer"))
+            return refusal[0], "text/plain", [refusal[1].encode()]
+        if environ.get("REQUEST_METHOD") not in ("GET", "HEAD"):
+            return "405 Method Not Allowed", "text/plain", [b"only GET\n"]
+        route = self._route(environ.get("PATH_INFO", ""))
+        if route is None:
+            there = ", ".join([*self._routes, f"{SCHEMAS}/FINGERPRINT"])
+            return "404 Not Found", "text/plain", [f"there is {there}\n".encode()]
+        return route()
 
     def _route(self, path: str) -> Callable[[], Answer] | None:
         folder, _, name = path.rpartition("/")
@@ -201,99 +206,8 @@ def _close(body: Iterable[bytes]) -> None:
         body.close()
 
 
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-    request_queue_size = BACKLOG
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        self._free = threading.BoundedSemaphore(CONNECTIONS_MAX)
-        super().__init__(*arguments, **named)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away is no event."""
-
-
-class _Server6(_Server):
-    address_family = socket.AF_INET6
-
-
-class _Timely(io.RawIOBase):
-    """A connection that is read until a deadline: a header line every few seconds would hold it for ever."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection, self._until_s = connection, time.monotonic() + TIMEOUT_S
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._connection.settimeout(max(0.001, self._until_s - time.monotonic()))
-        return self._connection.recv_into(buffer)
-
-
-class _Failures(io.StringIO):
-    """What wsgiref has to say of a request; that a client went away or does not read is no event."""
-
-    def flush(self) -> None:
-        text = self.getvalue()
-        self.seek(0)
-        self.truncate()
-        if text.strip() and not any(name in text for name in ("TimeoutError", "ConnectionError", "BrokenPipeError")):
-            log.error("a request failed: %s", text.strip())
-
-
-class _Handler(WSGIRequestHandler):
-    timeout = TIMEOUT_S
-
-    def setup(self) -> None:
-        super().setup()
-        self.rfile = io.BufferedReader(_Timely(self.connection))
-
-    def get_environ(self) -> dict[str, Any]:
-        self.connection.settimeout(TIMEOUT_S)  # for each write, now that the request is here
-        return super().get_environ()
-
-    def get_stderr(self) -> Any:
-        return _Failures()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """No line for a request."""
-
-    def address_string(self) -> str:
-        return str(self.client_address[0])
-
-
 def serve(host: str, port: int, application: Endpoints) -> Callable[[], None]:
-    """Answer on a port until what is returned is called.
-
-    Raises
-    ------
-    ConfigError
-        The port cannot be listened on; the operator names another one.
-    """
-    try:
-        server = make_server(host, port, application, _Server6 if ":" in host else _Server, _Handler)
-    except OSError as error:
-        raise ConfigError(
-            f"http.port {port} on {host} cannot be listened on: {error.strerror or error}",
-            "one more worker here? it needs a name and a port: --set worker.instance=w2 --set http.port=8081",
-        ) from error
-    threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
-
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-
-    return stop
+    """Answer on a port until what is returned is called; ConfigError where it cannot be listened on."""
+    server = HttpServer(host, port, application)
+    server.start()
+    return server.stop

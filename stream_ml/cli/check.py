@@ -90,14 +90,17 @@ def _of_schemas(parts: "Parts") -> list[str]:
 def _sealed(config: Config) -> list[str]:
     """With which key checkpoints are sealed, and what others may do with it and them."""
     from stream_ml.storage.files import exposure
-    from stream_ml.storage.keys import key_file, key_of
+    from stream_ml.storage.keys import key_file, key_of, token_of
 
     file, folder = key_file(config), config.path(config.checkpoints.directory)
     key = key_of(config)
     how = f"sealed with the key {file}" if key else f"to be sealed with a key that the first run makes: {file}"
     if key is None and not os.access(file.absolute().parent, os.W_OK):
         how = f"not sealed: no key can be made in {file.absolute().parent}; set checkpoints.key_file"
-    wrong = [exposure(path) for path in (file, folder)]
+    token = config.http.token_file
+    if token is not None:
+        token_of(config)
+    wrong = [exposure(path) for path in (file, folder, *([config.path(token)] if token else []))]
     return [f"ok    checkpoints in {folder}, {how}", *(f"note  {words}" for words in wrong if words)]
 
 

@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -50,19 +51,22 @@ def _run(config: Config) -> None:
     facts = stop.unless_told(lambda: inspect_topics(config))
     fix_hash_seed(facts.training_log_id, config.model.seed)
 
+    from stream_ml.access import Access
     from stream_ml.assembly import assemble, checked
     from stream_ml.endpoints import Endpoints, serve
     from stream_ml.kafka.clients import reaching
     from stream_ml.metrics import Metrics
+    from stream_ml.storage.keys import token_of
     from stream_ml.worker.loop import Worker
     from stream_ml.worker.report import ALIVE_S
 
     parts = checked(assemble(config))
     metrics = Metrics()
+    access = Access([socket.gethostname(), config.http.host, *config.http.hosts], token_of(config))
     with reaching(config), contextlib.ExitStack() as stack:
         worker = stop.unless_told(lambda: Worker(parts, facts, metrics, stop.told))
         if config.http.port:
-            endpoints = Endpoints(metrics.registry, worker.report, ALIVE_S)
+            endpoints = Endpoints(metrics.registry, worker.report, ALIVE_S, access)
             stack.callback(serve(config.http.host, config.http.port, endpoints))
         if watched(config):
             stack.enter_context(_live(worker.report))

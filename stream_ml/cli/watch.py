@@ -40,11 +40,13 @@ def top(
     from rich.live import Live
 
     from stream_ml.live import Shown, panel
+    from stream_ml.storage.keys import token_of
 
     host = config.http.host if config.http.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - compared
     address = f"{url or f'http://{host}:{config.http.port}'}/v1/status"
     console = Console()
-    status = _status(address)
+    token = token_of(config)
+    status = _status(address, token)
     if once or not console.is_terminal:
         console.print(panel(status))
         raise typer.Exit(1 if any(one["severity"] != "info" for one in status["problems"]) else 0)
@@ -53,17 +55,20 @@ def top(
         while True:
             time.sleep(ASK_S)  # the status is made anew as often
             try:
-                shown[:] = [_status(address)]
+                shown[:] = [_status(address, token)]
             except TransientError as error:
                 gone = {"severity": "critical", "text": str(error), "suggestion": ""}
                 shown[:] = [{**shown[-1], "ready": False, "problems": [gone]}]
 
 
-def _status(address: str) -> dict[str, Any]:
+def _status(address: str, token: bytes) -> dict[str, Any]:
     if not re.match(r"https?://[^/\s]+", address):
         raise ConfigError(f"{address.removesuffix('/v1/status')} is no address: http://HOST:PORT")
+    asked = urllib.request.Request(address)  # noqa: S310 - an address of the operator's
+    if token:
+        asked.add_unredirected_header("Authorization", f"Bearer {token.decode('latin-1')}")
     try:
-        with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer:  # noqa: S310 - an address of the operator's
+        with urllib.request.urlopen(asked, timeout=TIMEOUT_S) as answer:  # noqa: S310
             found: dict[str, Any] = json.load(answer)
             if "problems" not in found:
                 raise ValueError("it says something else")

@@ -3,6 +3,7 @@
 Relative paths are relative to the file. The reference in the README and the JSON Schema for editors are made from it.
 """
 
+import ipaddress
 import math
 import socket
 from pathlib import Path
@@ -42,6 +43,14 @@ OWNED_KEYS = {
 def _is_file(name: str, value: Scalar) -> bool:
     """Whether a librdkafka key has a path as its value; ssl.ca.location may also be the word probe."""
     return isinstance(value, str) and value != "probe" and name.endswith((".location", ".file", ".keytab"))
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether nothing but this machine can reach it."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def key(default: Any, meaning: str, **limits: Any) -> Any:
@@ -353,6 +362,13 @@ class Http(Section):
 
     host: str = key("127.0.0.1", "where /metrics, /livez, /readyz and /v1/status answer")
     port: int = key(8080, "its port; 0: none", ge=0, lt=65536)
+    hosts: list[str] = key(
+        [], "names of this machine under which it may be asked, beside localhost and every address: what a browser says"
+    )
+    token_file: Path | None = key(
+        None, "file with a token of at least 16 bytes that each request has to bring, but /livez and /readyz"
+    )
+    public: bool = key(False, "answer other machines without a token, where http.host is none of this one alone")
 
 
 class Log(Section):
@@ -448,6 +464,16 @@ class Config(BaseSettings):
             raise ValueError(
                 f"worker.instance is the host name by default, which has {len(self.instance)} characters; "
                 f"at most {OWN_NAME_MAX}: set worker.instance"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _private(self) -> Self:
+        http = self.http
+        if http.port and not http.public and http.token_file is None and not _is_loopback(http.host):
+            raise ValueError(
+                f"http.host {http.host} lets other machines ask, without a token: set http.token_file, or "
+                "http.public: true where the network keeps strangers out"
             )
         return self
 

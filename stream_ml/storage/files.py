@@ -56,7 +56,7 @@ def replaced(path: Path, content: bytes) -> None:
 # --- keys ---
 
 
-def read_key(path: Path) -> bytes:
+def read_key(path: Path, setting: str) -> bytes:
     """The key in a file that the configuration names; a link may lead there, as in Kubernetes.
 
     Raises
@@ -67,9 +67,9 @@ def read_key(path: Path) -> bytes:
     try:
         key = read_small(path.resolve(), KEY_BYTES_MAX).strip()
     except OSError as error:
-        raise ConfigError(f"checkpoints.key_file {path} cannot be read: {error.strerror}", _MAKE_KEY) from error
+        raise ConfigError(f"{setting} {path} cannot be read: {error.strerror}", _MAKE_KEY) from error
     if len(key) < KEY_BYTES_MIN:
-        raise ConfigError(f"checkpoints.key_file {path} holds {len(key)} bytes; a key has at least {KEY_BYTES_MIN}")
+        raise ConfigError(f"{setting} {path} holds {len(key)} bytes; a key has at least {KEY_BYTES_MIN}")
     return key
 
 

@@ -1,8 +1,10 @@
 """Which key seals what an app keeps on disk: the one that it names, or its own beside the configuration."""
 
+import re
 from pathlib import Path
 
 from stream_ml.config import Config
+from stream_ml.errors import ConfigError
 from stream_ml.storage.files import own_key, read_key
 
 
@@ -27,4 +29,20 @@ def key_of(config: Config, *, make: bool = False) -> bytes | None:
         The file holds no key, or cannot be read.
     """
     path = key_file(config)
-    return read_key(path) if config.checkpoints.key_file is not None else own_key(path, make=make)
+    return (
+        read_key(path, "checkpoints.key_file") if config.checkpoints.key_file is not None else own_key(path, make=make)
+    )
+
+
+def token_of(config: Config) -> bytes:
+    """What a request to the port has to bring; empty where nothing. ConfigError where its file holds none."""
+    file = config.http.token_file
+    if file is None:
+        return b""
+    found = read_key(config.path(file), "http.token_file")
+    if not re.fullmatch(rb"[A-Za-z0-9._~+/=-]+", found):
+        raise ConfigError(
+            f"http.token_file {config.path(file)}: a token has letters, digits and ._~+/=- only",
+            "make one: openssl rand -hex 32 > FILE; chmod 600 FILE",
+        )
+    return found

@@ -268,7 +268,7 @@ def test_where_no_key_can_be_kept_there_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"short", b"fifteen bytes.."])
 def test_a_key_that_is_none_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "key").write_bytes(content)
-    for read in (read_key, lambda path: own_key(path, make=True)):
+    for read in (lambda path: read_key(path, "checkpoints.key_file"), lambda path: own_key(path, make=True)):
         with pytest.raises(ConfigError, match="a key has at least 16"):
             read(tmp_path / "key")
 
@@ -278,9 +278,9 @@ def test_a_key_file_that_is_missing_or_no_file_is_refused(tmp_path: Path) -> Non
     os.mkfifo(tmp_path / "pipe")
     for name in ("missing", "pipe", "."):
         with pytest.raises(ConfigError, match="cannot be read"):
-            read_key(tmp_path / name)
+            read_key(tmp_path / name, "checkpoints.key_file")
     (tmp_path / "key").write_bytes(KEY)
-    assert read_key(_linked(tmp_path, tmp_path / "key")) == KEY, "as Kubernetes mounts a secret"
+    assert read_key(_linked(tmp_path, tmp_path / "key"), "checkpoints.key_file") == KEY, "as Kubernetes mounts a secret"
 
 
 def test_permissions_that_let_others_in_are_said(tmp_path: Path) -> None:

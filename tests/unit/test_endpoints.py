@@ -1,5 +1,6 @@
 """What the HTTP endpoints answer, from what a worker has left behind."""
 
+import contextlib
 import http.client
 import json
 import socket
@@ -7,13 +8,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
+from stream_ml.access import Access
 from stream_ml.core.written import WrittenSchema
-from stream_ml.endpoints import CONNECTIONS_MAX, Endpoints, serve
+from stream_ml.endpoints import STREAMS_MAX, Endpoints, serve
 from stream_ml.errors import ConfigError
+from stream_ml.http_server import BURST, HEAD_BYTES_MAX, PLACES_OF_ADDRESS, RATE, WAITING_MAX
 from stream_ml.kafka.broker import free_port
 
 
@@ -113,7 +117,7 @@ def test_a_port_that_is_taken_is_an_error_that_says_so() -> None:
 
 def test_connections_that_say_nothing_do_not_keep_others_out_for_ever() -> None:
     with serving(Said()) as port:
-        silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS_MAX + 8)]
+        silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(WAITING_MAX + 8)]
         for connection in silent:
             connection.close()
         answered = threading.Event()
@@ -135,3 +139,168 @@ def test_a_follower_gets_a_status_again_while_the_loop_leaves_no_new_one() -> No
     )
     first, again = next(followed), next(followed)
     assert first == again and b"partition 3 is parked: why" in first
+
+
+# --- floods ---
+
+
+def probe(port: int, path: str = "/livez", timeout_s: float = 2.0) -> int:
+    """Status of an answer that has to come soon."""
+    asked = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+    asked.request("GET", path)
+    return asked.getresponse().status
+
+
+@pytest.mark.parametrize("half", [b"", b"GET /livez HT", b"GET / HTTP/1.1\r\nHost: localhost\r\n"])
+def test_probes_are_answered_beside_followers_and_sockets_that_say_nothing_or_half(half: bytes) -> None:
+    with serving(Said()) as port, contextlib.ExitStack() as stack:
+        for _ in range(STREAMS_MAX + 4):
+            follower = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            follower.sendall(b"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        for _ in range(2 * WAITING_MAX):
+            silent = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            silent.sendall(half)
+        assert [probe(port, path) for path in ("/livez", "/readyz") * 20] == [200] * 40
+
+
+def test_one_address_does_not_take_all_places() -> None:
+    with serving(Said()) as port, contextlib.ExitStack() as stack:
+        said = []
+        for _ in range(PLACES_OF_ADDRESS + 5):
+            follower = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            follower.sendall(b"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            said.append(int(follower.recv(12)[9:12]))
+        assert said.count(200) == STREAMS_MAX and set(said) == {200, 503}
+
+
+def test_more_requests_than_the_rate_are_refused_and_probes_are_not() -> None:
+    with serving(Said()) as port:
+        said = [probe(port, "/v1/status") for _ in range(int(BURST + RATE))]
+        assert said[0] == 200 and 429 in said
+        assert probe(port) == 200
+
+
+@pytest.mark.parametrize("line", [b"X: " + b"x" * 40_000, b"X: y\r\n" * 5_000])
+def test_a_head_that_is_too_large_is_refused(line: bytes) -> None:
+    with serving(Said()) as port, socket.create_connection(("127.0.0.1", port), timeout=5) as asked:
+        with suppress(OSError):
+            asked.sendall(b"GET /livez HTTP/1.1\r\n" + line + b"\r\n\r\n")
+        with suppress(ConnectionResetError):  # what it did not read it resets
+            assert asked.recv(100).startswith(b"HTTP/1.1 431")
+        assert len(line) > HEAD_BYTES_MAX and probe(port) == 200
+
+
+@pytest.mark.parametrize(
+    "bytes_",
+    [b"\r\n\r\n", b"\x00\xff\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"GET /\xff /livez\r\n\r\n", b"\n\n"],
+)
+def test_bytes_that_are_no_request_harm_nobody(bytes_: bytes) -> None:
+    with serving(Said()) as port:
+        for _ in range(50):
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as asked:
+                asked.sendall(bytes_)
+                with suppress(OSError):
+                    asked.recv(1_000)
+        assert probe(port) == 200
+
+
+def test_memory_and_threads_after_a_flood_are_as_before_it() -> None:
+    with serving(Said()) as port:
+        probe(port)
+        before = threading.active_count()
+        for _ in range(2_000):
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as asked:
+                asked.sendall(b"GET /v1/status HTTP/1.1\r\n\r\n")
+        for _ in range(100):
+            if threading.active_count() <= before:
+                break
+            threading.Event().wait(0.05)
+        assert threading.active_count() <= before
+
+
+# --- who may ask ---
+
+
+def asked_as(access: Access, path: str = "/v1/status", query: str = "", **headers: str) -> tuple[str, dict[str, str]]:
+    """Status and headers of an answer to a request with these headers."""
+    seen: list[Any] = []
+    environ = {"PATH_INFO": path, "REQUEST_METHOD": "GET", "QUERY_STRING": query}
+    environ |= {f"HTTP_{name.upper()}": value for name, value in headers.items()}
+    endpoints = Endpoints(CollectorRegistry(), Said(), 60, access)
+    endpoints(environ, lambda status, found: seen.append((status, found)))
+    return seen[0][0], dict(seen[0][1])
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/status", "/v1/stream", "/metrics", "/livez", "/v1/schemas"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.com", "0x7f.1"]
+)
+def test_a_name_that_is_not_known_gets_nothing(path: str, host: str) -> None:
+    assert asked_as(Access(["worker-1"]), path, host=host)[0].startswith("421")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "localhost:8080",
+        "LOCALHOST",
+        "127.0.0.1:8080",
+        "[::1]:8080",
+        "10.1.2.3",
+        "worker-1",
+        "Worker-1.:80",
+        "",
+    ],
+)
+def test_names_of_this_machine_and_addresses_are_answered(host: str) -> None:
+    assert asked_as(Access(["worker-1"]), host=host)[0] == "200 OK"
+
+
+TOKEN = b"sixteen-bytes_and.more+=/"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"authorization": "Bearer"},
+        {"authorization": "Bearer wrong"},
+        {"authorization": f"Basic {TOKEN.decode()}"},
+        {"cookie": "stream_ml_token=wrong"},
+        {"cookie": "\x00;;==="},
+        {"authorization": "Bearer \ud800"},
+    ],
+)
+def test_without_the_token_only_probes_are_answered(headers: dict[str, str]) -> None:
+    access = Access(token=TOKEN)
+    for path in ("/", "/v1/status", "/v1/stream", "/v1/history", "/metrics", "/v1/schemas", "/nowhere"):
+        status, found = asked_as(access, path, **headers)
+        assert status.startswith("401") and found["WWW-Authenticate"] == "Bearer"
+    assert asked_as(access, "/livez", **headers)[0] == asked_as(access, "/readyz", **headers)[0] == "200 OK"
+
+
+def test_the_token_comes_as_a_header_or_as_a_cookie_that_the_page_sets() -> None:
+    access, right = Access(token=TOKEN), TOKEN.decode()
+    assert asked_as(access, authorization=f"Bearer {right}")[0] == "200 OK"
+    assert asked_as(access, authorization=f"bearer  {right}")[0] == "200 OK"
+    status, headers = asked_as(access, "/", query=f"token={quote(right)}")
+    assert status.startswith("303") and headers["Location"] == "/"
+    assert "HttpOnly" in headers["Set-Cookie"] and "SameSite=Strict" in headers["Set-Cookie"]
+    assert asked_as(access, "/", query="token=wrong")[0].startswith("401")
+    assert asked_as(access, "/", query=f"token={quote(right)}", host="evil.example")[0].startswith("421")
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/status", "/livez", "/nowhere"])
+def test_every_answer_has_the_headers_that_keep_other_pages_out(path: str) -> None:
+    _, headers = asked_as(Access(), path)
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin" and headers["X-Frame-Options"] == "DENY"
+    assert headers["Referrer-Policy"] == "no-referrer" and headers["X-Content-Type-Options"] == "nosniff"
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+
+
+def test_no_answer_names_the_software() -> None:
+    with serving(Said()) as port:
+        asked = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        asked.request("GET", "/livez")
+        assert asked.getresponse().getheader("Server") is None
