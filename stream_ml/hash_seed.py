@@ -6,6 +6,7 @@ request later it has to begin anew. What is remembered is only a guess: `run_wit
 
 import hashlib
 import os
+import re
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -27,10 +28,33 @@ def recall() -> None:
 
 
 def run_with(seed: str) -> NoReturn:
-    """Run this process anew with this seed."""
+    """Run this process anew with this seed, else as it was started: no other folder is searched for modules.
+
+    Python started with -I or -E would not read the seed: the same is then asked of it in other words, without those
+    variables that it was told to pass over.
+    """
     sys.stdout.flush()
-    environment = {**os.environ, VARIABLE: seed}
-    os.execve(sys.executable, [sys.executable, "-m", "stream_ml", *sys.argv[1:]], environment)  # noqa: S606 - itself
+    options, entry = _start()
+    environment = dict(os.environ)
+    if sys.flags.ignore_environment:
+        environment = {name: value for name, value in environment.items() if not name.startswith("PYTHON")}
+        options = [
+            *(["-P"] if sys.flags.safe_path else []),
+            *(["-s"] if sys.flags.no_user_site else []),
+            *(f"-W{option}" for option in sys.warnoptions),
+            *(f"-X{name}" if value is True else f"-X{name}={value}" for name, value in sys._xoptions.items()),  # noqa: SLF001
+        ]
+    command = [sys.executable, *options, *entry, *sys.argv[1:]]
+    os.execve(sys.executable, command, environment | {VARIABLE: seed})  # noqa: S606 - itself
+
+
+def _start() -> tuple[list[str], list[str]]:
+    """With which options of Python this process was started, and what it was told to run: a script, or a module."""
+    *options, last = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv[1:])]
+    if not options or not re.fullmatch("-[A-Za-z]*m", options[-1]):
+        return options, [last]
+    flags = options.pop().removesuffix("m")  # -Im is -I and -m
+    return [*options, *([flags] if flags != "-" else [])], ["-m", last]
 
 
 def remember(seed: str) -> None:

@@ -251,8 +251,9 @@ class _Handler(WSGIRequestHandler):
         """As the standard library's, with a handler that names no software."""
         self.raw_requestline = self.rfile.readline(HEAD_BYTES_MAX + 1)
         if self.parse_request():
-            streams: list[Any] = [self.rfile, self.wfile, self.get_stderr()]
-            handler = _Quiet(*streams, self.get_environ())
+            body: Any = self.rfile
+            out: Any = self.wfile
+            handler = _Quiet(body, out, self.get_stderr(), self.get_environ())
             handler.request_handler = self  # type: ignore[attr-defined]
             handler.run(self.server.get_app())  # type: ignore[attr-defined]
 

@@ -11,6 +11,15 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
+def all_printable(value: Any) -> Any:
+    """A JSON value in which every text is printable, names too: what another process has sent."""
+    if isinstance(value, dict):
+        return {printable(str(name)): all_printable(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [all_printable(inner) for inner in value]
+    return printable(value) if isinstance(value, str) else value
+
+
 def watched(subject: str) -> str:
     """A subject of input drift: the score, or a feature."""
     return "the distribution of scores" if subject == "score" else f"feature {subject.partition(':')[2]}"

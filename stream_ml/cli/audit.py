@@ -4,12 +4,12 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from stream_ml.cli.run import fix_hash_seed
+from stream_ml.cli.say import say
 from stream_ml.config import Config
 from stream_ml.config.tree import Watch
 from stream_ml.kafka.topics import inspect_topics
+from stream_ml.words import printable
 
 if TYPE_CHECKING:
     from stream_ml.audit.topics import Audit
@@ -32,7 +32,7 @@ def audit(config: Config, sample: int, *, as_json: bool) -> int:
     plain = found._asdict()
     plain["findings"] = [str(finding) for finding in found.findings]
     plain["rescored"] = found.rescored._asdict() if found.rescored else None
-    typer.echo(json.dumps(plain) if as_json else _words(found, config.watch))
+    say(json.dumps(plain) if as_json else _words(found, config.watch))
     return 1 if found.counts else 0
 
 
@@ -51,7 +51,7 @@ def _words(found: "Audit", watch: Watch) -> str:
     strange = _strange(found, watch)
     lines += strange
     ended = "nothing is lost and nothing twice, but look at the lines above" if strange else "nothing is wrong"
-    lines += [str(finding) for finding in found.findings[:SHOWN_MAX]]
+    lines += [printable(str(finding)) for finding in found.findings[:SHOWN_MAX]]
     return "\n".join([*lines, f"wrong: {_counts(found.counts)}" if found.counts else ended])
 
 
@@ -77,4 +77,4 @@ def _strange(found: "Audit", watch: Watch) -> list[str]:
 
 
 def _counts(found: Mapping[Any, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in sorted(found.items())) or "0"
+    return ", ".join(f"{printable(str(name))} {count:,}" for name, count in sorted(found.items())) or "0"

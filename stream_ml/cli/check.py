@@ -4,6 +4,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
+from stream_ml.cli.say import say
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError, Problems, StreamMLError
 from stream_ml.units import duration_ms, duration_text
@@ -16,8 +17,6 @@ SHOWN_FEATURES_MAX = 12
 
 def check(config: Config, *, online: bool, downtime: str) -> int:
     """Print what is right and everything that is wrong; the exit code: 78 where something is."""
-    import typer
-
     from stream_ml.assembly import assemble, checked
     from stream_ml.check.speed import speed
 
@@ -26,21 +25,21 @@ def check(config: Config, *, online: bool, downtime: str) -> int:
     parts: Parts | None = problems.of(lambda: assemble(config))
     away: StreamMLError | None = None
     learn_us = 0.0
-    typer.echo("ok    configuration")
+    say("ok    configuration")
     if parts is not None:
         for line in _of_schemas(parts):
-            typer.echo(line)
+            say(line)
         if problems.of(lambda: checked(parts)) is not None:
             found = speed(parts)
             learn_us = found.decode + found.learn
-            typer.echo(
+            say(
                 f"ok    model {config.model.factory}: {found.score:.1f} us to score an event of a batch, "
                 f"{found.learn:.1f} to learn one; decoding {found.decode:.1f}, publishing {found.publish:.1f}\n"
                 f"      one core holds about {found.scored_per_s:,} events/s, or {found.learned_per_s:,} when every "
                 "one is labelled (new model, made-up events, without Kafka's part)"
             )
     for line in problems.of(lambda: _sealed(config)) or ():
-        typer.echo(line)
+        say(line)
     if online and downtime_ms is not None:
         from stream_ml.check.online import check_online
         from stream_ml.check.readers import changed_schema
@@ -53,19 +52,19 @@ def check(config: Config, *, online: bool, downtime: str) -> int:
         else:
             problems.found += seen.problems.found
             for fact in seen.facts:
-                typer.echo(f"ok    {fact}")
+                say(f"ok    {fact}")
             if learn_us and seen.log_entries:
                 folding = duration_text(max(1_000, int(seen.log_entries * learn_us / 1e6) * 1_000))
-                typer.echo(f"ok    training log: {seen.log_entries:,} entries, folded anew in about {folding}")
+                say(f"ok    training log: {seen.log_entries:,} entries, folded anew in about {folding}")
             if changed:
-                typer.echo(f"note  {changed}")
+                say(f"note  {changed}")
     wrong: list[StreamMLError] = [*problems.found, *([away] if away is not None else [])]
     for problem in wrong:
-        typer.echo(f"WRONG {problem}")
+        say(f"WRONG {problem}")
     if wrong:
-        typer.echo(f"\n{len(wrong)} problem{'s' if len(wrong) > 1 else ''}")
+        say(f"\n{len(wrong)} problem{'s' if len(wrong) > 1 else ''}")
         return wrong[0].exit_code
-    typer.echo("\nnothing is wrong" + ("" if online else "; --online asks Kafka too"))
+    say("\nnothing is wrong" + ("" if online else "; --online asks Kafka too"))
     return 0
 
 

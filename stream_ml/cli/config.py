@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from stream_ml.cli.options import configured
+from stream_ml.cli.say import say
 from stream_ml.config import Config
 
 config = typer.Typer(no_args_is_help=True, help="The configuration as the service understands it.")
@@ -22,7 +23,7 @@ def show(
     """The resolved configuration; secrets are hidden."""
     from stream_ml.config.show import show as shown
 
-    typer.echo(shown(config, with_origins=origin))
+    say(shown(config, with_origins=origin))
 
 
 @config.command("schema")
@@ -30,7 +31,7 @@ def schema() -> None:
     """JSON Schema of the configuration file, for editors."""
     from stream_ml.config.show import schema as made
 
-    typer.echo(json.dumps(made(), indent=2))
+    say(json.dumps(made(), indent=2))
 
 
 @config.command("reference")
@@ -38,4 +39,4 @@ def reference() -> None:
     """Every key with its default and meaning, as a table in Markdown."""
     from stream_ml.config.show import reference as made
 
-    typer.echo(made())
+    say(made())

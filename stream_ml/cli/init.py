@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from stream_ml.cli.say import say
 from stream_ml.config.tree import Framing
 from stream_ml.errors import ConfigError
 from stream_ml.units import duration_ms
@@ -71,12 +72,12 @@ def init(
         directory.mkdir(parents=True, exist_ok=True)
         for file, text in made.items():
             (directory / file).write_text(text, "utf-8")
-            typer.echo(f"wrote {directory / file}")
+            say(f"wrote {directory / file}")
     except OSError as error:
         raise ConfigError(f"{directory} cannot be made: {error.strerror}", "name another folder") from error
     if TODO in made["stream_ml.yaml"]:
-        typer.echo("\nwhat the schemas do not say stands as TODO in stream_ml.yaml: name it")
-    typer.echo(f"\nnext: cd {directory} and look into README.md")
+        say("\nwhat the schemas do not say stands as TODO in stream_ml.yaml: name it")
+    say(f"\nnext: cd {directory} and look into README.md")
 
 
 def _check_answers(answers: "Answers", framing: str, schemas: tuple[Path | None, Path | None]) -> None:
@@ -149,14 +150,12 @@ def _proposed(answers: "Answers", directory: Path) -> "tuple[Schema, str]":
     }
     config = Config(**clients)
     seen = propose(config, answers.events)
-    typer.echo(f"{answers.events}: {seen.records} records looked at: {seen.looks}")
+    say(f"{answers.events}: {seen.records} records looked at: {seen.looks}")
     if seen.schema is None:
         raise ConfigError(
             f"the records of {answers.events} name or need a schema that only their producer has",
             "give it: stream-ml init --event-schema FILE --framing ...",
         )
     text = json.dumps(seen.schema, indent=2) + "\n"
-    typer.echo(
-        "these are JSON, and the service reads Avro: event.avsc is a proposal for the producer, to be looked over"
-    )
+    say("these are JSON, and the service reads Avro: event.avsc is a proposal for the producer, to be looked over")
     return load_schema(text, where=answers.events), text

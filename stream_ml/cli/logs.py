@@ -10,6 +10,7 @@ from typing import IO, Any
 import structlog
 
 from stream_ml.config import Config
+from stream_ml.words import printable
 
 REPEAT_S = 30.0  # the same thing said by the Kafka client again within this time is counted, not written
 REMEMBERED_MAX = 1_000  # different things
@@ -81,7 +82,7 @@ def set_up_log(config: Config, stream: IO[str] | None = None) -> None:
 def _words(logger: Any, name: str, event: dict[str, Any]) -> str:
     """A line for a terminal: the message holds every number already, so the fields are left out."""
     level = event["level"]
-    line = f"{event['timestamp']} {'' if level == 'info' else level.upper() + ' '}{event['event']}"
-    hint = f"\n  -> {event['hint']}" if event.get("hint") else ""
+    line = f"{event['timestamp']} {'' if level == 'info' else level.upper() + ' '}{printable(str(event['event']))}"
+    hint = f"\n  -> {printable(str(event['hint']))}" if event.get("hint") else ""
     exception = event.get("exc_info")
     return line + hint + (f"\n{logging.Formatter().formatException(exception)}" if exception else "")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stream_ml.cli.options import configured
+from stream_ml.cli.say import say
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError
 
@@ -36,7 +37,7 @@ def create(
     from stream_ml.kafka.topics import create_topics
 
     for line in create_topics(config, partitions, dry_run=dry_run):
-        typer.echo(line)
+        say(line)
 
 
 @topics.command("grow")
@@ -55,7 +56,7 @@ def grow(
     from stream_ml.kafka.topics import grow_topics
 
     for line in grow_topics(config, partitions):
-        typer.echo(line)
+        say(line)
 
 
 @offsets.command("show")
@@ -66,7 +67,7 @@ def show(config: Config) -> None:
     from stream_ml.kafka.topics import inspect_topics
 
     lost = False
-    typer.echo("partition  events (of first-end)      feedback (of first-end)    next sequence  writer")
+    say("partition  events (of first-end)      feedback (of first-end)    next sequence  writer")
     for shown in Observer(config, inspect_topics(config).partitions).shown():
         pair, metadata = shown.pair, shown.pair.metadata
         columns = [
@@ -76,14 +77,14 @@ def show(config: Config) -> None:
             f"{metadata.next_sequence if metadata else '-':<14}",
             metadata.writer if metadata else "- (no state of this service)",
         ]
-        typer.echo(" ".join(columns))
+        say(" ".join(columns))
         if metadata is None:
             events, feedback, *_ = continuation(config, pair.partition)
             lost = lost or bool(events or feedback)
             if events or feedback:
-                typer.echo(f"           by its outputs it was at events {events}, feedback {feedback}")
+                say(f"           by its outputs it was at events {events}, feedback {feedback}")
     if lost:
-        typer.echo("\n-> with the workers stopped: stream-ml offsets set CONFIG --partition P --events N --feedback N")
+        say("\n-> with the workers stopped: stream-ml offsets set CONFIG --partition P --events N --feedback N")
 
 
 def _position(position: int | None, held: tuple[int, int]) -> str:
@@ -105,7 +106,7 @@ def set_(
     count = inspect_topics(config).partitions
     if partition >= count:
         raise ConfigError(f"there is no partition {partition}: {config.events.topic} has {count}")
-    typer.echo(set_offsets(config, partition, events, feedback))
+    say(set_offsets(config, partition, events, feedback))
 
 
 @schema.command("list")
@@ -122,9 +123,9 @@ def list_schemas(
 
     for one in _written(assemble(config)):
         if as_json:
-            typer.echo(json.dumps(one.plain()))
+            say(json.dumps(one.plain()))
         else:
-            typer.echo(f"{one.fingerprint}  {'now   ' if one.current else 'before'}  {one.topic}")
+            say(f"{one.fingerprint}  {'now   ' if one.current else 'before'}  {one.topic}")
 
 
 @schema.command("show")
@@ -141,11 +142,11 @@ def show_schema(
 
     names = {"outcomes": "outcome", "training-log": "log_entry", "signals": "signal"}
     if what == "predictions":
-        typer.echo(json.dumps(assemble(config).predictions.schema, indent=2))
+        say(json.dumps(assemble(config).predictions.schema, indent=2))
     elif what in names:
-        typer.echo(json.dumps(schemas.load(names[what]), indent=2))
+        say(json.dumps(schemas.load(names[what]), indent=2))
     elif re.fullmatch("[0-9a-fA-F]{16}", what):
-        typer.echo(json.dumps(json.loads(_named(config, what.lower()).text), indent=2))
+        say(json.dumps(json.loads(_named(config, what.lower()).text), indent=2))
     else:
         known = ", ".join(["predictions", *names])
         raise typer.BadParameter(f"{what!r} is none of {known}, and no fingerprint of 16 hex digits")
@@ -169,9 +170,7 @@ def _written(parts: "Parts") -> "list[WrittenSchema]":
     found, false = logged_schemas(parts.config)
     if false:
         places = ", ".join(map(str, false[:5]))
-        typer.echo(
-            f"{len(false)} entries of {parts.config.training_log} are no schemas as they say: at {places}", err=True
-        )
+        say(f"{len(false)} entries of {parts.config.training_log} are no schemas as they say: at {places}", err=True)
     return parts.written_schemas(found)
 
 
@@ -229,4 +228,4 @@ def _order(config: Config, command: str, arguments: dict[str, int]) -> None:
 
     inspect_topics(config)
     at = write_command(config, command, arguments)
-    typer.echo(f"{command} stands in {config.training_log} at {at}; every replica obeys it there")
+    say(f"{command} stands in {config.training_log} at {at}; every replica obeys it there")

@@ -148,5 +148,5 @@ def fix_hash_seed(topic_id: str, seed: int) -> None:
     """Run this process anew with the hash seed that its model asks for, unless it has it already."""
     wanted = str(hash_seed(topic_id, seed))
     remember(wanted)
-    if os.environ.get(VARIABLE) != wanted:
+    if os.environ.get(VARIABLE) != wanted or sys.flags.ignore_environment:
         run_with(wanted)

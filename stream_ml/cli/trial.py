@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from stream_ml.cli.options import configured
+from stream_ml.cli.say import say
 from stream_ml.config import Config, Source
 from stream_ml.errors import ConfigError, TransientError
 
@@ -66,7 +67,7 @@ def produce(
     with _lines(file) as opened:
         lines = (Line(number, text) for number, text in _numbered(opened) if text.strip())
         count = write(config, source, (encoded_at(rows, line) for line in lines), rate)
-    typer.echo(f"{count:,} records written to {source.topic}")
+    say(f"{count:,} records written to {source.topic}")
 
 
 @configured
@@ -85,7 +86,7 @@ def play(
 
     both = (played(config.events, events, "events"), played(config.feedback, labels, "feedback"))
     done = play_all(config, *both, step)
-    typer.echo(f"{done[0]:,} events and {done[1]:,} labels played; stream-ml top --once shows what was learned")
+    say(f"{done[0]:,} events and {done[1]:,} labels played; stream-ml top --once shows what was learned")
 
 
 def timed(source: Source, payloads: "Payloads", what: str, file: str) -> "list[Played]":
@@ -131,7 +132,7 @@ def attempt(
     key, value = encoded(rows, Line(1, text))
     now_ms = time.time_ns() // 1_000_000
     found = reader.decode_one(Record(source.topic, 0, 0, now_ms, key, value), now_ms)
-    typer.echo(json.dumps(_judged(parts, found, topic_id), indent=2, default=str))
+    say(json.dumps(_judged(parts, found, topic_id), indent=2, default=str))
 
 
 def _topic_id(config: Config) -> str | None:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stream_ml.cli.options import configured
+from stream_ml.cli.say import say
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError, TransientError
-from stream_ml.words import printable
+from stream_ml.words import all_printable, printable
 
 letters = typer.Typer(no_args_is_help=True, help="Records that could not be used.")
 
@@ -72,7 +73,8 @@ def _status(address: str, token: bytes) -> dict[str, Any]:
             found: dict[str, Any] = json.load(answer)
             if "problems" not in found:
                 raise ValueError("it says something else")
-            return found
+            shown: dict[str, Any] = all_printable(found)
+            return shown
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise TransientError(
             f"no worker answers at {address}: {error}", "is it running, and is http.port right? --url names another"
@@ -105,9 +107,9 @@ def tail(
         values = values_of(record)
         if all(_text(_at(values, path)) == value for path, value in wanted):
             if as_json:
-                typer.echo(json.dumps(_placed(record, values)))
+                say(json.dumps(_placed(record, values)))
             else:
-                typer.echo(_line(record, values))
+                say(_line(record, values))
 
 
 def _placed(record: "Record", values: dict[str, Any]) -> dict[str, Any]:
@@ -136,7 +138,7 @@ def show_one(
     values = _placed(record, values_of(record))
     if record.headers:
         values["headers"] = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
-    typer.echo(json.dumps(values, indent=2))
+    say(json.dumps(values, indent=2))
 
 
 def _record_at(config: Config, topic: str, text: str) -> "Record":
@@ -202,7 +204,7 @@ def ls(
     if each:
         for record in records:
             place = {"letter": f"{record.partition}:{record.offset}"}
-            typer.echo(json.dumps(place | dead_letter(record)))
+            say(json.dumps(place | dead_letter(record)))
         return
     groups: dict[tuple[str, str], list[tuple[int, dict[str, Any]]]] = {}
     for record in records:
@@ -221,14 +223,15 @@ def ls(
     ]
     if as_json:
         for row in rows:
-            typer.echo(json.dumps(row))
+            say(json.dumps(row))
     elif not rows:
-        typer.echo("there are none")
+        say("there are none")
     else:
         for row in rows:
-            typer.echo(f"{row['letters']:>7} {row['reason']} in {row['topic']}, {row['first']} to {row['last']}")
-            typer.echo(f"        {printable(str(row['example']))}")
-        typer.echo("\n-> once what is wrong is mended: stream-ml dead-letters redrive CONFIG --reason R")
+            where = printable(f"{row['reason']} in {row['topic']}, {row['first']} to {row['last']}")
+            say(f"{row['letters']:>7} {where}")
+            say(f"        {printable(str(row['example']))}")
+        say("\n-> once what is wrong is mended: stream-ml dead-letters redrive CONFIG --reason R")
 
 
 def _when(timestamp_ms: int) -> str:
@@ -255,7 +258,7 @@ def show(
     values["headers"] = {name: (value or b"").decode("utf-8", "replace") for name, value in found.headers}
     if what is not None:
         values["decoded"] = look_at(parts, what)[1](found)
-    typer.echo(json.dumps(values, indent=2))
+    say(json.dumps(values, indent=2))
 
 
 @letters.command("redrive")
@@ -288,12 +291,12 @@ def redrive(
         done = write_again(config, name, most - sum(total.values()), dry_run=dry_run, old=old, unproven=unproven)
         total += done.written
         for topic, count in done.written.items():
-            typer.echo(f"{name}: {count} {'would be ' if dry_run else ''}written to {topic}")
+            say(f"{name}: {count} {'would be ' if dry_run else ''}written to {topic}")
         if done.cut:
-            typer.echo(f"{name}: {done.cut} were cut at 900 kB and stay; their producers have the whole")
+            say(f"{name}: {done.cut} were cut at 900 kB and stay; their producers have the whole")
         if done.foreign:
-            typer.echo(f"{name}: {done.foreign} are not the record that they name, or name none of ours, and stay")
+            say(f"{name}: {done.foreign} are not the record that they name, or name none of ours, and stay")
         if done.unproven:
-            typer.echo(f"{name}: {done.unproven} are of records that retention has deleted, and stay")
+            say(f"{name}: {done.unproven} are of records that retention has deleted, and stay")
     if not total:
-        typer.echo("nothing was left to redrive")
+        say("nothing was left to redrive")

@@ -10,29 +10,83 @@ from pydantic import BaseModel, PlainSerializer
 from pydantic_core import PydanticUndefined
 
 from stream_ml.config.load import leaves
+from stream_ml.config.sources import CLIENT_MAPS, Keys
 from stream_ml.config.tree import Config
 
 HIDDEN = "***"
 # librdkafka's own list of what it never logs (_RK_SENSITIVE in rdkafka_conf.c), as a pattern that covers later ones.
 SECRET = re.compile(r"password|secret|passphrase|token|\.pem$|sasl\.username|oauthbearer\.config|credential", re.I)
+FREE = (*CLIENT_MAPS, ("model", "params"), ("drift", "concept", "params"))
+NUMBER = re.compile(r"-?\d+(\.\d+)?|true|false", re.I)
+NAMES_A_FILE = frozenset({"token_file", "key_file"})
+IN_URL = re.compile(r"(\w+://)[^/@\s]+@")
+PLAIN_WORDS = frozenset(  # librdkafka's keys whose texts are words, names or files
+    [
+        "acks",
+        "api.version.fallback.ms",
+        "auto.offset.reset",
+        "broker.address.family",
+        "broker.version.fallback",
+        "builtin.features",
+        "client.dns.lookup",
+        "client.id",
+        "client.rack",
+        "compression.codec",
+        "compression.type",
+        "debug",
+        "enabled_events",
+        "group.protocol",
+        "group.protocol.type",
+        "log_level",
+        "metadata.recovery.strategy",
+        "partitioner",
+        "queuing.strategy",
+        "sasl.mechanism",
+        "sasl.mechanisms",
+        "sasl.kerberos.keytab",
+        "sasl.kerberos.service.name",
+        "sasl.oauthbearer.method",
+        "security.protocol",
+        "ssl.ca.location",
+        "ssl.certificate.location",
+        "ssl.cipher.suites",
+        "ssl.crl.location",
+        "ssl.curves.list",
+        "ssl.endpoint.identification.algorithm",
+        "ssl.key.location",
+        "ssl.keystore.location",
+        "ssl.sigalgs.list",
+    ]
+)
 
 
-def is_secret(dotted: str) -> bool:
-    """Whether the value of a key must never be shown."""
-    return bool(SECRET.search(dotted))
+def is_secret(keys: Keys, value: Any) -> bool:
+    """Whether the value of a key must never be shown.
+
+    Of a key that the tree knows, its name decides. What stands in a map whose names are somebody else's may be
+    anything: there a text is a secret, unless it is one of librdkafka's words.
+    """
+    if keys[:2] in FREE or keys[:3] in FREE:
+        known = keys[:2] in CLIENT_MAPS and (keys[2] in PLAIN_WORDS or bool(NUMBER.fullmatch(str(value))))
+        return isinstance(value, str) and not (known and not SECRET.search(keys[2]))
+    return isinstance(value, str) and keys[-1] not in NAMES_A_FILE and bool(SECRET.search(".".join(keys)))
 
 
-def _without_secrets(value: Any, dotted: str) -> Any:
+def _without_secrets(value: Any, keys: Keys = ()) -> Any:
     if isinstance(value, dict):
-        return {name: _without_secrets(inner, f"{dotted}.{name}") for name, inner in value.items()}
+        return {name: _without_secrets(inner, (*keys, str(name))) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_without_secrets(inner, dotted) for inner in value]
-    return HIDDEN if value is not None and is_secret(dotted) else value
+        return [_without_secrets(inner, keys) for inner in value]
+    if value is None or isinstance(value, bool):
+        return value
+    if is_secret(keys, value) or (SECRET.search(".".join(keys)) and keys[-1] not in NAMES_A_FILE):
+        return HIDDEN
+    return IN_URL.sub(rf"\1{HIDDEN}@", value) if isinstance(value, str) else value
 
 
 def show(config: Config, *, with_origins: bool) -> str:
     """The resolved configuration as YAML; `with_origins` gives one line for each key and where its value stands."""
-    tree = _without_secrets(json.loads(config.model_dump_json(by_alias=True)), "")
+    tree = _without_secrets(json.loads(config.model_dump_json(by_alias=True)))
     if not with_origins:
         return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).rstrip()
     rows = [(dotted, value, config.origin(dotted)) for dotted, value in _flat(tree, config)]

@@ -16,6 +16,7 @@ PREFIX = "STREAM_ML_"
 SECRETS = PREFIX + "SECRETS"  # names a directory: each file in it holds the value of the key that it is named after
 RESERVED = {SECRETS, PREFIX + "FAIL_POINTS"}
 SECRET_BYTES_MAX = 65_536
+NODES_MAX = 100_000  # values of a file, those that aliases repeat counted each time
 
 UNDERSCORED = {"log_level"}  # librdkafka's only key with an underscore that a file can set
 CLIENT_MAPS = (("kafka", "properties"), ("kafka", "consumer"), ("kafka", "producer"))
@@ -73,10 +74,10 @@ def from_flags(flags: list[str]) -> Given:
     """``--set kafka.bootstrap_servers=localhost:9092``; values as in YAML."""
     values: dict[str, Any] = {}
     origins: dict[Keys, str] = {}
-    for flag in flags:
+    for number, flag in enumerate(flags, 1):
         dotted, equals, text = flag.partition("=")
-        if not equals or not dotted:
-            raise ConfigError(f"--set {flag} is not KEY=VALUE", "for example --set http.port=8081")
+        if not equals or not dotted:  # what it holds may be a secret
+            raise ConfigError(f"--set number {number} is not KEY=VALUE", "for example --set http.port=8081")
         keys = _keys_of(dotted)
         _put(values, keys, _value(text, f"--set {dotted}"))
         origins[keys] = f"--set {dotted}"
@@ -146,6 +147,7 @@ def from_yaml(file: Path) -> Given:
     try:
         text = file.read_text("utf-8")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+        _refuse_aliases(node, str(file))
         _refuse_surprises(node, lambda line: f"{file}:{line}")
         for keys, line in _lines(node, ()):
             if keys in origins:
@@ -155,6 +157,8 @@ def from_yaml(file: Path) -> Given:
     except yaml.MarkedYAMLError as error:
         place = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{file}{place}: cannot be read as YAML: {error.problem}") from None
+    except RecursionError:
+        raise ConfigError(f"{file} cannot be read as YAML: it nests too deep") from None
     except (yaml.YAMLError, OSError, ValueError) as error:
         raise ConfigError(f"{file} cannot be read as YAML: {error}") from None
     if values is not None and not isinstance(values, dict):
@@ -173,7 +177,33 @@ _PLAIN = {  # by YAML 1.1's type: how a value of it looks to everybody
 _SEEN_AS = {"bool": "a boolean", "int": "an integer", "float": "a number", "timestamp": "a date"}
 
 
-def _refuse_surprises(node: yaml.Node | None, place: Callable[[int], str]) -> None:
+def _refuse_aliases(node: yaml.Node | None, where: str) -> None:
+    """Refuse a document whose aliases lead back to what holds them, or which they make too large.
+
+    Raises
+    ------
+    ConfigError
+        In one line, whatever it is.
+    """
+    sizes: dict[int, int] = {}
+    above: set[int] = set()
+
+    def size_of(node: yaml.Node) -> int:
+        if id(node) in above:
+            raise ConfigError(f"{where}: an alias stands for what it stands in", "write it out")
+        if id(node) not in sizes:
+            above.add(id(node))
+            items = node.value if isinstance(node, yaml.CollectionNode) else []
+            parts = [part for item in items for part in (item if isinstance(item, tuple) else (item,))]
+            sizes[id(node)] = 1 + sum(map(size_of, parts))
+            above.discard(id(node))
+        return sizes[id(node)]
+
+    if node is not None and size_of(node) > NODES_MAX:
+        raise ConfigError(f"{where}: its aliases make {NODES_MAX:,} values and more", "write less of them")
+
+
+def _refuse_surprises(node: yaml.Node | None, place: Callable[[int], str], *, shown: bool = True) -> None:
     """Refuse what YAML 1.1 takes for another thing than its writer: no is false, 012 is ten, 12:30 is 750.
 
     Raises
@@ -186,10 +216,11 @@ def _refuse_surprises(node: yaml.Node | None, place: Callable[[int], str]) -> No
         plain = _PLAIN.get(scalar.tag)
         if scalar.style is None and plain is not None and not plain.fullmatch(scalar.value):
             kind = scalar.tag.rpartition(":")[2]
-            meant = yaml.safe_load(scalar.value)
+            meant = f" ({yaml.safe_load(scalar.value)!s})" if shown else ""
+            what, quoted = (scalar.value, f": '{scalar.value}'") if shown else ("its value", "")
             problems.add(
-                f"{place(scalar.start_mark.line + 1)}: {scalar.value} is {_SEEN_AS[kind]} to YAML ({meant!s}); "
-                f"quote it: '{scalar.value}'" + (", or write true or false" if kind == "bool" else ""),
+                f"{place(scalar.start_mark.line + 1)}: {what} is {_SEEN_AS[kind]} to YAML{meant}; "
+                f"quote it{quoted}" + (", or write true or false" if kind == "bool" else ""),
             )
     if problems.found:
         raise problems.error()
@@ -234,9 +265,11 @@ def _keys_of(dotted: str) -> Keys:
 
 def _value(text: str, where: str) -> Any:
     try:
-        _refuse_surprises(yaml.compose(text, Loader=yaml.SafeLoader), lambda line: where)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        _refuse_aliases(node, where)
+        _refuse_surprises(node, lambda line: where, shown=False)
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         raise ConfigError(f"the value of {where} cannot be read as YAML") from None
 
 

@@ -104,7 +104,7 @@ def worker_process(config_file: Path, log_file: Path) -> Iterator[subprocess.Pop
     """A worker in a process of its own; stopped with SIGTERM at the end."""
     with log_file.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "stream_ml", "run", str(config_file)],
+            [sys.executable, "-P", "-m", "stream_ml", "run", str(config_file)],
             stdout=log,
             stderr=log,
             start_new_session=True,

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -173,8 +174,11 @@ def test_a_secret_deep_in_the_models_arguments_is_hidden(file: Path) -> None:
     ],
 )
 def test_a_flag_that_yaml_takes_for_something_else_is_refused(file: Path, flag: str, word: str) -> None:
-    with pytest.raises(ConfigError, match=rf"--set {flag.partition('=')[0]}: .*{word}.*quote it"):
+    with pytest.raises(
+        ConfigError, match=rf"--set {flag.partition('=')[0]}: its value is .* to YAML; quote it"
+    ) as refused:
         load_config(file, [flag])
+    assert word == "no" or word not in str(refused.value), "it may be a secret"
 
 
 def test_null_in_the_environment_is_no_name(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,14 +289,78 @@ def test_secrets_are_shown_by_nothing(file: Path, section: str, key: str) -> Non
     config = load_config(file, [f"kafka.{section}.{key}={CANARY}"])
     said = [show(config, with_origins=False), show(config, with_origins=True)]
     assert all(CANARY not in text and HIDDEN in text for text in said)
-    assert is_secret(f"kafka.{section}.{key}")
+    assert is_secret(("kafka", section, key), CANARY)
 
 
 @pytest.mark.parametrize(
-    "key", ["linger.ms", "ssl.ca.location", "security.protocol", "enable.ssl.certificate.verification"]
+    ("key", "value"),
+    [
+        ("linger.ms", "3"),
+        ("linger.ms", 3),
+        ("ssl.ca.location", "ca.pem"),
+        ("security.protocol", "SASL_SSL"),
+        ("enable.ssl.certificate.verification", "true"),
+    ],
 )
-def test_ordinary_keys_are_no_secrets(key: str) -> None:
-    assert not is_secret(key)
+def test_ordinary_keys_are_no_secrets(key: str, value: Any) -> None:
+    assert not is_secret(("kafka", "properties", key), value)
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        f"model.params.api_key={CANARY}",
+        f"model.params.inner={{deep: [{CANARY}]}}",
+        f"model.params.url=https://user:{CANARY}@host/x",
+        f"drift.concept.params.x={CANARY}",
+        f"kafka.properties.some.future.key={CANARY}",
+        f"kafka.consumer.sasl.jaas.config={CANARY}",
+        f"kafka.bootstrap_servers=SASL://user:{CANARY}@host:9092",
+    ],
+)
+def test_what_may_be_anything_is_not_shown(file: Path, flag: str) -> None:
+    config = load_config(file, [flag])
+    for origin in (False, True):
+        assert CANARY not in show(config, with_origins=origin) and HIDDEN in show(config, with_origins=origin)
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [f"kafka.properties.sasl.password {CANARY}", CANARY, f"http.port={CANARY}", f"kafka={CANARY}", f"x=[{CANARY}"],
+)
+def test_an_error_about_a_flag_does_not_repeat_its_value(file: Path, flag: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_config(file, [flag])
+    assert CANARY not in str(refused.value)
+
+
+def laughs(kind: str) -> str:
+    """A document of a few lines that stands for ten to the twelfth values."""
+    lines = ["a: &a [x]" if kind == "list" else "a: &a {k: 1}"]
+    for number in range(12):
+        last, name = chr(97 + number), chr(98 + number)
+        of = [f"*{last}"] * 10 if kind == "list" else [f"k{i}: *{last}" for i in range(10)]
+        lines.append(f"{name}: &{name} {'[' if kind == 'list' else '{'}{', '.join(of)}{']' if kind == 'list' else '}'}")
+    return "\n".join(lines)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("a: &a [*a]", "a: &a {b: *a}", "a: &a [[[*a]]]", laughs("list"), laughs("map")),
+        *("[" * 5_000, "a: " + "{b: " * 5_000, "- " * 5_000),
+    ],
+)
+def test_a_document_that_explodes_or_leads_back_to_itself_ends_in_one_line(file: Path, text: str) -> None:
+    written = file.read_text("utf-8")
+    file.write_text(text, "utf-8")
+    with pytest.raises(ConfigError) as refused:
+        load_config(file)
+    assert len(str(refused.value).splitlines()) <= 2
+    file.write_text(written, "utf-8")
+    with pytest.raises(ConfigError):
+        load_config(file, [f"model.params.x={text.partition('a: ')[2] or text}"])
 
 
 def test_what_is_shown_loads_to_the_same_configuration(file: Path, tmp_path: Path) -> None:
@@ -314,6 +382,8 @@ def test_the_schema_for_editors_knows_every_key_and_no_other() -> None:
 
 def test_verbs_of_the_configuration_print_it(file: Path) -> None:
     shown = CliRunner().invoke(app, ["config", "show", str(file), "--set", "http.port=7"])
-    assert yaml.safe_load(shown.stdout)["http"] == {"host": "127.0.0.1", "port": 7}
+    assert (
+        yaml.safe_load(shown.stdout)["http"] | {"host": "127.0.0.1", "port": 7} == yaml.safe_load(shown.stdout)["http"]
+    )
     assert json.loads(CliRunner().invoke(app, ["config", "schema"]).stdout)["title"] == "stream_ml.yaml"
     assert "`feedback.ttl`" in CliRunner().invoke(app, ["config", "reference"]).stdout

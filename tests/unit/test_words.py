@@ -1,13 +1,17 @@
 """What is wrong, in words: the worst first, each with a command that exists."""
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from stream_ml.cli.app import app
-from stream_ml.words import printable, problems
+from stream_ml.cli.logs import _words
+from stream_ml.cli.say import say
+from stream_ml.words import all_printable, printable, problems
 
 from .test_live import STATUS
 
@@ -88,3 +92,36 @@ def test_every_suggestion_is_a_verb() -> None:
 
 def test_what_would_steer_a_terminal_is_spelt_out() -> None:
     assert printable("a\x1b]0;owned\x07\x1b[2Jé") == "a\\x1b]0;owned\\x07\\x1b[2Jé"
+
+
+EVIL = "a\x1b]0;owned\x07\nb\u202ec\x9b2J"
+
+
+def test_what_another_process_sent_is_text_wherever_it_stands() -> None:
+    found = all_printable({EVIL: [EVIL, {"x": EVIL}, 1, None, True]})
+    text = json.dumps(found, ensure_ascii=False)
+    assert all(char.isprintable() for char in text)
+
+
+@pytest.mark.parametrize("err", [False, True])
+def test_a_verb_writes_escape_sequences_as_text(capsys: pytest.CaptureFixture[str], err: bool) -> None:
+    say(f"one\n{EVIL}", err=err)
+    said = capsys.readouterr()
+    lines = (said.err if err else said.out).splitlines()
+    assert len(lines) == 3 and all(line.isprintable() for line in lines)
+
+
+def test_a_line_of_the_log_is_one_line() -> None:
+    line = _words(None, "", {"level": "warning", "timestamp": "12:00:00", "event": f"x {EVIL}", "hint": EVIL})
+    first, second = line.split("\n")
+    assert first.isprintable() and second.strip().isprintable()
+
+
+def test_only_one_place_writes_to_the_terminal() -> None:
+    package = Path(__file__).parents[2] / "stream_ml"
+    writers = {
+        str(file.relative_to(package))
+        for file in package.rglob("*.py")
+        if re.search(r"typer\.echo\(|sys\.std(out|err)\.write\(|(?<![\w.])print\(", file.read_text("utf-8"))
+    }
+    assert writers == {"cli/say.py", "demo/run.py"}, "and the demo, whose words are its own"
