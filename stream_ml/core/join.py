@@ -259,7 +259,7 @@ class StagedJoin:
         ends
             Whether events and feedback are at their end.
         """
-        self.inputs = self.inputs.advance(events_ms, feedback_ms, ends, clock)
+        self.inputs = self.inputs.advance(events_ms, feedback_ms, ends, clock, self._settings.ahead_ms)
         self.times = self.times.at(self.inputs.watermark_ms(clock), self._settings)
         ended = [Resolved(label, "orphan", None) for label in self._expired_labels()]
         ended += [Resolved(label, "shed", None) for label in self._labels_over_cap()]

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from stream_ml.records import Clock
 
 AHEAD_SLACK_MS = 600_000  # ten minutes: a record dated later moves W only so far beyond this host's clock
+AHEAD_SHARE = 10  # and never by more than this part of a ttl: with 5 minutes one false time would expire all others
 SETTLE_MS = 500  # of the host: so long after it was fetched an input's time moves another one that is at its end
 
 
@@ -16,6 +17,12 @@ class JoinSettings(NamedTuple):
     events_max: int
     early_labels_max: int
     bytes_max: int
+
+    @property
+    def ahead_ms(self) -> int:
+        """How far beyond this host's clock a record may move W."""
+        least = min(self.ttl_ms, self.early_ttl_ms or self.ttl_ms)
+        return min(AHEAD_SLACK_MS, least // AHEAD_SHARE)
 
 
 class Times(NamedTuple):
@@ -55,9 +62,16 @@ class InputTimes(NamedTuple):
     latest_then_ms: int = -NEVER_MS  # the larger time at `then_ms` of the monotonic clock; settles next
     then_ms: int | None = None
 
-    def advance(self, events_ms: int, feedback_ms: int, ends: tuple[bool, bool], clock: Clock) -> "InputTimes":
+    def advance(
+        self,
+        events_ms: int,
+        feedback_ms: int,
+        ends: tuple[bool, bool],
+        clock: Clock,
+        ahead_ms: int = AHEAD_SLACK_MS,
+    ) -> "InputTimes":
         """After a batch whose largest times were these (BEGINNING's value where it had none)."""
-        cap = clock.now_ms + AHEAD_SLACK_MS
+        cap = clock.now_ms + ahead_ms
         events_ms = max(self.events_ms, min(events_ms, cap))
         feedback_ms = max(self.feedback_ms, min(feedback_ms, cap))
         grown = max(events_ms, feedback_ms) > max(self.events_ms, self.feedback_ms)

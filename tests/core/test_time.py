@@ -2,11 +2,11 @@
 
 import pytest
 
-from stream_ml.core.join import StagedJoin
+from stream_ml.core.join import Join, Joined, StagedJoin
 from stream_ml.core.times import AHEAD_SLACK_MS, BEGINNING, SETTLE_MS, InputTimes
 from stream_ml.records import Clock
 
-from .builders import NOW_MS, ROOMY, T0, blank_join, clock
+from .builders import NOW_MS, ROOMY, T0, blank_join, clock, label, pending
 
 NARROW = ROOMY._replace(ttl_ms=100, early_ttl_ms=20)
 NO_TIME = BEGINNING.watermark_ms
@@ -110,3 +110,24 @@ def test_neither_input_moves_w_further_ahead_whichever_is_at_its_end(ends: tuple
     for events, feedback in ((far, T0), (T0, far), (far, far)):
         found = InputTimes(T0, T0, False, False).advance(events, feedback, ends, clock())
         assert found.watermark_ms(clock()) <= NOW_MS + AHEAD_SLACK_MS
+
+
+@pytest.mark.parametrize(
+    ("ttl_ms", "early_ttl_ms"), [(300_000, 3_600_000), (60_000, 60_000), (3_600_000, 30_000), (300_000, 0)]
+)
+def test_a_pair_dated_hours_ahead_expires_no_honest_event_or_label(ttl_ms: int, early_ttl_ms: int) -> None:
+    """With a ttl of five minutes and ten minutes of slack, 500 of 500 honest labels ended as late or orphan."""
+    join = Join(ROOMY._replace(ttl_ms=ttl_ms, early_ttl_ms=early_ttl_ms))
+    ahead_ms = NOW_MS + 20 * 3_600_000
+    for first, now_ms in ((0, NOW_MS), (101, NOW_MS + 1_000)):
+        staged = StagedJoin(join)
+        for number in range(first, first + 100):
+            staged.event(pending(number, f"e{number}", now_ms - 500))
+        staged.event(pending(first + 100, f"ahead{first}", ahead_ms))
+        staged.label(label(first, f"ahead{first}", ahead_ms))
+        staged.advance(ahead_ms, ahead_ms, (True, True), Clock(now_ms, first))
+        join.apply(staged)
+    staged = StagedJoin(join)
+    honest = [number for number in range(201) if number != 100]
+    ends = [staged.label(label(1_000 + number, f"e{number}", NOW_MS + 1_500)) for number in honest]
+    assert [type(end) for end in ends] == [Joined] * 200
