@@ -123,7 +123,7 @@ class Parts(NamedTuple):
     def ranges(self) -> Ranges:
         """What is usual of each number that the model learns; nothing is known yet."""
         guard, label = self.config.learning.guard, self.domain.task == "regression"
-        return Ranges(self.plan.measured, self.plan.sigmas, guard, label=label)
+        return Ranges(self.plan.measured, self.plan.sigmas, guard, label=label, distinct=self.plan.distinct)
 
     def concept_monitor(self) -> ConceptMonitor:
         """What watches the loss; ConfigError where the detector does not take its parameters."""

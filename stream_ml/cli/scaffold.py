@@ -13,6 +13,8 @@ from stream_ml.core.schema import Schema, load_schema
 Task = Literal["binary", "multiclass", "regression"]
 SAMPLES = 200
 SIGMA = 8  # spreads from the median to which a new app's numbers are clipped
+LENGTH = 1_000  # characters of its texts
+DISTINCT = 1_000  # values of each of them that the model learns: each is a weight
 TODO = "TODO"  # what only a person knows; the configuration is refused until it is named
 CLASSES = ("small", "medium", "large")
 MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
@@ -25,7 +27,7 @@ from river import compose, {module}, preprocessing
 def build():
     """A new, untrained River estimator; it must be the same each time (give every random part a seed)."""
     numbers = compose.SelectType(int, float) | preprocessing.StandardScaler()
-    texts = compose.SelectType(str) | preprocessing.OneHotEncoder()
+    texts = compose.SelectType(str) | preprocessing.OneHotEncoder(drop_zeros=True)
     return (numbers + texts) | {estimator}
 '''
 _ESTIMATORS = {
@@ -173,7 +175,7 @@ def _configuration(answers: Answers, events: Side, feedback: Side, *, samples: b
         "predictions": {"topic": answers.predictions},
         "features": {
             **({"missing": {"default": "reject"} | dict.fromkeys(events.nullable, "drop")} if events.nullable else {}),
-            "bounds": {"default": {"sigma": SIGMA}},
+            "bounds": {"default": {"sigma": SIGMA, "length": LENGTH, "distinct": DISTINCT}},
         },
         "learning": {"quarantine": "divert"},
         "model": model,
@@ -182,7 +184,10 @@ def _configuration(answers: Answers, events: Side, feedback: Side, *, samples: b
     notes += "# feedback.ttl: how long after its event a label may come\n"
     if events.nullable:
         notes += "# features.missing, of a null: drop it, {impute: VALUE}, or reject the event\n"
-    notes += "# features.bounds: numbers far from the rest are clipped; {min: ..., max: ...} refuses events instead\n"
+    notes += "# features.bounds: numbers far from the rest are clipped; {min: ..., max: ...} refuses events instead;\n"
+    notes += (
+        "#   so many values of a text are learned (distinct), more are (other); a bag of words has none: leave it out\n"
+    )
     notes += "# learning.quarantine: an example that is far from all others is told and not learned\n"
     if answers.task == "multiclass" and not samples:
         notes += "# model.labels: list them, where the label is no enum\n"

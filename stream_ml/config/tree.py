@@ -157,17 +157,29 @@ class Impute(Section):
 
 
 class Bounds(Section):
-    """What a feature may be: outside of `min` and `max` is a dead letter, what is far from the rest is clipped."""
+    """What a feature may be: outside is a dead letter; what is far from the rest, or one too many, is clipped."""
 
     min: float | None = None
     max: float | None = None
-    sigma: float | None = Field(None, ge=1.0, le=1e6)
+    sigma: float | None = Field(default=None, ge=1.0, le=1e6)
+    length: int | None = Field(default=None, ge=1, le=10_000_000)
+    distinct: int | None = Field(default=None, ge=1, le=1_000_000)
+
+    @property
+    def of_number(self) -> bool:
+        """Whether it says something of a number."""
+        return any(value is not None for value in (self.min, self.max, self.sigma))
+
+    @property
+    def of_text(self) -> bool:
+        """Whether it says something of a text."""
+        return self.length is not None or self.distinct is not None
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         given = [value for value in (self.min, self.max, self.sigma) if value is not None]
-        if not given:
-            raise ValueError("say min, max or sigma")
+        if not given and not self.of_text:
+            raise ValueError("say min, max or sigma of a number, length or distinct of a text")
         if not all(map(math.isfinite, given)):
             raise ValueError("a bound is a finite number")
         if self.min is not None and self.max is not None and self.min > self.max:
@@ -188,8 +200,10 @@ class Features(Section):
     )
     bounds: dict[str, Bounds] = key(
         {},
-        "of a number, by feature, or `default`: `{min: value, max: value}`, outside a dead letter `out_of_bounds`; "
-        "`{sigma: 8}`: clipped to so many spreads around the median of the examples learned last, and flagged",
+        "by feature, or `default`. Of a number: `{min: value, max: value}`, outside a dead letter `out_of_bounds`; "
+        "`{sigma: 8}`: clipped to so many spreads around the median of the examples learned last, and flagged. Of a "
+        "text: `{length: 1000}` characters, else a dead letter; `{distinct: 1000}` values are learned, others are "
+        "`(other)`",
     )
 
 

@@ -76,6 +76,12 @@ def outside_of(array: pa.Array, low: float | None, high: float | None) -> Mask:
     return found & ~nulls_of(array)
 
 
+def longer_than(array: pa.Array, most: int) -> Mask:
+    """Which texts have more characters; a null has none."""
+    found: Mask = _numpy(pc.utf8_length(array)) > most
+    return found
+
+
 def _uuids(array: pa.Array) -> tuple[pa.Array, Mask | None]:
     texts, wrong = uuid_texts(array)
     nulls = nulls_of(array)

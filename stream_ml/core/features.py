@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stream_ml.config import Bounds, Features, Impute
-from stream_ml.core.columns import FeatureColumn, Mask, column_of, feature_column, nulls_of, outside_of
+from stream_ml.core.columns import FeatureColumn, Mask, column_of, feature_column, longer_than, nulls_of, outside_of
 from stream_ml.core.fields import Field, NotUsable, converter, divisor_of, find_field, finite, getter, scalar_fields
 from stream_ml.core.payloads import Refused
 from stream_ml.core.schema import Schema
@@ -62,6 +62,7 @@ class FeaturePlan:
         ]
         self.measured = [field.name for field in chosen if field.kind == "number" and not _is_time(field)]
         self.bounded = {s.name for s in self._steps if s.bounds is not None}
+        self.distinct = {s.name: s.bounds.distinct for s in self._steps if s.bounds is not None and s.bounds.distinct}
         self.sigmas = {s.name: s.bounds.sigma for s in self._steps if s.bounds is not None and s.bounds.sigma}
         self.names = [intern(step.name) for step in self._steps]  # the model's own dicts find them by identity
         self.kinds = {field.name: field.kind for field in chosen}
@@ -102,7 +103,7 @@ class FeaturePlan:
                 except (ValueError, TypeError, OverflowError) as error:
                     return Refused("schema_mismatch", f"feature {name}: {error}")
                 if bounds is not None and not _is_within(usable, bounds):
-                    return Refused("out_of_bounds", f"feature {name} is {usable!r}, {_bounds_words(bounds)}")
+                    return Refused("out_of_bounds", f"feature {name} {_bounds_words(usable, bounds)}")
             elif missing == "reject":
                 return Refused(
                     "missing_feature",
@@ -121,8 +122,10 @@ class FeaturePlan:
             array, outside = step.column(column_of(batch, path))
             if outside is not None:
                 wrong |= outside
-            if step.bounds is not None:
+            if step.bounds is not None and step.bounds.of_number:
                 wrong |= outside_of(array, step.bounds.min, step.bounds.max)
+            elif step.bounds is not None and step.bounds.length is not None:
+                wrong |= longer_than(array, step.bounds.length)
             if array.null_count:  # what is filled in is a value as the model gets it
                 nulls = nulls_of(array)
                 array = _filled(array, step.missing)
@@ -152,25 +155,38 @@ def _is_time(field: Field) -> bool:
 
 def _bounds(field: Field, settings: Features) -> Bounds | None:
     """Those of a feature; those of `default` reach numbers that are no times."""
-    own = settings.bounds.get(field.name)
-    if own is not None and field.kind != "number":
-        raise ConfigError(f"features.bounds: {field.name} is {field.base}, which has no bounds: only a number has")
+    own, text = settings.bounds.get(field.name), field.base == "string" and field.logical != "uuid"
+    if own is not None and field.kind != "number" and not text:
+        raise ConfigError(f"features.bounds: {field.name} is {field.base}, which has no bounds: numbers and texts have")
+    if own is not None and (own.of_number if text else own.of_text):
+        has = "length and distinct" if text else "min, max and sigma"
+        raise ConfigError(f"features.bounds: {field.name} is {field.base}, which has {has}")
     if own is not None and own.sigma is not None and _is_time(field):
         raise ConfigError(
             f"features.bounds: {field.name} is a time, which has no usual values", "say min and max, without sigma"
         )
-    bounded = field.kind == "number" and not _is_time(field)
-    return own or (settings.bounds.get("default") if bounded else None)
+    default = settings.bounds.get("default")
+    if own is not None or default is None or _is_time(field):
+        return own
+    if text:
+        return Bounds(length=default.length, distinct=default.distinct) if default.of_text else None
+    if field.kind != "number" or not default.of_number:
+        return None
+    return Bounds(min=default.min, max=default.max, sigma=default.sigma)
 
 
-def _is_within(value: float, bounds: Bounds) -> bool:
+def _is_within(value: Any, bounds: Bounds) -> bool:
+    if isinstance(value, str):
+        return bounds.length is None or len(value) <= bounds.length
     return (bounds.min is None or value >= bounds.min) and (bounds.max is None or value <= bounds.max)
 
 
-def _bounds_words(bounds: Bounds) -> str:
+def _bounds_words(value: Any, bounds: Bounds) -> str:
+    if isinstance(value, str):
+        return f"has {len(value):,} characters, more than features.bounds allows ({bounds.length:,})"
     words = [f"below {bounds.min!r}"] if bounds.min is not None else []
     words += [f"above {bounds.max!r}"] if bounds.max is not None else []
-    return f"outside of features.bounds ({' or '.join(words)})"
+    return f"is {value!r}, outside of features.bounds ({' or '.join(words)})"
 
 
 def _plain(missing: Any) -> Any:

@@ -21,6 +21,8 @@ from stream_ml.core.events import Features
 from stream_ml.core.fields import MAGNITUDE_MAX
 
 FIRST, WINDOW = 32, 512
+OTHER = "(other)"  # what a text is to the model that is one too many
+NONE: Mapping[str, int] = {}
 TOLD_EVERY = 1_000
 NEVER = 2**62
 BEYOND = 2.0 * MAGNITUDE_MAX
@@ -66,14 +68,27 @@ class Ranges:
         Spreads from which an example is far; 0: none is.
     label
         Whether the label is a number, and so watched as well.
+    distinct
+        Texts of which so many values are learned; all others are OTHER to the model.
     """
 
-    def __init__(self, numbers: Sequence[str], sigmas: Mapping[str, float], guard: float, *, label: bool) -> None:
+    def __init__(
+        self,
+        numbers: Sequence[str],
+        sigmas: Mapping[str, float],
+        guard: float,
+        *,
+        label: bool,
+        distinct: Mapping[str, int] = NONE,
+    ) -> None:
         watched = [*numbers, *([LABEL] if label else [])] if guard else [n for n in numbers if n in sigmas]
         self._sigmas, self._guard = dict(sigmas), guard
         self._windows: dict[str, deque[float]] = {name: deque(maxlen=WINDOW) for name in watched}
         self._limits: dict[str, Limits] = {}
         self._clips: dict[str, Clip] = {}
+        self._distinct = dict(distinct)
+        self._known: dict[str, dict[str, None]] = {name: {} for name in distinct}
+        self._full: dict[str, dict[str, None]] = {}  # those of them that take no more
         self.seen = 0
 
     @property
@@ -98,17 +113,24 @@ class Ranges:
                 if within is not value:
                     found = dict(features) if found is features else found
                     found[name] = within
+        for name, known in self._full.items():
+            value = features.get(name)
+            if value is not None and value not in known:
+                found = dict(features) if found is features else found
+                found[name] = OTHER
         return found
 
     def clip_many(self, features: Features) -> tuple[Features, frozenset[int]]:
         """What `clip_one` gives for each of a batch; and the batch's rows that were clipped."""
-        if not self._clips:
+        if not self._clips and not self._full:
             return features, frozenset()
         clipped: set[int] = set()
         table, others = features.table, features.others
         if table is not None and table.num_rows:
             for name, clip in self._clips.items():
                 table = _clip_column(table, name, clip, features.rows, clipped)
+            for name, known in self._full.items():
+                table = _name_other(table, name, known, features.rows, clipped)
         for row, one in features.others.items():
             within = self.clip_one(one)
             if within is not one:
@@ -118,14 +140,28 @@ class Ranges:
 
     def clip_rows(self, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
         """What `clip_one` gives for each of n rows."""
-        if not self._clips or not rows:
+        if not (self._clips or self._distinct) or not rows:
             return rows
         columns, changed = list(zip(*rows, strict=True)), False
         for number, name in enumerate(names):
             clip, column = self._clips.get(name), columns[number]
             if clip is not None and any(clip.within(of) is not of for of in (min(column), max(column))):
                 columns[number], changed = tuple(map(clip.within, column)), True
+            if name in self._distinct:
+                named = self._named(name, column)
+                if named is not column:
+                    columns[number], changed = named, True
         return list(zip(*columns, strict=True)) if changed else rows
+
+    def _named(self, name: str, column: tuple[str, ...]) -> tuple[str, ...]:
+        """Texts of rows that are learned one after the other: each new one takes room, while there is some."""
+        known, most = self._known[name], self._distinct[name]
+        new = [text for text in dict.fromkeys(column) if text not in known]
+        room = most - len(known)
+        if len(new) <= room:
+            return column
+        left = set(new[: max(0, room)])
+        return tuple(text if text in known or text in left else OTHER for text in column)
 
     # --- far ---
 
@@ -167,6 +203,9 @@ class Ranges:
                 if limits is not None and name not in self._sigmas:
                     value = min(max(value, limits.far_low), limits.far_high)
                 window.append(float(value))
+        for name in self._distinct:
+            if features.get(name) is not None:
+                self._knows(name, [features[name]])
         self._count(1)
 
     def saw_many(self, names: Sequence[str], rows: Sequence[Sequence[Any]], ys: Sequence[Any]) -> None:
@@ -175,7 +214,20 @@ class Ranges:
             columns = dict(zip(names, zip(*rows, strict=True), strict=True)) | {LABEL: ys}
             for name, window in self._windows.items():
                 window.extend(map(float, columns[name]))
+        for number, name in enumerate(names if rows else ()):
+            if name in self._distinct:
+                self._knows(name, [row[number] for row in rows])
         self._count(len(rows))
+
+    def _knows(self, name: str, texts: Sequence[str]) -> None:
+        """Remember texts that the model has learned; one that is OTHER to it takes no room."""
+        known, most = self._known[name], self._distinct[name]
+        if name not in self._full:
+            for text in texts:
+                if text != OTHER and len(known) < most:
+                    known[text] = None
+            if len(known) >= most:
+                self._full[name] = known
 
     def _count(self, count: int) -> None:
         anew = count == self.until_next
@@ -209,12 +261,16 @@ class Ranges:
     def state(self) -> dict[str, Any]:
         """Plain values."""
         windows = {name: list(window) for name, window in self._windows.items()}
-        return {"windows": windows, "limits": {n: tuple(of) for n, of in self._limits.items()}, "seen": self.seen}
+        limits = {name: tuple(of) for name, of in self._limits.items()}
+        known = {name: list(texts) for name, texts in self._known.items()}
+        return {"windows": windows, "limits": limits, "known": known, "seen": self.seen}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave."""
         self._windows = {name: deque(held, maxlen=WINDOW) for name, held in state["windows"].items()}
         self._set({name: Limits(*of) for name, of in state["limits"].items()})
+        self._known = {name: dict.fromkeys(texts) for name, texts in state["known"].items()}
+        self._full = {name: known for name, known in self._known.items() if len(known) >= self._distinct[name]}
         self.seen = state["seen"]
 
 
@@ -269,6 +325,19 @@ def _clip_column(table: pa.Table, name: str, clip: Clip, rows: Sequence[int], cl
         return table
     clipped.update(rows[at] for at in outside.tolist())
     return table.set_column(number, name, pa.array(np.clip(values, low, high), column.type))
+
+
+def _name_other(table: pa.Table, name: str, known: dict[str, None], rows: Sequence[int], clipped: set[int]) -> pa.Table:
+    number = table.column_names.index(name)
+    column = table.column(number)
+    texts = column.to_pylist()
+    others = [at for at, text in enumerate(texts) if text is not None and text not in known]
+    if not others:
+        return table
+    for at in others:
+        texts[at] = OTHER
+    clipped.update(rows[at] for at in others)
+    return table.set_column(number, name, pa.array(texts, column.type))
 
 
 def nothing_watched() -> Ranges:

@@ -61,7 +61,8 @@ def _event_reader(chance: random.Random) -> tuple[EventReader, Made, bytes]:
     id_ = made.paths["id"] if chance.random() < 0.7 else "key"
     time = made.paths["t"] if chance.random() < 0.7 else "record"
     missing = made.missing({id_, time})
-    bounds = {"default": {"min": -(2.0**53) - 1, "max": chance.choice([3.0, 2.0**53, 1e17])}}
+    most = chance.choice([3.0, 2.0**53, 1e17])
+    bounds = {"default": {"min": -(2.0**53) - 1, "max": most, "length": chance.choice([1, 2, 1_024])}}
     plan = FeaturePlan(
         schema, FeatureSettings(missing=missing, bounds=bounds if chance.random() < 0.5 else {}), {id_, time}
     )

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 from service import Service, service, until
 
-from stream_ml.endpoints import CONNECTIONS_MAX, STREAMS_MAX, TIMEOUT_S
+from stream_ml.endpoints import STREAMS_MAX
+from stream_ml.http_server import TIMEOUT_S
 from stream_ml.kafka.broker import free_port
 
 pytestmark = pytest.mark.kafka
 
-FOLLOW = b"GET /v1/stream HTTP/1.1\r\nHost: x\r\n\r\n"
+FOLLOW = b"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def connected(made: Service, buffer: int | None = None) -> socket.socket:
@@ -45,7 +46,7 @@ def answer(client: socket.socket, request: bytes) -> str:
 def get(made: Service, path: str) -> str:
     """The status line; empty where nobody answers."""
     with contextlib.suppress(OSError), connected(made) as client:
-        return answer(client, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        return answer(client, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     return ""
 
 
@@ -91,10 +92,9 @@ def test_idle_clients_and_one_that_never_reads_stop_nothing(kafka: str, app_id: 
         deaf = stack.enter_context(connected(made, buffer=4096))
         deaf.sendall(FOLLOW)
         idle = [stack.enter_context(connected(made)) for _ in range(40)]
-        refused = 40 + 1 - CONNECTIONS_MAX
-        assert until(lambda: sum(map(ended, idle)) >= refused, 2), "more than are allowed are closed at once"
+        assert alive(made) and made.ready, "who says nothing keeps nobody out"
         goes_on(made, 0, 500)
-        assert until(lambda: alive(made), TIMEOUT_S + 5), made.logs()
+        assert alive(made), made.logs()
         assert until(lambda: all(map(ended, idle)), TIMEOUT_S + 5), "who says nothing is let go"
         goes_on(made, 500, 1_000)
         assert alive(made)
@@ -132,7 +132,7 @@ def test_one_follower_more_than_there_are_places_is_told_to_come_again(kafka: st
     [
         (b"POST /v1/status HTTP/1.1\r\nContent-Length: 0\r\n\r\n", "HTTP/1.0 405 Method Not Allowed"),
         (b"GET /../../etc/passwd HTTP/1.1\r\n\r\n", "HTTP/1.0 404 Not Found"),
-        (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n", "HTTP/1.0 414 Request-URI Too Long"),
+        (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n", "HTTP/1.1 431 Request Header Fields Too Large"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", ""),
     ],
     ids=["post", "another path", "a long path", "TLS"],

@@ -103,13 +103,15 @@ def test_default_bounds_reach_numbers_that_are_no_times() -> None:
     ("bounds", "words"),
     [
         ({"z": {"max": 1}}, r"features\.bounds: z is not a feature"),
-        ({"k": {"max": 1}}, "k is string, which has no bounds"),
+        ({"k": {"max": 1}}, "k is string, which has length and distinct"),
+        ({"x": {"distinct": 1}}, "x is double, which has min, max and sigma"),
+        ({"b": {"max": 1}}, "b is boolean, which has no bounds"),
         ({"t": {"sigma": 3}}, "t is a time"),
     ],
 )
 def test_bounds_that_cannot_hold_are_refused(bounds: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        plan_of(schema_of(("x", "double"), ("t", MILLIS), ("k", "string")), bounds=bounds)
+        plan_of(schema_of(("x", "double"), ("t", MILLIS), ("k", "string"), ("b", "boolean")), bounds=bounds)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +120,18 @@ def test_bounds_that_cannot_hold_are_refused(bounds: dict[str, Any], words: str)
 def test_bounds_that_say_nothing_or_nonsense_are_refused(bound: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"bound|min|sigma"):
         Features(bounds={"x": bound})
+
+
+def test_default_bounds_reach_each_kind_with_its_own() -> None:
+    enum = {"type": "enum", "name": "E", "symbols": ["A"]}
+    plan = plan_of(
+        schema_of(("x", "double"), ("k", "string"), ("e", enum), ("b", "boolean")),
+        bounds={"default": {"sigma": 8, "distinct": 5, "length": 3}},
+    )
+    assert (plan.sigmas, plan.distinct, plan.bounded) == ({"x": 8}, {"k": 5}, {"x", "k"})
+    refused = plan.extract({"x": 1.0, "k": "four", "e": "A", "b": True})
+    assert isinstance(refused, Refused) and refused.reason == "out_of_bounds" and "has 4 characters" in refused.message
+    assert not isinstance(plan.extract({"x": 1.0, "k": "thr", "e": "A", "b": True}), Refused)
 
 
 def test_bounds_are_in_the_lineage() -> None:
