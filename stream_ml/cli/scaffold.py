@@ -177,7 +177,7 @@ def _configuration(answers: Answers, events: Side, feedback: Side, *, samples: b
             **({"missing": {"default": "reject"} | dict.fromkeys(events.nullable, "drop")} if events.nullable else {}),
             "bounds": {"default": {"sigma": SIGMA, "length": LENGTH, "distinct": DISTINCT}},
         },
-        "learning": {"quarantine": "divert"},
+        "learning": {"quarantine": "tell" if answers.task == "regression" else "divert"},
         "model": model,
     }
     notes = "# All keys with their meaning: stream-ml config reference\n"
@@ -188,7 +188,7 @@ def _configuration(answers: Answers, events: Side, feedback: Side, *, samples: b
     notes += (
         "#   so many values of a text are learned (distinct), more are (other); a bag of words has none: leave it out\n"
     )
-    notes += "# learning.quarantine: an example that is far from all others is told and not learned\n"
+    notes += "# learning.quarantine, of an example far from all others: tell, divert (it is not learned) or halt\n"
     if answers.task == "multiclass" and not samples:
         notes += "# model.labels: list them, where the label is no enum\n"
     return notes + yaml.safe_dump(settings, sort_keys=False, allow_unicode=False)

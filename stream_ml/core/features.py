@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from stream_ml.config import Bounds, Features, Impute
 from stream_ml.core.columns import FeatureColumn, Mask, column_of, feature_column, longer_than, nulls_of, outside_of
-from stream_ml.core.fields import Field, NotUsable, converter, divisor_of, find_field, finite, getter, scalar_fields
+from stream_ml.core.fields import Field, NotUsable, converter, find_field, finite, getter, scalar_fields
 from stream_ml.core.payloads import Refused
 from stream_ml.core.schema import Schema
 from stream_ml.errors import ConfigError, Problems
@@ -150,7 +150,7 @@ def _filled(array: pa.Array, missing: Any) -> pa.Array:
 
 def _is_time(field: Field) -> bool:
     """Whether its values go on and on: no limit holds for them."""
-    return divisor_of(field) is not None or field.logical == "date"
+    return "timestamp" in field.logical or field.logical == "date"
 
 
 def _bounds(field: Field, settings: Features) -> Bounds | None:

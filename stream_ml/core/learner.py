@@ -63,8 +63,12 @@ class Learner:
 
     def learn(self, features: dict[str, Any], target: Target) -> None:
         """Learn one example; ModelFailed where the estimator raises, which may have learned half of it by then."""
+        self.learn_y(features, self.domain.y(target))
+
+    def learn_y(self, features: dict[str, Any], y: Any) -> None:
+        """The same, of a label as the model learns it."""
         try:
-            self.estimator.learn_one(features, self.domain.y(target))
+            self.estimator.learn_one(features, y)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # what native parts of a model raise is no Exception

@@ -5,6 +5,7 @@
    is single. A run can always be folded as singles, and must then come to the same.
 """
 
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -196,7 +197,7 @@ def _ys(domain: LabelDomain, columns: EntryColumns) -> list[Any]:
     """What the model learns; None where it knows no such label."""
     if domain.task == "regression":
         found: list[Any] = columns.batch.column("label_value").to_pylist()
-        return found
+        return [y if y is not None and math.isfinite(y) else None for y in found]
     names = columns.texts("label_class")
     known = {name: domain.y(Target(name, None)) if name in domain.classes else None for name in set(names)}
     return [known[name] for name in names]

@@ -4,9 +4,11 @@ One labelled event with an amount of 1e18 ruins a linear model for good, and eve
 
 1. The limits come from the examples that the fold has learned, so they are the same in every replica at one position.
 2. They are made anew where the number of examples is a power of two from FIRST to WINDOW, then every WINDOW: from the
-   last WINDOW values. Median and spread are order statistics of them; up to 5 % of false values move neither.
+   last WINDOW values. Median, spread and tail are order statistics of them: up to 1 % of false values move none.
 3. A value enters the window as it was clipped, so a feature that changes for good moves the limits, step by step.
-4. A feature that rises or falls through its window (a counter, a time) has no limits.
+4. What moves through its window (a counter, a season) or never changes has wide limits, by how far it moved.
+5. Before there are limits examples are learned as they come. The first FIRST are kept: where one of them turns out to
+   be outside, the model begins again with all of them.
 """
 
 import math
@@ -27,9 +29,10 @@ TOLD_EVERY = 1_000
 NEVER = 2**62
 BEYOND = 2.0 * MAGNITUDE_MAX
 LABEL = "the label"  # of a regression; no field has such a name
-QUANTILES = ((0.95, 1.96), (0.99, 2.576), (1.0, 3.3))
-"""Shares of the distances from the median, with what they are of a normal distribution, in standard deviations: the
-first that is above 0 tells the spread. A feature that is nearly always the same has only large ones."""
+USUAL = (0.95, 1.96)  # share of the distances from the median, and what it is of a normal distribution, in deviations
+TAIL = 100  # one in so many distances is larger than the tail
+CLIP_TAILS, FAR_TAILS = 2.0, 10.0  # limits are never nearer than so many tails: most of what is rare is honest
+WIDE = 100.0  # of what moved through its window by that way, of what never changed by its size
 
 
 class Limits(NamedTuple):
@@ -37,8 +40,18 @@ class Limits(NamedTuple):
 
     median: float
     spread: float
-    far_low: float
-    far_high: float
+    near: float  # distance from the median to which it is clipped
+    far: float  # distance from which an example is far
+
+    @property
+    def far_low(self) -> float:
+        """Below it an example is far."""
+        return self.median - self.far
+
+    @property
+    def far_high(self) -> float:
+        """Above it an example is far."""
+        return self.median + self.far
 
 
 class Clip(NamedTuple):
@@ -89,6 +102,7 @@ class Ranges:
         self._distinct = dict(distinct)
         self._known: dict[str, dict[str, None]] = {name: {} for name in distinct}
         self._full: dict[str, dict[str, None]] = {}  # those of them that take no more
+        self.first: list[tuple[int, dict[str, Any], Any]] = []  # position, features and label, until there are limits
         self.seen = 0
 
     @property
@@ -194,6 +208,33 @@ class Ranges:
 
     # --- what was learned ---
 
+    def keep_first(self, position: int, features: dict[str, Any], y: Any) -> None:
+        """Keep an example as it came, as long as there are no limits."""
+        if self._windows and self.seen < FIRST:
+            self.first.append((position, features, y))
+
+    def began_outside(self) -> bool:
+        """Whether one of the first examples is outside of the limits that they have just made; asked once."""
+        first, self.first = self.first, []
+        outside = any(self.clip_one(x) is not x or self.why_far(x, y) for _, x, y in first)
+        if outside:
+            self.first = first
+        return outside
+
+    def begin_again(self) -> list[tuple[int, dict[str, Any], Any]]:
+        """The first examples, each within its limits; the windows hold them as if they had come so."""
+        first, self.first = self.first, []
+        for name, window in self._windows.items():
+            window.clear()
+            limits = self._limits.get(name)
+            for _, features, y in first:
+                value = y if name == LABEL else self.clip_one(features).get(name)
+                if value is not None:
+                    if limits is not None:
+                        value = min(max(value, limits.far_low), limits.far_high)
+                    window.append(float(value))
+        return first
+
     def saw_one(self, features: Mapping[str, Any], y: Any) -> None:
         """Take an example that the model has learned, or one that was left out because it is far."""
         for name, window in self._windows.items():
@@ -233,28 +274,33 @@ class Ranges:
         anew = count == self.until_next
         self.seen += count
         if anew:
-            found = {name: self._limits_of(window) for name, window in self._windows.items()}
+            found = {name: self._limits_of(name, window) for name, window in self._windows.items()}
             self._set({name: limits for name, limits in found.items() if limits is not None})
 
     def _set(self, limits: dict[str, Limits]) -> None:
         self._limits = limits
-        self._clips = {name: _clip(of, self._sigmas[name]) for name, of in limits.items() if name in self._sigmas}
+        self._clips = {name: _clip(of) for name, of in limits.items() if name in self._sigmas}
 
-    def _limits_of(self, window: Sequence[float]) -> Limits | None:
-        """None where nothing can be said: too few values, all the same, or moving through the window."""
+    def _limits_of(self, name: str, window: Sequence[float]) -> Limits | None:
+        """None of too few values."""
         count = len(window)
         if count < FIRST:
             return None
         values = np.array(window, np.float64)
         median = _of(np.sort(values), 0.5)
         distances = np.sort(np.abs(values - median))
-        spread = next((s for s in (_of(distances, share) / sigmas for share, sigmas in QUANTILES) if s > 0), 0.0)
+        tail = float(distances[-max(4, count // TAIL)])
+        spread = _of(distances, USUAL[0]) / USUAL[1] or tail / USUAL[1]
         halves = [_of(np.sort(half), 0.5) for half in (values[: count // 2], values[count // 2 :])]
-        moving = abs(halves[1] - halves[0]) > spread * (0.5 + 6.0 / math.sqrt(count))  # 3.5 standard errors and more
-        if not spread or moving:
-            return None
-        far = self._guard * spread
-        return Limits(median, spread, median - far, median + far)
+        last = self._limits.get(name)
+        moved = max(abs(halves[1] - halves[0]), abs(median - last.median) if last is not None else 0.0)
+        if not spread:
+            wide = max(abs(median), 1.0) * WIDE
+            return Limits(median, max(abs(median), 1.0), wide, wide)
+        is_moving = moved > spread * (0.5 + 6.0 / math.sqrt(count))  # 3.5 standard errors and more
+        wide = moved * WIDE if is_moving else 0.0
+        near = max(self._sigmas.get(name, 0.0) * spread, CLIP_TAILS * tail, wide)
+        return Limits(median, spread, near, max(self._guard * spread, FAR_TAILS * tail, wide))
 
     # --- a checkpoint's content ---
 
@@ -263,7 +309,7 @@ class Ranges:
         windows = {name: list(window) for name, window in self._windows.items()}
         limits = {name: tuple(of) for name, of in self._limits.items()}
         known = {name: list(texts) for name, texts in self._known.items()}
-        return {"windows": windows, "limits": limits, "known": known, "seen": self.seen}
+        return {"windows": windows, "limits": limits, "known": known, "first": self.first, "seen": self.seen}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave."""
@@ -271,6 +317,7 @@ class Ranges:
         self._set({name: Limits(*of) for name, of in state["limits"].items()})
         self._known = {name: dict.fromkeys(texts) for name, texts in state["known"].items()}
         self._full = {name: known for name, known in self._known.items() if len(known) >= self._distinct[name]}
+        self.first = [tuple(one) for one in state["first"]]
         self.seen = state["seen"]
 
 
@@ -306,8 +353,8 @@ def _of(ordered: np.ndarray[Any, np.dtype[np.float64]], share: float) -> float:
     return float(ordered[int(share * (len(ordered) - 1))])
 
 
-def _clip(limits: Limits, sigma: float) -> Clip:
-    low, high = (limits.median + sign * sigma * limits.spread for sign in (-1.0, 1.0))
+def _clip(limits: Limits) -> Clip:
+    low, high = limits.median - limits.near, limits.median + limits.near
     low, high = max(low, -BEYOND), min(high, BEYOND)  # an integer column holds no larger number
     whole_low, whole_high = math.ceil(low), math.floor(high)
     if whole_low > whole_high:  # no whole number is between the two

@@ -10,6 +10,7 @@
 
 import contextlib
 import hashlib
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ from stream_ml.core.pardons import LIFTING, Pardons
 from stream_ml.core.payloads import Refused
 from stream_ml.core.prepared import FoldSettings, Halt, Run, Single, features_of, prepare
 from stream_ml.core.quality import Quality
-from stream_ml.core.ranges import Far
+from stream_ml.core.ranges import FIRST, Far
 from stream_ml.core.resolution import check_meaning
 from stream_ml.core.schema import load_schema
 from stream_ml.core.scoring import Scorer, Scores
@@ -451,10 +452,11 @@ class Replica:
     def _fits(self, entry: Entry) -> bool:
         domain, target = self._settings.domain, entry.target
         if domain.task == "regression":
-            return target.value is not None
+            return target.value is not None and math.isfinite(target.value)
         return target.class_name in domain.classes
 
     def _learn_features(self, offset: int, features: dict[str, Any], entry: Entry) -> bool:
+        self.ranges.keep_first(offset, features, self._settings.domain.y(entry.target))
         features = self.ranges.clip_one(features)
         try:
             self.learner.learn(features, entry.target)
@@ -463,7 +465,29 @@ class Replica:
             return False
         self.examples_learned += 1
         self.ranges.saw_one(features, self._settings.domain.y(entry.target))
+        if self.ranges.seen == FIRST and self.ranges.began_outside() and not self._begin_again(entry):
+            return False
         return self._look(offset, features)
+
+    def _begin_again(self, entry: Entry) -> bool:
+        """Learn the first examples anew, now that it is known which of them is unlike the others."""
+        divert = self._settings.quarantine == "divert"
+        self._take(self._settings.build())
+        self.examples_learned = 0
+        for position, features, y in self.ranges.begin_again():
+            why = self.ranges.why_far(features, y)
+            if why and self.far.met(position, self.ranges.seen):
+                self.concept.signals.append(self._far_signal(position, why, entry))
+            if why and divert:
+                continue
+            try:
+                self.learner.learn_y(self.ranges.clip_one(features), y)
+            except ModelFailed as error:
+                self._model_raised(position, error)
+                return False
+            self.examples_learned += 1
+        self.probes = [self.ranges.clip_one(features) for features in self.probes]
+        return True
 
     def _model_raised(self, offset: int, error: ModelFailed) -> None:
         self.halt = Halt(offset, "model_raised", f"learn_one raised {error}", tainted=True)
