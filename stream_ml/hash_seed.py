@@ -38,9 +38,13 @@ def run_with(seed: str) -> NoReturn:
     environment = dict(os.environ)
     if sys.flags.ignore_environment:
         environment = {name: value for name, value in environment.items() if not name.startswith("PYTHON")}
+        flags = sys.flags
         options = [
-            *(["-P"] if sys.flags.safe_path else []),
-            *(["-s"] if sys.flags.no_user_site else []),
+            *(["-P"] if flags.safe_path else []),
+            *(["-s"] if flags.no_user_site else []),
+            *(["-B"] if flags.dont_write_bytecode else []),
+            *["-O"] * flags.optimize,
+            *["-b"] * flags.bytes_warning,
             *(f"-W{option}" for option in sys.warnoptions),
             *(f"-X{name}" if value is True else f"-X{name}={value}" for name, value in sys._xoptions.items()),  # noqa: SLF001
         ]
@@ -49,12 +53,16 @@ def run_with(seed: str) -> NoReturn:
 
 
 def _start() -> tuple[list[str], list[str]]:
-    """With which options of Python this process was started, and what it was told to run: a script, or a module."""
+    """With which options of Python this process was started, and what it was told to run: script, module or code."""
     *options, last = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv[1:])]
-    if not options or not re.fullmatch("-[A-Za-z]*m", options[-1]):
+    joined = re.fullmatch("-([A-Za-z]*)m(.+)", last)  # -Imstream_ml
+    if joined:
+        return [*options, *([f"-{joined[1]}"] if joined[1] else [])], ["-m", joined[2]]
+    if not options or not re.fullmatch("-[A-Za-z]*[mc]", options[-1]):
         return options, [last]
-    flags = options.pop().removesuffix("m")  # -Im is -I and -m
-    return [*options, *([flags] if flags != "-" else [])], ["-m", last]
+    *options, before = options
+    flags, kind = before[1:-1], before[-1]  # -Im is -I and -m
+    return [*options, *([f"-{flags}"] if flags else [])], [f"-{kind}", last]
 
 
 def remember(seed: str) -> None:

@@ -8,6 +8,8 @@
 
 import io
 import logging
+import re
+import resource
 import selectors
 import socket
 import threading
@@ -22,13 +24,14 @@ from stream_ml.errors import ConfigError
 HEAD_BYTES_MAX = 16_384  # of a request: its line and all headers
 WAITING_MAX = 256  # connections whose request is not here yet
 PLACES_MAX = 32  # requests that are answered at once, probes left out
-PLACES_OF_ADDRESS = 20  # of them for one address: a browser opens six connections
+PLACES_OF_ADDRESS = 12  # of them for one address: a browser opens six connections
 RATE, BURST = 100.0, 200.0  # requests a second that are answered, probes left out: each costs the loop about 0.3 ms
 TIMEOUT_S = 5.0  # for a client to send its request, and for each write to it
 PROBE_TIMEOUT_S = 0.5  # for the few bytes of a probe's answer, which the system takes at once
 BACKLOG = 128
 LOOK_S = 0.5  # between two looks for connections that have waited too long
-PROBES = (b"/livez", b"/readyz")
+PROBE = re.compile(rb"(GET|HEAD) (/livez|/readyz)(?:\?[^ \r\n]*)? HTTP/1\.[01]\r?\n")
+HOST = re.compile(rb"\nHost:[ \t]*([^\r\n]*)", re.IGNORECASE)
 _REFUSED = "HTTP/1.1 {}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}"
 
 log = logging.getLogger("stream_ml.http")
@@ -65,6 +68,7 @@ class HttpServer:
         self._listener.setblocking(False)
         self._answering = _Answering(host, port, application)
         self._waiting: dict[socket.socket, _Waiting] = {}
+        self._waiting_max = min(WAITING_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         self._places: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._left, self._left_s = BURST, time.monotonic()
@@ -80,8 +84,9 @@ class HttpServer:
 
     def stop(self) -> None:
         """Let go of the port; requests that are being answered end by themselves."""
-        self._wake.send(b"x")
-        self._thread.join(TIMEOUT_S)
+        if self._thread.is_alive():
+            self._wake.send(b"x")
+            self._thread.join(TIMEOUT_S)
 
     # --- one thread waits for requests ---
 
@@ -92,10 +97,13 @@ class HttpServer:
                 if key.fileobj is self._woken:
                     self._end()
                     return
-                if key.fileobj is self._listener:
-                    self._accept()
-                else:
-                    self._read(key.fileobj)  # type: ignore[arg-type]
+                try:
+                    if key.fileobj is self._listener:
+                        self._accept()
+                    else:
+                        self._read(key.fileobj)  # type: ignore[arg-type]
+                except Exception:  # one connection never ends the thread that answers all
+                    log.exception("a connection failed")
             if time.monotonic() - looked_s >= LOOK_S:
                 looked_s = time.monotonic()
                 for connection in [c for c, waiting in self._waiting.items() if waiting.until_s < looked_s]:
@@ -116,7 +124,7 @@ class HttpServer:
             return
         self._waiting[connection] = _Waiting(address)
         self._selector.register(connection, selectors.EVENT_READ)
-        if len(self._waiting) > WAITING_MAX:
+        if len(self._waiting) > self._waiting_max:
             most, _ = Counter(waiting.address[0] for waiting in self._waiting.values()).most_common(1)[0]
             self._drop(next(c for c, waiting in self._waiting.items() if waiting.address[0] == most))
 
@@ -151,24 +159,31 @@ class HttpServer:
     # --- and answers, or lets others answer ---
 
     def _answer(self, connection: socket.socket, waiting: _Waiting) -> None:
-        target = waiting.head.split(b"\n", 1)[0].split(b" ")
-        if len(target) > 1 and target[1].split(b"?", 1)[0] in PROBES:
-            self._answering.answer(connection, waiting.address, waiting.head, PROBE_TIMEOUT_S)
+        probe = PROBE.match(waiting.head)
+        if probe is not None:
+            self._answering.probe(connection, probe[1].decode(), probe[2].decode(), waiting.head)
         elif not self._in_time():
             _refuse(connection, "429 Too Many Requests", f"at most {RATE:.0f} requests a second\n")
         elif not self._take_place(waiting.address[0]):
             _refuse(connection, "503 Service Unavailable", "too many connections; come again\n")
         else:
             of = (connection, waiting.address, waiting.head)
-            threading.Thread(target=self._in_thread, args=of, name="http request", daemon=True).start()
+            try:
+                threading.Thread(target=self._in_thread, args=of, name="http request", daemon=True).start()
+            except RuntimeError:  # the system gives no more threads
+                self._give_place(waiting.address[0])
+                _refuse(connection, "503 Service Unavailable", "no thread is left; come again\n")
 
     def _in_thread(self, connection: socket.socket, address: Any, head: bytes) -> None:
         try:
             self._answering.answer(connection, address, head, TIMEOUT_S)
         finally:
-            with self._lock:
-                self._places[address[0]] -= 1
-                self._places += Counter()  # forgets addresses that have none
+            self._give_place(address[0])
+
+    def _give_place(self, address: str) -> None:
+        with self._lock:
+            self._places[address] -= 1
+            self._places += Counter()  # forgets addresses that have none
 
     def _in_time(self) -> bool:
         now_s = time.monotonic()
@@ -210,6 +225,24 @@ class _Answering(WSGIServer):
         self.server_name, self.server_port = host, port
         self.setup_environ()
         self.set_app(application)
+        self.application: Application = application
+
+    def probe(self, connection: socket.socket, method: str, path: str, head: bytes) -> None:
+        """Answer a probe from what its first line and Host say; nothing else of it is read."""
+        said: list[Any] = []
+        host = HOST.search(head)
+        environ = {"REQUEST_METHOD": method, "PATH_INFO": path}
+        environ |= {"HTTP_HOST": host[1].decode("latin-1")} if host is not None else {}
+        body = b"".join(self.application(environ, lambda *of: said.append(of)))
+        status, headers = said[0]
+        lines = [f"HTTP/1.0 {status}", *(f"{name}: {value}" for name, value in headers), "", ""]
+        try:
+            connection.settimeout(PROBE_TIMEOUT_S)
+            connection.sendall("\r\n".join(lines).encode("latin-1", "replace") + body)
+        except OSError:
+            pass
+        finally:
+            self.shutdown_request(connection)
 
     def answer(self, connection: socket.socket, address: Any, head: bytes, timeout_s: float) -> None:
         """Answer a request whose head is here, and close the connection."""

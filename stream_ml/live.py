@@ -101,7 +101,7 @@ def _table(status: dict[str, Any]) -> "Table":
         ("checkpoint", "", _checkpoint(status["checkpoint"])),
     ]
     for name, rate, text in rows:
-        table.add_row(Text(name, style="dim"), rate, text)
+        table.add_row(Text(name, style="dim"), Text(rate), Text(text))  # plain text would be markup
     return table
 
 

@@ -95,7 +95,9 @@ def _sealed(config: Config) -> list[str]:
     key = key_of(config)
     how = f"sealed with the key {file}" if key else f"to be sealed with a key that the first run makes: {file}"
     if key is None and not os.access(file.absolute().parent, os.W_OK):
-        how = f"not sealed: no key can be made in {file.absolute().parent}; set checkpoints.key_file"
+        how = f"not sealed: no key can be made in {file.absolute().parent}"
+        if not config.checkpoints.unsealed:
+            raise ConfigError(f"checkpoints would be {how}", "set checkpoints.key_file, or checkpoints.unsealed: true")
     token = config.http.token_file
     if token is not None:
         token_of(config)

@@ -85,4 +85,5 @@ def _words(logger: Any, name: str, event: dict[str, Any]) -> str:
     line = f"{event['timestamp']} {'' if level == 'info' else level.upper() + ' '}{printable(str(event['event']))}"
     hint = f"\n  -> {printable(str(event['hint']))}" if event.get("hint") else ""
     exception = event.get("exc_info")
-    return line + hint + (f"\n{logging.Formatter().formatException(exception)}" if exception else "")
+    trace = logging.Formatter().formatException(exception).split("\n") if exception else []
+    return "\n".join([line + hint, *map(printable, trace)])

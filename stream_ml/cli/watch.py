@@ -22,6 +22,8 @@ letters = typer.Typer(no_args_is_help=True, help="Records that could not be used
 
 ASK_S = 1.0
 TIMEOUT_S = 5.0
+STATUS_BYTES_MAX = 10_000_000
+_NO_STATUS = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 Last = Annotated[int, typer.Option(help="So many of each partition, the newest.", min=0)]
 if TYPE_CHECKING:
@@ -65,17 +67,28 @@ def top(
 def _status(address: str, token: bytes) -> dict[str, Any]:
     if not re.match(r"https?://[^/\s]+", address):
         raise ConfigError(f"{address.removesuffix('/v1/status')} is no address: http://HOST:PORT")
+    from stream_ml.live import panel
+
     asked = urllib.request.Request(address)  # noqa: S310 - an address of the operator's
     if token:
         asked.add_unredirected_header("Authorization", f"Bearer {token.decode('latin-1')}")
     try:
         with urllib.request.urlopen(asked, timeout=TIMEOUT_S) as answer:  # noqa: S310
-            found: dict[str, Any] = json.load(answer)
+            found: dict[str, Any] = json.loads(answer.read(STATUS_BYTES_MAX))
             if "problems" not in found:
                 raise ValueError("it says something else")
             shown: dict[str, Any] = all_printable(found)
+            panel(shown)  # what cannot be shown is no status
             return shown
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        http.client.HTTPException,
+    ) as error:
         raise TransientError(
             f"no worker answers at {address}: {error}", "is it running, and is http.port right? --url names another"
         ) from error

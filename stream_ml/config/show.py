@@ -7,19 +7,16 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, PlainSerializer
-from pydantic_core import PydanticUndefined
+from pydantic_core import PydanticSerializationError, PydanticUndefined
 
 from stream_ml.config.load import leaves
-from stream_ml.config.sources import CLIENT_MAPS, Keys
+from stream_ml.config.sources import CLIENT_MAPS, FREE, SECRET, Keys
 from stream_ml.config.tree import Config
+from stream_ml.errors import ConfigError
 
 HIDDEN = "***"
-# librdkafka's own list of what it never logs (_RK_SENSITIVE in rdkafka_conf.c), as a pattern that covers later ones.
-SECRET = re.compile(r"password|secret|passphrase|token|\.pem$|sasl\.username|oauthbearer\.config|credential", re.I)
-FREE = (*CLIENT_MAPS, ("model", "params"), ("drift", "concept", "params"))
 NUMBER = re.compile(r"-?\d+(\.\d+)?|true|false", re.I)
 NAMES_A_FILE = frozenset({"token_file", "key_file"})
-IN_URL = re.compile(r"(\w+://)[^/@\s]+@")
 PLAIN_WORDS = frozenset(  # librdkafka's keys whose texts are words, names or files
     [
         "acks",
@@ -81,12 +78,23 @@ def _without_secrets(value: Any, keys: Keys = ()) -> Any:
         return value
     if is_secret(keys, value) or (SECRET.search(".".join(keys)) and keys[-1] not in NAMES_A_FILE):
         return HIDDEN
-    return IN_URL.sub(rf"\1{HIDDEN}@", value) if isinstance(value, str) else value
+    return _without_user(value) if isinstance(value, str) else value
+
+
+def _without_user(text: str) -> str:
+    """An address without the user and password in it."""
+    scheme, slashes, rest = text.partition("://")
+    return f"{scheme}://{HIDDEN}@{rest.rpartition('@')[2]}" if slashes and "@" in rest else text
 
 
 def show(config: Config, *, with_origins: bool) -> str:
     """The resolved configuration as YAML; `with_origins` gives one line for each key and where its value stands."""
-    tree = _without_secrets(json.loads(config.model_dump_json(by_alias=True)))
+    try:
+        tree = _without_secrets(json.loads(config.model_dump_json(by_alias=True)))
+    except (PydanticSerializationError, RecursionError):
+        raise ConfigError(
+            "model.params holds what cannot be shown: bytes, half a character, or too deep a map"
+        ) from None
     if not with_origins:
         return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).rstrip()
     rows = [(dotted, value, config.origin(dotted)) for dotted, value in _flat(tree, config)]

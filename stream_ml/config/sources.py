@@ -16,6 +16,8 @@ PREFIX = "STREAM_ML_"
 SECRETS = PREFIX + "SECRETS"  # names a directory: each file in it holds the value of the key that it is named after
 RESERVED = {SECRETS, PREFIX + "FAIL_POINTS"}
 SECRET_BYTES_MAX = 65_536
+FILE_BYTES_MAX = 300_000
+_NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError)  # what its constructors raise
 NODES_MAX = 100_000  # values of a file, those that aliases repeat counted each time
 
 UNDERSCORED = {"log_level"}  # librdkafka's only key with an underscore that a file can set
@@ -27,6 +29,15 @@ _OF_KUBERNETES = re.compile(
 )
 
 Keys = tuple[str, ...]
+
+# librdkafka's own list of what it never logs (_RK_SENSITIVE in rdkafka_conf.c), as a pattern that covers later ones.
+SECRET = re.compile(r"password|secret|passphrase|token|\.pem$|sasl\.username|oauthbearer\.config|credential", re.I)
+FREE = (*CLIENT_MAPS, ("model", "params"), ("drift", "concept", "params"))
+
+
+def may_be_secret(keys: Keys) -> bool:
+    """Whether a value under these keys may be a secret: by its name, or where the names are somebody else's."""
+    return keys[:2] in FREE or keys[:3] in FREE or bool(SECRET.search(".".join(keys)))
 
 
 class Given(NamedTuple):
@@ -88,8 +99,9 @@ def from_environment() -> Given:
     """``STREAM_ML_KAFKA__BOOTSTRAP_SERVERS``; of lists and mappings also as JSON."""
     try:
         values = EnvSettingsSource(Config)()
-    except SettingsError as error:
-        raise ConfigError(f"an environment variable STREAM_ML_... cannot be read: {error}") from None
+    except (SettingsError, RecursionError) as error:
+        words = "it nests too deep" if isinstance(error, RecursionError) else str(error)
+        raise ConfigError(f"an environment variable STREAM_ML_... cannot be read: {words}") from None
     origins = {}
     for name in filter(_is_ours, os.environ):
         keys = tuple(name[len(PREFIX) :].lower().split("__"))
@@ -145,6 +157,8 @@ def from_yaml(file: Path) -> Given:
         raise ConfigError(f"{file} does not exist", "name the configuration file: stream-ml run FILE")
     origins: dict[Keys, str] = {}
     try:
+        if file.stat().st_size > FILE_BYTES_MAX:
+            raise ConfigError(f"{file} has more than {FILE_BYTES_MAX:,} bytes: no configuration has as many")
         text = file.read_text("utf-8")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         _refuse_aliases(node, str(file))
@@ -156,11 +170,14 @@ def from_yaml(file: Path) -> Given:
         values = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         place = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{file}{place}: cannot be read as YAML: {error.problem}") from None
+        problem = re.sub("'[^']*'|\"[^\"]*\"", "...", str(error.problem))  # what it quotes may be a secret
+        raise ConfigError(f"{file}{place}: cannot be read as YAML: {problem}") from None
     except RecursionError:
         raise ConfigError(f"{file} cannot be read as YAML: it nests too deep") from None
-    except (yaml.YAMLError, OSError, ValueError) as error:
-        raise ConfigError(f"{file} cannot be read as YAML: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}") from None
+    except _NO_YAML as error:
+        raise ConfigError(f"{file} cannot be read as YAML: {_kind_of(error)}") from None
     if values is not None and not isinstance(values, dict):
         raise ConfigError(f"{file} cannot be read as YAML with keys: it holds {type(values).__name__}")
     return _given(_text_keys(values or {}), origins)
@@ -170,7 +187,7 @@ _PLAIN = {  # by YAML 1.1's type: how a value of it looks to everybody
     "tag:yaml.org,2002:bool": re.compile("true|false", re.IGNORECASE),
     "tag:yaml.org,2002:int": re.compile("[-+]?(0|[1-9][0-9]*)"),
     "tag:yaml.org,2002:float": re.compile(
-        r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?|[-+]?\.inf|\.nan", re.IGNORECASE
+        r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]+)?|[-+]?\.inf|\.nan", re.IGNORECASE
     ),
     "tag:yaml.org,2002:timestamp": re.compile("(?!)"),
 }
@@ -203,6 +220,12 @@ def _refuse_aliases(node: yaml.Node | None, where: str) -> None:
         raise ConfigError(f"{where}: its aliases make {NODES_MAX:,} values and more", "write less of them")
 
 
+def _kind_of(error: Exception) -> str:
+    """What is wrong without what it is wrong with."""
+    kinds = {UnicodeError: "it is no UTF-8", yaml.reader.ReaderError: "it holds a character that YAML does not allow"}
+    return next((words for kind, words in kinds.items() if isinstance(error, kind)), "a value is not what its tag says")
+
+
 def _refuse_surprises(node: yaml.Node | None, place: Callable[[int], str], *, shown: bool = True) -> None:
     """Refuse what YAML 1.1 takes for another thing than its writer: no is false, 012 is ten, 12:30 is 750.
 
@@ -212,12 +235,13 @@ def _refuse_surprises(node: yaml.Node | None, place: Callable[[int], str], *, sh
         Such a value, or such a key; every one is named. Quoted, or written plainly, it is taken.
     """
     problems = Problems()
-    for scalar in _scalars(node, set()):
+    for keys, scalar in _scalars(node, (), set()):
         plain = _PLAIN.get(scalar.tag)
         if scalar.style is None and plain is not None and not plain.fullmatch(scalar.value):
             kind = scalar.tag.rpartition(":")[2]
-            meant = f" ({yaml.safe_load(scalar.value)!s})" if shown else ""
-            what, quoted = (scalar.value, f": '{scalar.value}'") if shown else ("its value", "")
+            what, meant, quoted = "its value", "", ""
+            if shown and not may_be_secret(keys):
+                what, meant, quoted = scalar.value, f" ({_read(scalar)!s})", f": '{scalar.value}'"
             problems.add(
                 f"{place(scalar.start_mark.line + 1)}: {what} is {_SEEN_AS[kind]} to YAML{meant}; "
                 f"quote it{quoted}" + (", or write true or false" if kind == "bool" else ""),
@@ -226,20 +250,27 @@ def _refuse_surprises(node: yaml.Node | None, place: Callable[[int], str], *, sh
         raise problems.error()
 
 
-def _scalars(node: yaml.Node | None, seen: set[int]) -> Iterator[yaml.ScalarNode]:
-    """Every scalar, keys too; what an alias names again is looked at once."""
+def _read(scalar: yaml.ScalarNode) -> Any:
+    try:
+        return yaml.safe_load(scalar.value)
+    except _NO_YAML:
+        return "?"
+
+
+def _scalars(node: yaml.Node | None, above: Keys, seen: set[int]) -> Iterator[tuple[Keys, yaml.ScalarNode]]:
+    """Every scalar, keys too, with the keys above it; what an alias names again is looked at once."""
     if node is None or id(node) in seen:
         return
     seen.add(id(node))
     if isinstance(node, yaml.ScalarNode):
-        yield node
+        yield above, node
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            yield from _scalars(item, seen)
+            yield from _scalars(item, above, seen)
     elif isinstance(node, yaml.MappingNode):
         for name, value in node.value:
-            yield from _scalars(name, seen)
-            yield from _scalars(value, seen)
+            yield from _scalars(name, above, seen)
+            yield from _scalars(value, (*above, str(name.value)), seen)
 
 
 def _lines(node: yaml.Node | None, above: Keys) -> Iterator[tuple[Keys, int]]:
@@ -269,7 +300,9 @@ def _value(text: str, where: str) -> Any:
         _refuse_aliases(node, where)
         _refuse_surprises(node, lambda line: where, shown=False)
         return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError):
+    except ConfigError:
+        raise
+    except (RecursionError, *_NO_YAML):
         raise ConfigError(f"the value of {where} cannot be read as YAML") from None
 
 

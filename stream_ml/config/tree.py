@@ -369,6 +369,9 @@ class Checkpoints(Section):
         "file with a key of at least 16 bytes that seals them; null: `.stream_ml-<app.id>.key` beside this file, made "
         "at the first run",
     )
+    unsealed: bool = key(
+        False, "do without a key where none can be made: who may write to the directory can run code in the worker"
+    )
 
 
 class Http(Section):

@@ -262,9 +262,14 @@ class InputDrift:
             of.bins = Bins.restored(kept["bins"])
             of.reference, of.before = np.array(kept["reference"], np.int64), np.array(kept["before"], np.int64)
             of.window = np.zeros(of.bins.count, np.int64)
-            if not len(of.reference) == len(of.window) or len(of.before) not in (0, len(of.window)):
+            if of.reference.shape != of.window.shape or of.before.shape not in ((0,), of.window.shape):
                 raise ValueError(f"{name}: counts of other bins")
-            of.drifted, of.history = bool(kept["drifted"]), deque(kept["history"], maxlen=HISTORY)
+            if min(of.reference.min(initial=0), of.before.min(initial=0)) < 0:
+                raise ValueError(f"{name}: counts below zero")
+            history = [float(index) for index in kept["history"]]
+            if not all(map(math.isfinite, history)):
+                raise ValueError(f"{name}: an index that is no number")
+            of.drifted, of.history = bool(kept["drifted"]), deque(history, maxlen=HISTORY)
         self.windows = int(state["windows"])
         return True
 

@@ -10,7 +10,6 @@ PYTHON = {
     "builtins": {"bool", "complex", "dict", "float", "frozenset", "int", "list", "object", "set"}
     | {"slice", "str", "tuple"},
     "collections": {"Counter", "OrderedDict", "defaultdict", "deque"},
-    "copy": {"deepcopy"},
     "copyreg": {"_reconstructor"},
     "datetime": {"date", "datetime", "time", "timedelta", "timezone"},
     "decimal": {"Decimal"},
@@ -21,6 +20,7 @@ PYTHON = {
     "random": {"Random"},
     "statistics": {"NormalDist"},
     "uuid": {"UUID"},
+    "stream_ml.storage.deep_copy": {"DeepCopy"},
     "stream_ml.core.quality": {"BinnedRocAuc", "Confusion", "Hits", "MeanLogLoss"},
 }
 NUMPY_SCALARS = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
@@ -69,12 +69,14 @@ RIVER_CLASSES = {
 }
 """Exactly the classes of River's estimators and their parts, by the module that defines them. None of their modules
 opens a file or the network; a test holds that, and that the list is the installed River's."""
+# `clone` builds what an instance says of itself: of metrics alone, where models hold it.
+_METRICS = {module: names for module, names in RIVER_CLASSES.items() if module.startswith("river.metrics.")}
 # Methods that models hold, by the class that defines them: a pickle has them as getattr(instance, name).
 METHODS = {
     f"{owner}.{name}"
     for owner, names in {
+        **{f"{module}.{name}": ("clone",) for module, names in _METRICS.items() for name in names},
         "river.bandit.thompson.ThompsonSampling": ("_clone_reward_obj_with_seed",),
-        "river.base.base.Base": ("clone",),
         "river.drift.dummy.DummyDriftDetector": ("_fixed_trigger", "_random_trigger"),
         "river.drift.page_hinkley.PageHinkley": ("_test_increase", "_test_decrease", "_test_both"),
         "river.ensemble.bagging.LeveragingBaggingClassifier": (

@@ -6,6 +6,7 @@ unpickled only after its digest, and its HMAC where a key is set, were found rig
 """
 
 import contextlib
+import errno
 import hashlib
 import hmac
 import json
@@ -25,7 +26,7 @@ from stream_ml.storage.files import opened
 from stream_ml.storage.unpickle import loads
 
 FORMAT = 1
-HEADER_BYTES_MAX = 4_194_304
+HEADER_BYTES_MAX = 1_048_576
 PAYLOAD_BYTES_MAX = 8 * 2**30
 _LEVEL = 3  # zstd's default
 _DIGITS = 20  # of the position in a file's name
@@ -75,9 +76,10 @@ class CheckpointStore:
             raise ConfigError(
                 f"checkpoints cannot be written to {self._folder}: {error.strerror}", "set checkpoints.directory"
             ) from error
-        for left in self._folder.glob(".*.tmp.*"):
-            if time.time() - left.stat().st_mtime > 3600:
-                left.unlink(missing_ok=True)
+        for left in self._folder.glob(".*.ckpt.tmp.*"):
+            with contextlib.suppress(OSError):  # another worker was first, or it is no file
+                if time.time() - left.lstat().st_mtime > 3600:
+                    left.unlink(missing_ok=True)
 
     def size(self, position: int) -> int:
         """Bytes of the checkpoint of this position; 0 where it is gone by now."""
@@ -130,6 +132,8 @@ class CheckpointStore:
         """Make the folder and the directory around it, for this user alone."""
         for folder in (self._folder.parent, self._folder):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self._folder.is_symlink():  # somebody else made it: what it leads to would be overwritten
+            raise OSError(errno.ELOOP, "it is a link", str(self._folder))
 
     def _is_there(self, path: Path) -> bool:
         try:
@@ -180,7 +184,7 @@ class CheckpointStore:
                     raise CheckpointError(f"{path} is damaged: its payload does not fit its header")
                 if header["payload_bytes"] > PAYLOAD_BYTES_MAX:
                     raise CheckpointError(f"{path} claims too many bytes")
-                payload = file.read()
+                payload = file.read(header["payload_bytes"])
         except OSError as error:
             raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
         if header["sha256"] != hashlib.sha256(payload).hexdigest():
@@ -192,13 +196,13 @@ class CheckpointStore:
         try:
             header: dict[str, Any] = json.loads(line)
             if header["format"] != FORMAT:
-                raise CheckpointError(f"{path} has format {header['format']}; this version reads {FORMAT}")
+                raise CheckpointError(f"{path} has format {str(header['format'])[:20]}; this version reads {FORMAT}")
             if _line(header) + b"\n" != line:
                 raise CheckpointError(f"{path} has a damaged header")
             found = {name: str(header.pop(name)) for name in ("header_sha256", "hmac")}
             if header["lineage"] != self._lineage or f"{header['position']:0{_DIGITS}d}" != path.stem:
                 raise CheckpointError(
-                    f"{path} belongs elsewhere: its header names {header['lineage']}/{header['position']}"
+                    f"{path} belongs elsewhere: its header names {header['lineage']}/{header['position']}"[:300]
                 )
             if type(header["payload_bytes"]) is not int or type(header["sha256"]) is not str:
                 raise CheckpointError(f"{path} has a damaged header")

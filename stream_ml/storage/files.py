@@ -3,7 +3,6 @@
 Whoever may write to a directory may put a link there, a pipe that never answers, or a device that never ends.
 """
 
-import hashlib
 import hmac
 import json
 import os
@@ -81,14 +80,19 @@ def own_key(path: Path, *, make: bool) -> bytes | None:
     Raises
     ------
     ConfigError
-        What stands there is no key.
+        What stands there is no key, or cannot be read.
     """
-    try:
-        if make and not os.path.lexists(path):
+    if make and not os.path.lexists(path):
+        try:
             _make_key(path)
-        key = read_small(path, KEY_BYTES_MAX).strip()
-    except OSError:
+        except OSError:
+            return None
+    if not os.path.lexists(path):
         return None
+    try:
+        key = read_small(path, KEY_BYTES_MAX).strip()
+    except OSError as error:
+        raise ConfigError(f"the key {path} cannot be read: {error.strerror}", "set checkpoints.key_file") from error
     if len(key) < KEY_BYTES_MIN:
         raise ConfigError(f"{path} holds {len(key)} bytes; a key has at least {KEY_BYTES_MIN}", "delete it")
     return key
@@ -128,27 +132,19 @@ def exposure(path: Path) -> str:
 # --- sealed JSON ---
 
 
-def sealed(value: Any, key: bytes | None) -> bytes:
-    """A JSON value with what proves it: its digest, and its HMAC where there is a key."""
-    text = json.dumps(value, sort_keys=True)
-    return json.dumps({"content": text, "seal": _seal(text, key)}).encode()
+def sealed(value: Any, key: bytes) -> bytes:
+    """A JSON value after a line that proves it: its HMAC."""
+    content = json.dumps(value, sort_keys=True).encode()
+    return _seal(content, key) + b"\n" + content
 
 
-def unsealed(content: bytes, key: bytes | None) -> Any:
-    """The value; ValueError where it was changed, or sealed with another key."""
-    found = json.loads(content)
-    if not isinstance(found, dict) or found.keys() != {"content", "seal"}:
-        raise ValueError("it is not sealed")
-    text, seal = found["content"], found["seal"]
-    if (
-        type(text) is not str
-        or type(seal) is not str
-        or not hmac.compare_digest(seal.encode("utf-8", "replace"), _seal(text, key).encode())
-    ):
+def unsealed(content: bytes, key: bytes) -> Any:
+    """The value; ValueError where it was changed, or sealed with another key: nothing of it is read then."""
+    seal, _, text = content.partition(b"\n")
+    if not hmac.compare_digest(seal, _seal(text, key)):
         raise ValueError("its seal does not fit")
     return json.loads(text)
 
 
-def _seal(text: str, key: bytes | None) -> str:
-    content = text.encode("utf-8", "surrogatepass")
-    return hmac.new(key, content, "sha256").hexdigest() if key else hashlib.sha256(content).hexdigest()
+def _seal(content: bytes, key: bytes) -> bytes:
+    return hmac.new(key, content, "sha256").hexdigest().encode()

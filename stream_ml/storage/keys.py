@@ -26,12 +26,19 @@ def key_of(config: Config, *, make: bool = False) -> bytes | None:
     Raises
     ------
     ConfigError
-        The file holds no key, or cannot be read.
+        The file holds no key, or cannot be read; or, where one is to be made, it cannot, and nothing says that
+        checkpoints may do without.
     """
     path = key_file(config)
-    return (
-        read_key(path, "checkpoints.key_file") if config.checkpoints.key_file is not None else own_key(path, make=make)
-    )
+    if config.checkpoints.key_file is not None:
+        return read_key(path, "checkpoints.key_file")
+    key = own_key(path, make=make)
+    if key is None and make and not config.checkpoints.unsealed:
+        raise ConfigError(
+            f"no key for checkpoints can be kept at {path.absolute()}: who may write to their directory could run code",
+            "set checkpoints.key_file (openssl rand -hex 32 > FILE), or checkpoints.unsealed: true",
+        )
+    return key
 
 
 def token_of(config: Config) -> bytes:

@@ -26,6 +26,7 @@ from stream_ml.storage.allowed import (
     RIVER_CLASSES,
     TEXT_METHODS,
 )
+from stream_ml.storage.deep_copy import DeepCopy, Loading
 
 
 class _Loader(pickle.Unpickler):
@@ -47,7 +48,8 @@ class _Loader(pickle.Unpickler):
     def built(self) -> Any:
         """The value. Setting a state may set attributes of what a name stands for: that is undone, and refused."""
         try:
-            return self.load()
+            with Loading():
+                return self.load()
         finally:
             changed = [thing for thing, before in self._given.values() if _put_back(thing, before)]
             if changed:
@@ -75,15 +77,25 @@ def _method(owner: Any, name: str) -> Any:
     """Takes the place of getattr: a method that is listed, as its class defines it, whatever an instance calls so."""
     if owner is str and name in TEXT_METHODS:
         return getattr(str, name)
-    if isinstance(owner, type) and f"{owner.__module__}.{owner.__qualname__}.{name}" in CLASS_METHODS:
-        return getattr(owner, name)
+    if isinstance(owner, type):
+        full = f"{owner.__module__}.{owner.__qualname__}"
+        if f"{full}.{name}" in CLASS_METHODS and _at(full) is owner:
+            return getattr(owner, name)
     for class_ in type(owner).__mro__:
         found = vars(class_).get(name)
-        if isinstance(found, FunctionType) and f"{class_.__module__}.{class_.__qualname__}.{name}" in METHODS:
+        holder = type(owner) if name == "clone" else class_
+        full = f"{holder.__module__}.{holder.__qualname__}"  # which may be forged: the class is looked up by it
+        if isinstance(found, FunctionType) and f"{full}.{name}" in METHODS and _at(full) is holder:
             return MethodType(found, owner)
         if found is not None:
             break
     raise CheckpointError(f"the checkpoint holds {name} of {type(owner).__qualname__}, which is not allowed", _OWN)
+
+
+def _at(full: str) -> Any:
+    """The class of this name."""
+    module, _, name = full.rpartition(".")
+    return vars(sys.modules[module]).get(name) if module in sys.modules else None
 
 
 def _iterator(values: Any) -> Any:
@@ -144,6 +156,7 @@ _REPLACED: dict[tuple[str, str], Any] = {
     ("builtins", "getattr"): _method,
     ("builtins", "iter"): _iterator,
     ("builtins", "range"): _range,
+    ("copy", "deepcopy"): DeepCopy(),
     ("numpy", "ndarray"): _ARRAY,
     ("numpy", "dtype"): _dtype,
     ("numpy._core.multiarray", "_reconstruct"): _empty_array,

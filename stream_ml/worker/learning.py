@@ -385,16 +385,19 @@ def restored(
     store: CheckpointStore, checkpoint: Checkpoint, settings: FoldSettings, types: list[str], topic_id: str
 ) -> Replica:
     """The replica in a checkpoint; CheckpointError where it is of another log or predicts something else."""
-    if checkpoint.header["topic_id"] != topic_id:
+    if checkpoint.header.get("topic_id") != topic_id:
         raise CheckpointError(f"checkpoint {checkpoint.position} belongs to another training log")
     content = store.content(checkpoint, types)
     replica = Replica(settings)
     try:
         replica.restore(content["state"])
         probes = replica.probe_bits()
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"checkpoint {checkpoint.position} has another content: {error}") from error
-    if probes != content["probe_bits"] or replica.position != checkpoint.position:
+        said = content["probe_bits"]
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # what native classes raise is no Exception
+        raise CheckpointError(f"checkpoint {checkpoint.position} has another content: {str(error)[:300]}") from error
+    if probes != said or replica.position != checkpoint.position:
         raise CheckpointError(f"checkpoint {checkpoint.position} predicts differently from when it was written")
     return replica
 
@@ -404,8 +407,9 @@ def newest_replica(parts: Parts, topic_id: str) -> Replica:
     config = parts.config
     settings = parts.fold_settings(parts.lineage(topic_id))
     folder, types = config.path(config.checkpoints.directory), config.model.checkpoint_types
-    store = CheckpointStore(folder, settings.lineage, keep=config.checkpoints.keep, key=key_of(config))
-    for found in store.newest():
+    key = key_of(config)
+    store = CheckpointStore(folder, settings.lineage, keep=config.checkpoints.keep, key=key)
+    for found in store.newest() if key or config.checkpoints.unsealed else ():
         with contextlib.suppress(CheckpointError):
             if isinstance(found, Checkpoint):
                 return restored(store, found, settings, types, topic_id)

@@ -30,7 +30,7 @@ BATCHES_MAX = 2_000  # of them in memory
 LAST_MAX = 20  # predictions that are shown
 SIGNALS_MAX = 100  # that are shown; and that wait to be written: then the oldest is dropped, and logged
 SCORE_BINS = 10
-FILE_BYTES_MAX = 64_000_000  # of the references of all features
+FILE_BYTES_MAX = 16_000_000  # of the references of all features
 MATURITY_S = 5.0  # between two counts of the labelled events
 
 log = logging.getLogger("stream_ml.worker")
@@ -265,16 +265,23 @@ class Monitor:
             self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             unwritten = [signal.plain() for signal in self._unwritten]
             kept = {"inputs": state, "rebaselined_at": self._rebaselined_at, "unwritten": unwritten}
-            replaced(self._file, sealed(kept, self._key))
+            if self._key is not None:
+                replaced(self._file, sealed(kept, self._key))
         except OSError as error:
             log.warning("the reference of input drift is not kept: %s", error)
 
     def _load(self) -> None:
         try:
+            if self._key is None:
+                return  # what is not sealed may be anybody's
             kept = unsealed(read_small(self._file, FILE_BYTES_MAX), self._key)
             known = self.inputs.restore(kept["inputs"])
-            self._rebaselined_at = kept["rebaselined_at"]
-            self._unwritten = [Signal(**signal) for signal in kept["unwritten"]]
+            at = kept["rebaselined_at"]
+            self._rebaselined_at = None if at is None else int(at)
+            self._unwritten = [Signal(**signal) for signal in kept["unwritten"]][-SIGNALS_MAX:]
+            for signal in self._unwritten:
+                encode_signal(signal, Clock(0, 0))
+                signal.key.encode()
         except FileNotFoundError:
             return
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:

@@ -40,9 +40,8 @@ def classes() -> dict[str, list[str]]:
     of += [module for name in vars(native)["__all__"] if (module := getattr(native, name, None)) is not None]
     for module in of:
         own = module.__name__ if module.__name__.startswith("river.") else f"{NATIVE}.{module.__name__}"
-        names = {
-            thing.__qualname__ for thing in vars(module).values() if isinstance(thing, type) and thing.__module__ == own
-        }
+        of_module = [thing for thing in vars(module).values() if isinstance(thing, type) and thing.__module__ == own]
+        names = {thing.__qualname__ for thing in of_module if not issubclass(thing, type)}  # which would make classes
         if names:
             found[own] = sorted(names)
     return dict(sorted(found.items()))

@@ -1,8 +1,8 @@
 """Whoever may write to the directory of checkpoints: what stands there is passed over, quickly, and runs nothing."""
 
 import ast
+import copy
 import importlib
-import json
 import multiprocessing
 import os
 import pickle
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from river import drift, stats
+from river import drift, linear_model, metrics, stats, utils
 
 from stream_ml.config import Config
 from stream_ml.errors import CheckpointError, ConfigError
@@ -305,17 +305,93 @@ def test_permissions_that_let_others_in_are_said(tmp_path: Path) -> None:
 
 def test_sealed_json_comes_back_and_nothing_else_does() -> None:
     value = {"a": [1, 2.5, None, "\u00fc"], "b": {}}
-    assert unsealed(sealed(value, KEY), KEY) == value and unsealed(sealed(value, None), None) == value
-    forged = json.loads(sealed(value, KEY))
-    forged["content"] = '{"a": 1}'
-    for content, key in (
-        (json.dumps(forged).encode(), KEY),
-        (sealed(value, None), KEY),
-        (sealed(value, KEY), b"another key of sixteen"),
-        (b'{"inputs": 1}', KEY),
-        (b"[]", KEY),
-        (b'{"content": 1, "seal": 2}', KEY),
-        (b'{"content": "1", "seal": "\\ud800"}', KEY),
+    content = sealed(value, KEY)
+    assert unsealed(content, KEY) == value
+    for other, key in (
+        (content.replace(b"2.5", b"2.6"), KEY),
+        (content, b"another key of sixteen"),
+        (content.partition(b"\n")[2], KEY),
+        (b"", KEY),
+        (b"\n", KEY),
+        (b"[" * 1_000_000, KEY),
+        (b"\xff\xfe\n{}", KEY),
     ):
         with pytest.raises(ValueError, match="seal"):
-            unsealed(content, key)
+            unsealed(other, key)
+
+
+# --- what an attacker found ---
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "river.base.estimator EstimatorMeta",
+        "abc ABCMeta",
+        "builtins type",
+        "builtins memoryview",
+    ],
+)
+def test_what_made_code_run_is_no_longer_listed(names: str) -> None:
+    """Classes of its own with a signature of its own, deepcopy as an unpickler, Base.clone over a wrapped function."""
+    with pytest.raises(CheckpointError, match="not allowed"):
+        loads(b"c" + "\n".join(names.split()).encode() + b"\n.")
+
+
+def test_nothing_is_deeply_copied_while_a_checkpoint_is_loaded_and_afterwards_it_is() -> None:
+    with pytest.raises(CheckpointError, match="copies a value"):
+        loads(pickle.dumps(Reduced(copy.deepcopy, [1])))
+    model = linear_model.SoftmaxRegression()
+    model.learn_one({"x": 1.0}, "a")
+    again = loads(pickle.dumps(loads(pickle.dumps(model))))
+    for one in (model, again):
+        one.learn_one({"x": 2.0}, "b")
+    assert again.predict_proba_one({"x": 1.0}) == model.predict_proba_one({"x": 1.0})
+
+
+def test_clone_is_a_method_of_metrics_alone() -> None:
+    for other in (linear_model.LogisticRegression(), utils.Rolling(stats.Mean, window_size=3)):
+        with pytest.raises(CheckpointError, match="clone"):
+            loads(pickle.dumps(Reduced(getattr, other, "clone")))
+    assert type(loads(pickle.dumps(metrics.Accuracy().clone))()) is metrics.Accuracy
+
+
+@pytest.mark.parametrize("kind", ["link", "loop", "folder"])
+def test_what_lies_in_the_folder_does_not_keep_a_worker_from_its_start(
+    store: CheckpointStore, tmp_path: Path, kind: str
+) -> None:
+    path = place(tmp_path).with_name(".00000000000000000002.ckpt.tmp.x")
+    if kind == "folder":
+        path.mkdir()
+        os.utime(path, (0, 0))
+    else:
+        path.symlink_to(path if kind == "loop" else tmp_path / "nowhere")
+    store.prepare()
+    assert positions(store) == [1]
+
+
+def test_a_folder_that_became_a_link_is_not_written_into(tmp_path: Path) -> None:
+    (tmp_path / "victim").mkdir()
+    mine = tmp_path / "victim" / f"{1:020d}.ckpt"
+    mine.write_text("mine", "utf-8")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "abc").symlink_to(tmp_path / "victim")
+    store = CheckpointStore(tmp_path / "checkpoints", "abc", keep=1, key=KEY)
+    with pytest.raises(ConfigError, match="link"):
+        store.prepare()
+    with pytest.raises(CheckpointError, match="link"):
+        store.save(2, {}, {}, checkpoint_types=[])
+    assert mine.read_text("utf-8") == "mine" and len(list((tmp_path / "victim").iterdir())) == 1
+
+
+def test_a_key_that_is_there_and_cannot_be_read_is_no_reason_to_do_without(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    key_file(config).mkdir()
+    for make in (True, False):
+        with pytest.raises(ConfigError, match="cannot be read"):
+            key_of(config, make=make)
+    nowhere = config_of(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="no key for checkpoints can be kept") as refused:
+        key_of(nowhere, make=True)
+    assert "checkpoints.unsealed" in refused.value.hint
+    assert key_of(config_of(tmp_path / "nowhere", unsealed=True), make=True) is None

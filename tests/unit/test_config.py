@@ -469,8 +469,10 @@ def test_plain_word_that_yaml_takes_for_something_else_is_refused(
     tmp_path: Path, there: str, instead: str, word: str
 ) -> None:
     """As YAML 1.1 has it no is false, 012 ten, 12:30 seven hundred and fifty: as a label, a name, a password."""
-    with pytest.raises(ConfigError, match=rf"stream_ml\.yaml:\d+: .*{QUOTE}: '{word}'"):
+    with pytest.raises(ConfigError, match=rf"stream_ml\.yaml:\d+: .*{QUOTE}") as refused:
         _load_text(tmp_path, changed(there, instead, word))
+    may_be_secret = "params" in instead or "properties" in there or "sasl" in instead or "linger" in there
+    assert (f"{QUOTE}: '{word}'" in str(refused.value)) is not may_be_secret
 
 
 @pytest.mark.parametrize("word", ["012", "0x10", "1_000", "12:30"])

@@ -334,6 +334,72 @@ def test_an_error_about_a_flag_does_not_repeat_its_value(file: Path, flag: str) 
     assert CANARY not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"0123456{CANARY}",
+        "0123456",
+        "*{C}",
+        "!{C}",
+        "!!{C} x",
+        "!!int '{C}'",
+        "!!float '{C}'",
+        "!!bool '{C}'",
+        "!!timestamp '{C}'",
+        "!!int ''",
+        "[{C}",
+        "'{C}",
+        "&{C}",
+        "{C}: {C}: x",
+        "!!binary '{C}'",
+        "\\x00{C}",
+    ],
+)
+def test_an_error_about_the_file_does_not_repeat_a_value(file: Path, value: str) -> None:
+    value = value.replace("{C}", CANARY)
+    file.write_text(f"kafka:\n  properties:\n    sasl.password: {value}\n", "utf-8")
+    with pytest.raises(ConfigError) as refused:
+        load_config(file)
+    said = str(refused.value).partition("no such key")[0]
+    assert CANARY not in said and "0123456" not in said and "12:30" not in said
+    with pytest.raises(ConfigError) as refused:
+        load_config(file, [f"kafka.properties.sasl.password={value}", "x=1"])
+    assert CANARY not in str(refused.value)
+
+
+@pytest.mark.parametrize(("name", "value"), [("KAFKA__PROPERTIES", '{"a":' * 30_000), ("MODEL__LABELS", "[" * 100_000)])
+def test_a_variable_that_nests_too_deep_ends_in_one_line(
+    file: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"STREAM_ML_{name}", value)
+    with pytest.raises(ConfigError, match="an environment variable"):
+        load_config(file)
+
+
+@pytest.mark.parametrize("value", ["!!binary /w==", '"\\ud800"', "{a: " * 400 + "1" + "}" * 400])
+def test_what_cannot_be_shown_is_said(file: Path, value: str) -> None:
+    file.write_text(file.read_text("utf-8").replace("model:", f"model:\n  params: {{x: {value}}}"), "utf-8")
+    try:
+        config = load_config(file)
+        show(config, with_origins=True)
+    except ConfigError as error:
+        assert len(str(error).splitlines()) <= 3
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("text", ["a: " + "1" * 20_000 + ":30.5", "x" * 400_000, "a: " + "b" * 40_000])
+def test_a_long_file_takes_no_long_time(file: Path, text: str) -> None:
+    file.write_text(text, "utf-8")
+    with pytest.raises(ConfigError):
+        load_config(file)
+
+
+@pytest.mark.parametrize("url", ["http://u:{C}/x@h/p", "http://{C} x@h/p", "SASL://{C}@h:1,SASL://u:{C}@h:2"])
+def test_a_password_in_an_address_is_not_shown_whatever_is_in_it(file: Path, url: str) -> None:
+    config = load_config(file, [f"kafka.bootstrap_servers='{url.replace('{C}', CANARY)}'"])
+    assert CANARY not in show(config, with_origins=True) and CANARY not in show(config, with_origins=False)
+
+
 def laughs(kind: str) -> str:
     """A document of a few lines that stands for ten to the twelfth values."""
     lines = ["a: &a [x]" if kind == "list" else "a: &a {k: 1}"]

@@ -107,6 +107,33 @@ def test_the_second_start_has_the_seed_whatever_python_was_told(tmp_path: Path) 
     assert one.endswith("True 1 ['run', '-m', 'x'] False")
 
 
+@pytest.mark.parametrize(
+    "form", ["-Improbe_", "-Emprobe_", "-bIm probe_", "-m probe_", "-mprobe_", "-Ec CODE", "-c CODE"]
+)
+def test_no_start_begins_anew_for_ever(tmp_path: Path, form: str) -> None:
+    code = (
+        "import os, sys\n"
+        "os.write(1, b'start ')\n"
+        "from stream_ml.hash_seed import run_with\n"
+        "if os.environ.get('PYTHONHASHSEED') != '77' or sys.flags.ignore_environment:\n"
+        "    run_with('77')\n"
+        "print(sys.argv[1:])\n"
+    )
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "probe_.py").write_text(code, "utf-8")
+    command = [sys.executable, *(code if part == "CODE" else part for part in form.split(" ")), "run", "-x"]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    packages = next(Path(path) for path in sys.path if path.endswith("site-packages"))
+    link = packages / "probe_.py"
+    link.write_text(code, "utf-8")
+    try:
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
+    finally:
+        link.unlink()
+    assert (done.stdout, done.returncode) == ("start start ['run', '-x']\n", 0), done.stderr
+
+
 def test_the_end_of_a_process_takes_nothing_apart(tmp_path: Path) -> None:
     """Clients of Kafka whose threads still run were seen to crash there, and with them a worker that had ended well."""
     crash = "import atexit, os, signal\natexit.register(lambda: os.kill(os.getpid(), signal.SIGSEGV))\n"

@@ -1,5 +1,6 @@
 """What is wrong, in words: the worst first, each with a command that exists."""
 
+import io
 import json
 import re
 from pathlib import Path
@@ -115,6 +116,32 @@ def test_a_line_of_the_log_is_one_line() -> None:
     line = _words(None, "", {"level": "warning", "timestamp": "12:00:00", "event": f"x {EVIL}", "hint": EVIL})
     first, second = line.split("\n")
     assert first.isprintable() and second.strip().isprintable()
+
+
+def test_a_trace_steers_no_terminal() -> None:
+    try:
+        raise ValueError(EVIL)
+    except ValueError as error:
+        event = {
+            "level": "error",
+            "timestamp": "1",
+            "event": "x",
+            "exc_info": (type(error), error, error.__traceback__),
+        }
+        assert all(line.isprintable() for line in _words(None, "", event).split("\n"))
+
+
+@pytest.mark.parametrize("text", ["[link=http://evil.example/x]ok[/link]", "[blink red]x", ":skull:", "[/x]"])
+def test_markup_of_another_process_is_text(text: str) -> None:
+    from rich.console import Console
+
+    from stream_ml.live import panel
+
+    drift = {**STATUS["drift"], "subjects": {f"feature:{text}": {"drifted": True, "psi": 1.0}}}
+    console = Console(force_terminal=True, width=200, file=io.StringIO())
+    console.print(panel({**STATUS, "drift": drift, "checkpoint": {**STATUS["checkpoint"], "position": text}}))
+    said = console.file.getvalue()
+    assert text in said and "\x1b]8" not in said and "\x1b[5" not in said
 
 
 def test_only_one_place_writes_to_the_terminal() -> None:
