@@ -465,19 +465,22 @@ class Replica:
             return False
         self.examples_learned += 1
         self.ranges.saw_one(features, self._settings.domain.y(entry.target))
-        if self.ranges.seen == FIRST and self.ranges.began_outside() and not self._begin_again(entry):
+        if self.ranges.seen == FIRST and self.ranges.began_outside() and not self._begin_again(offset, entry):
             return False
         return self._look(offset, features)
 
-    def _begin_again(self, entry: Entry) -> bool:
-        """Learn the first examples anew, now that it is known which of them is unlike the others."""
+    def _begin_again(self, offset: int, entry: Entry) -> bool:
+        """Learn the first examples anew, now that it is known which of them is unlike the others.
+
+        It is told here, at `offset`: what was told before stands in its order.
+        """
         divert = self._settings.quarantine == "divert"
         self._take(self._settings.build())
         self.examples_learned = 0
         for position, features, y in self.ranges.begin_again():
             why = self.ranges.why_far(features, y)
             if why and self.far.met(position, self.ranges.seen):
-                self.concept.signals.append(self._far_signal(position, why, entry))
+                self.concept.signals.append(self._far_signal(position, why, entry)._replace(position=offset))
             if why and divert:
                 continue
             try:
@@ -487,7 +490,7 @@ class Replica:
                 return False
             self.examples_learned += 1
         self.probes = [self.ranges.clip_one(features) for features in self.probes]
-        return True
+        return self._may_tell(offset)
 
     def _model_raised(self, offset: int, error: ModelFailed) -> None:
         self.halt = Halt(offset, "model_raised", f"learn_one raised {error}", tainted=True)
