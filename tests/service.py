@@ -343,6 +343,11 @@ class Service:
         """All problems that the status tells, a line for each."""
         return "\n".join(one["text"] for one in self.status().get("problems", []))
 
+    def with_hash_seed(self) -> dict[str, str]:
+        """The environment of a process that folds this log."""
+        topic_id = inspect_topics(self.config).training_log_id
+        return {**os.environ, "PYTHONHASHSEED": str(hash_seed(topic_id, self.config.model.seed))}
+
     def refold(
         self, checkpoint_position: int, *instances: str, pardons: dict[int, str] | None = None
     ) -> dict[str, Any]:
@@ -355,8 +360,7 @@ class Service:
         pardons
             Commands (skip or accept-gap) by position, known to the fold beforehand, so that it never halts there.
         """
-        facts = inspect_topics(self.config)
-        env = {**os.environ, "PYTHONHASHSEED": str(hash_seed(facts.training_log_id, self.config.model.seed))}
+        env = self.with_hash_seed()
         script = Path(__file__).with_name("refold.py")
         files = [str(self.folder / f"{instance}.yaml") for instance in instances or ("w1",)]
         command = [sys.executable, str(script), str(checkpoint_position), json.dumps(pardons or {}), *files]

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from confluent_kafka import KafkaException
 from service import Service, Worker, service, until
 
+from chaos.hostile import PROTECTED, Hostile, compared, memory_mb
 from chaos.schedule import INSTANCES, WEIGHTS, Fault, schedule
 from chaos.traffic import Traffic
 from stream_ml.kafka.broker import EmbeddedKafka
@@ -184,25 +185,39 @@ class Storm:
 
 
 def storm(
-    rounds: int, seed: int, folder: Path, say: Callable[[str], None], kinds: Sequence[str] = tuple(WEIGHTS)
+    rounds: int,
+    seed: int,
+    folder: Path,
+    say: Callable[[str], None],
+    kinds: Sequence[str] = tuple(WEIGHTS),
+    *,
+    hostile: bool = False,
 ) -> dict[str, Any]:
-    """Run it; the result as printed."""
-    started = time.monotonic()
+    """Run it; the result as printed. `hostile`: beside producers that mean no good."""
+    started, memory_max_mb = time.monotonic(), list[float]()
     with EmbeddedKafka(folder / "kafka") as kafka:
         (folder / "app").mkdir()
-        changes = {"delivery": {"batch_max_records": 200, "session_timeout": f"{SESSION_S:.0f}s"}}
+        changes: dict[str, Any] = {"delivery": {"batch_max_records": 200, "session_timeout": f"{SESSION_S:.0f}s"}}
+        changes |= PROTECTED if hostile else {}
         with service(folder / "app", kafka.bootstrap_servers, "storm", partitions=PARTITIONS, **changes) as made:
             tumult = Storm(kafka, made, seed, say)
-            traffic = Traffic(made, seed)
+            traffic, flood = Traffic(made, seed, as_it_happens=hostile), Hostile(made, seed) if hostile else None
             tumult.start("w1")
             tumult.start("w2")
             traffic.start()
+            if flood is not None:
+                flood.start()
             faults = schedule(seed, rounds, kinds)
             for number, fault in enumerate(faults, 1):
                 tumult.round(number, fault)
+                memory = [memory_mb(worker.process.pid) for worker in tumult.workers.values() if worker.joined]
+                memory_max_mb.append(max(memory, default=0.0))
+            if flood is not None:
+                flood.stop()
             traffic.stop()
             result = tumult.finish()
-    audit, models = result["audit"], result["models"]
+            unspoilt = compared(made, made.with_hash_seed()) if hostile else {}
+    audit, models, half = result["audit"], result["models"], max(1, len(memory_max_mb) // 2)
     return {
         "rounds": sum(tumult.faults.values()),
         "seed": seed,
@@ -222,6 +237,8 @@ def storm(
         "rescored": audit["rescored"]["checked"],
         "models_identical": all(m["equal"] and m["quality_equal"] and not m["dropped"] for m in models.values()),
         "positions": {instance: m["checkpoint_position"] for instance, m in models.items()},
+        **({"hostile": {**unspoilt, "sent": flood.sent}} if flood is not None else {}),
+        "memory_mb": [round(max(memory_max_mb[:half]), 1), round(max(memory_max_mb[half:]), 1)],
         "worst_recovery_s": round(max(tumult.recoveries_s, default=0.0), 1),
         "seconds": round(time.monotonic() - started, 1),
     }
@@ -230,6 +247,8 @@ def storm(
 def passed(result: dict[str, Any], rounds: int) -> bool:
     """Whether a storm left nothing wrong."""
     whole = result["rounds"] == rounds and result["models_identical"]
+    if "hostile" in result:
+        whole = whole and abs(result["hostile"]["auc"] - result["hostile"]["auc_without"]) < 0.01
     return whole and not result["findings"] and not result["lost"] and not result["duplicated"]
 
 
@@ -237,12 +256,14 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--rounds", type=int, default=20)
     arguments.add_argument("--seed", type=int, default=1)
+    arguments.add_argument("--hostile", action="store_true", help="beside producers that mean no good")
     arguments.add_argument("--only", nargs="*", choices=WEIGHTS, default=tuple(WEIGHTS), help="kinds of faults")
     given = arguments.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="stream-ml-storm-"))
     try:
         result = storm(
-            given.rounds, given.seed, folder, lambda line: print(line, file=sys.stderr, flush=True), given.only
+            *(given.rounds, given.seed, folder, lambda line: print(line, file=sys.stderr, flush=True), given.only),
+            hostile=given.hostile,
         )
     except BaseException:
         print(f"topics, logs and checkpoints are in {folder}", file=sys.stderr)

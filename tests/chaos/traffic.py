@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 
 from service import T0, Service
 
@@ -14,8 +15,8 @@ TAIL = 400  # events whose labels are all there: the last ones have none before 
 class Traffic:
     """Events and labels from a thread of its own; what is produced is a function of the seed, when it is is not."""
 
-    def __init__(self, made: Service, seed: int) -> None:
-        self._made, self._chance = made, random.Random(seed)
+    def __init__(self, made: Service, seed: int, *, as_it_happens: bool = False) -> None:
+        self._made, self._chance, self._as_it_happens = made, random.Random(seed), as_it_happens
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
         self._due: list[tuple[int, int]] = []  # (at which event, label of which event)
@@ -49,6 +50,12 @@ class Traffic:
 
     def _one(self, number: int) -> None:
         made, chance, dice = self._made, self._chance, self._chance.random()
+        if self._as_it_happens:  # dated by the host's clock, each with one label soon after
+            if dice < 0.9:
+                self._due.append((number + chance.randint(1, LABEL_LATEST), number))
+            made.visit(number, at=int(1000 * time.time()))
+            self._label_those_due(number)
+            return
         if dice < 0.01:  # known before the event is
             made.truth(number, delay_s=-EARLY_S)
         elif dice < 0.90:
@@ -66,10 +73,16 @@ class Traffic:
             made.truth(number, delay_s=-7_200)  # known two hours before: early_ttl does not allow it
         if 0.60 < dice < 0.605:
             made.visit(10**7 + number, at=T0 + 1000 * number)  # its label never comes
+        self._label_those_due(number)
+
+    def _label_those_due(self, number: int) -> None:
         now = [due for due in self._due if due[0] <= number]
         self._due = [due for due in self._due if due[0] > number]
         for _, labelled in now:
             self._truth(labelled)
 
     def _truth(self, number: int) -> None:
+        if self._as_it_happens:
+            self._made.truth(number, at=int(1000 * time.time()))
+            return
         self._made.truth(number, delay_s=self._chance.randint(1, 3_000))

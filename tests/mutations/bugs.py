@@ -22,6 +22,7 @@ JOIN, TIME, FOLD = "tests/core/test_join.py", "tests/core/test_time.py", "tests/
 LINEAR, ALIGNMENT = "tests/core/test_linear_runs.py", "tests/core/test_alignment.py"
 RUNS, SIGNALS = "tests/core/test_runs.py", "tests/kafka/test_signals.py"
 CHECKPOINTS = "tests/unit/test_checkpoints.py"
+RANGES = "tests/core/test_ranges.py"
 ROUND, BAD, OPERATOR = "tests/kafka/test_round_trip.py", "tests/kafka/test_bad_input.py", "tests/kafka/test_operator.py"
 
 BUGS = (
@@ -364,16 +365,15 @@ BUGS = (
     Bug(
         "unpickle before the digest",
         "stream_ml/storage/checkpoints.py",
-        """        try:
-            header = json.loads(line)
-            if header["format"]""",
-        """        try:
-            import pickle as early
+        """                line = file.readline(HEADER_BYTES_MAX)
+""",
+        """                import pickle as early
 
-            with contextlib.suppress(Exception):
-                early.loads(zstandard.ZstdDecompressor().decompress(payload))
-            header = json.loads(line)
-            if header["format"]""",
+                line = file.readline(HEADER_BYTES_MAX)
+                with contextlib.suppress(Exception):
+                    early.loads(zstandard.ZstdDecompressor().decompress(file.read()))
+                file.seek(len(line))
+""",
         (CHECKPOINTS,),
     ),
     Bug(
@@ -386,9 +386,52 @@ BUGS = (
     Bug(
         "the digest is not compared",
         "stream_ml/storage/checkpoints.py",
-        "        if sums != (len(payload), hashlib.sha256(payload).hexdigest()):\n",
-        "        if sums[0] != len(payload):\n",
+        '        if header["sha256"] != hashlib.sha256(payload).hexdigest():\n',
+        '        if not header["sha256"]:\n',
         (CHECKPOINTS,),
+    ),
+    Bug(
+        "the seal is not compared",
+        "stream_ml/storage/checkpoints.py",
+        "        if self._key is not None and not hmac",
+        "        if self._key is None and not hmac",
+        ("tests/unit/test_checkpoint_attacks.py",),
+    ),
+    # --- who means no good ---
+    Bug(
+        "what is far from all others is learned like the rest",
+        "stream_ml/core/replica.py",
+        "        if not why:\n",
+        "        if not why or mode == 'divert':\n",
+        (RANGES,),
+    ),
+    Bug(
+        "a batch is scored unclipped",
+        "stream_ml/core/ranges.py",
+        "        if not self._clips and not self._full:\n",
+        "        if True:\n",
+        (RANGES,),
+    ),
+    Bug(
+        "a run is learned unclipped",
+        "stream_ml/core/replica.py",
+        "            rows, ys = self.ranges.clip_rows(run.names, run.rows[first:last]), run.ys[first:last]\n",
+        "            rows, ys = run.rows[first:last], run.ys[first:last]\n",
+        (RANGES,),
+    ),
+    Bug(
+        "bounds are not asked of a column",
+        "stream_ml/core/features.py",
+        "                wrong |= outside_of(array, step.bounds.min, step.bounds.max)\n",
+        "                pass\n",
+        ("tests/core/test_lanes_agree.py",),
+    ),
+    Bug(
+        "a page of somebody else's gets an answer",
+        "stream_ml/access.py",
+        "        if named and not self._is_known(named):\n",
+        "        if not named:\n",
+        ("tests/unit/test_endpoints.py",),
     ),
     Bug(
         "a checkpoint is not flushed to the disk",

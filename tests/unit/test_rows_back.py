@@ -9,6 +9,7 @@ from uuid import UUID
 
 import fastavro
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from stream_ml import LocalApp
@@ -42,9 +43,10 @@ def parts_of(folder: Path, *fields: tuple[str, Any], id_: str = "key", time: str
     assert made.exit_code == 0, made.output
     every = [{"name": name, "type": type_} for name, type_ in (("x", "double"), *fields)]
     (folder / "event.avsc").write_text(json.dumps({"type": "record", "name": "R", "fields": every}), "utf-8")
-    config = (folder / "stream_ml.yaml").read_text("utf-8")
-    config = config.replace("  id: id\n  time: time\n", f"  id: {id_}\n  time: {time}\n", 1)
-    (folder / "stream_ml.yaml").write_text(config + "features: {include: [x]}\n", "utf-8")
+    config = yaml.safe_load((folder / "stream_ml.yaml").read_text("utf-8"))
+    config["events"] |= {"id": id_, "time": time}
+    config["features"] = {"include": ["x"]}
+    (folder / "stream_ml.yaml").write_text(yaml.safe_dump(config), "utf-8")
     return assemble(load_config(folder / "stream_ml.yaml"))
 
 
