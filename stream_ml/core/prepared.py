@@ -6,10 +6,12 @@
 """
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from stream_ml.core.avro_columns import ROWS_MIN
 from stream_ml.core.drift import ConceptMonitor
@@ -76,6 +78,7 @@ class Run(NamedTuple):
     labelled: LabelledColumns
     first: int  # row of the first in there
     written_at_ms: Sequence[int]
+    extremes: Mapping[str, tuple[Any, Any]]  # of its numbers, or of more rows than these; nothing of what is no column
 
     @property
     def size(self) -> int:
@@ -91,7 +94,7 @@ class Run(NamedTuple):
         """Rows `first` to before `stop`."""
         of = slice(first, stop)
         own = (self.records[of], self.places[of], self.names, self.rows[of], self.ys[of])
-        return Run(*own, self.labelled, self.first + first, self.written_at_ms[of])
+        return Run(*own, self.labelled, self.first + first, self.written_at_ms[of], self.extremes)
 
     def features(self, number: int) -> dict[str, Any]:
         """Those of one example, as River takes them."""
@@ -147,7 +150,7 @@ def features_of(settings: FoldSettings, entry: Entry) -> dict[str, Any] | Refuse
 
 def _runs(settings: FoldSettings, columns: EntryColumns, records: Sequence[LogRecord]) -> Iterator[tuple[range, Run]]:
     """Runs of the examples whose features are there and whose label the model knows, with the records' rows."""
-    features, ys = _rows(settings, columns), _ys(settings.domain, columns)
+    (features, extremes), ys = _rows(settings, columns), _ys(settings.domain, columns)
     labelled = LabelledColumns(columns, ys)
     of_place = (
         columns.numbers("source_partition"),
@@ -163,7 +166,7 @@ def _runs(settings: FoldSettings, columns: EntryColumns, records: Sequence[LogRe
         of = slice(own[0], own[-1] + 1)
         taken = [features[number] for number in own]
         of_run = (records[rows.start : rows.stop], places[of], settings.plan.names, taken, ys[of])
-        yield rows, Run(*of_run, labelled, own[0], written_at_ms[of])
+        yield rows, Run(*of_run, labelled, own[0], written_at_ms[of], extremes)
 
 
 def _stretches(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -175,11 +178,12 @@ def _stretches(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
             first = number
 
 
-def _rows(settings: FoldSettings, columns: EntryColumns) -> dict[int, Sequence[Any]]:
-    """Features of the examples in which there is nothing to say, by their number in the columns."""
+def _rows(settings: FoldSettings, columns: EntryColumns) -> tuple[dict[int, Sequence[Any]], dict[str, tuple[Any, Any]]]:
+    """Features of the examples in which there is nothing to say, by their number in the columns; and their extremes."""
     columns_of = (columns.texts("kind"), columns.numbers("event_schema"), columns.texts("event_framing"))
     writers = list(zip(*columns_of, strict=True))
     found: dict[int, Sequence[Any]] = {}
+    extremes: dict[str, tuple[Any, Any]] = {}
     for writer in set(writers):
         kind, fingerprint, framing = writer
         own = [number for number, one in enumerate(writers) if one == writer] if kind == "example" else []
@@ -188,9 +192,20 @@ def _rows(settings: FoldSettings, columns: EntryColumns) -> dict[int, Sequence[A
             table = settings.plan.extract_many(lane.batch)
             numbers = picked(own, lane.rows)
             found.update(zip(numbers, rows_of(table.columns), strict=True))
+            _widen(extremes, table.columns)
             for row in np.flatnonzero(table.wrong).tolist():
                 del found[numbers[row]]
-    return found
+    return found, extremes
+
+
+def _widen(extremes: dict[str, tuple[Any, Any]], table: pa.Table) -> None:
+    """Take the smallest and the largest number of each column."""
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if len(column) and (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+            low, high = pc.min_max(column).as_py().values()
+            if low is not None:
+                known = extremes.get(name, (low, high))
+                extremes[name] = min(low, known[0]), max(high, known[1])
 
 
 def _ys(domain: LabelDomain, columns: EntryColumns) -> list[Any]:

@@ -3,7 +3,7 @@
 One labelled event with an amount of 1e18 ruins a linear model for good, and every replica that folds the log again.
 
 1. The limits come from the examples that the fold has learned, so they are the same in every replica at one position.
-2. They are made anew where the number of examples is a power of two from FIRST to WINDOW, then every WINDOW: from the
+2. They are made anew where the number of examples is a power of two from FIRST to RENEW, then every RENEW: from the
    last WINDOW values. Median, spread and tail are order statistics of them: up to 1 % of false values move none.
 3. A value enters the window as it was clipped, so a feature that changes for good moves the limits, step by step.
 4. What moves through its window (a counter, a season) or never changes has wide limits, by how far it moved.
@@ -22,9 +22,10 @@ import pyarrow as pa
 from stream_ml.core.events import Features
 from stream_ml.core.fields import MAGNITUDE_MAX
 
-FIRST, WINDOW = 32, 512
+FIRST, WINDOW, RENEW = 32, 512, 1024  # the window is sorted four times a feature when limits are made anew: 60 us
 OTHER = "(other)"  # what a text is to the model that is one too many
 NONE: Mapping[str, int] = {}
+NO_EXTREMES: Mapping[str, tuple[Any, Any]] = {}
 TOLD_EVERY = 1_000
 NEVER = 2**62
 BEYOND = 2.0 * MAGNITUDE_MAX
@@ -112,8 +113,13 @@ class Ranges:
             return NEVER
         due = FIRST
         while due <= self.seen:
-            due = due * 2 if due < WINDOW else (self.seen // WINDOW + 1) * WINDOW
+            due = due * 2 if due < RENEW else (self.seen // RENEW + 1) * RENEW
         return due - self.seen
+
+    @property
+    def names_others(self) -> bool:
+        """Whether texts have room for so many values only."""
+        return bool(self._distinct)
 
     # --- clipping ---
 
@@ -192,10 +198,22 @@ class Ranges:
                     return f"{name} is {value:.6g}, {spreads:.2g} spreads from what was learned so far ({around})"
         return ""
 
-    def first_far(self, names: Sequence[str], rows: Sequence[Sequence[Any]], ys: Sequence[Any]) -> int:
-        """The first of n rows for which `why_far` has words; n where none has."""
+    def first_far(
+        self,
+        names: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        ys: Sequence[Any],
+        extremes: Mapping[str, tuple[Any, Any]] = NO_EXTREMES,
+    ) -> int:
+        """The first of n rows for which `why_far` has words; n where none has.
+
+        Parameters
+        ----------
+        extremes
+            Of features, over these rows or more: where they are usual no row is looked at.
+        """
         first = len(rows)
-        if not self._guard or not self._limits or not rows:
+        if not self._guard or not self._limits or not rows or self._are_usual(extremes, ys):
             return first
         columns = dict(zip(names, zip(*rows, strict=True), strict=True)) | {LABEL: ys}
         for name, limits in self._limits.items():
@@ -205,6 +223,15 @@ class Ranges:
                     outside = (n for n, v in enumerate(column) if not limits.far_low <= v <= limits.far_high)
                     first = next(outside)
         return first
+
+    def _are_usual(self, extremes: Mapping[str, tuple[Any, Any]], ys: Sequence[Any]) -> bool:
+        """Whether no row can be far: a NaN in the middle of a column is in no extremes, and no finite number."""
+        for name, limits in self._limits.items():
+            if name not in self._sigmas:
+                of = (min(ys), max(ys)) if name == LABEL else extremes.get(name)
+                if of is None or not (limits.far_low <= of[0] and of[1] <= limits.far_high):
+                    return False
+        return True
 
     # --- what was learned ---
 
@@ -254,7 +281,8 @@ class Ranges:
         if self._windows and rows:
             columns = dict(zip(names, zip(*rows, strict=True), strict=True)) | {LABEL: ys}
             for name, window in self._windows.items():
-                window.extend(map(float, columns[name]))
+                column = columns[name][-WINDOW:]
+                window.extend(column if type(column[0]) is float else map(float, column))
         for number, name in enumerate(names if rows else ()):
             if name in self._distinct:
                 self._knows(name, [row[number] for row in rows])

@@ -152,7 +152,7 @@ class Replica:
         rest = run.some(lead, run.size)
         while rest.size and self._is_usual(rest):
             plain = rest.some(0, min(rest.size, self.ranges.until_next))
-            plain = plain.some(0, self.ranges.first_far(plain.names, plain.rows, plain.ys))
+            plain = plain.some(0, self.ranges.first_far(plain.names, plain.rows, plain.ys, plain.extremes))
             done = self._fold_new(plain, self.ledger.saw_new(plain.places)) if plain.size else 0
             if done < plain.size or not plain.size:  # the next one is to be judged alone
                 self._fold_singles(rest.some(done, done + 1))
@@ -194,6 +194,7 @@ class Replica:
 
     def _learn_new(self, run: Run, first: int, stop: int) -> int:
         """Learn the examples of these rows; the row of the one that halted learning, else `stop`."""
+        began, taken = first, list[Sequence[Any]]()
         while first < stop:
             last = min(stop, first + SOUND_EVERY - self.examples_learned % SOUND_EVERY)
             rows, ys = self.ranges.clip_rows(run.names, run.rows[first:last]), run.ys[first:last]
@@ -203,14 +204,22 @@ class Replica:
             if failed is not None:
                 self._model_raised(run.records[first].offset, failed)
             else:
-                self.ranges.saw_many(run.names, rows, ys)
+                taken += rows
+                if self.ranges.names_others:  # what is one too many depends on the rows before it
+                    self._saw(run, began, taken)
+                    began, taken = first, []
                 if not self._look(run.records[last - 1].offset, dict(zip(run.names, rows[-1], strict=True))):
                     first = last - 1
             if first:
                 self._passed(run.records[first - 1], run.written_at_ms[first - 1])
             if self.halt is not None:
                 break
+        self._saw(run, began, taken)
         return first
+
+    def _saw(self, run: Run, first: int, rows: Sequence[Sequence[Any]]) -> None:
+        """Note what was learned of a run from this row on, as the model got it."""
+        self.ranges.saw_many(run.names, rows, run.ys[first : first + len(rows)])
 
     def _passed(self, record: LogRecord, written_at_ms: int) -> None:
         self.position = self.read_position = record.offset + 1

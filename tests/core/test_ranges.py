@@ -133,21 +133,21 @@ def test_features_of_odd_shape_are_hardly_ever_far(kind: str) -> None:
 def test_a_feature_that_changes_for_good_is_followed() -> None:
     found = learned(ranges(sigma=8, guard=100), usual(2 * WINDOW))
     clipped = 0
-    for value in usual(8 * WINDOW, 2):
+    for value in usual(16 * WINDOW, 2):
         within = found.clip_one({"x": 1000 * value})
         clipped += within["x"] != 1000 * value
         found.saw_one(within, True)
-    assert clipped < 6 * WINDOW
+    assert clipped < 12 * WINDOW
     assert found.clip_one({"x": 9_000.0}) == {"x": 9_000.0}
 
 
-def test_the_next_limits_are_due_at_powers_of_two_and_then_after_each_window() -> None:
+def test_the_next_limits_are_due() -> None:
     found, due = ranges(guard=100), []
-    for number in range(1, 3 * WINDOW + 2):
+    for number in range(1, 4 * WINDOW + 2):
         if found.until_next == 1:
             due.append(number)
         found.saw_one({"x": float(number)}, True)
-    assert due == [32, 64, 128, 256, 512, 1024, 1536]
+    assert due == [32, 64, 128, 256, 512, 1024, 2048]
 
 
 # --- both lanes ---
