@@ -66,7 +66,7 @@ class Learner:
         self.learn_y(features, self.domain.y(target))
 
     def learn_y(self, features: dict[str, Any], y: Any) -> None:
-        """The same, of a label as the model learns it."""
+        """Learn one example, its label as the model takes it; ModelFailed where the estimator raises."""
         try:
             self.estimator.learn_one(features, y)
         except (KeyboardInterrupt, SystemExit):

@@ -26,7 +26,6 @@ FIRST, WINDOW, RENEW = 32, 512, 1024  # the window is sorted four times a featur
 OTHER = "(other)"  # what a text is to the model that is one too many
 NONE: Mapping[str, int] = {}
 NO_EXTREMES: Mapping[str, tuple[Any, Any]] = {}
-TOLD_EVERY = 1_000
 NEVER = 2**62
 BEYOND = 2.0 * MAGNITUDE_MAX
 LABEL = "the label"  # of a regression; no field has such a name
@@ -347,33 +346,6 @@ class Ranges:
         self._full = {name: known for name, known in self._known.items() if len(known) >= self._distinct[name]}
         self.first = [tuple(one) for one in state["first"]]
         self.seen = state["seen"]
-
-
-class Far:
-    """Counts far examples; one is told in TOLD_EVERY examples, however many there are."""
-
-    def __init__(self) -> None:
-        self.count, self.last, self._seen, self._told = 0, -1, -1, -1
-
-    def met(self, position: int, seen: int) -> bool:
-        """Take the one at this position of the log, after so many usual ones; whether it is to be told."""
-        self.count, self.last, self._seen = self.count + 1, position, seen
-        if self._told >= 0 and seen < self._told + TOLD_EVERY:
-            return False
-        self._told = seen
-        return True
-
-    def is_recent(self, seen: int) -> bool:
-        """Whether there was one among the last TOLD_EVERY examples, now that so many were usual."""
-        return self.count > 0 and seen < self._seen + TOLD_EVERY
-
-    def state(self) -> list[int]:
-        """Plain values."""
-        return [self.count, self.last, self._seen, self._told]
-
-    def restore(self, state: Sequence[int]) -> None:
-        """Take back what `state` gave."""
-        self.count, self.last, self._seen, self._told = state
 
 
 def _of(ordered: np.ndarray[Any, np.dtype[np.float64]], share: float) -> float:

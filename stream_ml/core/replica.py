@@ -17,6 +17,7 @@ from typing import Any
 from stream_ml.core.born_sets import keep_born_sets
 from stream_ml.core.drift import TOLD_COMMANDS
 from stream_ml.core.events import Features
+from stream_ml.core.far import Far
 from stream_ml.core.learner import Learner, ModelFailed, Scored, bits
 from stream_ml.core.ledger import Account, Ledger, Place
 from stream_ml.core.log_entry import Entry
@@ -24,7 +25,7 @@ from stream_ml.core.pardons import LIFTING, Pardons
 from stream_ml.core.payloads import Refused
 from stream_ml.core.prepared import FoldSettings, Halt, Run, Single, features_of, prepare
 from stream_ml.core.quality import Quality
-from stream_ml.core.ranges import FIRST, Far
+from stream_ml.core.ranges import FIRST
 from stream_ml.core.resolution import check_meaning
 from stream_ml.core.schema import load_schema
 from stream_ml.core.scoring import Scorer, Scores

@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 from stream_ml.cli.app import app
 from stream_ml.cli.scaffold import DISTINCT
 from stream_ml.core.events import Features
+from stream_ml.core.far import TOLD_EVERY
 from stream_ml.core.log_entry import decode_entry
 from stream_ml.core.prepared import FoldSettings
-from stream_ml.core.ranges import FIRST, LABEL, OTHER, TOLD_EVERY, WINDOW, Ranges
+from stream_ml.core.ranges import FIRST, LABEL, OTHER, WINDOW, Ranges
 from stream_ml.core.replica import Replica
 from stream_ml.local import LocalApp
 from stream_ml.records import LogRecord, Target
