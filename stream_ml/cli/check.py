@@ -68,10 +68,14 @@ def check(config: Config, *, online: bool, downtime: str) -> int:
     return 0
 
 
+def _some(texts: list[str]) -> str:
+    more = f" and {len(texts) - SHOWN_FEATURES_MAX} more" if len(texts) > SHOWN_FEATURES_MAX else ""
+    return f"{', '.join(texts[:SHOWN_FEATURES_MAX])}{more}"
+
+
 def _of_schemas(parts: "Parts") -> list[str]:
     """What the model sees and what it learns, and what a producer may do to both."""
     kinds = [f"{name} ({kind})" for name, kind in parts.plan.kinds.items()]
-    more = f" and {len(kinds) - SHOWN_FEATURES_MAX} more" if len(kinds) > SHOWN_FEATURES_MAX else ""
     nulls = [
         f"note  {name} may be null, and its event is then a dead letter; "
         f"features.missing: {{{name}: drop}} or {{{name}: {{impute: VALUE}}}} would score it"
@@ -79,7 +83,7 @@ def _of_schemas(parts: "Parts") -> list[str]:
     ]
     labels = parts.domain.classes or ["any number"]
     return [
-        f"ok    schemas; the model sees {len(kinds)}: {', '.join(kinds[:SHOWN_FEATURES_MAX])}{more}",
+        f"ok    schemas; the model sees {len(kinds)}: {_some(kinds)}",
         *nulls,
         *_bounds(parts),
         f"ok    labels: {', '.join(labels[:SHOWN_FEATURES_MAX])}",
@@ -117,10 +121,9 @@ def _bounds(parts: "Parts") -> list[str]:
         with contextlib.suppress(ConfigError):  # told where the model is tried
             rows = tried_events(parts)
             found = [f"{name}: {_bound([row[name] for row in rows if name in row])}" for name in free]
-    more = f" and {len(free) - SHOWN_FEATURES_MAX} more" if len(free) > SHOWN_FEATURES_MAX else ""
     proposed = f"{{{', '.join(found[:SHOWN_FEATURES_MAX])}}}" if found else "{default: {sigma: 8}}"
     return [
-        f"note  nothing bounds {', '.join(free[:SHOWN_FEATURES_MAX])}{more}: one labelled event with 1e18 may spoil "
+        f"note  nothing bounds {_some(free)}: one labelled event with 1e18 may spoil "
         f"the model; features.bounds: {proposed}" + (", from the samples with room to spare" if found else "")
     ]
 

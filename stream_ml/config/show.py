@@ -63,10 +63,11 @@ def is_secret(keys: Keys, value: Any) -> bool:
     Of a key that the tree knows, its name decides. What stands in a map whose names are somebody else's may be
     anything: there a text is a secret, unless it is one of librdkafka's words.
     """
-    if keys[:2] in FREE or keys[:3] in FREE:
-        known = keys[:2] in CLIENT_MAPS and (keys[2] in PLAIN_WORDS or bool(NUMBER.fullmatch(str(value))))
-        return isinstance(value, str) and not (known and not SECRET.search(keys[2]))
-    return isinstance(value, str) and keys[-1] not in NAMES_A_FILE and bool(SECRET.search(".".join(keys)))
+    free = keys[:2] in FREE or keys[:3] in FREE
+    if SECRET.search(".".join(keys)) and (free or keys[-1] not in NAMES_A_FILE):
+        return True
+    known = keys[:2] in CLIENT_MAPS and (keys[2] in PLAIN_WORDS or bool(NUMBER.fullmatch(str(value))))
+    return free and isinstance(value, str) and not known
 
 
 def _without_secrets(value: Any, keys: Keys = ()) -> Any:
@@ -76,7 +77,7 @@ def _without_secrets(value: Any, keys: Keys = ()) -> Any:
         return [_without_secrets(inner, keys) for inner in value]
     if value is None or isinstance(value, bool):
         return value
-    if is_secret(keys, value) or (SECRET.search(".".join(keys)) and keys[-1] not in NAMES_A_FILE):
+    if is_secret(keys, value):
         return HIDDEN
     return _without_user(value) if isinstance(value, str) else value
 

@@ -99,6 +99,7 @@ class Ranges:
         self._windows: dict[str, deque[float]] = {name: deque(maxlen=WINDOW) for name in watched}
         self._limits: dict[str, Limits] = {}
         self._clips: dict[str, Clip] = {}
+        self._guarded: dict[str, Limits] = {}  # of what is not clipped
         self._distinct = dict(distinct)
         self._known: dict[str, dict[str, None]] = {name: {} for name in distinct}
         self._full: dict[str, dict[str, None]] = {}  # those of them that take no more
@@ -186,15 +187,12 @@ class Ranges:
 
     def why_far(self, features: Mapping[str, Any], y: Any) -> str:
         """Why an example is far from those that were learned, in words; empty where it is not."""
-        if not self._guard:
-            return ""
-        for name, limits in self._limits.items():
-            if name not in self._sigmas:
-                value = y if name == LABEL else features.get(name)
-                if value is not None and not limits.far_low <= value <= limits.far_high:
-                    spreads = abs(value - limits.median) / limits.spread
-                    around = f"{limits.median:.6g}, give or take {limits.spread:.3g}"
-                    return f"{name} is {value:.6g}, {spreads:.2g} spreads from what was learned so far ({around})"
+        for name, limits in self._guarded.items():
+            value = y if name == LABEL else features.get(name)
+            if value is not None and not limits.far_low <= value <= limits.far_high:
+                spreads = abs(value - limits.median) / limits.spread
+                around = f"{limits.median:.6g}, give or take {limits.spread:.3g}"
+                return f"{name} is {value:.6g}, {spreads:.2g} spreads from what was learned so far ({around})"
         return ""
 
     def first_far(
@@ -212,24 +210,21 @@ class Ranges:
             Of features, over these rows or more: where they are usual no row is looked at.
         """
         first = len(rows)
-        if not self._guard or not self._limits or not rows or self._are_usual(extremes, ys):
+        if not rows or self._are_usual(extremes, ys):
             return first
         columns = dict(zip(names, zip(*rows, strict=True), strict=True)) | {LABEL: ys}
-        for name, limits in self._limits.items():
-            if name not in self._sigmas:
-                column = columns[name][:first]
-                if column and not (limits.far_low <= min(column) and max(column) <= limits.far_high):
-                    outside = (n for n, v in enumerate(column) if not limits.far_low <= v <= limits.far_high)
-                    first = next(outside)
+        for name, limits in self._guarded.items():
+            column = columns[name][:first]
+            if column and not (limits.far_low <= min(column) and max(column) <= limits.far_high):
+                first = next(n for n, v in enumerate(column) if not limits.far_low <= v <= limits.far_high)
         return first
 
     def _are_usual(self, extremes: Mapping[str, tuple[Any, Any]], ys: Sequence[Any]) -> bool:
         """Whether no row can be far: a NaN in the middle of a column is in no extremes, and no finite number."""
-        for name, limits in self._limits.items():
-            if name not in self._sigmas:
-                of = (min(ys), max(ys)) if name == LABEL else extremes.get(name)
-                if of is None or not (limits.far_low <= of[0] and of[1] <= limits.far_high):
-                    return False
+        for name, limits in self._guarded.items():
+            of = (min(ys), max(ys)) if name == LABEL else extremes.get(name)
+            if of is None or not (limits.far_low <= of[0] and of[1] <= limits.far_high):
+                return False
         return True
 
     # --- what was learned ---
@@ -239,41 +234,37 @@ class Ranges:
         if self._windows and self.seen < FIRST:
             self.first.append((position, features, y))
 
-    def began_outside(self) -> bool:
-        """Whether one of the first examples is outside of the limits that they have just made; asked once."""
-        first, self.first = self.first, []
-        outside = any(self.clip_one(x) is not x or self.why_far(x, y) for _, x, y in first)
-        if outside:
-            self.first = first
-        return outside
-
     def begin_again(self) -> list[tuple[int, dict[str, Any], Any]]:
-        """The first examples, each within its limits; the windows hold them as if they had come so."""
+        """The first examples, where one of them is outside of the limits that they have just made; asked once.
+
+        The windows then hold them as if they had come within the limits.
+        """
         first, self.first = self.first, []
-        for name, window in self._windows.items():
+        if not any(self.clip_one(x) is not x or self.why_far(x, y) for _, x, y in first):
+            return []
+        for window in self._windows.values():
             window.clear()
-            limits = self._limits.get(name)
-            for _, features, y in first:
-                value = y if name == LABEL else self.clip_one(features).get(name)
-                if value is not None:
-                    if limits is not None:
-                        value = min(max(value, limits.far_low), limits.far_high)
-                    window.append(float(value))
+        for _, features, y in first:
+            self._enter(self.clip_one(features), y)
         return first
 
     def saw_one(self, features: Mapping[str, Any], y: Any) -> None:
         """Take an example that the model has learned, or one that was left out because it is far."""
-        for name, window in self._windows.items():
-            value = y if name == LABEL else features.get(name)
-            if value is not None:
-                limits = self._limits.get(name)
-                if limits is not None and name not in self._sigmas:
-                    value = min(max(value, limits.far_low), limits.far_high)
-                window.append(float(value))
+        self._enter(features, y)
         for name in self._distinct:
             if features.get(name) is not None:
                 self._knows(name, [features[name]])
         self._count(1)
+
+    def _enter(self, features: Mapping[str, Any], y: Any) -> None:
+        """Take the numbers of an example, which is clipped, into their windows; what is far, as far as it may be."""
+        for name, window in self._windows.items():
+            value = y if name == LABEL else features.get(name)
+            if value is not None:
+                limits = self._guarded.get(name)
+                if limits is not None:
+                    value = min(max(value, limits.far_low), limits.far_high)
+                window.append(float(value))
 
     def saw_many(self, names: Sequence[str], rows: Sequence[Sequence[Any]], ys: Sequence[Any]) -> None:
         """What `saw_one` does with each of n rows, none of which is far; n is at most `until_next`."""
@@ -307,6 +298,7 @@ class Ranges:
     def _set(self, limits: dict[str, Limits]) -> None:
         self._limits = limits
         self._clips = {name: _clip(of) for name, of in limits.items() if name in self._sigmas}
+        self._guarded = {name: of for name, of in limits.items() if name not in self._sigmas}
 
     def _limits_of(self, name: str, window: Sequence[float]) -> Limits | None:
         """None of too few values."""

@@ -466,20 +466,22 @@ class Replica:
         return target.class_name in domain.classes
 
     def _learn_features(self, offset: int, features: dict[str, Any], entry: Entry) -> bool:
-        self.ranges.keep_first(offset, features, self._settings.domain.y(entry.target))
+        y = self._settings.domain.y(entry.target)
+        self.ranges.keep_first(offset, features, y)
         features = self.ranges.clip_one(features)
         try:
-            self.learner.learn(features, entry.target)
+            self.learner.learn_y(features, y)
         except ModelFailed as error:
             self._model_raised(offset, error)
             return False
         self.examples_learned += 1
-        self.ranges.saw_one(features, self._settings.domain.y(entry.target))
-        if self.ranges.seen == FIRST and self.ranges.began_outside() and not self._begin_again(offset, entry):
+        self.ranges.saw_one(features, y)
+        again = self.ranges.begin_again() if self.ranges.seen == FIRST else []
+        if again and not self._begin_again(again, offset, entry):
             return False
         return self._look(offset, features)
 
-    def _begin_again(self, offset: int, entry: Entry) -> bool:
+    def _begin_again(self, first: Sequence[tuple[int, dict[str, Any], Any]], offset: int, entry: Entry) -> bool:
         """Learn the first examples anew, now that it is known which of them is unlike the others.
 
         It is told here, at `offset`: what was told before stands in its order.
@@ -487,7 +489,7 @@ class Replica:
         divert = self._settings.quarantine == "divert"
         self._take(self._settings.build())
         self.examples_learned = 0
-        for position, features, y in self.ranges.begin_again():
+        for position, features, y in first:
             why = self.ranges.why_far(features, y)
             if why and self.far.met(position, self.ranges.seen):
                 self.concept.signals.append(self._far_signal(position, why, entry)._replace(position=offset))

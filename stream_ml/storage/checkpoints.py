@@ -12,7 +12,6 @@ import hmac
 import json
 import os
 import pickle
-import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +21,7 @@ import zstandard
 
 from stream_ml.errors import CheckpointError, ConfigError
 from stream_ml.failpoints import passes
-from stream_ml.storage.files import opened
+from stream_ml.storage.files import created, draft_of, opened
 from stream_ml.storage.unpickle import loads
 
 FORMAT = 1
@@ -69,7 +68,7 @@ class CheckpointStore:
         """Make the folder; ConfigError where it cannot be written to."""
         try:
             self._make_folder()
-            probe = self._folder / f".probe.{secrets.token_hex(8)}"
+            probe = draft_of(self._folder / "probe")
             self._write(probe, b"")
             probe.unlink()
         except OSError as error:
@@ -111,7 +110,7 @@ class CheckpointStore:
         sums = {"payload_bytes": len(payload), "sha256": hashlib.sha256(payload).hexdigest()}
         head = {"format": FORMAT, "lineage": self._lineage, "position": position, **header, **sums}
         line = _line({**head, **self._seals(_line(head))})
-        temporary = self._folder / f".{path.name}.tmp.{secrets.token_hex(8)}"
+        temporary = draft_of(path)
         try:
             self._make_folder()
             self._write(temporary, line + b"\n" + payload)
@@ -222,8 +221,7 @@ class CheckpointStore:
         return {"header_sha256": hashlib.sha256(line).hexdigest(), "hmac": mac}
 
     def _write(self, path: Path, content: bytes) -> None:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
+        with created(path) as file:
             file.write(content)
             file.flush()
             passes("checkpoint-written")

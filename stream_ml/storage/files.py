@@ -16,6 +16,7 @@ from stream_ml.errors import ConfigError
 KEY_BYTES_MIN = 16
 KEY_BYTES_MAX = 4_096
 OWN_KEY_BYTES = 32
+MAKE_KEY = "make one: openssl rand -hex 32 > FILE; chmod 600 FILE"
 
 
 def opened(path: Path) -> IO[bytes]:
@@ -39,12 +40,21 @@ def read_small(path: Path, most: int) -> bytes:
     return found
 
 
+def created(path: Path) -> IO[bytes]:
+    """A new file of this user alone, open for writing; FileExistsError where anything has its name."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb")
+
+
+def draft_of(path: Path) -> Path:
+    """A name beside a file that nobody can guess, for what is to take its place."""
+    return path.with_name(f".{path.name}.tmp.{secrets.token_hex(8)}")
+
+
 def replaced(path: Path, content: bytes) -> None:
     """Write a file anew, by way of a name that nobody can guess; a link of its name is replaced and not followed."""
-    temporary = path.with_name(f".{path.name}.tmp.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    temporary = draft_of(path)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with created(temporary) as file:
             file.write(content)
         temporary.replace(path)
     except BaseException:
@@ -63,13 +73,7 @@ def read_key(path: Path, setting: str) -> bytes:
     ConfigError
         It is missing, no file, or too short for a key.
     """
-    try:
-        key = read_small(path.resolve(), KEY_BYTES_MAX).strip()
-    except OSError as error:
-        raise ConfigError(f"{setting} {path} cannot be read: {error.strerror}", _MAKE_KEY) from error
-    if len(key) < KEY_BYTES_MIN:
-        raise ConfigError(f"{setting} {path} holds {len(key)} bytes; a key has at least {KEY_BYTES_MIN}")
-    return key
+    return _key_in(path.resolve(), f"{setting} {path}", MAKE_KEY)
 
 
 def own_key(path: Path, *, make: bool) -> bytes | None:
@@ -89,20 +93,23 @@ def own_key(path: Path, *, make: bool) -> bytes | None:
             return None
     if not os.path.lexists(path):
         return None
+    return _key_in(path, f"the key {path}", "delete it, or set checkpoints.key_file")
+
+
+def _key_in(path: Path, named: str, hint: str) -> bytes:
     try:
         key = read_small(path, KEY_BYTES_MAX).strip()
     except OSError as error:
-        raise ConfigError(f"the key {path} cannot be read: {error.strerror}", "set checkpoints.key_file") from error
+        raise ConfigError(f"{named} cannot be read: {error.strerror}", hint) from error
     if len(key) < KEY_BYTES_MIN:
-        raise ConfigError(f"{path} holds {len(key)} bytes; a key has at least {KEY_BYTES_MIN}", "delete it")
+        raise ConfigError(f"{named} holds {len(key)} bytes; a key has at least {KEY_BYTES_MIN}", hint)
     return key
 
 
 def _make_key(path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.tmp.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    temporary = draft_of(path)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with created(temporary) as file:
             file.write(secrets.token_hex(OWN_KEY_BYTES).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -111,9 +118,6 @@ def _make_key(path: Path) -> None:
         pass  # the other process was first
     finally:
         temporary.unlink(missing_ok=True)
-
-
-_MAKE_KEY = "make one: openssl rand -hex 32 > FILE; chmod 600 FILE"
 
 
 def exposure(path: Path) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError
-from stream_ml.storage.files import own_key, read_key
+from stream_ml.storage.files import MAKE_KEY, own_key, read_key
 
 
 def key_file(config: Config) -> Path:
@@ -50,6 +50,6 @@ def token_of(config: Config) -> bytes:
     if not re.fullmatch(rb"[A-Za-z0-9._~+/=-]+", found):
         raise ConfigError(
             f"http.token_file {config.path(file)}: a token has letters, digits and ._~+/=- only",
-            "make one: openssl rand -hex 32 > FILE; chmod 600 FILE",
+            MAKE_KEY,
         )
     return found

@@ -134,11 +134,16 @@ def test_no_start_begins_anew_for_ever(tmp_path: Path, form: str) -> None:
     assert (done.stdout, done.returncode) == ("start start ['run', '-x']\n", 0), done.stderr
 
 
+def with_custom(folder: Path, text: str) -> dict[str, str]:
+    """The environment of a process that runs this text as it starts."""
+    (folder / "sitecustomize.py").write_text(text, "utf-8")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(Path(__file__).parents[2])])}
+
+
 def test_the_end_of_a_process_takes_nothing_apart(tmp_path: Path) -> None:
     """Clients of Kafka whose threads still run were seen to crash there, and with them a worker that had ended well."""
     crash = "import atexit, os, signal\natexit.register(lambda: os.kill(os.getpid(), signal.SIGSEGV))\n"
-    (tmp_path / "sitecustomize.py").write_text(crash, "utf-8")
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])}
+    env = with_custom(tmp_path, crash)
     command = [sys.executable, "-m", "stream_ml", "--version"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout.startswith("stream-ml ")) == (0, True)
@@ -150,8 +155,7 @@ def test_the_end_of_a_process_takes_nothing_apart(tmp_path: Path) -> None:
 
 def test_a_crash_says_in_which_call_it_was(tmp_path: Path) -> None:
     crash = "import os, signal, typer\ntyper.Typer.__call__ = lambda *_: os.kill(os.getpid(), signal.SIGSEGV)\n"
-    (tmp_path / "sitecustomize.py").write_text(crash, "utf-8")
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])}
+    env = with_custom(tmp_path, crash)
     command = [sys.executable, "-m", "stream_ml", "--version"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode < 0 and "Fatal Python error: Segmentation fault" in done.stderr and "app.py" in done.stderr
