@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 
 Headers = Sequence[tuple[str, bytes]]
 NOT_UNPACKED = "stream_ml.not_unpacked"  # header of what stands for a record that the client could not unpack
+TOO_LARGE = "stream_ml.too_large"  # header of a record whose value or key was left out
+VALUE_CUT, VALUE_BYTES = "stream_ml.value.sha256", "stream_ml.value.bytes"  # of what a dead letter has not, or in part
+KEY_CUT, HEADERS_CUT = "stream_ml.key.bytes", "stream_ml.headers.dropped"
 
 
 class Record(NamedTuple):

@@ -20,7 +20,8 @@ from stream_ml.core.predictions import Published
 from stream_ml.core.sample import Sample
 from stream_ml.core.signals import OF_THE_FOLD, decode_signal
 from stream_ml.core.times import BEGINNING, NEVER_MS
-from stream_ml.kafka.clients import admin, record_of
+from stream_ml.kafka.clients import admin
+from stream_ml.kafka.messages import record_of
 from stream_ml.kafka.pair import read_pairs
 from stream_ml.kafka.reading import ends, read_messages, read_range
 from stream_ml.kafka.topics import TopicFacts

@@ -8,7 +8,7 @@ from confluent_kafka.admin import AclOperation, AdminClient
 
 from stream_ml.config import Config
 from stream_ml.errors import Problems
-from stream_ml.kafka.clients import TIMEOUT_S, admin, error_of, reaching
+from stream_ml.kafka.clients import FETCH_BYTES, TIMEOUT_S, admin, error_of, reaching
 from stream_ml.kafka.reading import ends
 from stream_ml.kafka.topics import (
     Inspected,
@@ -19,19 +19,26 @@ from stream_ml.kafka.topics import (
     topic_problems,
     wanted_topics,
 )
+from stream_ml.memory import memory_bytes
 from stream_ml.units import duration_text
 
 EVENT_OVERHEAD = 4_096  # what an example takes beside the event that it holds
+BATCH_BYTES = 131_072  # of a packed batch: what is recommended for events and feedback where memory is 1 GiB
+GZIP_MOST = 1_032  # times as large a batch may be unpacked. Source: zlib's technical details; no client bounds gzip
+COPIES = 2  # of a batch: the client's and what is taken of it, which is one record after the other
+RUNNING_BYTES = 250_000_000  # of a worker beside that, with a small model and few pending events
 
 
 class Online(NamedTuple):
     """What was found; `facts` are lines for people.
 
-    `log_entries` is how many entries a new replica folds, `topics` those that exist.
+    `notes` say what is not wrong and had better be known; `log_entries` is how many entries a new replica folds,
+    `topics` those that exist.
     """
 
     problems: Problems
     facts: list[str]
+    notes: list[str]
     log_entries: int
     topics: list[str]
 
@@ -62,7 +69,7 @@ def check_online(config: Config, downtime_ms: int) -> Online:
         if config.training_log in found.counts:
             first, end = ends(client, [(config.training_log, 0)])[config.training_log, 0]
             entries = end - first
-    return Online(problems, facts, entries, list(found.counts))
+    return Online(problems, facts, batch_notes(config, found, memory_bytes()), entries, list(found.counts))
 
 
 def _topics_line(config: Config, found: Inspected) -> str:
@@ -110,6 +117,27 @@ def _sizes(config: Config, found: Inspected, problems: Problems) -> None:
             "largest events could be scored but not learned",
             altered(config.training_log, f"max.message.bytes={events + EVENT_OVERHEAD}"),
         )
+
+
+def bombed_bytes(batch: int) -> int:
+    """Memory of a worker to which batches of this size come, packed as gzip and as large as that can be."""
+    return RUNNING_BYTES + 2 * COPIES * GZIP_MOST * max(batch, FETCH_BYTES)
+
+
+def batch_notes(config: Config, found: Inspected, memory: int) -> list[str]:
+    """Input topics that take batches which, unpacked, may be more than this process has memory for."""
+    notes = []
+    for name in (config.events.topic, config.feedback.topic):
+        batch = int(found.settings.get(name, {}).get("max.message.bytes", 0))
+        if bombed_bytes(batch) > memory:
+            notes.append(
+                f"{name} takes batches of {batch} bytes, which as gzip may unpack to {GZIP_MOST} times as much: a "
+                f"worker needs {bombed_bytes(batch) / 1e6:,.0f} MB of memory to bear that, and has "
+                f"{memory / 1e6:,.0f}; where you do not trust its producers: "
+                + altered(name, f"max.message.bytes={BATCH_BYTES}")
+                + " (theirs is batch.size, then)"
+            )
+    return notes
 
 
 def _broker(config: Config, client: AdminClient, downtime_ms: int, problems: Problems) -> None:

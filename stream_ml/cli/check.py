@@ -51,8 +51,8 @@ def check(config: Config, *, online: bool, downtime: str) -> int:
             away = error
         else:
             problems.found += seen.problems.found
-            for fact in seen.facts:
-                say(f"ok    {fact}")
+            for line in (*(f"ok    {fact}" for fact in seen.facts), *(f"note  {note}" for note in seen.notes)):
+                say(line)
             if learn_us and seen.log_entries:
                 folding = duration_text(max(1_000, int(seen.log_entries * learn_us / 1e6) * 1_000))
                 say(f"ok    training log: {seen.log_entries:,} entries, folded anew in about {folding}")

@@ -22,7 +22,18 @@ from stream_ml.core.feedback import NO_TARGET, Labels
 from stream_ml.core.fields import NotUsable, converter, find_field, getter, id_text_of, time_ms_of
 from stream_ml.core.labels import LabelDomain
 from stream_ml.core.payloads import Lane, Payloads, Refused
-from stream_ml.records import NOT_UNPACKED, DeadLetter, Event, Label, Record, Records, Target
+from stream_ml.records import (
+    KEY_CUT,
+    NOT_UNPACKED,
+    TOO_LARGE,
+    VALUE_BYTES,
+    DeadLetter,
+    Event,
+    Label,
+    Record,
+    Records,
+    Target,
+)
 
 ID_MAX_CHARS = 1_024
 AHEAD_MAX_MS = 86_400_000  # a day: beyond it a time is a mistake, not a clock that runs ahead
@@ -52,8 +63,13 @@ class _Reader:
 
     def head(self, record: Record, now_ms: int) -> tuple[int, dict[str, Any], str, int] | Refused:
         """Writer's fingerprint, payload, id and time of one record."""
-        if record.value is None and any(name == NOT_UNPACKED for name, _ in record.headers):
-            return Refused("not_unpacked", "its batch cannot be unpacked by the client: what it held is not known")
+        if record.value is None and record.headers:
+            said = dict(record.headers)
+            if NOT_UNPACKED in said:
+                return Refused("not_unpacked", "its batch cannot be unpacked by the client: what it held is not known")
+            if TOO_LARGE in said:
+                sizes = [(said.get(name) or b"").decode("utf-8", "replace") for name in (VALUE_BYTES, KEY_CUT)]
+                return Refused("too_large", f"{' and '.join(filter(None, sizes))} bytes are not looked at")
         decoded = self.payloads.decode(record.value)
         if isinstance(decoded, Refused):
             return decoded

@@ -10,12 +10,21 @@ from stream_ml import schemas
 from stream_ml.core.binary import Decoder, decode_own, encode_record
 from stream_ml.core.join import Resolved
 from stream_ml.core.schema import fingerprint, single_object_header
-from stream_ml.records import Clock, DeadLetter, Headers, Produce, Record
+from stream_ml.records import (
+    HEADERS_CUT,
+    KEY_CUT,
+    VALUE_BYTES,
+    VALUE_CUT,
+    Clock,
+    DeadLetter,
+    Headers,
+    Produce,
+    Record,
+)
 
 FORMAT = 1
 RECORD_OVERHEAD = 256  # bytes of a record batch and record beside key, value and headers, rounded up
 DEAD_LETTER_VALUE_MAX = 900_000
-VALUE_CUT, KEY_CUT, HEADERS_CUT = "stream_ml.value.sha256", "stream_ml.key.bytes", "stream_ml.headers.dropped"
 CUT = (VALUE_CUT, KEY_CUT, HEADERS_CUT)  # headers of a dead letter that has not all of its record
 REASONS = (  # of a dead letter: the closed list
     *("empty", "not_avro", "truncated", "unknown_schema", "framing", "schema_mismatch", "missing_id"),
@@ -90,7 +99,7 @@ def encode_dead_letter(topic: str, letter: DeadLetter, clock: Clock, limit_bytes
     if value is not None and len(value) > value_max:
         context += [
             (VALUE_CUT, hashlib.sha256(value).hexdigest().encode()),
-            ("stream_ml.value.bytes", str(len(value)).encode()),
+            (VALUE_BYTES, str(len(value)).encode()),
         ]
         value = value[:value_max]
     return Produce(topic, record.partition, key, value, [*headers, *context])

@@ -15,7 +15,8 @@ from stream_ml.core.log_entry import decode_pair
 from stream_ml.core.outputs import dead_letter_origin
 from stream_ml.demo.flights import Item
 from stream_ml.errors import FatalError
-from stream_ml.kafka.clients import reader, record_of, take
+from stream_ml.kafka.clients import reader, take
+from stream_ml.kafka.messages import record_of
 from stream_ml.kafka.produce import put
 from stream_ml.records import Produce
 

@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, Literal, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
@@ -13,7 +13,6 @@ from confluent_kafka.admin import AdminClient
 
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError, FatalError, TransientError
-from stream_ml.records import Record, Records
 
 TIMEOUT_S = 10.0  # of one request that is expected to be answered at once
 MAX_POLL_INTERVAL_MS = 300_000  # a turn takes milliseconds; a rebuild polls while it reads
@@ -22,7 +21,8 @@ QUEUED_KBYTES = 16_384  # prefetched per consumer; the default of 64 MB is for c
 RECENT_S = 30.0  # so long a refused login explains why Kafka does not answer
 ACQUAINT_S = 1.0  # for a question that is answered in milliseconds, and that one can do without
 CLOSE_S = 5.0  # of a consumer: it takes milliseconds, and longer only where Kafka is away
-UNPACKED_BYTES = 536_870_912  # of a batch: with librdkafka's 100 MB it unpacks a third of that, at worst
+FETCH_BYTES = 131_072  # of an answer to a consumer, and no slower (measured): as gzip it unpacks to 135 MB at most
+UNPACKED_BYTES = 134_217_728  # of a batch as zstd; of one whose size is not said it unpacks a third of that, at worst
 FETCH_WAIT_MS = 100  # how long the broker may hold an empty fetch
 
 log = logging.getLogger("stream_ml.kafka")
@@ -136,6 +136,9 @@ def reading(config: Config) -> dict[str, Any]:
         "fetch.wait.max.ms": FETCH_WAIT_MS,
         "queued.max.messages.kbytes": QUEUED_KBYTES,
         "check.crcs": True,
+        "fetch.max.bytes": FETCH_BYTES,
+        "max.partition.fetch.bytes": FETCH_BYTES,
+        "message.max.bytes": FETCH_BYTES,  # of a consumer it only says that a fetch may be as small
         "receive.message.max.bytes": UNPACKED_BYTES,
         **config.client_properties("consumer"),
     }
@@ -347,40 +350,6 @@ def let_go(consumer: Consumer) -> None:
         bounded(consumer.close, CLOSE_S)
     except KafkaException:
         log.warning("a consumer could not be closed within %.0f s; it is left behind", CLOSE_S)
-
-
-def record_of(message: Message) -> Record:
-    """A consumed message as a value."""
-    return Record(
-        message.topic(),
-        message.partition(),
-        message.offset(),
-        message.timestamp()[1],
-        message.key(),
-        message.value(),
-        message.headers() or (),
-    )
-
-
-def records_of(topic: str, partition: int, messages: Sequence[Message]) -> Records:
-    """Consumed messages of one partition as columns."""
-    return Records(
-        topic,
-        partition,
-        [message.offset() for message in messages],
-        [message.timestamp()[1] for message in messages],
-        [message.key() for message in messages],
-        [message.value() for message in messages],
-        {row: headers for row, message in enumerate(messages) if (headers := message.headers())},
-    )
-
-
-def by_partition(messages: Iterable[Message]) -> list[Records]:
-    """Consumed messages of several partitions as columns of each."""
-    found: dict[tuple[str, int], list[Message]] = {}
-    for message in messages:
-        found.setdefault((message.topic(), message.partition()), []).append(message)
-    return [records_of(*where, own) for where, own in found.items()]
 
 
 def take(consumer: Consumer, most: int, wait_s: float) -> list[Message]:

@@ -18,7 +18,8 @@ from confluent_kafka.admin import AdminClient
 from stream_ml.config import Config
 from stream_ml.errors import FatalError
 from stream_ml.failpoints import passes
-from stream_ml.kafka.clients import absent, acquaint, lasting, let_go, member, outage, reader, records_of
+from stream_ml.kafka.clients import absent, acquaint, lasting, let_go, member, outage, reader
+from stream_ml.kafka.messages import records_of
 from stream_ml.kafka.reading import end_of
 from stream_ml.kafka.unpacking import Unpacking
 from stream_ml.records import Records

@@ -17,7 +17,8 @@ from stream_ml.core.predictions import halted_at, prediction_origin
 from stream_ml.core.signals import OF_THE_FOLD, decode_signal
 from stream_ml.core.times import BEGINNING
 from stream_ml.errors import ConfigError, FatalError
-from stream_ml.kafka.clients import TIMEOUT_S, admin, common, reaching, reader, record_of
+from stream_ml.kafka.clients import TIMEOUT_S, admin, common, reaching, reader
+from stream_ml.kafka.messages import record_of
 from stream_ml.kafka.pair import Pair, committed_pair, offsets_of, pair_reader, read_pairs
 from stream_ml.kafka.reading import ends, read_range, read_ranges
 from stream_ml.kafka.retries import asked

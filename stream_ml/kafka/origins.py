@@ -4,7 +4,8 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 from stream_ml.config import Config
-from stream_ml.kafka.clients import admin, record_of
+from stream_ml.kafka.clients import admin
+from stream_ml.kafka.messages import record_of
 from stream_ml.kafka.reading import RangeReader, Where, ends
 from stream_ml.records import Record
 

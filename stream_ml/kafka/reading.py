@@ -12,7 +12,8 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from stream_ml.config import Config
 from stream_ml.errors import FatalError, TransientError
-from stream_ml.kafka.clients import TIMEOUT_S, absent, acquaint, lasting, let_go, reader, record_of
+from stream_ml.kafka.clients import TIMEOUT_S, absent, acquaint, lasting, let_go, reader
+from stream_ml.kafka.messages import record_of
 from stream_ml.kafka.retries import asked
 from stream_ml.kafka.unpacking import Unpacking, Unreadable
 from stream_ml.records import NOT_UNPACKED, LogRecord, Record

@@ -15,7 +15,8 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from stream_ml.config import Config
 from stream_ml.core.outputs import CUT, dead_letter_origin, dead_letter_words
 from stream_ml.errors import ConfigError, TransientError
-from stream_ml.kafka.clients import TIMEOUT_S, admin, error_of, let_go, producer, reaching, reader, record_of
+from stream_ml.kafka.clients import TIMEOUT_S, admin, error_of, let_go, producer, reaching, reader
+from stream_ml.kafka.messages import record_of
 from stream_ml.kafka.origins import Origins, Place
 from stream_ml.kafka.pair import committed_offsets
 from stream_ml.kafka.reading import Where, ends, read_ranges

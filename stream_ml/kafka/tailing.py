@@ -8,7 +8,8 @@ from confluent_kafka import KafkaError, TopicPartition
 
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError, FatalError
-from stream_ml.kafka.clients import admin, lasting, let_go, reaching, reader, record_of, take, topics_there
+from stream_ml.kafka.clients import admin, lasting, let_go, reaching, reader, take, topics_there
+from stream_ml.kafka.messages import record_of
 from stream_ml.kafka.reading import ends, read_ranges
 from stream_ml.kafka.retries import PAUSE_S
 from stream_ml.records import Record

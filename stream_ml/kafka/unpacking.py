@@ -1,21 +1,23 @@
 """Records whose batch the client cannot unpack: legal for the broker, a few kilobytes there, and the end of a partition
 for a consumer, which gives the same error at the same offset for ever.
 
-The error names the first offset of the batch, wherever in it the consumer stands. So one offset is gone past at a time,
-and only after it has failed twice: what is behind the batch is then read again.
-Source: librdkafka's rdkafka_msgset_reader.c (a batch is unpacked up to receive.message.max.bytes); tried.
+The error names the first offset of the batch, wherever in it the consumer stands, and nothing says which is its last.
+So it is looked for by steps that grow: where the same error comes again, everything up to there was in the batch;
+where something else comes, the step was too long. An offset is gone past only after it has failed twice.
+Source: librdkafka's rdkafka_msgset_reader.c (what is unpacked is bounded for zstd by receive.message.max.bytes); tried.
 """
 
 import logging
 import time
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from stream_ml.kafka.clients import take
 from stream_ml.records import NOT_UNPACKED
 
-TRIES = 2  # of an offset: one bad answer may have been damaged on its way
+STEP_MAX = 4_096  # offsets of a batch that are gone past at once
 
 Where = tuple[str, int]
 
@@ -57,45 +59,96 @@ class Unreadable:
         return [(NOT_UNPACKED, b"")]
 
 
+class Probe(NamedTuple):
+    """The search for the last offset of the batch that begins at `base`: all from `low` to before `low + step`?"""
+
+    base: int
+    low: int
+    step: int
+    beyond: int  # an offset that is known to be behind the batch, or the end of the partition
+
+    @property
+    def at(self) -> int:
+        """Where it stands."""
+        return self.low + self.step
+
+    def further(self) -> "Probe":
+        """The next one, where the batch goes on at `at`: twice as far, or half of what is left."""
+        step = min(2 * self.step, STEP_MAX, max(1, (self.beyond - self.at) // 2))
+        return self._replace(low=self.at, step=step)
+
+    def nearer(self) -> "Probe":
+        """The next one, where the batch has ended before `at`."""
+        return self._replace(step=self.step // 2, beyond=self.at)
+
+
 class Unpacking:
     """Takes what one consumer has, and goes past what cannot be unpacked."""
 
     def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
         self._next: dict[Where, int] = {}
-        self._failed: dict[Where, tuple[int, int]] = {}  # offset, and how often
-        self._told: dict[Where, int] = {}
+        self._failed: dict[Where, int] = {}  # the offset that did
+        self._probes: dict[Where, Probe] = {}
 
     def begin(self, positions: Mapping[Where, int]) -> None:
         """The consumer was assigned these."""
         self._next = dict(positions)
-        self._failed = {}
+        self._failed, self._probes = {}, {}
 
     def take(self, most: int, wait_s: float) -> list[Message]:
         """As `clients.take`; a record that cannot be unpacked is an `Unreadable`."""
         messages = take(self._consumer, most, wait_s)
-        if not any(_is_packed(message) for message in messages):
+        if not self._probes and not any(_is_packed(message) for message in messages):
             return messages
-        found = [self._past(message) if _is_packed(message) else message for message in messages]
-        return [message for message in found if message is not None]
+        found: list[Any] = []
+        moved: set[Where] = set()  # what else came of these is behind the place to which they were sent back
+        for message in messages:
+            where = (message.topic(), message.partition())
+            if where in moved:
+                continue
+            if _is_packed(message):
+                moved.add(where)
+                found += self._packed(where, message.offset())
+            elif where not in self._probes:
+                found.append(message)
+            elif self._probes[where].step > 1:
+                moved.add(where)
+                self._probe(where, self._probes[where].nearer())
+            else:
+                found += [*self._passed(where, self._probes.pop(where)), message]
+        return found
 
-    def _past(self, message: Message) -> Unreadable | None:
-        where = (message.topic(), message.partition())
+    def _packed(self, where: Where, base: int) -> list[Unreadable]:
+        """A batch cannot be unpacked at the place where the consumer stands: what is known to be gone past by that."""
+        probe = self._probes.get(where)
+        if probe is not None and probe.base == base:
+            passed = self._passed(where, probe)
+            self._probe(where, probe.further())
+            return passed
+        if probe is not None and probe.step > 1:  # the next batch is like it
+            self._probe(where, probe.nearer())
+            return []
+        passed = self._passed(where, self._probes.pop(where)) if probe is not None else []
         offset = self._position(where)
-        failed = self._failed.get(where, (offset, 0))
-        times = failed[1] + 1 if failed[0] == offset else 1
-        in_same_batch = self._told.get(where) == message.offset()
-        self._failed[where] = (offset, times)
-        if times < TRIES and not in_same_batch:
-            return None
-        log.error(
-            "%s [%d] %d cannot be unpacked, and is gone past",
-            *(*where, offset),
-            extra=dict(zip(("topic", "partition", "offset"), (*where, offset), strict=True)),
-        )
-        self._told[where], self._next[where] = message.offset(), offset + 1
-        self._consumer.seek(TopicPartition(*where, offset + 1))
-        return Unreadable(*where, offset)
+        if self._failed.get(where) == offset:
+            log.error(
+                "%s [%d] %d and what else is in its batch cannot be unpacked, and is gone past",
+                *(*where, offset),
+                extra=dict(zip(("topic", "partition", "offset"), (*where, offset), strict=True)),
+            )
+            _, end = self._consumer.get_watermark_offsets(TopicPartition(*where), cached=True)
+            self._probe(where, Probe(base, offset, 1, max(end, offset + 1)))
+        self._failed[where] = offset
+        return passed
+
+    def _probe(self, where: Where, probe: Probe) -> None:
+        self._probes[where] = probe
+        self._consumer.seek(TopicPartition(*where, probe.at))
+
+    def _passed(self, where: Where, probe: Probe) -> list[Unreadable]:
+        self._next[where] = probe.at
+        return [Unreadable(*where, offset) for offset in range(probe.low, probe.at)]
 
     def _position(self, where: Where) -> int:
         """The offset that is to come: after the last one that was handed out."""

@@ -26,7 +26,8 @@ from stream_ml.core.outputs import RECORD_OVERHEAD
 from stream_ml.core.partition import Partition
 from stream_ml.errors import ConfigError
 from stream_ml.failpoints import passes
-from stream_ml.kafka.clients import TIMEOUT_S, by_partition
+from stream_ml.kafka.clients import TIMEOUT_S
+from stream_ml.kafka.messages import by_partition
 from stream_ml.kafka.pair import Pair, offsets_of, read_pairs, stable_pair
 from stream_ml.kafka.reading import RangeReader, Where, ends
 from stream_ml.kafka.topics import TopicFacts

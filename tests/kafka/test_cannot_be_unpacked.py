@@ -1,5 +1,6 @@
 """Records whose batch the client cannot unpack: legal for the broker, and a few kilobytes there."""
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ SMALL = {"consumer": {"receive.message.max.bytes": 2 * MB, "fetch.max.bytes": MB
 BOMB = bytes(5 * MB)  # some hundred bytes as zstd
 
 
-def send(made: Service, topic: str, *values: bytes, partition: int = 0) -> None:
+def send(made: Service, topic: str, *values: bytes, partition: int = 0, key: bytes = b"bomb") -> None:
     """Records in one batch, packed as zstd, whatever their size."""
     producer = Producer(
         {
@@ -33,7 +34,7 @@ def send(made: Service, topic: str, *values: bytes, partition: int = 0) -> None:
     )
     made.flush()
     for value in values:
-        producer.produce(topic, value, b"bomb", partition)
+        producer.produce(topic, value, key, partition)
     assert producer.flush(30) == 0
 
 
@@ -56,7 +57,10 @@ def test_a_record_of_90_mb_of_zeros_is_read_and_becomes_a_dead_letter(kafka: str
         made.pairs(range(11, 20))
         made.flush()
         assert until(lambda: len(made.predictions()) == 19, 2 * SOON_S), made.logs()
-        assert [record.partition for _, record, _ in made.dead_letters()] == [0]
+        ((reason, record, _),) = made.dead_letters()
+        headers = dict(record.headers)
+        assert (reason, record.value, headers["stream_ml.value.bytes"]) == ("too_large", None, b"90000000")
+        assert headers["stream_ml.value.sha256"] == sha256(bytes(90 * MB)).hexdigest().encode()
 
 
 @pytest.mark.parametrize("name", brothers("events", "feedback"))
@@ -94,6 +98,44 @@ def test_a_batch_that_cannot_be_unpacked_costs_its_records_and_no_other(
         assert until(lambda: len(made.predictions()) == 17, SOON_S), made.logs()
         letters = [dict(record.headers)["__connect.errors.offset"] for _, record, _ in made.dead_letters()]
         assert letters == [b"10", b"11", b"12"]
+
+
+@pytest.mark.parametrize("behind", [0, 1, 7])
+def test_all_of_a_long_batch_that_cannot_be_unpacked_is_gone_past_in_steps(
+    kafka: str, app_id: str, tmp_path: Path, behind: int
+) -> None:
+    with service(tmp_path, kafka, app_id, kafka=SMALL) as made:
+        working(made)
+        send(made, made.config.events.topic, *[bytes(1_000)] * 5_000)
+        made.pairs(range(5_010, 5_010 + behind))
+        made.flush()
+        assert until(lambda: len(made.dead_letters()) == 5_000, SOON_S), (len(made.dead_letters()), made.logs())
+        letters = [dict(record.headers)["__connect.errors.offset"] for _, record, _ in made.dead_letters()]
+        assert letters == [str(offset).encode() for offset in range(10, 5_010)]
+        assert until(lambda: len(made.predictions()) == 10 + behind, SOON_S), made.logs()
+        made.wait_for(lambda: made.audit().examples == 10 + behind, "learning")
+        assert made.audit().findings == []
+
+
+def test_two_batches_that_cannot_be_unpacked_one_after_the_other(kafka: str, app_id: str, tmp_path: Path) -> None:
+    with service(tmp_path, kafka, app_id, kafka=SMALL) as made:
+        working(made)
+        for count in (3, 1, 30):
+            send(made, made.config.events.topic, *[bytes(5 * MB // count)] * count)
+        made.pairs(range(44, 50))
+        made.flush()
+        assert until(lambda: len(made.predictions()) == 16, 2 * SOON_S), made.logs()
+        letters = [dict(record.headers)["__connect.errors.offset"] for _, record, _ in made.dead_letters()]
+        assert letters == [str(offset).encode() for offset in range(10, 44)]
+
+
+def test_a_key_that_is_too_large_makes_a_dead_letter_without_it(kafka: str, app_id: str, tmp_path: Path) -> None:
+    with service(tmp_path, kafka, app_id) as made:
+        working(made)
+        send(made, made.config.events.topic, b"x", key=bytes(20 * MB))
+        assert until(lambda: len(made.dead_letters()) == 1, SOON_S), made.logs()
+        ((reason, record, _),) = made.dead_letters()
+        assert (reason, record.key, dict(record.headers)["stream_ml.key.bytes"]) == ("too_large", None, b"20000000")
 
 
 def test_a_rebuild_goes_past_a_record_that_cannot_be_unpacked(kafka: str, app_id: str, tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from service import Service, service
 from typer.testing import CliRunner
 
+from stream_ml.check.online import BATCH_BYTES, batch_notes
 from stream_ml.cli.app import app
+from stream_ml.kafka.topics import inspected
 
 pytestmark = pytest.mark.kafka
 
@@ -43,6 +45,28 @@ def test_nothing_is_wrong_with_the_topics_of_a_long_ttl(
     with service(tmp_path, kafka, app_id, feedback={"ttl": ttl, "early_ttl": early_ttl}) as made:
         code, said = check(made)
         assert code == 0, said
+
+
+def test_a_topic_whose_batches_may_unpack_to_more_than_memory_is_noted_with_the_command_that_bounds_them(
+    kafka: str, app_id: str, tmp_path: Path
+) -> None:
+    with service(tmp_path, kafka, app_id) as made:
+        config = made.config
+        alter(kafka, config.feedback.topic, max_message_bytes="1000000000")
+        alter(kafka, config.training_log, max_message_bytes="1000000000")
+        found = inspected(config, AdminClient({"bootstrap.servers": kafka}))
+        code, said = check(made)
+    assert code == 0, said
+    assert f"note  {config.feedback.topic} takes batches of 1000000000 bytes, which as gzip may unpack to 1032" in said
+    assert f"kafka-configs.sh --alter --topic {config.feedback.topic} --add-config max.message.bytes=131072" in said
+    assert f"note  {config.events.topic}" not in said
+    assert [note.split()[0] for note in batch_notes(config, found, 2**30)] == [
+        config.events.topic,
+        config.feedback.topic,
+    ]
+    settings = {name: {"max.message.bytes": str(BATCH_BYTES)} for name in found.settings}
+    assert batch_notes(config, found._replace(settings=settings), 2**30) == []
+    assert len(batch_notes(config, found._replace(settings=settings), 2**29)) == 2
 
 
 def test_every_missing_topic_is_named(kafka: str, app_id: str, tmp_path: Path) -> None:
