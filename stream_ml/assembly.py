@@ -63,7 +63,7 @@ class Parts(NamedTuple):
         return PartitionSettings(
             self.reader,
             self.predictions,
-            Topics(config.training_log, config.outcomes, config.dead_letters, config.signals),
+            Topics(config.training_log_topic, config.outcomes, config.dead_letters, config.signals),
             config.transactional_id,
             record_bytes_max,
             config.quality.cold_below,
@@ -102,12 +102,17 @@ class Parts(NamedTuple):
         """What a replica needs. It knows no writer schema but the reader's: the others stand in the log."""
         payloads = Payloads(self.config.events.framing, self.reader.payloads.reader, {})
         settings = FoldSettings(lineage, payloads, self.plan, self.domain, self.build, self.concept_monitor)
-        return settings._replace(ranges=self.ranges, quarantine=self.config.learning.quarantine)
+        sealed = self.config.training_log
+        return settings._replace(
+            ranges=self.ranges,
+            quarantine=self.config.learning.quarantine,
+            sealed_from=None if sealed.key_file is None else sealed.sealed_from,
+        )
 
     def written_schemas(self, logged: Iterable[LoggedSchema]) -> list[WrittenSchema]:
         """The schemas of both inputs and of all that is published: those of now, and those that the log holds."""
         config, codec = self.config, self.predictions
-        own = {config.outcomes: "outcome", config.training_log: "log_entry", config.signals: "signal"}
+        own = {config.outcomes: "outcome", config.training_log_topic: "log_entry", config.signals: "signal"}
         texts = {topic: schemas.text(name) for topic, name in own.items()}
         now = [
             *(

@@ -36,7 +36,7 @@ def topics_of(parts: Parts) -> dict[str, tuple[str, Callable[[Record], Plain]]]:
         "outcomes": (config.outcomes, lambda record: _plain(decode_outcome(record.value or b""))),
         "dead-letters": (config.dead_letters, dead_letter),
         "signals": (config.signals, lambda record: decode_signal(record.value or b"").plain()),
-        "training-log": (config.training_log, _entry),
+        "training-log": (config.training_log_topic, _entry),
     }
 
 

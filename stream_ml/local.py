@@ -135,7 +135,7 @@ class LocalApp:
         clock = Clock(_now_ms(), time.monotonic_ns() // 1_000_000)
         outputs = self._partition.process(batch, self._replica, clock, stale=False, token="")
         self._partition.apply(outputs)
-        log = [produce.value or b"" for produce in outputs.records if produce.topic == self.config.training_log]
+        log = [produce.value or b"" for produce in outputs.records if produce.topic == self.config.training_log_topic]
         self._replica.fold([LogRecord(self._log_end + number, value) for number, value in enumerate(log)])
         self._log_end += len(log)
         if self._replica.halt is not None:

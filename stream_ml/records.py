@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 Headers = Sequence[tuple[str, bytes]]
 NOT_UNPACKED = "stream_ml.not_unpacked"  # header of what stands for a record that the client could not unpack
+NOT_SEALED = "stream_ml.not_sealed"  # in place of an entry of the training log that no key of ours has sealed
 TOO_LARGE = "stream_ml.too_large"  # header of a record whose value or key was left out
 VALUE_CUT, VALUE_BYTES = "stream_ml.value.sha256", "stream_ml.value.bytes"  # of what a dead letter has not, or in part
 KEY_CUT, HEADERS_CUT = "stream_ml.key.bytes", "stream_ml.headers.dropped"

@@ -28,7 +28,7 @@ def main() -> None:
     replica = Replica(parts.fold_settings(lineage))
     for at, command in pardons.items():
         replica.pardons.lift(Halt(int(at), "", ""), command)
-    for records in read_range(config, config.training_log, 0, 0, position, keep_alive=lambda: None):
+    for records in read_range(config, config.training_log_topic, 0, 0, position, keep_alive=lambda: None):
         replica.fold([LogRecord(record.offset, record.value or b"") for record in records])
     probes, report = replica.probe_bits(), replica.quality.report()
     checkpoints = [newest(other, lineage, position) for other in configs]

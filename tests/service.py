@@ -189,7 +189,7 @@ class Service:
         self._produce(self.config.feedback.topic, value, key, partition, None)
 
     def raw_log(self, value: bytes) -> None:
-        self._produce(self.config.training_log, value, None, 0, None)
+        self._produce(self.config.training_log_topic, value, None, 0, None)
 
     def _produce(self, topic: str, value: bytes | None, key: bytes | None, partition: int, headers: Any) -> None:
         while True:

@@ -10,6 +10,7 @@ from stream_ml.core.predictions import Published
 from stream_ml.core.replica import Replica
 from stream_ml.core.sample import Sample
 from stream_ml.core.scoring import same
+from stream_ml.core.seals import LogSeal
 from stream_ml.core.times import NEVER_MS
 from stream_ml.kafka.clients import admin
 from stream_ml.kafka.reading import ends, log_value, read_range
@@ -32,13 +33,13 @@ class Rescored(NamedTuple):
     quality: dict[str, float]
 
 
-def rescore(parts: Parts, lineage: str, sample: Sample, found: Findings) -> Rescored:
+def rescore(parts: Parts, lineage: str, sample: Sample, found: Findings, seal: LogSeal | None) -> Rescored:
     """Fold the whole log, and on the way score each event of the sample with the version that its prediction names."""
     config = parts.config
-    log = (config.training_log, 0)
+    log = (config.training_log_topic, 0)
     first, end = ends(admin(config), [log])[log]
     left: Pairs = deque(sample.pairs())
-    rescorer = _Rescorer(parts, lineage, found)
+    rescorer = _Rescorer(parts, lineage, found, seal)
     if first == 0:
         while _fold(parts, rescorer, left, end):
             pass
@@ -56,14 +57,14 @@ def rescore(parts: Parts, lineage: str, sample: Sample, found: Findings) -> Resc
 
 def _fold(parts: Parts, rescorer: "_Rescorer", left: Pairs, end: int) -> bool:
     """Fold up to the log's end; True where it has to go back and begin anew from the replica's position."""
-    topic = parts.config.training_log
+    topic = parts.config.training_log_topic
     start = rescorer.replica.read_position
     for batch in read_range(parts.config, topic, 0, start, end, keep_alive=lambda: None):
         for record in batch:
             replica = rescorer.replica
             if replica.halt is None:
                 rescorer.score(left, record.offset)
-            replica.fold([LogRecord(record.offset, log_value(record))])
+            replica.fold([LogRecord(record.offset, log_value(record, rescorer.seal))])
             if replica.halt is not None and replica.halt.tainted:
                 rescorer.replica = replica.heir(Replica(rescorer.settings))
                 return True
@@ -74,7 +75,8 @@ def _fold(parts: Parts, rescorer: "_Rescorer", left: Pairs, end: int) -> bool:
 
 
 class _Rescorer:
-    def __init__(self, parts: Parts, lineage: str, found: Findings) -> None:
+    def __init__(self, parts: Parts, lineage: str, found: Findings, seal: LogSeal | None) -> None:
+        self.seal = seal
         self.settings = parts.fold_settings(lineage)
         self.replica = Replica(self.settings)
         self.checked = 0

@@ -23,9 +23,10 @@ from stream_ml.core.times import BEGINNING, NEVER_MS
 from stream_ml.kafka.clients import admin
 from stream_ml.kafka.messages import record_of
 from stream_ml.kafka.pair import read_pairs
-from stream_ml.kafka.reading import ends, read_messages, read_range
+from stream_ml.kafka.reading import ends, is_sealed, read_messages, read_range
 from stream_ml.kafka.topics import TopicFacts
 from stream_ml.records import Label, Record, Records
+from stream_ml.storage.keys import log_seal
 
 
 class Audit(NamedTuple):
@@ -69,6 +70,7 @@ class _Audit:
         self._found = Findings()
         self._sample = Sample(sample or 0)
         self._lineage = parts.lineage(facts.training_log_id)
+        self._seal = log_seal(parts.config, facts.training_log_id)
         self._numbers = range(facts.partitions)
         self._pairs = {pair.partition: pair for pair in read_pairs(parts.config, list(self._numbers), stable=True)}
         config = parts.config
@@ -95,7 +97,7 @@ class _Audit:
             (t, p) for p in self._numbers for t in (config.predictions.topic, config.outcomes, config.dead_letters)
         ]
         outputs.append((config.signals, 0))
-        log = (config.training_log, 0)
+        log = (config.training_log_topic, 0)
         client = admin(config)
         self._outputs = ends(client, outputs)
         self._outputs |= ends(client, [log])  # last: beside a service at work, every version read is in the log
@@ -107,7 +109,9 @@ class _Audit:
         self._read_log(*self._outputs[log])
         self._read_signals()
         waiting = [(config.feedback.topic, p, offset) for p in self._numbers for offset in self._finish(p)]
-        rescored = rescore(self._parts, self._lineage, self._sample, self._found) if self._sample.size else None
+        rescored = (
+            rescore(self._parts, self._lineage, self._sample, self._found, self._seal) if self._sample.size else None
+        )
         every = self._coordinates.values()
         return Audit(
             sum(c.events.count for c in every),
@@ -162,7 +166,7 @@ class _Audit:
 
     def _read_outputs(self, partition: int) -> None:
         coordinates, config = self._coordinates[partition], self._config
-        log_end = self._outputs[config.training_log, 0][1]
+        log_end = self._outputs[config.training_log_topic, 0][1]
         for record in self._all(config.predictions.topic, partition):
             said = self._published(record)
             if said is None:
@@ -199,8 +203,11 @@ class _Audit:
     # --- the training log ---
 
     def _read_log(self, first: int, end: int) -> None:
-        for record in self._all(self._config.training_log, 0):
+        for record in self._all(self._config.training_log_topic, 0):
             where, value = record[:3], record.value or b""
+            if not is_sealed(record, self._seal):
+                self._found.add("foreign", *where, "it is not sealed with the key of training_log.key_file")
+                continue
             try:
                 pair = decode_pair(value)
                 entry = decode_entry(value) if self._whole or pair is None else None

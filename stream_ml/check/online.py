@@ -66,8 +66,8 @@ def check_online(config: Config, downtime_ms: int) -> Online:
         _broker(config, client, downtime_ms, problems)
         _permissions(config, client, found, problems)
         entries = 0
-        if config.training_log in found.counts:
-            first, end = ends(client, [(config.training_log, 0)])[config.training_log, 0]
+        if config.training_log_topic in found.counts:
+            first, end = ends(client, [(config.training_log_topic, 0)])[config.training_log_topic, 0]
             entries = end - first
     return Online(problems, facts, batch_notes(config, found, memory_bytes()), entries, list(found.counts))
 
@@ -110,12 +110,12 @@ def _sizes(config: Config, found: Inspected, problems: Problems) -> None:
     def limit(name: str) -> int:
         return int(found.settings.get(name, {}).get("max.message.bytes", 0))
 
-    events, log = limit(config.events.topic), limit(config.training_log)
+    events, log = limit(config.events.topic), limit(config.training_log_topic)
     if 0 < log < events:
         problems.add(
-            f"{config.events.topic} takes records of {events} bytes and {config.training_log} only of {log}: the "
+            f"{config.events.topic} takes records of {events} bytes and {config.training_log_topic} only of {log}: the "
             "largest events could be scored but not learned",
-            altered(config.training_log, f"max.message.bytes={events + EVENT_OVERHEAD}"),
+            altered(config.training_log_topic, f"max.message.bytes={events + EVENT_OVERHEAD}"),
         )
 
 
@@ -182,7 +182,7 @@ def _needed(config: Config) -> Iterator[tuple[str, tuple[AclOperation, ...]]]:
     yield config.events.topic, _READ
     yield config.feedback.topic, _READ
     yield config.signals, _WRITE
-    for name in (config.predictions.topic, config.training_log, config.outcomes, config.dead_letters):
+    for name in (config.predictions.topic, config.training_log_topic, config.outcomes, config.dead_letters):
         yield name, both
 
 

@@ -93,7 +93,7 @@ def _of_schemas(parts: "Parts") -> list[str]:
 def _sealed(config: Config) -> list[str]:
     """With which key checkpoints are sealed, and what others may do with it and them."""
     from stream_ml.storage.files import exposure
-    from stream_ml.storage.keys import key_file, key_of, token_of
+    from stream_ml.storage.keys import key_file, key_of, log_seal, token_of
 
     file, folder = key_file(config), config.path(config.checkpoints.directory)
     key = key_of(config)
@@ -102,11 +102,23 @@ def _sealed(config: Config) -> list[str]:
         how = f"not sealed: no key can be made in {file.absolute().parent}"
         if not config.checkpoints.unsealed:
             raise ConfigError(f"checkpoints would be {how}", "set checkpoints.key_file, or checkpoints.unsealed: true")
+    named = config.training_log
+    log_seal(config, "")
+    keys = [config.path(file) for file in (named.key_file, *named.old_key_files) if file is not None]
     token = config.http.token_file
     if token is not None:
         token_of(config)
-    wrong = [exposure(path) for path in (file, folder, *([config.path(token)] if token else []))]
-    return [f"ok    checkpoints in {folder}, {how}", *(f"note  {words}" for words in wrong if words)]
+    wrong = [exposure(path) for path in (file, folder, *keys, *([config.path(token)] if token else []))]
+    log = (
+        f"sealed with the key {keys[0]} from {named.sealed_from} on"
+        if keys
+        else "not sealed: Kafka's rights guard them"
+    )
+    return [
+        f"ok    checkpoints in {folder}, {how}",
+        f"ok    entries of the training log: {log}",
+        *(f"note  {words}" for words in wrong if words),
+    ]
 
 
 def _bounds(parts: "Parts") -> list[str]:

@@ -65,10 +65,12 @@ def show(config: Config) -> None:
     """Committed positions of each partition beside what its topics hold."""
     from stream_ml.kafka.operator import Observer, continuation
     from stream_ml.kafka.topics import inspect_topics
+    from stream_ml.storage.keys import log_seal
 
-    lost = False
+    lost, facts = False, inspect_topics(config)
+    seal = log_seal(config, facts.training_log_id)
     say("partition  events (of first-end)      feedback (of first-end)    next sequence  writer")
-    for shown in Observer(config, inspect_topics(config).partitions).shown():
+    for shown in Observer(config, facts.partitions).shown():
         pair, metadata = shown.pair, shown.pair.metadata
         columns = [
             f"{pair.partition:<10}",
@@ -79,7 +81,7 @@ def show(config: Config) -> None:
         ]
         say(" ".join(columns))
         if metadata is None:
-            events, feedback, *_ = continuation(config, pair.partition)
+            events, feedback, *_ = continuation(config, pair.partition, seal)
             lost = lost or bool(events or feedback)
             if events or feedback:
                 say(f"           by its outputs it was at events {events}, feedback {feedback}")
@@ -102,11 +104,13 @@ def set_(
     """Set where a partition goes on; its sequence continues. Workers must be stopped."""
     from stream_ml.kafka.operator import set_offsets
     from stream_ml.kafka.topics import inspect_topics
+    from stream_ml.storage.keys import log_seal
 
-    count = inspect_topics(config).partitions
+    facts = inspect_topics(config)
+    count = facts.partitions
     if partition >= count:
         raise ConfigError(f"there is no partition {partition}: {config.events.topic} has {count}")
-    say(set_offsets(config, partition, events, feedback))
+    say(set_offsets(config, partition, events, feedback, log_seal(config, facts.training_log_id)))
 
 
 @schema.command("list")
@@ -166,11 +170,18 @@ def _named(config: Config, fingerprint: str) -> "WrittenSchema":
 
 def _written(parts: "Parts") -> "list[WrittenSchema]":
     from stream_ml.kafka.logged import logged_schemas
+    from stream_ml.kafka.topics import inspect_topics
+    from stream_ml.storage.keys import log_seal
 
-    found, false = logged_schemas(parts.config)
+    config = parts.config
+    sealed = config.training_log.key_file is not None
+    found, false = logged_schemas(config, log_seal(config, inspect_topics(config).training_log_id) if sealed else None)
     if false:
         places = ", ".join(map(str, false[:5]))
-        say(f"{len(false)} entries of {parts.config.training_log} are no schemas as they say: at {places}", err=True)
+        say(
+            f"{len(false)} entries of {config.training_log_topic} are no schemas as they say: at {places}",
+            err=True,
+        )
     return parts.written_schemas(found)
 
 
@@ -225,7 +236,8 @@ def _lift(config: Config, command: str, position: int, *, anyway: bool) -> None:
 def _order(config: Config, command: str, arguments: dict[str, int]) -> None:
     from stream_ml.kafka.operator import write_command
     from stream_ml.kafka.topics import inspect_topics
+    from stream_ml.storage.keys import log_seal
 
-    inspect_topics(config)
-    at = write_command(config, command, arguments)
-    say(f"{command} stands in {config.training_log} at {at}; every replica obeys it there")
+    seal = log_seal(config, inspect_topics(config).training_log_id)
+    at = write_command(config, command, arguments, seal)
+    say(f"{command} stands in {config.training_log_topic} at {at}; every replica obeys it there")

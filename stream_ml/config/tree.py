@@ -374,6 +374,24 @@ class Checkpoints(Section):
     )
 
 
+class TrainingLog(Section):
+    """Who may write to the training log: without a key everybody whom Kafka lets."""
+
+    key_file: Path | None = key(
+        None,
+        "file with a key of at least 16 bytes that seals each entry, the same for all workers and operators; learning "
+        "halts at an entry without a seal. null: Kafka's rights alone say who may write",
+    )
+    old_key_files: list[Path] = key([], "files with keys that sealed older entries, where the key was replaced")
+    sealed_from: int = key(0, "position of the first entry that has to be sealed: the log's end as sealing began", ge=0)
+
+    @model_validator(mode="after")
+    def _one_key(self) -> "TrainingLog":
+        if self.key_file is None and (self.old_key_files or self.sealed_from):
+            raise ValueError("old_key_files and sealed_from are read only with a key_file")
+        return self
+
+
 class Http(Section):
     """Where /metrics answers. Port 0: off."""
 
@@ -426,6 +444,7 @@ class Config(BaseSettings):
     drift: Drift = Drift()
     watch: Watch = Watch()
     pending: Pending = Pending()
+    training_log: TrainingLog = TrainingLog()
     checkpoints: Checkpoints = Checkpoints()
     http: Http = Http()
     log: Log = Log()
@@ -467,7 +486,7 @@ class Config(BaseSettings):
     @model_validator(mode="after")
     def _topics(self) -> Self:
         uses = {part: getattr(self, part).topic for part in ("events", "feedback", "predictions")}
-        uses |= {"training-log": self.training_log, "outcomes": self.outcomes}
+        uses |= {"training-log": self.training_log_topic, "outcomes": self.outcomes}
         uses |= {"dead-letters": self.dead_letters, "signals": self.signals}
         names = list(uses.values())
         for twice in sorted({name for name in names if names.count(name) > 1}):
@@ -531,7 +550,7 @@ class Config(BaseSettings):
         }
 
     @property
-    def training_log(self) -> str:
+    def training_log_topic(self) -> str:
         """Topic of the training log."""
         return f"{self.app.id}.training-log"
 

@@ -24,14 +24,15 @@ from stream_ml.core.linear_runs import Matrix
 from stream_ml.core.log_entry import Entry, EntryColumns, decode_columns, decode_entry
 from stream_ml.core.payloads import Payloads, Refused
 from stream_ml.core.ranges import Ranges, nothing_watched
-from stream_ml.records import NOT_UNPACKED, LogRecord, Target
+from stream_ml.records import NOT_SEALED, NOT_UNPACKED, LogRecord, Target
 
 
 class FoldSettings(NamedTuple):
-    """What the fold depends on beside the log; all of it is in the lineage's digest.
+    """What the fold depends on beside the log; all of it but `sealed_from` is in the lineage's digest.
 
     `started` has the partitions that need no `start` entry, where there is no Kafka to take them up from.
     `quarantine` says what becomes of an example that is far from all others (`halt`, `divert` or `tell`).
+    From offset `sealed_from` on (None: nowhere) entries are sealed, and a command that was written again halts.
     """
 
     lineage: str
@@ -43,6 +44,7 @@ class FoldSettings(NamedTuple):
     started: Collection[int] = ()
     ranges: Callable[[], Ranges] = nothing_watched
     quarantine: str = "tell"
+    sealed_from: int | None = None
 
 
 class Halt(NamedTuple):
@@ -129,10 +131,16 @@ def split(prepared: Sequence[Run | Single], most: int) -> tuple[list[Run | Singl
     return list(prepared), []
 
 
+_NOT_READ = {
+    NOT_UNPACKED.encode(): "its batch cannot be unpacked by the client",
+    NOT_SEALED.encode(): "it is not sealed with the key of training_log.key_file",
+}
+
+
 def _single(settings: FoldSettings, record: LogRecord) -> Single:
     try:
-        if record.value == NOT_UNPACKED.encode():
-            raise ValueError("its batch cannot be unpacked by the client")
+        if record.value in _NOT_READ:
+            raise ValueError(_NOT_READ[record.value])
         entry = decode_entry(record.value)
     except ValueError as problem:
         return Single(record, None, problem, None)

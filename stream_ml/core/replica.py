@@ -59,6 +59,7 @@ class Replica:
         self.unusable = 0
         self.frozen = False
         self.rebaselined_at = -1
+        self.commanded_at = -1
         self.started: dict[int, dict[str, Any]] = {}
         self.schemas: dict[int, str] = {}
         self.output_schemas: dict[tuple[str, int], str] = {}
@@ -328,11 +329,14 @@ class Replica:
 
     def _fold_other(self, single: Single, entry: Entry) -> None:
         try:
+            self._check_new(single.record.offset, entry)
             self._note(entry)
             told = self._changes_something(entry)
         except _NO_SENSE as error:
             self._foreign(single.record.offset, error)
         else:
+            if _is_order(entry):
+                self.commanded_at = single.record.offset
             if entry.command in ("freeze", "resume"):
                 self.frozen = entry.command == "freeze"
             if told and entry.command is not None:
@@ -341,6 +345,16 @@ class Replica:
                 self._may_tell(at)
             if entry.command == "rebaseline":
                 self.rebaselined_at = single.record.offset
+
+    def _check_new(self, offset: int, entry: Entry) -> None:
+        """ValueError at an order that somebody without a key has written once more: a later one was known by then."""
+        sealed_from = self._settings.sealed_from
+        if sealed_from is None or offset < sealed_from or not _is_order(entry):
+            return
+        seen = entry.parsed_arguments().get("seen")
+        if type(seen) is not int or not self.commanded_at < seen <= offset:
+            message = f"{entry.command} says that the log ended at {seen} when it was written, and a command stands at"
+            raise ValueError(f"{message} {self.commanded_at}: it was written once more, or two were at once")
 
     def _note(self, entry: Entry) -> None:
         """Facts that hold whether learning is halted or not."""
@@ -553,6 +567,7 @@ class Replica:
             "unusable": self.unusable,
             "frozen": self.frozen,
             "rebaselined_at": self.rebaselined_at,
+            "commanded_at": self.commanded_at,
             "started": self.started,
             "open_halts": self.pardons.state(),
             "schemas": self.schemas,
@@ -576,6 +591,7 @@ class Replica:
             setattr(self, name, state[name])
         for name in ("started", "probes", "last_written_at_ms", "rebaselined_at"):
             setattr(self, name, state[name])
+        self.commanded_at = state.get("commanded_at", -1)  # of before entries were sealed
         self.output_schemas = state.get("output_schemas", {})  # of before they stood in the log: there are none
         self.pardons.restore(state["open_halts"])
         self.ranges.restore(state["ranges"])
@@ -583,6 +599,11 @@ class Replica:
         self._last = state["last_digest"]
         for fingerprint, text in state["schemas"].items():
             self._note_schema(fingerprint, text)
+
+
+def _is_order(entry: Entry) -> bool:
+    """Whether it is a command that is obeyed wherever it stands; one that lifts a halt names its position."""
+    return entry.kind == "command" and entry.command not in LIFTING
 
 
 def _start_of(entry: Entry) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def drift_report(config: Config) -> dict[str, Any]:
     Quality is the ROC AUC of what was served.
     """
     signals = [(record.timestamp_ms, decode_signal(record.value or b"")) for record in _all(config, config.signals)]
-    values = [record.value or b"" for record in _all(config, config.training_log)]
+    values = [record.value or b"" for record in _all(config, config.training_log_topic)]
     examples = [e for e in decode_entries(values) if isinstance(e, Entry) and e.kind == "example"]
     scored = [e for e in examples if e.served.score is not None]
     first = next((n for n, entry in enumerate(scored) if entry.event_time_ms >= DAY_MS), len(scored))

@@ -83,7 +83,7 @@ class Committed:
         self._times = {kind: [item.time_ms for item in items if item.kind == kind] for kind in ("event", "label")}
         self.done = {"event": 0, "label": 0}
         self._consumer = reader(config)
-        topics = (config.predictions.topic, config.training_log, config.outcomes, config.dead_letters)
+        topics = (config.predictions.topic, config.training_log_topic, config.outcomes, config.dead_letters)
         self._consumer.assign([TopicPartition(topic, 0, 0) for topic in topics])
 
     def read(self, wait_s: float) -> None:
@@ -96,7 +96,7 @@ class Committed:
 
     def _kind(self, message: Message) -> str | None:
         config, topic = self._config, message.topic()
-        if topic == config.training_log:
+        if topic == config.training_log_topic:
             return "label" if decode_pair(message.value() or b"") is not None else None
         if topic == config.dead_letters:
             origin = dead_letter_origin(record_of(message))

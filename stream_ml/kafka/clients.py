@@ -274,6 +274,16 @@ def lasting(error: KafkaError) -> bool:
     return error.fatal() or error.code() in _LASTING
 
 
+def ended_by(config: Config, where: str, error: KafkaError) -> FatalError:
+    """The words for a lasting error of a reader; of the group too, which is looked for by every reader."""
+    if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+        return FatalError(
+            f"this user may not look at the group {config.app.id}: {error.str()}",
+            f"kafka-acls.sh --add --allow-principal User:NAME --operation Describe --group {config.app.id}",
+        )
+    return FatalError(f"{where}: {error.str()}", "may this user read it?")
+
+
 def absent(error: KafkaError) -> bool:
     """Whether an error says that a topic or a partition is not there."""
     return error.code() in _ABSENT

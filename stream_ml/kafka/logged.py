@@ -4,27 +4,30 @@ import itertools
 
 from stream_ml.config import Config
 from stream_ml.core.log_entry import begins_as_schema, decode_entry
+from stream_ml.core.seals import LogSeal
 from stream_ml.core.written import LoggedSchema
 from stream_ml.kafka.clients import admin, reaching
 from stream_ml.kafka.reading import ends, read_messages
 from stream_ml.kafka.tailing import partitions_of
 
 
-def logged_schemas(config: Config) -> tuple[list[LoggedSchema], list[int]]:
+def logged_schemas(config: Config, seal: LogSeal | None) -> tuple[list[LoggedSchema], list[int]]:
     """Every schema in the log, in its order, and offsets of entries that say that they are one and are not.
 
     The whole log is read for it; errors as of `read_messages`.
     """
     found: list[LoggedSchema] = []
     false: list[int] = []
-    topic = config.training_log
+    topic = config.training_log_topic
     with reaching(config):
         first, end = ends(admin(config), partitions_of(config, topic)[:1])[topic, 0]
         batches = read_messages(config, topic, 0, first, end, keep_alive=lambda: None)
         for message in itertools.chain.from_iterable(batches):  # a batch is held, and not the log
             value = message.value() or b""
             try:
-                if begins_as_schema(value):
+                if begins_as_schema(value) and (
+                    seal is None or seal.holds(message.offset(), value, message.headers() or ())
+                ):
                     found.append(LoggedSchema.of(decode_entry(value)))
             except ValueError:
                 false.append(message.offset())

@@ -14,13 +14,14 @@ from stream_ml.core.log_entry import decode_entry, decode_pair, encode_command
 from stream_ml.core.metadata import Metadata, OutputEnds, last_signalled, signalled_upto
 from stream_ml.core.outputs import dead_letter_origin, decode_outcome
 from stream_ml.core.predictions import halted_at, prediction_origin
+from stream_ml.core.seals import LogSeal
 from stream_ml.core.signals import OF_THE_FOLD, decode_signal
 from stream_ml.core.times import BEGINNING
 from stream_ml.errors import ConfigError, FatalError
 from stream_ml.kafka.clients import TIMEOUT_S, admin, common, reaching, reader
 from stream_ml.kafka.messages import record_of
 from stream_ml.kafka.pair import Pair, committed_pair, offsets_of, pair_reader, read_pairs
-from stream_ml.kafka.reading import ends, read_range, read_ranges
+from stream_ml.kafka.reading import ends, is_sealed, read_range, read_ranges
 from stream_ml.kafka.retries import asked
 from stream_ml.kafka.tailing import newest
 from stream_ml.kafka.topics import inputs_id, topic_ids
@@ -40,19 +41,27 @@ class Shown(NamedTuple):
     feedback: tuple[int, int]
 
 
-def write_command(config: Config, command: str, arguments: dict[str, Any]) -> int:
-    """Write a command into the training log; every replica obeys it at the offset that is returned."""
+def write_command(config: Config, command: str, arguments: dict[str, Any], seal: LogSeal | None = None) -> int:
+    """Write a command into the training log; every replica obeys it at the offset that is returned.
+
+    A sealed one says how much of the log was there, so that it cannot be written again later by somebody else.
+    """
     offsets: list[int] = []
+    topic = config.training_log_topic
 
     def delivered(error: Any, message: Any) -> None:
         if error is not None:
             raise FatalError(f"the command was not written: {error.str()}")
         offsets.append(message.offset())
 
+    if seal is not None:
+        with reaching(config):
+            arguments = arguments | {"seen": ends(admin(config), [(topic, 0)])[topic, 0][1]}
     value = encode_command(command, arguments, written_at_ms=_now_ms(), writer=f"operator {getpass.getuser()}")
     producer = Producer({**common(config), "enable.idempotence": True, "message.timeout.ms": int(TIMEOUT_S * 1000)})
     with reaching(config):
-        producer.produce(config.training_log, value, partition=0, on_delivery=delivered)
+        headers = [seal.header(value)] if seal is not None else None
+        producer.produce(topic, value, partition=0, on_delivery=delivered, headers=headers)
         producer.flush(TIMEOUT_S)
     if not offsets:
         raise FatalError("the command was not written: Kafka did not confirm it")
@@ -124,7 +133,7 @@ class Observer:
         self._consumer.close()
 
 
-def set_offsets(config: Config, partition: int, events: int, feedback: int) -> str:
+def set_offsets(config: Config, partition: int, events: int, feedback: int, seal: LogSeal | None = None) -> str:
     """Set a partition's offsets, continuing its sequence; says what was done.
 
     What waits before them is found again: events without a label, and labels without an event, as many as the caps of
@@ -139,9 +148,9 @@ def set_offsets(config: Config, partition: int, events: int, feedback: int) -> s
     client = admin(config)
     with reaching(config):
         pair = read_pairs(config, [partition], stable=True)[0]
-        ledger = _ledger(config)
+        ledger = _ledger(config, seal)
         outputs = [(t, partition) for t in (config.predictions.topic, config.outcomes, config.dead_letters)]
-        found = ends(client, [*outputs, (config.training_log, 0)])
+        found = ends(client, [*outputs, (config.training_log_topic, 0)])
         inputs = [(config.events.topic, partition), (config.feedback.topic, partition)]
         held = ends(client, inputs)
         for where, position in zip(inputs, (events, feedback), strict=True):
@@ -150,11 +159,11 @@ def set_offsets(config: Config, partition: int, events: int, feedback: int) -> s
                 raise ConfigError(
                     f"{where[0]} [{partition}] holds {first} to {end}; {position} is not in it", "name an offset in it"
                 )
-        following = continuation(config, partition)
+        following = continuation(config, partition, seal)
         ids: dict[str, str] = {}
         with contextlib.suppress(KafkaException):  # without them the next owner's commit names the topics
             ids = topic_ids(client, [config.events.topic, config.feedback.topic])
-    firsts = OutputEnds(*[found[output][0] for output in [*outputs, (config.training_log, 0)]])
+    firsts = OutputEnds(*[found[output][0] for output in [*outputs, (config.training_log_topic, 0)]])
     floors = (
         max(held[inputs[0]][0], events - config.pending.events_max),
         max(held[inputs[1]][0], feedback - config.pending.early_labels_max),
@@ -181,7 +190,7 @@ def set_offsets(config: Config, partition: int, events: int, feedback: int) -> s
     )
     arguments = {"partition": partition, "events": events, "feedback": feedback, "back": backwards}
     arguments |= {"from_events": stood[0], "from_feedback": stood[1]}
-    at = write_command(config, "rebase", arguments)
+    at = write_command(config, "rebase", arguments, seal)
     done = f"partition {partition}: events {events}, feedback {feedback}; rebase written at {at}"
     if backwards:
         return f"{done}: records from there on are scored again"
@@ -215,14 +224,14 @@ class Continuation(NamedTuple):
         return "".join(f"; {text}" for text in found)
 
 
-def continuation(config: Config, partition: int) -> Continuation:
+def continuation(config: Config, partition: int, seal: LogSeal | None = None) -> Continuation:
     """Where a partition would go on by what stands in its outputs: after the last event and label that have an end.
 
     Only the newest TAIL records of each output are read.
     """
     client = admin(config)
-    topics = (config.predictions.topic, config.outcomes, config.dead_letters, config.training_log)
-    places = [(topic, 0 if topic == config.training_log else partition) for topic in topics]
+    topics = (config.predictions.topic, config.outcomes, config.dead_letters, config.training_log_topic)
+    places = [(topic, 0 if topic == config.training_log_topic else partition) for topic in topics]
     scored: set[int] = set()
     ended: dict[str, set[int]] = {config.events.topic: set(), config.feedback.topic: set()}
     with reaching(config):
@@ -230,7 +239,7 @@ def continuation(config: Config, partition: int) -> Continuation:
         ranges = {where: (max(first, end - TAIL), end) for where, (first, end) in found.items()}
         for batch in read_ranges(config, ranges, keep_alive=lambda: None):
             for record in map(record_of, batch):
-                for topic, offset in _ended(config, partition, record):
+                for topic, offset in _ended(config, partition, record, seal):
                     of = scored if record.topic == config.predictions.topic else ended.setdefault(topic, set())
                     of.add(offset)
     events, labels = ended[config.events.topic], ended[config.feedback.topic]
@@ -239,7 +248,7 @@ def continuation(config: Config, partition: int) -> Continuation:
     return Continuation(after, max(labels, default=-1) + 1, scored - events, labels, whole)
 
 
-def _ended(config: Config, partition: int, record: Record) -> Iterator[tuple[str, int]]:
+def _ended(config: Config, partition: int, record: Record, seal: LogSeal | None) -> Iterator[tuple[str, int]]:
     """The inputs that an output of the partition ends."""
     value = record.value or b""
     with contextlib.suppress(ValueError):
@@ -249,8 +258,8 @@ def _ended(config: Config, partition: int, record: Record) -> Iterator[tuple[str
             origin = dead_letter_origin(record)
             if origin is not None:
                 yield origin[0], origin[2]
-        elif record.topic == config.training_log:
-            pair = decode_pair(value)
+        elif record.topic == config.training_log_topic:
+            pair = decode_pair(value) if is_sealed(record, seal) else None
             if pair is not None and pair.source_partition == partition:
                 yield config.events.topic, pair.event_offset
                 yield config.feedback.topic, pair.feedback_offset
@@ -290,12 +299,14 @@ def _commit(config: Config, offsets: list[TopicPartition]) -> None:
         consumer.close()
 
 
-def _ledger(config: Config) -> Ledger:
+def _ledger(config: Config, seal: LogSeal | None) -> Ledger:
     """The ledger of the whole log, counting every example as seen."""
-    first, end = ends(admin(config), [(config.training_log, 0)])[config.training_log, 0]
+    first, end = ends(admin(config), [(config.training_log_topic, 0)])[config.training_log_topic, 0]
     ledger = Ledger()
-    for records in read_range(config, config.training_log, 0, first, end, keep_alive=lambda: None):
+    for records in read_range(config, config.training_log_topic, 0, first, end, keep_alive=lambda: None):
         for record in records:
+            if not is_sealed(record, seal):
+                continue
             with contextlib.suppress(ValueError, LookupError, TypeError, OverflowError):  # as the fold passes it by
                 entry = decode_entry(record.value or b"")
                 if entry.kind == "example":

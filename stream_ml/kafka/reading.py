@@ -11,12 +11,13 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, Message, Topic
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from stream_ml.config import Config
+from stream_ml.core.seals import LogSeal
 from stream_ml.errors import FatalError, TransientError
-from stream_ml.kafka.clients import TIMEOUT_S, absent, acquaint, lasting, let_go, reader
+from stream_ml.kafka.clients import TIMEOUT_S, absent, acquaint, ended_by, lasting, let_go, reader
 from stream_ml.kafka.messages import record_of
 from stream_ml.kafka.retries import asked
 from stream_ml.kafka.unpacking import Unpacking, Unreadable
-from stream_ml.records import NOT_UNPACKED, LogRecord, Record
+from stream_ml.records import NOT_SEALED, NOT_UNPACKED, LogRecord, Record
 
 Where = tuple[str, int]
 Ranges = Mapping[Where, tuple[int, int]]  # first offset and exclusive stop: a position or a read_uncommitted end
@@ -114,7 +115,7 @@ class RangeReader:
     """Reads ranges of many partitions at once with one consumer: each read of its own would wait for a fetch, 0.1 s."""
 
     def __init__(self, config: Config, keep_alive: Callable[[], None]) -> None:
-        self._consumer = reader(config)
+        self._config, self._consumer = config, reader(config)
         self._unpacking = Unpacking(self._consumer)
         self._known: set[str] = set()
         self._keep_alive = keep_alive
@@ -156,7 +157,7 @@ class RangeReader:
         where, error = (message.topic(), message.partition()), message.error()
         if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
             if lasting(error):
-                raise FatalError(f"{where[0]} [{where[1]}]: {error.str()}")
+                raise ended_by(self._config, f"{where[0]} [{where[1]}]", error)
             log.warning("%s [%s]: %s", *where, error.str())
             return False
         if where not in left:
@@ -187,21 +188,35 @@ def end_of(consumer: Consumer, topic: str, partition: int) -> int | None:
     return found[1] if found is not None and found[1] >= 0 else None
 
 
-def _value_of(message: Message) -> bytes:
-    """A record's value as the fold is given it; of one that cannot be unpacked what tells it from others."""
-    return NOT_UNPACKED.encode() if isinstance(message, Unreadable) else message.value() or b""
+def _value_of(message: Message, seal: LogSeal | None) -> bytes:
+    """A record's value as the fold is given it; of one that is not to be believed what tells it from others."""
+    if isinstance(message, Unreadable):
+        return NOT_UNPACKED.encode()
+    value = message.value() or b""
+    if seal is not None and not seal.holds(message.offset(), value, message.headers() or ()):
+        return NOT_SEALED.encode()
+    return value
 
 
-def log_value(record: Record) -> bytes:
+def log_value(record: Record, seal: LogSeal | None) -> bytes:
     """The same of a record."""
-    return NOT_UNPACKED.encode() if any(name == NOT_UNPACKED for name, _ in record.headers) else record.value or b""
+    if any(name == NOT_UNPACKED for name, _ in record.headers):
+        return NOT_UNPACKED.encode()
+    value = record.value or b""
+    return value if is_sealed(record, seal) else NOT_SEALED.encode()
+
+
+def is_sealed(record: Record, seal: LogSeal | None) -> bool:
+    """Whether an entry of the training log is to be believed."""
+    return seal is None or seal.holds(record.offset, record.value or b"", record.headers)
 
 
 class LogReader:
     """The training log from a position of the reader's own; never a member of a group."""
 
-    def __init__(self, config: Config, position: int) -> None:
-        self._topic = config.training_log
+    def __init__(self, config: Config, position: int, seal: LogSeal | None) -> None:
+        self._config, self._seal = config, seal
+        self._topic = config.training_log_topic
         self._consumer = reader(config)
         self._unpacking = Unpacking(self._consumer)
         acquaint(self._consumer, [self._topic])
@@ -238,7 +253,7 @@ class LogReader:
         if len(records) < len(messages):
             for message in messages:
                 self._note(message)
-        found = [LogRecord(record.offset(), _value_of(record)) for record in records]
+        found = [LogRecord(record.offset(), _value_of(record, self._seal)) for record in records]
         if found:
             self.position = found[-1].offset + 1
         return found
@@ -253,7 +268,7 @@ class LogReader:
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
             raise FatalError(f"{self._topic} no longer holds offset {self.position}: {error.str()}")
         elif lasting(error) and not absent(error):
-            raise FatalError(f"{self._topic}: {error.str()}", "may this user read it?")
+            raise ended_by(self._config, self._topic, error)
         else:
             log.warning("%s: %s", self._topic, error.str())
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from confluent_kafka import KafkaError, TopicPartition
 
 from stream_ml.config import Config
-from stream_ml.errors import ConfigError, FatalError
-from stream_ml.kafka.clients import admin, lasting, let_go, reaching, reader, take, topics_there
+from stream_ml.errors import ConfigError
+from stream_ml.kafka.clients import admin, ended_by, lasting, let_go, reaching, reader, take, topics_there
 from stream_ml.kafka.messages import record_of
 from stream_ml.kafka.reading import ends, read_ranges
 from stream_ml.kafka.retries import PAUSE_S
@@ -28,7 +28,7 @@ def partitions_of(config: Config, topic: str) -> list[tuple[str, int]]:
         time.sleep(PAUSE_S)  # one that was just made may not be seen yet
         there = topics_there(client).topics.get(topic)
     if there is None or not there.partitions:
-        raise ConfigError(f"there is no topic {topic}", "stream-ml topics create CONFIG makes it")
+        raise ConfigError(f"there is no topic {topic}", "stream-ml topics create CONFIG makes it; or grant Describe")
     return [(topic, number) for number in sorted(there.partitions)]
 
 
@@ -56,6 +56,6 @@ def follow(config: Config, starts: dict[tuple[str, int], int]) -> Iterator[Recor
                 if error is None:
                     yield record_of(message)
                 elif error.code() != KafkaError._PARTITION_EOF and lasting(error):  # noqa: SLF001
-                    raise FatalError(f"{message.topic()}: {error.str()}")
+                    raise ended_by(config, str(message.topic()), error)
     finally:
         let_go(consumer)

@@ -69,7 +69,7 @@ def wanted_topics(config: Config) -> list[Wanted]:
         Wanted(config.events.topic, 0, {}, "events to score"),
         Wanted(config.feedback.topic, 0, {}, "labels, in the same partitions as their events"),
         Wanted(config.predictions.topic, 0, {}, "predictions"),
-        Wanted(config.training_log, 1, FOREVER, "training log: one partition, kept for ever, never compacted"),
+        Wanted(config.training_log_topic, 1, FOREVER, "training log: one partition, kept for ever, never compacted"),
         Wanted(config.outcomes, 0, {}, "what became of labels that made no example"),
         Wanted(config.dead_letters, 0, {}, "records that could not be used"),
         Wanted(config.signals, 1, {}, "signals for operators"),
@@ -172,7 +172,7 @@ def inspect_topics(config: Config) -> TopicFacts:
             raise problems.error()
         ids = topic_ids(client, [topic.name for topic in wanted_topics(config)])
     counts, bytes_max = found.counts, record_bytes_max(config, found.settings)
-    return TopicFacts(counts[config.events.topic], ids[config.training_log], bytes_max, ids)
+    return TopicFacts(counts[config.events.topic], ids[config.training_log_topic], bytes_max, ids)
 
 
 def topic_ids(client: AdminClient, names: list[str]) -> dict[str, str]:
@@ -214,7 +214,7 @@ def topic_problems(config: Config, found: Inspected) -> Problems:
         )
     for text, hint in uneven(config, found.counts):
         problems.add(text, hint)
-    _check_log(config, found.settings.get(config.training_log, {}), problems)
+    _check_log(config, found.settings.get(config.training_log_topic, {}), problems)
     if found.settings:
         problems.of(lambda: record_bytes_max(config, found.settings))
     return problems
@@ -237,10 +237,11 @@ def uneven(config: Config, counts: Mapping[str, int]) -> Iterator[tuple[str, str
                 "because event and label meet in the partition of the same number",
                 f"stream-ml topics grow CONFIG --partitions {most}",
             )
-    if counts.get(config.training_log, 1) != 1:
+    if counts.get(config.training_log_topic, 1) != 1:
+        name = config.training_log_topic
         yield (
-            f"{config.training_log} has {counts[config.training_log]} partitions; the training log has one, because "
-            "its order is the order of learning",
+            f"{name} has {counts[name]} partitions; the training log has one, because its "
+            "order is the order of learning",
             "no topic can shrink: take another app.id, and make its topics: stream-ml topics create CONFIG",
         )
 
@@ -298,7 +299,7 @@ def _settings_of(client: AdminClient, topic: str) -> dict[str, Any]:
 
 
 def _check_log(config: Config, settings: dict[str, str], problems: Problems) -> None:
-    name = config.training_log
+    name = config.training_log_topic
     if "compact" in settings.get("cleanup.policy", "delete"):
         problems.add(
             f"{name} is compacted: examples with equal keys would vanish and the model could not be rebuilt",
@@ -314,7 +315,7 @@ def _check_log(config: Config, settings: dict[str, str], problems: Problems) -> 
 
 def record_bytes_max(config: Config, settings: dict[str, dict[str, str]]) -> int:
     """The largest record that can be written to every topic; ConfigError where it is too small for a dead letter."""
-    own = (config.predictions.topic, config.training_log, config.outcomes, config.dead_letters, config.signals)
+    own = (config.predictions.topic, config.training_log_topic, config.outcomes, config.dead_letters, config.signals)
     limits = [int(settings.get(name, {}).get("max.message.bytes", BROKER_RECORD_BYTES)) for name in own]
     client = {**config.client_properties(), **config.client_properties("producer")}.get(
         "message.max.bytes", CLIENT_RECORD_BYTES

@@ -22,6 +22,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from stream_ml.config import Config
+from stream_ml.core.seals import LogSeal
 from stream_ml.errors import FatalError
 from stream_ml.failpoints import passes
 from stream_ml.kafka.clients import beside, bounded, error_of, producer, reaching, step_after
@@ -49,8 +50,8 @@ class Ending(Enum):
 class Transactor:
     """Runs transactions under one transactional id; one thread only."""
 
-    def __init__(self, config: Config, record_bytes_max: int) -> None:
-        self._config = config
+    def __init__(self, config: Config, record_bytes_max: int, seal: LogSeal | None = None) -> None:
+        self._config, self._seal = config, seal
         self._record_bytes_max = record_bytes_max
         self._producer: Producer | None = None
         self._reopened = 0
@@ -149,7 +150,7 @@ class Transactor:
 
     def _produce(self, made: Producer, blocks: Sequence[Block]) -> None:
         passing = True
-        for topic, partition, keys, values, headers in blocks:
+        for topic, partition, keys, values, headers in map(self._sealed, blocks):
             for row, (key, value) in enumerate(zip(keys, values, strict=True)):
                 while True:
                     try:
@@ -165,6 +166,14 @@ class Transactor:
                 if passing:
                     passing = False
                     passes("some-produced")
+
+    def _sealed(self, block: Block) -> Block:
+        """Entries of the training log with their seals; other records as they are."""
+        if self._seal is None or block.topic != self._config.training_log_topic:
+            return block
+        return block._replace(
+            headers={row: [self._seal.header(value or b"")] for row, value in enumerate(block.values)}
+        )
 
     def _flush(self, made: Producer) -> None:
         deadline = time.monotonic() + self._config.delivery.transaction_timeout / 1000

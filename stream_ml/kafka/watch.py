@@ -67,7 +67,7 @@ class TopicWatch:
     def __init__(self, config: Config, client: AdminClient, facts: TopicFacts) -> None:
         self._config, self._client = config, client
         self._names = [topic.name for topic in wanted_topics(config)]
-        self._read = (config.events.topic, config.feedback.topic, config.training_log)
+        self._read = (config.events.topic, config.feedback.topic, config.training_log_topic)
         self._ids = dict(facts.ids)
         self._anew: set[str] = set()
         self._missing: list[str] = []

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from stream_ml.config import Config
+from stream_ml.core.seals import LogSeal
 from stream_ml.errors import ConfigError
 from stream_ml.storage.files import MAKE_KEY, own_key, read_key
 
@@ -39,6 +40,22 @@ def key_of(config: Config, *, make: bool = False) -> bytes | None:
             "set checkpoints.key_file (openssl rand -hex 32 > FILE), or checkpoints.unsealed: true",
         )
     return key
+
+
+def log_seal(config: Config, topic_id: str) -> LogSeal | None:
+    """What seals the entries of the training log with this id; None where nothing does.
+
+    Raises
+    ------
+    ConfigError
+        A file holds no key, or cannot be read.
+    """
+    named = config.training_log
+    if named.key_file is None:
+        return None
+    keys = [read_key(config.path(named.key_file), "training_log.key_file")]
+    keys += [read_key(config.path(file), "training_log.old_key_files") for file in named.old_key_files]
+    return LogSeal(keys, topic_id, named.sealed_from)
 
 
 def token_of(config: Config) -> bytes:

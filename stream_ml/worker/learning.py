@@ -13,6 +13,7 @@ from confluent_kafka import KafkaException
 from stream_ml.assembly import Parts
 from stream_ml.core.prepared import FoldSettings, Halt, Run, Single, split
 from stream_ml.core.replica import Replica
+from stream_ml.core.seals import LogSeal
 from stream_ml.errors import CheckpointError, ConfigError, FatalError
 from stream_ml.failpoints import passes
 from stream_ml.kafka.clients import admin
@@ -20,7 +21,7 @@ from stream_ml.kafka.reading import LogReader, ends, log_value, read_range
 from stream_ml.metrics import Metrics
 from stream_ml.records import LogRecord, Record
 from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
-from stream_ml.storage.keys import key_of
+from stream_ml.storage.keys import key_of, log_seal
 from stream_ml.storage.writer import CheckpointWriter
 
 READ_MAX = 2_000  # entries that are decoded at once: 3 us each
@@ -39,7 +40,7 @@ class Learning:
         config = parts.config
         self._parts, self._metrics, self.keep_alive = parts, metrics, keep_alive
         self._spec = parts.spec(topic_id)
-        self._topic_id = topic_id
+        self._topic_id, self.seal = topic_id, log_seal(config, topic_id)
         self._settings = parts.fold_settings(parts.lineage(topic_id))
         self._types = config.model.checkpoint_types
         key = key_of(config, make=True)
@@ -72,7 +73,7 @@ class Learning:
             There is no usable checkpoint and the log no longer begins at 0: the model cannot be rebuilt.
         """
         self.replica = self._restored(None)
-        self._reader = LogReader(self._parts.config, self.replica.read_position)
+        self._reader = LogReader(self._parts.config, self.replica.read_position, self.seal)
         self.fold_past_end(stop=stop, interval_s=interval_s)
         log.info("model %s/%d, %d examples", *self.replica.version, self.replica.examples_learned)
 
@@ -101,7 +102,7 @@ class Learning:
             Nothing came for `stall_max_s` before that end; a restart tries again.
         """
         assert self._reader is not None  # noqa: S101
-        topic = self._parts.config.training_log
+        topic = self._parts.config.training_log_topic
         end = ends(admin(self._parts.config), [(topic, 0)])[topic, 0][1]
         began_s = told_s = time.monotonic()
         deadline = began_s + stall_max_s
@@ -140,10 +141,10 @@ class Learning:
                 log.info("checkpoint at %d loaded", replica.position)
                 return replica
         config = self._parts.config
-        first, _ = ends(admin(config), [(config.training_log, 0)])[config.training_log, 0]
+        first, _ = ends(admin(config), [(config.training_log_topic, 0)])[config.training_log_topic, 0]
         if first > 0:
             raise ConfigError(
-                f"{config.training_log} begins at {first}, and there is no usable checkpoint of lineage "
+                f"{config.training_log_topic} begins at {first}, and there is no usable checkpoint of lineage "
                 f"{self._settings.lineage}: the model cannot be rebuilt from its beginning",
                 f"put a checkpoint into {config.path(config.checkpoints.directory) / self._settings.lineage}, "
                 "or go back to the settings and versions that wrote the last one",
@@ -160,14 +161,14 @@ class Learning:
         position, config = replica.position, self._parts.config
         if position == 0:
             return
-        first, end = ends(admin(config), [(config.training_log, 0)])[config.training_log, 0]
+        first, end = ends(admin(config), [(config.training_log_topic, 0)])[config.training_log_topic, 0]
         if position > end:
             raise CheckpointError(f"checkpoint {position} is ahead of the training log, which ends at {end}")
         if position - 1 < first:
             raise CheckpointError(f"the training log begins at {first}, after checkpoint {position}")
-        batches = read_range(config, config.training_log, 0, position - 1, position, keep_alive=self.keep_alive)
+        batches = read_range(config, config.training_log_topic, 0, position - 1, position, keep_alive=self.keep_alive)
         found = [record for batch in batches for record in batch]
-        if [sha256(log_value(record)).hexdigest() for record in found] != [replica.last_digest]:
+        if [sha256(log_value(record, self.seal)).hexdigest() for record in found] != [replica.last_digest]:
             raise CheckpointError(f"the training log holds another entry before {position} than the checkpoint folded")
 
     # --- in the loop ---
@@ -265,7 +266,7 @@ class Learning:
             "learning halted at %d (%s): %s",
             *(halt.position, halt.reason, halt.message),
             extra={
-                "topic": self._parts.config.training_log,
+                "topic": self._parts.config.training_log_topic,
                 "partition": 0,
                 "offset": halt.position,
                 "hint": f"look at it, then: stream-ml skip CONFIG {halt.position}{instead}",
@@ -282,13 +283,13 @@ class Learning:
             config = self._parts.config
             for records in read_range(
                 config,
-                config.training_log,
+                config.training_log_topic,
                 0,
                 fresh.read_position,
                 old.read_position,
                 keep_alive=self.keep_alive,
             ):
-                fresh.fold(_log_records(records))
+                fresh.fold(_log_records(records, self.seal))
             self.replica = fresh
         self.replica.check_each_after = None
         self._seek(self.replica.read_position)
@@ -416,5 +417,5 @@ def newest_replica(parts: Parts, topic_id: str) -> Replica:
     return Replica(settings)
 
 
-def _log_records(records: list[Record]) -> list[LogRecord]:
-    return [LogRecord(record.offset, log_value(record)) for record in records]
+def _log_records(records: list[Record], seal: LogSeal | None) -> list[LogRecord]:
+    return [LogRecord(record.offset, log_value(record, seal)) for record in records]

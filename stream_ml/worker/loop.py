@@ -31,6 +31,7 @@ from stream_ml.kafka.transaction import RECORD_REFUSED, Ending, Transactor
 from stream_ml.kafka.watch import TopicWatch
 from stream_ml.metrics import Metrics
 from stream_ml.records import Clock, Records
+from stream_ml.storage.keys import log_seal
 from stream_ml.worker.backlog import Backlog
 from stream_ml.worker.learning import Learning
 from stream_ml.worker.monitoring import Monitor
@@ -63,7 +64,7 @@ class Worker:
         config = parts.config
         self._parts, self._config, self._facts, self.metrics = parts, config, facts, metrics
         self._client = admin(config)
-        self._transactor = Transactor(config, facts.record_bytes_max)
+        self._transactor = Transactor(config, facts.record_bytes_max, log_seal(config, facts.training_log_id))
         self._group = Group(config)
         self._feedback = FeedbackInput(config)
         self._topics = TopicWatch(config, self._client, facts)

@@ -171,7 +171,7 @@ class Ownership:
         """The entry that stands before every example of a partition: without it the fold learns none."""
         config, of = self._config, (number, events, feedback, self.partitions)
         value = encode_start(*of, written_at_ms=_now_ms(), writer=config.transactional_id)
-        return Block(config.training_log, 0, [None], [value], {})
+        return Block(config.training_log_topic, 0, [None], [value], {})
 
     # --- 2: the claim ---
 
@@ -205,10 +205,10 @@ class Ownership:
         of = (codec.fingerprint, codec.text, codec.topic)
         value = encode_schema(*of, written_at_ms=_now_ms(), writer=config.transactional_id)
         if len(value) + RECORD_OVERHEAD > self._settings.record_bytes_max:
-            size = f"{len(value):,} bytes, and {config.training_log} takes {self._settings.record_bytes_max:,}"
+            size = f"{len(value):,} bytes, and {config.training_log_topic} takes {self._settings.record_bytes_max:,}"
             log.warning("the schema of predictions is not put into the log: %s", size)
             return []
-        return [Block(config.training_log, 0, [None], [value], {})]
+        return [Block(config.training_log_topic, 0, [None], [value], {})]
 
     # --- 3: the invariant ---
 
@@ -236,9 +236,9 @@ class Ownership:
         """
         started = time.monotonic()
         now = self.output_ends([claimed.partition.number for claimed in claims])
-        limit = self._settings.record_bytes_max
+        limit, seal = self._settings.record_bytes_max, self._learning.seal
         rebuilds = {
-            claimed.partition.number: Rebuild(self._parts, claimed, now[claimed.partition.number], limit)
+            claimed.partition.number: Rebuild(self._parts, claimed, now[claimed.partition.number], limit, seal)
             for claimed in claims
         }
         passes("in-rebuild")
@@ -246,7 +246,7 @@ class Ownership:
             if moved():
                 return
             for records in by_partition(batch):
-                of_all = records.topic == self._config.training_log
+                of_all = records.topic == self._config.training_log_topic
                 for rebuild in rebuilds.values() if of_all else (rebuilds[records.partition],):
                     rebuild.take(records)
         while rebuilds:  # each lets go of what it has read before the next one is filled
@@ -268,7 +268,7 @@ class Ownership:
         """Ends of what each partition writes to, as they are now; taken between two transactions."""
         config = self._config
         topics = (config.predictions.topic, config.outcomes, config.dead_letters)
-        log_topic = (config.training_log, 0)
+        log_topic = (config.training_log_topic, 0)
         wanted = [*[(topic, number) for topic in topics for number in numbers], log_topic]
         found = ends(self._client, wanted, patience_s)
         return {

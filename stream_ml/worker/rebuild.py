@@ -7,7 +7,8 @@ from stream_ml.assembly import Parts
 from stream_ml.core.metadata import OutputEnds
 from stream_ml.core.partition import Partition
 from stream_ml.core.rebuild import Evidence, rebuilt_events, rebuilt_labels
-from stream_ml.kafka.reading import Where
+from stream_ml.core.seals import LogSeal
+from stream_ml.kafka.reading import Where, is_sealed
 from stream_ml.records import Block, LogRecord, Record, Records
 
 
@@ -27,9 +28,14 @@ class Rebuild:
     ----------
     now
         Ends of what the partition writes to, taken after its claim.
+    seal
+        Of the training log's entries; others say nothing.
     """
 
-    def __init__(self, parts: Parts, claimed: Claimed, now: OutputEnds, record_bytes_max: int) -> None:
+    def __init__(
+        self, parts: Parts, claimed: Claimed, now: OutputEnds, record_bytes_max: int, seal: LogSeal | None
+    ) -> None:
+        self._seal = seal
         config, partition = parts.config, claimed.partition
         self.claimed, self._parts, self._record_bytes_max = claimed, parts, record_bytes_max
         self._evidence = Evidence(partition.number, *claimed.floors, config.events.topic, config.feedback.topic)
@@ -44,7 +50,7 @@ class Rebuild:
             (config.predictions.topic, number): (since.predictions, now.predictions),
             (config.outcomes, number): (since.outcomes, now.outcomes),
             (config.dead_letters, number): (since.dead_letters, now.dead_letters),
-            (config.training_log, 0): (since.training_log, now.training_log),
+            (config.training_log_topic, 0): (since.training_log, now.training_log),
         }
         nothing_held = claimed.floors == (partition.events_position, partition.feedback_position)
         found = inputs if nothing_held else inputs | outputs
@@ -70,8 +76,9 @@ class Rebuild:
             for record in records:
                 evidence.dead_letter(record)
         else:
-            for offset, value in zip(records.offsets, records.values, strict=True):
-                evidence.log_record(LogRecord(offset, value or b""))
+            for record in records:
+                if is_sealed(record, self._seal):
+                    evidence.log_record(LogRecord(record.offset, record.value or b""))
 
     def finish(self) -> None:
         """Fill the join."""

@@ -334,7 +334,7 @@ class Report:
                     found.append(_held_words(f"{topic} [{number}] {at}", f"{end - at:,} records", seconds))
         held_s = self._learning.held_s
         if held_s is not None and held_s > HELD_S:
-            found.append(_held_words(config.training_log, "what was to be learned", held_s))
+            found.append(_held_words(config.training_log_topic, "what was to be learned", held_s))
         return found
 
     def _partition(self, number: int) -> dict[str, Any]:

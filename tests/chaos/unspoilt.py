@@ -25,8 +25,8 @@ ASKED = 3_000
 def main() -> None:
     config, prefix = load_config(Path(sys.argv[1])), sys.argv[2]
     parts, facts = assemble(config), inspect_topics(config)
-    first, end = ends(admin(config), [(config.training_log, 0)])[config.training_log, 0]
-    batches = read_range(config, config.training_log, 0, first, end, keep_alive=lambda: None)
+    first, end = ends(admin(config), [(config.training_log_topic, 0)])[config.training_log_topic, 0]
+    batches = read_range(config, config.training_log_topic, 0, first, end, keep_alive=lambda: None)
     log = [LogRecord(record.offset, record.value or b"") for records in batches for record in records]
     entries = [(record.offset, decode_entry(record.value)) for record in log]
     hostile = [at for at, entry in entries if entry.kind == "example" and entry.event_id.startswith(prefix)]

@@ -115,7 +115,7 @@ def test_every_topic_with_a_schema_of_its_own_has_one_of_now() -> None:
     found = made.written_schemas([LoggedSchema.of(decode_entry(published(WIDER)))])
     config = made.config
     topics = [config.events.topic, config.feedback.topic, config.predictions.topic]
-    topics += [config.outcomes, config.training_log, config.signals]
+    topics += [config.outcomes, config.training_log_topic, config.signals]
     assert [one.topic for one in found if one.current] == topics
     shown = next(one for one in found if one.topic == config.predictions.topic and one.current)
     assert made.predictions.header == single_object_header(made.predictions.fingerprint)

@@ -124,7 +124,7 @@ def test_a_flood_of_events_is_shed_oldest_first_and_their_labels_end_as_orphans(
             made.truth(number)
         made.wait_until_done()
         assert grew(worker, before_mb, "2,000 events") < 48
-        pairs = [decode_pair(record.value or b"") for record in made.read(made.config.training_log)]
+        pairs = [decode_pair(record.value or b"") for record in made.read(made.config.training_log_topic)]
         assert [pair.event_offset for pair in pairs if pair] == [0, *range(count - cap + 1, count + 1)]
         assert len(clean(made)["waiting"]) == count - cap  # each may still be an early one
         late_pair(made)

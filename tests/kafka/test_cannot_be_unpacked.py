@@ -162,7 +162,7 @@ def test_a_record_in_the_training_log_that_cannot_be_unpacked_halts_learning_unt
         worker = working(made)
         made.wait_for(lambda: made.status().get("model", {}).get("examples_learned") == 10, "learning")
         where = made.status()["model"]["position"]
-        send(made, made.config.training_log, BOMB)
+        send(made, made.config.training_log_topic, BOMB)
         made.pairs(range(10, 20))
         made.flush()
         assert until(lambda: "cannot be unpacked" in made.problems(), SOON_S), (made.problems(), worker.log[-2000:])

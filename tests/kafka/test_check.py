@@ -53,7 +53,7 @@ def test_a_topic_whose_batches_may_unpack_to_more_than_memory_is_noted_with_the_
     with service(tmp_path, kafka, app_id) as made:
         config = made.config
         alter(kafka, config.feedback.topic, max_message_bytes="1000000000")
-        alter(kafka, config.training_log, max_message_bytes="1000000000")
+        alter(kafka, config.training_log_topic, max_message_bytes="1000000000")
         found = inspected(config, AdminClient({"bootstrap.servers": kafka}))
         code, said = check(made)
     assert code == 0, said
@@ -88,14 +88,14 @@ def test_what_would_lose_data_one_day_is_told_with_the_command_that_mends_it(
         config = made.config
         alter(kafka, config.events.topic, retention_ms="3600000")
         alter(kafka, config.outcomes, cleanup_policy="compact")
-        alter(kafka, config.training_log, retention_bytes="1000000", max_message_bytes="500000")
+        alter(kafka, config.training_log_topic, retention_bytes="1000000", max_message_bytes="500000")
         code, said = check(made, "--downtime", "2d")
     assert code == 78
     for told in (
         f"{config.events.topic} keeps records for 1h; a rebuild after an outage may need 50h",
         f"{config.outcomes} is compacted: records that a rebuild reads would vanish",
-        f"{config.training_log} has retention.bytes=1000000",
-        f"takes records of 1048588 bytes and {config.training_log} only of 500000",
+        f"{config.training_log_topic} has retention.bytes=1000000",
+        f"takes records of 1048588 bytes and {config.training_log_topic} only of 500000",
     ):
         assert told in said
     assert said.count("kafka-configs.sh --alter --topic") == 4

@@ -86,12 +86,12 @@ def test_learning_behind_an_open_transaction_in_the_training_log_is_lag_and_told
         made.start()
         made.pairs(range(10))
         made.wait_for(lambda: "model" in made.status() and made.status()["model"]["examples_learned"] == 10, "learning")
-        with held(made, made.config.training_log, b"never committed"):
+        with held(made, made.config.training_log_topic, b"never committed"):
             made.pairs(range(10, 20))
             made.wait_until_done()
             assert until(lambda: made.status()["model"]["lag_seconds"] > 3, SOON_S), made.status()["model"]
             assert until(lambda: TOLD in made.problems(), SOON_S), made.problems()
-            assert made.config.training_log in made.problems()
+            assert made.config.training_log_topic in made.problems()
             assert made.status()["model"]["examples_learned"] == 10
         made.wait_for(lambda: made.status()["model"]["examples_learned"] == 20, "the rest")
 

@@ -74,7 +74,7 @@ def test_a_halt_that_is_none_cannot_be_lifted(kafka: str, app_id: str, tmp_path:
     with service(tmp_path, kafka, app_id) as made:
         worker, file = made.start(), tmp_path / "w1.yaml"
         learn(made, 0, 20)
-        end = len(made.read(made.config.training_log))
+        end = len(made.read(made.config.training_log_topic))
         for position in ("5", "100000"):
             assert f"learning is not halted at {position}" in refused(verb, file, position)
         made.forge(5)
@@ -84,7 +84,9 @@ def test_a_halt_that_is_none_cannot_be_lifted(kafka: str, app_id: str, tmp_path:
         assert position is not None
         words = refused(verb, file, "5")
         assert "learning is not halted at 5" in words and f"CONFIG {position[1]}" in words
-        assert all(decode_entry(r.value or b"").kind != "command" for r in made.read(made.config.training_log)[end:])
+        assert all(
+            decode_entry(r.value or b"").kind != "command" for r in made.read(made.config.training_log_topic)[end:]
+        )
         cli("skip", file, position[1])
         made.wait_for(lambda: "lifted" in worker.log, "the lift")
         learn(made, 25, 30)

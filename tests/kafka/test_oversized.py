@@ -96,7 +96,7 @@ def test_records_that_the_broker_refuses_after_all_are_found_by_bisecting_and_co
         worker = made.start()
         made.pairs(range(200))
         made.wait_until_done()
-        limit(made, made.config.training_log, 600_000)
+        limit(made, made.config.training_log_topic, 600_000)
         limit(made, made.config.predictions.topic, 300_000)
         large = Large(made)
         made.pairs(range(200, 800))

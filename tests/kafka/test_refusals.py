@@ -60,11 +60,11 @@ def test_a_compacted_or_limited_training_log_is_refused(kafka: str, app_id: str,
             ("retention.ms", "60000", "retention.ms"),
         ):
             entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
-            resource = ConfigResource(ResourceType.TOPIC, made.config.training_log, incremental_configs=[entry])
+            resource = ConfigResource(ResourceType.TOPIC, made.config.training_log_topic, incremental_configs=[entry])
             client.incremental_alter_configs([resource])[resource].result()
             refused(made, word)
             entry = ConfigEntry("cleanup.policy", "delete", incremental_operation=AlterConfigOpType.SET)
-            resource = ConfigResource(ResourceType.TOPIC, made.config.training_log, incremental_configs=[entry])
+            resource = ConfigResource(ResourceType.TOPIC, made.config.training_log_topic, incremental_configs=[entry])
             client.incremental_alter_configs([resource])[resource].result()
 
 
@@ -90,7 +90,7 @@ def test_a_log_that_lost_its_beginning_gives_no_blank_model_where_no_checkpoint_
         made.wait_until_done()
         assert worker.stop() == 0
         client = AdminClient({"bootstrap.servers": kafka})
-        beginning = TopicPartition(made.config.training_log, 0, 3)
+        beginning = TopicPartition(made.config.training_log_topic, 0, 3)
         client.delete_records([beginning])[beginning].result()
         again = made.start()
         made.wait_for(lambda: again.log.count("] owned") == 2, "going on from its checkpoint")
@@ -98,7 +98,7 @@ def test_a_log_that_lost_its_beginning_gives_no_blank_model_where_no_checkpoint_
         shutil.rmtree(tmp_path / "checkpoints")
         alone = made.start()
         assert alone.wait() == 78, alone.log
-        assert f"{made.config.training_log} begins at 3, and there is no usable checkpoint" in alone.log
+        assert f"{made.config.training_log_topic} begins at 3, and there is no usable checkpoint" in alone.log
 
 
 def test_lost_offsets_are_refused_and_setting_them_by_hand_goes_on(kafka: str, app_id: str, tmp_path: Path) -> None:

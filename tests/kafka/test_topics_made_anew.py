@@ -115,11 +115,11 @@ def test_a_training_log_made_anew_is_not_folded_on(kafka: str, app_id: str, tmp_
         made.pairs(range(3))
         made.wait_for(lambda: made.status().get("model", {}).get("examples_learned") == 3, "learning")
         worker.process.send_signal(signal.SIGSTOP)
-        make_anew(made, made.config.training_log)
+        make_anew(made, made.config.training_log_topic)
         for sequence in range(20):
             made.forge(sequence)
         worker.process.send_signal(signal.SIGCONT)
-        assert until(lambda: told(made, made.config.training_log), SOON_S), (made.problems(), worker.log[-2000:])
+        assert until(lambda: told(made, made.config.training_log_topic), SOON_S), (made.problems(), worker.log[-2000:])
 
 
 @pytest.mark.parametrize("name", brothers("predictions", "outcomes", "dead letters"))

@@ -18,7 +18,7 @@ OF: dict[str, Callable[[Service], str]] = {
     "events": lambda made: made.config.events.topic,
     "feedback": lambda made: made.config.feedback.topic,
     "predictions": lambda made: made.config.predictions.topic,
-    "training log": lambda made: made.config.training_log,
+    "training log": lambda made: made.config.training_log_topic,
     "outcomes": lambda made: made.config.outcomes,
     "dead letters": lambda made: made.config.dead_letters,
     "signals": lambda made: made.config.signals,

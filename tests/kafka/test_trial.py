@@ -44,7 +44,9 @@ def test_json_lines_are_scored_learned_and_tried(kafka: str, app_id: str, tmp_pa
         assert (code, said) == (0, f"60 records written to {app_id}-visits\n")
         assert typed(made, "produce", "feedback", "-", "--rate", "2000", given=truths(40))[0] == 0
         worker = made.start()
-        made.wait_for(lambda: made.progress() == (100, 100) and len(made.read(made.config.training_log)) >= 40, "all")
+        made.wait_for(
+            lambda: made.progress() == (100, 100) and len(made.read(made.config.training_log_topic)) >= 40, "all"
+        )
         assert worker.stop() == 0
         audited = made.audited()
         assert audited["counts"] == {} and (audited["predictions"], audited["examples"]) == (60, 40)

@@ -225,7 +225,7 @@ BUGS = (
         """            passes("after-process")
 """,
         """            own = [record for output in outputs.values() for record in output.records]
-            log_of = [r.value for r in own if r.topic == self._config.training_log]
+            log_of = [r.value for r in own if r.topic == self._config.training_log_topic]
             from stream_ml.records import LogRecord
 
             at = self.learning.replica.read_position

@@ -129,7 +129,7 @@ model: {factory: "stream_ml.demo.model:build", task: binary}
 
 def test_topics_and_ids_are_named_after_the_app(load: Load) -> None:
     config = load({"worker/instance": "w1"})
-    assert config.training_log == "flights.training-log"
+    assert config.training_log_topic == "flights.training-log"
     assert config.outcomes == "flights.outcomes"
     assert config.dead_letters == "flights.dead-letters"
     assert config.signals == "flights.signals"
