@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import fastavro
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from stream_ml import schemas
 from stream_ml.core.avro_columns import ROWS_MIN, AvroColumns, avro_columns
@@ -16,6 +17,17 @@ from stream_ml.records import NOT_SERVED, Served, Target
 
 FORMAT = 1
 ARGUMENTS_NESTING_MAX = 10  # brackets; what is written has one pair
+PARTITIONS_MAX = 1_000_000
+FLAGS_MAX, SCORES_MAX = 64, 2_000  # of what was served; a task has 1,000 classes at most
+TEXTS_MAX = {  # bytes of UTF-8; an event's id has 1,024 characters at most, Kafka's names 249
+    "trigger_topic": 249,
+    "event_id": 4_096,
+    "label_class": 20_000,
+    "served_class": 20_000,
+    "served_lineage": 64,
+    "command": 64,
+    "writer": 2_000,
+}
 COMMANDS = ("skip", "accept", "accept-gap", "freeze", "resume", "rebase", "rebaseline")
 
 _SCHEMA = fastavro.parse_schema(schemas.load("log_entry"))
@@ -243,11 +255,35 @@ def decode_columns(values: list[bytes]) -> EntryColumns:
         for number, (value, length, begin, size) in enumerate(zip(whole, lengths, begins, sizes, strict=True))
         if not length <= begin <= len(value) or value[length:begin] != spelt[size]
     ]
-    strange = np.flatnonzero(batch.column(0).to_numpy(zero_copy_only=False) != FORMAT).tolist()
+    strange = np.flatnonzero((batch.column(0).to_numpy(zero_copy_only=False) != FORMAT) | _beyond(batch)).tolist()
     if not (wrong or strange):
         return EntryColumns(rows, batch, events)
     right = sorted(set(range(len(rows))).difference(wrong, strange))
     return EntryColumns([rows[n] for n in right], batch.take(pa.array(right, pa.int64())), [events[n] for n in right])
+
+
+def _beyond(batch: pa.RecordBatch) -> Any:
+    """Which rows have something larger than a worker would write: nobody looks at more of them."""
+    partition = batch.column("source_partition").to_numpy(zero_copy_only=False)
+    found = (partition < -1) | (partition >= PARTITIONS_MAX)
+    for name, most in TEXTS_MAX.items():
+        lengths = pc.fill_null(pc.binary_length(batch.column(name)), 0)
+        found |= lengths.to_numpy(zero_copy_only=False) > most
+    for name, most in (("served_flags", FLAGS_MAX), ("served_scores", SCORES_MAX)):
+        found |= np.diff(batch.column(name).offsets.to_numpy(zero_copy_only=False)) > most
+    return found
+
+
+def _check_bounds(raw: dict[str, Any]) -> None:
+    """The same of one; ValueError says what is too large."""
+    if not -1 <= raw["source_partition"] < PARTITIONS_MAX:
+        raise ValueError(f"partition {raw['source_partition']} is none")
+    counts = {name: len((raw[name] or "").encode("utf-8", "surrogatepass")) for name in TEXTS_MAX}
+    limits = TEXTS_MAX | {"served_flags": FLAGS_MAX, "served_scores": SCORES_MAX}
+    counts |= {name: len(raw[name] or ()) for name in ("served_flags", "served_scores")}
+    for name, most in limits.items():
+        if counts[name] > most:
+            raise ValueError(f"its {name} has a size of {counts[name]:,}, and {most:,} is the most")
 
 
 def _entries(columns: Sequence[Sequence[Any]], events: Sequence[bytes]) -> Iterator[Entry]:
@@ -272,6 +308,7 @@ def decode_entry(value: bytes) -> Entry:
     raw = decode_own(value, _READ)
     if raw["format"] != FORMAT:
         raise ValueError(f"log entry of format {raw['format']}; this version reads {FORMAT}")
+    _check_bounds(raw)
     return next(_entries([[raw[field["name"]]] for field in _RAW["fields"]], [raw["event"]]))
 
 

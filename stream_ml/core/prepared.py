@@ -24,7 +24,7 @@ from stream_ml.core.linear_runs import Matrix
 from stream_ml.core.log_entry import Entry, EntryColumns, decode_columns, decode_entry
 from stream_ml.core.payloads import Payloads, Refused
 from stream_ml.core.ranges import Ranges, nothing_watched
-from stream_ml.records import NOT_SEALED, NOT_UNPACKED, LogRecord, Target
+from stream_ml.records import NOT_SEALED, NOT_UNPACKED, TOO_LARGE, LogRecord, Target
 
 
 class FoldSettings(NamedTuple):
@@ -133,6 +133,7 @@ def split(prepared: Sequence[Run | Single], most: int) -> tuple[list[Run | Singl
 
 _NOT_READ = {
     NOT_UNPACKED.encode(): "its batch cannot be unpacked by the client",
+    TOO_LARGE.encode(): "it is larger than any entry",
     NOT_SEALED.encode(): "it is not sealed with the key of training_log.key_file",
 }
 

@@ -14,10 +14,10 @@ from stream_ml.config import Config
 from stream_ml.core.seals import LogSeal
 from stream_ml.errors import FatalError, TransientError
 from stream_ml.kafka.clients import TIMEOUT_S, absent, acquaint, ended_by, lasting, let_go, reader
-from stream_ml.kafka.messages import record_of
+from stream_ml.kafka.messages import LARGEST, record_of
 from stream_ml.kafka.retries import asked
 from stream_ml.kafka.unpacking import Unpacking, Unreadable
-from stream_ml.records import NOT_SEALED, NOT_UNPACKED, LogRecord, Record
+from stream_ml.records import NOT_SEALED, NOT_UNPACKED, TOO_LARGE, LogRecord, Record
 
 Where = tuple[str, int]
 Ranges = Mapping[Where, tuple[int, int]]  # first offset and exclusive stop: a position or a read_uncommitted end
@@ -193,6 +193,8 @@ def _value_of(message: Message, seal: LogSeal | None) -> bytes:
     if isinstance(message, Unreadable):
         return NOT_UNPACKED.encode()
     value = message.value() or b""
+    if len(value) > LARGEST:
+        return TOO_LARGE.encode()
     if seal is not None and not seal.holds(message.offset(), value, message.headers() or ()):
         return NOT_SEALED.encode()
     return value
@@ -203,6 +205,8 @@ def log_value(record: Record, seal: LogSeal | None) -> bytes:
     if any(name == NOT_UNPACKED for name, _ in record.headers):
         return NOT_UNPACKED.encode()
     value = record.value or b""
+    if len(value) > LARGEST:
+        return TOO_LARGE.encode()
     return value if is_sealed(record, seal) else NOT_SEALED.encode()
 
 

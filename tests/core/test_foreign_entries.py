@@ -3,6 +3,7 @@
 Each log is folded at once and one by one: both must come to the same.
 """
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 import fastavro
 import pytest
 
+from stream_ml import schemas
 from stream_ml.assembly import Parts, assemble
 from stream_ml.config import Config
 from stream_ml.core.binary import encode_record
-from stream_ml.core.log_entry import _encode, encode_schema, encode_start
+from stream_ml.core.log_entry import _encode, decode_entry, encode_schema, encode_start
 from stream_ml.core.prepared import FoldSettings
 from stream_ml.core.replica import Replica
 from stream_ml.core.schema import Schema, load_schema
@@ -231,3 +233,46 @@ def test_a_rebase_starts_no_partition() -> None:
     strange = [example(number, 5.0, partition=7) for number in range(100)]
     replica = both_ways(start(0), *examples(*XS), command("rebase", partition=7), *strange)
     assert halted(replica) == (142, "not_an_entry")
+
+
+# --- sizes ---
+
+
+LARGE: list[dict[str, Any]] = [
+    {"source_partition": 1_000_000},
+    {"source_partition": 2**31 - 1},
+    {"source_partition": -2},
+    {"event_id": "e" * 4_097},
+    {"event_id": "ä" * 2_049},
+    {"trigger_topic": "t" * 250},
+    {"label_class": "c" * 20_001},
+    {"served_class": "c" * 20_001},
+    {"served_lineage": "l" * 65},
+    {"writer": "w" * 2_001},
+    {"command": "c" * 65},
+    {"served_flags": ["cold"] * 65},
+    {"served_scores": {str(number): 0.5 for number in range(2_001)}},
+]
+
+
+def changed(value: bytes, **fields: Any) -> bytes:
+    """An entry with other fields."""
+    raw = fastavro.schemaless_reader(io.BytesIO(value), fastavro.parse_schema(schemas.load("log_entry")), None)
+    return _encode(**raw | fields)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("fields", LARGE, ids=str)
+def test_an_entry_with_something_larger_than_any_worker_writes_halts_and_is_named(fields: dict[str, Any]) -> None:
+    values = examples(*XS)
+    (name,) = fields
+    large = changed(values[130], **fields)
+    with pytest.raises(ValueError, match=r"partition|its " + name):
+        decode_entry(large)
+    replica = both_ways(*values[:130], large, *values[131:])
+    assert replica.halt is not None
+    assert (replica.halt.position, replica.halt.reason) == (130, "not_an_entry")
+
+
+def test_entries_of_exactly_the_largest_size_are_read() -> None:
+    large = changed(examples(1.0)[0], event_id="ä" * 2_048, writer="w" * 2_000, served_flags=["cold"] * 64)
+    assert both_ways(large).halt is None
