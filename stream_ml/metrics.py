@@ -71,6 +71,8 @@ TABLE = (
         "examples_far", "examples", (), "Examples that were far from all others when they were learned, or left out."
     ),
     _gauge("examples_dropped", "examples", (), "Examples met a second time in the log and not learned again."),
+    _gauge("cost_seconds", "seconds", ("of",), "The processor's time for one event (score) or example (learn)."),
+    _gauge("cost_growth", "times", ("of",), "How many times as much that is as at least since the model was new."),
     _gauge("model_position", "offset", (), "Model version: offset of the next log entry to fold."),
     _gauge("learning_lag_seconds", "seconds", (), "How far learning is behind the log."),
     _gauge("learning_halted", "0 or 1", (), "1 while learning is halted."),

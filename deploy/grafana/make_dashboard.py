@@ -132,6 +132,8 @@ PANELS: dict[str, list[tuple[str, str, list[tuple[str, str]]]]] = {
             ("far from all others", f"max(stream_ml_examples_far{OF})"),
             ("position", f"max(stream_ml_model_position{OF})"),
         ]),
+        ("Time of one record", "s", [("{{of}}", f"max by (of) (stream_ml_cost_seconds{OF})")]),
+        ("Times as slow as at first", "short", [("{{of}}", f"max by (of) (stream_ml_cost_growth{OF})")]),
     ],
     "And Kafka?": [
         ("Transactions", "reqps", [

@@ -86,6 +86,7 @@ def _of_schemas(parts: "Parts") -> list[str]:
         f"ok    schemas; the model sees {len(kinds)}: {_some(kinds)}",
         *nulls,
         *_bounds(parts),
+        *_open_texts(parts),
         f"ok    labels: {', '.join(labels[:SHOWN_FEATURES_MAX])}",
     ]
 
@@ -137,6 +138,17 @@ def _bounds(parts: "Parts") -> list[str]:
     return [
         f"note  nothing bounds {_some(free)}: one labelled event with 1e18 may spoil "
         f"the model; features.bounds: {proposed}" + (", from the samples with room to spare" if found else "")
+    ]
+
+
+def _open_texts(parts: "Parts") -> list[str]:
+    """Texts of which there may be any number: a model that keeps something for each grows with them, without end."""
+    free = [name for name in parts.plan.open_texts if name not in parts.plan.distinct]
+    if not free:
+        return []
+    return [
+        f"note  nothing bounds how many different texts {_some(free)} may have: a model that keeps a weight for each "
+        f"gets slower with every new one; features.bounds: {{{free[0]}: {{distinct: 1000, length: 1000}}}}"
     ]
 
 

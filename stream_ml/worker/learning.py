@@ -23,6 +23,7 @@ from stream_ml.records import LogRecord, Record
 from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
 from stream_ml.storage.keys import key_of, log_seal
 from stream_ml.storage.writer import CheckpointWriter
+from stream_ml.worker.cost import Cost
 
 READ_MAX = 2_000  # entries that are decoded at once: 3 us each
 CHUNK_S = 0.005  # of folding between two looks at the clock, as far as the pace so far tells
@@ -56,6 +57,7 @@ class Learning:
         self._at_end_s = time.monotonic()
         self._checkpoint_s = time.monotonic()
         self._checkpoint_position, self._checkpoint_written_s = -1, 0.0
+        self.cost = Cost()
         self.folding: dict[str, int] | None = None  # how far a long fold is
         self.checkpoint_problem = ""  # why the last one could not be written
         self._writer, self._position_under_way = CheckpointWriter(), -1
@@ -154,6 +156,7 @@ class Learning:
     def _loaded(self, checkpoint: Checkpoint) -> Replica:
         replica = restored(self.store, checkpoint, self._settings, self._types, self._topic_id)
         self._check_last_entry(replica)
+        self.cost.restore(checkpoint.header.get("cost"))
         return replica
 
     def _check_last_entry(self, replica: Replica) -> None:
@@ -222,9 +225,12 @@ class Learning:
         size = max(CHUNK_LEAST, int(CHUNK_S / self._example_s))
         chunk, self._read = split(self._read, size)
         if chunk:
-            halted, learned, began_s = self.replica.halt, self.replica.examples_learned, time.monotonic()
-            self.replica.fold_prepared(chunk)
-            self._pace(self.replica.examples_learned - learned, time.monotonic() - began_s)
+            halted, before, began_s = self.replica.halt, self.replica.examples_learned, time.monotonic()
+            alike = "run" if any(isinstance(item, Run) for item in chunk) else "single"
+            with self.cost.of("learn", alike) as learned:
+                self.replica.fold_prepared(chunk)
+                learned.append(self.replica.examples_learned - before)
+            self._pace(learned[0], time.monotonic() - began_s)
             passes("after-fold")
             if not self.spoilt:
                 self._look_at_halt(is_new=halted is None)
@@ -364,6 +370,7 @@ class Learning:
             "created_at": time.time_ns() // 1_000_000,
             "examples_learned": replica.examples_learned,
             "quality": replica.quality.report(),
+            "cost": self.cost.state(),
         }
 
     def finish(self, stall_max_s: float) -> None:

@@ -305,7 +305,9 @@ class Worker:
         stale = self.learning.lag_s > self._config.learning.lag_max / 1000
         for number, batch in batches.items():
             partition = self._ownership.owned[number]
-            outputs = partition.process(batch, self.learning.replica, clock, stale=stale, token=token)
+            with self.learning.cost.of("score") as scored:
+                outputs = partition.process(batch, self.learning.replica, clock, stale=stale, token=token)
+                scored.append(len(batch.events))
             self._is_alive()
             if len(batch.events) or len(batch.feedback) or outputs.moved or self._commit_is_due(number):
                 found[number] = outputs

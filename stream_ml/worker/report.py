@@ -319,6 +319,7 @@ class Report:
                 f"examples far from all others: {replica.far.count}, {what}, the last at {replica.far.last} of the "
                 "training log -> stream-ml tail CONFIG signals"
             )
+        found += self._learning.cost.words()
         if replica.learner.why_singly:
             found.append(f"the model learns right, but slower than it could: {replica.learner.why_singly}")
         return found
@@ -369,6 +370,7 @@ class Report:
             "examples_dropped": replica.dropped,
             "examples_far": replica.far.count,
             "lag_seconds": round(self._learning.lag_s, 1),
+            "cost": self._learning.cost.report(),
             "halted": None if halt is None else {"position": halt.position, "reason": halt.reason, "why": halt.message},
             "frozen": replica.frozen,
             "checkpoints_sealed": self._learning.sealed,
@@ -396,6 +398,9 @@ class Report:
         model, owned = status["model"], status["partitions"]["owned"]
         for name in ("examples_learned", "examples_dropped", "examples_far"):
             metrics.set(name, model[name])
+        for of, cost in model["cost"].items():
+            metrics.set("cost_seconds", cost["us"] / 1e6, of=of)
+            metrics.set("cost_growth", cost["growth"], of=of)
         metrics.set("model_position", model["position"])
         metrics.set("learning_lag_seconds", self._learning.lag_s)
         metrics.set("learning_halted", model["halted"] is not None)
