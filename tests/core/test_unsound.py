@@ -162,7 +162,7 @@ def test_the_flag_is_read_back_from_the_prediction(count: int) -> None:
 def test_the_audit_does_not_derive_an_unsound_score_again() -> None:
     app: Parts = parts()
     found = Findings()
-    rescorer = _Rescorer(app, LINEAGE, found)
+    rescorer = _Rescorer(app, LINEAGE, found, None)
     rescorer.replica.fold(log_of(examples(*XS)))
     record = event_record(0, "e0", T0)
     published = Published(EVENTS, 0, 0, "e0", T0, said(0.4, "unsound")._replace(position=75))
