@@ -78,10 +78,13 @@ class Join:
         self.oldest_waiting_ms = NEVER_MS
         self.bytes = 0
 
-    def rebuild(self, events: Rows, labels: Iterable[Label]) -> None:
-        """Fill an empty store with what a crash lost; both in offset order."""
+    def rebuild(self, events: Iterable[Rows], labels: Iterable[Label]) -> None:
+        """Fill an empty store with what a crash lost; both in offset order, events in pieces."""
+        for rows in events:
+            staged = StagedJoin(self)
+            staged.hold(rows)
+            self.apply(staged)
         staged = StagedJoin(self)
-        staged.hold(events)
         for label in labels:
             staged.add_waiting(label)
         self.apply(staged)

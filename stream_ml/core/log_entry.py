@@ -1,5 +1,6 @@
 """The training log's record, to bytes and back. Flat, the event's bytes last: a prefix reader needs no more."""
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -319,6 +320,23 @@ class Pair(NamedTuple):
     sequence: int
     event_offset: int
     feedback_offset: int
+
+
+def decode_pairs(values: list[bytes]) -> list[Pair | None]:
+    """The pairs behind n entries; None in the place of each that is no example, or no entry."""
+    found: list[Pair | None] = [None] * len(values)
+    rows: Sequence[int] = ()
+    if len(values) >= ROWS_MIN:
+        many = decode_columns(values)
+        rows, kinds = many.rows, many.texts("kind")
+        columns = zip(*(many.numbers(name) for name in Pair._fields), strict=True)
+        for row, kind, pair in zip(rows, kinds, columns, strict=True):
+            if kind == "example":
+                found[row] = Pair(*pair)
+    for row in set(range(len(values))).difference(rows):
+        with contextlib.suppress(ValueError):
+            found[row] = decode_pair(values[row])
+    return found
 
 
 def decode_pair(value: bytes) -> Pair | None:

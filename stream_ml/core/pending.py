@@ -115,6 +115,13 @@ class Rows:
         self.states[row] = _JOINED * event.joined | _OVERSIZE * event.oversize
         return row
 
+    def only(self, rows: Sequence[int]) -> "Rows":
+        """Some of its rows, none of which is freed."""
+        found = Rows()
+        for row in rows:
+            found.append(self.event(row))
+        return found
+
     def event(self, row: int) -> PendingEvent:
         """One row as a value."""
         tag, number, state = self.tags[row], self.numbers[row], self.states[row]

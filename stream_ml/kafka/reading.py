@@ -1,6 +1,7 @@
 """Reads that must be complete: a range of one partition, as committed, to an end that is really the end."""
 
 import contextlib
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -141,7 +142,7 @@ class RangeReader:
         while left:
             self._keep_alive()
             taken = self._unpacking.take(_BATCH, _WAIT_S)
-            found = [message for message in taken if self._wanted(message, left)]
+            found = [message for own in _runs(taken) for message in self._wanted_of(own, left)]
             if found:
                 heard = time.monotonic()
                 yield found
@@ -151,6 +152,15 @@ class RangeReader:
                     f"{where[0]} [{where[1]}] gave nothing for {STALL_MAX_S:.0f} s before offset {stop}",
                     "a transaction that nobody ends may hold it: kafka-transactions.sh find-hanging",
                 )
+
+    def _wanted_of(self, messages: list[Message], left: dict[Where, int]) -> list[Message]:
+        """Those of a run of one partition's that are records of a range: all, where its end is further away."""
+        last = messages[-1]
+        if last.offset() + 1 < left.get((last.topic(), last.partition()), 0) and all(
+            message.error() is None for message in messages
+        ):
+            return messages
+        return [message for message in messages if self._wanted(message, left)]
 
     def _wanted(self, message: Message, left: dict[Where, int]) -> bool:
         """Whether it is a record of a range; the end of a range is noted."""
@@ -177,6 +187,12 @@ class RangeReader:
     def close(self) -> None:
         """Let go of the consumer."""
         let_go(self._consumer)
+
+
+def _runs(messages: list[Message]) -> Iterator[list[Message]]:
+    """Messages that stand one after another and are of one partition."""
+    for _, run in itertools.groupby(messages, lambda message: (message.partition(), message.topic())):
+        yield list(run)
 
 
 def end_of(consumer: Consumer, topic: str, partition: int) -> int | None:

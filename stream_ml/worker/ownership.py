@@ -34,11 +34,12 @@ from stream_ml.kafka.topics import TopicFacts
 from stream_ml.kafka.transaction import Ending, Transactor
 from stream_ml.records import Block
 from stream_ml.worker.learning import Learning
-from stream_ml.worker.rebuild import Claimed, Rebuild, merged
+from stream_ml.worker.rebuild import Claimed, Rebuild, merged, take_log
 
 log = logging.getLogger("stream_ml.ownership")
 
-TOGETHER = 8  # partitions that are rebuilt at once: what they have read is held beside what it becomes
+TOGETHER = 8  # partitions that are rebuilt at once
+TOGETHER_MAX = 20_000  # records that are read at once; of more, first those that say what need not be held
 LOST_HINT = "go on from offsets of your choice: stream-ml offsets set CONFIG --partition {} --events N --feedback N"
 
 
@@ -238,17 +239,19 @@ class Ownership:
         now = self.output_ends([claimed.partition.number for claimed in claims])
         limit, seal = self._settings.record_bytes_max, self._learning.seal
         rebuilds = {
-            claimed.partition.number: Rebuild(self._parts, claimed, now[claimed.partition.number], limit, seal)
+            claimed.partition.number: Rebuild(self._parts, claimed, now[claimed.partition.number], limit)
             for claimed in claims
         }
         passes("in-rebuild")
-        for batch in self._ranges.messages(self._still_there(merged(rebuilds.values()))):
-            if moved():
-                return
-            for records in by_partition(batch):
-                of_all = records.topic == self._config.training_log_topic
-                for rebuild in rebuilds.values() if of_all else (rebuilds[records.partition],):
-                    rebuild.take(records)
+        for ranges in self._in_order(self._still_there(merged(rebuilds.values()))):
+            for batch in self._ranges.messages(ranges):
+                if moved():
+                    return
+                for records in by_partition(batch):
+                    if records.topic == self._config.training_log_topic:
+                        take_log(rebuilds, records, seal)
+                    else:
+                        rebuilds[records.partition].take(records)
         while rebuilds:  # each lets go of what it has read before the next one is filled
             number, rebuild = rebuilds.popitem()
             rebuild.finish()
@@ -256,6 +259,15 @@ class Ownership:
             partition.landmarks.add(partition.events_position, partition.feedback_position, now[number])
             _tell_taken_up(partition, time.monotonic() - started)
             self.owned[number] = partition
+
+    def _in_order(self, ranges: dict[Where, tuple[int, int]]) -> list[dict[Where, tuple[int, int]]]:
+        """What says which labels have ended first, where there is much: then those need not be held."""
+        config = self._config
+        held = (config.events.topic, config.feedback.topic, config.predictions.topic)
+        if sum(stop - start for start, stop in ranges.values()) < TOGETHER_MAX:
+            return [ranges]
+        first = {where: found for where, found in ranges.items() if where[0] not in held}
+        return [first, {where: found for where, found in ranges.items() if where[0] in held}]
 
     def _still_there(self, ranges: dict[Where, tuple[int, int]]) -> dict[Where, tuple[int, int]]:
         """The same without what was deleted since."""

@@ -1,15 +1,16 @@
 """What a taken up partition's join needs from the topics: which ranges, and what each record in them says."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from stream_ml.assembly import Parts
+from stream_ml.core.log_entry import Pair, decode_pairs
 from stream_ml.core.metadata import OutputEnds
 from stream_ml.core.partition import Partition
-from stream_ml.core.rebuild import Evidence, rebuilt_events, rebuilt_labels
+from stream_ml.core.rebuild import Evidence, rebuilt_labels
 from stream_ml.core.seals import LogSeal
 from stream_ml.kafka.reading import Where, is_sealed
-from stream_ml.records import Block, LogRecord, Record, Records
+from stream_ml.records import Block, Record, Records
 
 
 class Claimed(NamedTuple):
@@ -28,18 +29,15 @@ class Rebuild:
     ----------
     now
         Ends of what the partition writes to, taken after its claim.
-    seal
-        Of the training log's entries; others say nothing.
     """
 
-    def __init__(
-        self, parts: Parts, claimed: Claimed, now: OutputEnds, record_bytes_max: int, seal: LogSeal | None
-    ) -> None:
-        self._seal = seal
+    def __init__(self, parts: Parts, claimed: Claimed, now: OutputEnds, record_bytes_max: int) -> None:
         config, partition = parts.config, claimed.partition
         self.claimed, self._parts, self._record_bytes_max = claimed, parts, record_bytes_max
-        self._evidence = Evidence(partition.number, *claimed.floors, config.events.topic, config.feedback.topic)
-        self._events = Records.of(config.events.topic, partition.number, ())
+        positions = (partition.events_position, partition.feedback_position)
+        topics = (config.events.topic, config.feedback.topic)
+        payloads = parts.reader.payloads
+        self._evidence = Evidence(partition.number, claimed.floors, positions, topics, payloads)
         self._labels: list[Record] = []
         number, since = partition.number, claimed.ends
         inputs = {
@@ -57,35 +55,45 @@ class Rebuild:
         self.ranges = {where: (start, stop) for where, (start, stop) in found.items() if start < stop}
 
     def take(self, records: Records) -> None:
-        """Records of one of the ranges, or of the training log before the partition's own range in it."""
+        """Records of one of the ranges, those of the training log apart."""
         config, evidence = self._parts.config, self._evidence
         where = (records.topic, records.partition)
         if where not in self.ranges:
             return
         records = records.since(self.ranges[where][0])
         if records.topic == config.events.topic:
-            self._events.extend(records)
+            evidence.events.take(records)
         elif records.topic == config.feedback.topic:
-            self._labels += records
+            self._labels += [record for record in records if record.offset not in evidence.ended_labels]
         elif records.topic == config.predictions.topic:
-            evidence.predictions([value or b"" for value in records.values], self._parts.predictions)
+            evidence.events.published([value or b"" for value in records.values], self._parts.predictions)
         elif records.topic == config.outcomes:
             for value in records.values:
                 evidence.outcome(value or b"")
         elif records.topic == config.dead_letters:
             for record in records:
                 evidence.dead_letter(record)
-        else:
-            for record in records:
-                if is_sealed(record, self._seal):
-                    evidence.log_record(LogRecord(record.offset, record.value or b""))
+
+    def example(self, offset: int, pair: Pair) -> None:
+        """An example of the partition, which stands in the training log at this offset."""
+        if offset >= self.ranges.get((self._parts.config.training_log_topic, 0), (offset + 1, 0))[0]:
+            self._evidence.example(pair)
 
     def finish(self) -> None:
         """Fill the join."""
-        partition, payloads = self.claimed.partition, self._parts.reader.payloads
-        waiting, partition.leftovers = rebuilt_labels(self._labels, self._evidence, self._parts.feedback)
-        events = rebuilt_events(self._events, self._evidence, payloads, record_bytes_max=self._record_bytes_max)
-        partition.join.rebuild(events, waiting)
+        partition, evidence = self.claimed.partition, self._evidence
+        found = rebuilt_labels(self._labels, evidence, self._parts.feedback, partition.number)
+        waiting, partition.leftovers = found
+        partition.join.rebuild(evidence.events.finish(evidence.joined_events, self._record_bytes_max), waiting)
+
+
+def take_log(rebuilds: Mapping[int, Rebuild], records: Records, seal: LogSeal | None) -> None:
+    """Records of the training log, decoded once for all partitions; what is not sealed says nothing."""
+    rows = [row for row, record in enumerate(records) if is_sealed(record, seal)]
+    pairs = decode_pairs([records.values[row] or b"" for row in rows])
+    for row, pair in zip(rows, pairs, strict=True):
+        if pair is not None and pair.source_partition in rebuilds:
+            rebuilds[pair.source_partition].example(records.offsets[row], pair)
 
 
 def merged(rebuilds: Iterable[Rebuild]) -> dict[Where, tuple[int, int]]:

@@ -16,13 +16,13 @@ from stream_ml.config import Config
 from stream_ml.core.binary import encode_record
 from stream_ml.core.feedback import Labels
 from stream_ml.core.join import Join
-from stream_ml.core.log_entry import Entry, Example, decode_entry, encode_command, encode_example
+from stream_ml.core.log_entry import Entry, Example, decode_entry, decode_pairs, encode_command, encode_example
 from stream_ml.core.metadata import OutputEnds, parse_metadata
 from stream_ml.core.outputs import dead_letter_origin, decode_outcome
 from stream_ml.core.partition import Batch, Outputs, Partition, PartitionSettings
 from stream_ml.core.pending import PendingEvent
 from stream_ml.core.prepared import FoldSettings
-from stream_ml.core.rebuild import Evidence, rebuilt_events, rebuilt_labels
+from stream_ml.core.rebuild import Evidence, rebuilt_labels
 from stream_ml.core.replica import Replica
 from stream_ml.core.times import BEGINNING, JoinSettings
 from stream_ml.records import NOT_SERVED, Clock, DeadLetter, Label, LogRecord, Produce, Record, Records, Served, Target
@@ -216,6 +216,7 @@ class World:
         self.replica = Replica(fold_settings())
         self.partition = Partition(settings, 0, Join(join), (0, 0), 0, self.ends, (0, 0))
         self.texts: list[str] = []
+        self.crashes = 0
         self._put([], self.partition.claim_metadata((0, 0), "first").text())
 
     # --- a turn of the loop ---
@@ -287,23 +288,36 @@ class World:
         )
         self.partition.signalled = metadata.signalled
         self._put([], self.partition.claim_metadata(floors, "claim").text())
-        evidence = Evidence(0, *floors, EVENTS, FEEDBACK)
+        evidence = Evidence(0, floors, self.positions, (EVENTS, FEEDBACK), parts().reader.payloads)
         log, outcomes, letters, _ = self.settings.topics
         values = [record.value or b"" for record in self._since(PREDICTIONS, metadata.ends.predictions)]
-        evidence.predictions(values, parts().predictions)
         for record in self._since(outcomes, metadata.ends.outcomes):
             evidence.outcome(record.value or b"")
         for record in self._since(letters, metadata.ends.dead_letters):
             evidence.dead_letter(record)
-        for record in self._since(log, metadata.ends.training_log):
-            evidence.log_record(LogRecord(record.offset, record.value or b""))
+        logged = [record.value or b"" for record in self._since(log, metadata.ends.training_log)]
+        for pair in decode_pairs(logged):
+            if pair is not None and pair.source_partition == 0:
+                evidence.example(pair)
         events = self.events[floors[0] : self.positions[0]]
         labels = self.feedback[floors[1] : self.positions[1]]
         limit = self.settings.record_bytes_max
-        waiting, self.partition.leftovers = rebuilt_labels(labels, evidence, parts().feedback)
-        found = Records.of(EVENTS, 0, events)
-        join.rebuild(rebuilt_events(found, evidence, parts().reader.payloads, record_bytes_max=limit), waiting)
+        waiting, self.partition.leftovers = rebuilt_labels(labels, evidence, parts().feedback, 0)
+        self._read_both(evidence, events, values)
+        join.rebuild(evidence.events.finish(evidence.joined_events, limit), waiting)
         self.landmark()
+
+    def _read_both(self, evidence: Evidence, events: Sequence[Record], predictions: list[bytes]) -> None:
+        """Events and predictions in pieces, whichever comes first: by how often there was a crash."""
+        self.crashes += 1
+        size = 1 + self.crashes % 5
+        steps = [(0, at) for at in range(0, len(events), size)] + [(1, at) for at in range(0, len(predictions), size)]
+        orders = (lambda step: step[0], lambda step: -step[0], lambda step: step[1])
+        for kind, at in sorted(steps, key=orders[self.crashes % 3]):
+            if kind:
+                evidence.events.published(predictions[at : at + size], parts().predictions)
+            else:
+                evidence.events.take(Records.of(EVENTS, 0, events[at : at + size]))
 
     def _since(self, topic: str, offset: int) -> list[Record]:
         return [record for record in self.topics[topic] if record.offset >= offset]

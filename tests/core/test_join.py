@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream_ml.core.avro_columns import ROWS_MIN
 from stream_ml.core.events import Events
 from stream_ml.core.join import Join, Joined, Resolved, StagedJoin
 from stream_ml.core.log_entry import Pair as LoggedPair
-from stream_ml.core.log_entry import decode_pair
+from stream_ml.core.log_entry import decode_pair, decode_pairs
 from stream_ml.core.metadata import Landmarks, OutputEnds, parse_metadata
 from stream_ml.core.partition import Batch, Outputs
 from stream_ml.core.pending import PendingEvent, Rows
@@ -202,7 +203,7 @@ def test_a_repeated_pair_does_not_join_again_after_it_was_forgotten() -> None:
 def test_a_longer_ttl_makes_nothing_joinable_again_that_has_expired(ttl_ms: int, early_ttl_ms: int) -> None:
     expired = blank_join(NARROW, watermark_ms=5000)
     join = Join(NARROW._replace(ttl_ms=ttl_ms, early_ttl_ms=early_ttl_ms), expired.times)
-    join.rebuild(rows_of(pending(0, "a", 4899), pending(1, "b", 4900)), [label(0, "c", 4979), label(1, "d", 4980)])
+    join.rebuild([rows_of(pending(0, "a", 4899), pending(1, "b", 4900))], [label(0, "c", 4979), label(1, "d", 4980)])
     staged = StagedJoin(join)
     assert end(staged.label(label(2, "a", 4899))) == "late"
     assert end(staged.label(label(3, "b", 4900))) == "joined"
@@ -406,18 +407,20 @@ def test_the_pair_of_an_example_is_read_from_its_head() -> None:
 @pytest.mark.parametrize("value", [b"", b"\x02", b"hello", b"{}"])
 @pytest.mark.parametrize("where", ["training log", "predictions", "outcomes"])
 def test_what_others_wrote_into_our_topics_does_not_stop_a_rebuild(where: str, value: bytes) -> None:
-    evidence = Evidence(0, 0, 0, EVENTS, FEEDBACK)
+    evidence = Evidence(0, (0, 0), (9, 9), (EVENTS, FEEDBACK), parts().reader.payloads)
     if where == "training log":
-        evidence.log_record(LogRecord(0, value))
+        assert decode_pairs([value]) == [None]
+        assert decode_pairs([value] * ROWS_MIN) == [None] * ROWS_MIN
     elif where == "predictions":
-        evidence.predictions([value], parts().predictions)
+        evidence.events.published([value], parts().predictions)
     else:
         evidence.outcome(value)
-    assert not (evidence.joined_events or evidence.ended_labels or evidence.published)
+    assert not (evidence.joined_events or evidence.ended_labels)
+    assert evidence.events.finish(evidence.joined_events, 1_000_000) == []
 
 
 def test_a_dead_letter_of_others_does_not_stop_a_rebuild() -> None:
-    evidence = Evidence(0, 0, 0, EVENTS, FEEDBACK)
+    evidence = Evidence(0, (0, 0), (9, 9), (EVENTS, FEEDBACK), parts().reader.payloads)
     names = ("topic", "partition", "offset")
     headers = [(f"__connect.errors.{name}", None) for name in names]
     evidence.dead_letter(Record("letters", 0, 0, 0, None, None, headers))  # type: ignore[arg-type]
@@ -426,8 +429,10 @@ def test_a_dead_letter_of_others_does_not_stop_a_rebuild() -> None:
 
 # behind the other, and the label is gone without example, outcome or dead letter.
 def test_a_rebuild_keeps_a_label_that_was_taken_though_this_hosts_clock_is_behind() -> None:
-    evidence = Evidence(0, 0, 0, EVENTS, FEEDBACK)
-    waiting, unreadable = rebuilt_labels([label_record(0, "a", T0 + 20 * 365 * 86_400_000)], evidence, parts().feedback)
+    evidence = Evidence(0, (0, 0), (9, 9), (EVENTS, FEEDBACK), parts().reader.payloads)
+    waiting, unreadable = rebuilt_labels(
+        [label_record(0, "a", T0 + 20 * 365 * 86_400_000)], evidence, parts().feedback, 0
+    )
     assert (len(waiting), unreadable) == (1, [])
 
 
