@@ -299,8 +299,8 @@ BUGS = (
     Bug(
         "a rebuild forgets which events have joined",
         "stream_ml/core/rebuild.py",
-        "        if offset in evidence.joined_events:\n",
-        "        if False:\n",
+        "                if offset in joined:\n",
+        "                if False:\n",
         (JOIN,),
     ),
     # --- the fold ---
@@ -540,6 +540,55 @@ BUGS = (
         'return again if _content(again) == _content(self._there.get(place)) else "foreign"',
         "return again",
         ("tests/kafka/test_watch.py",),
+    ),
+    Bug(
+        "an entry without a seal is believed",
+        "stream_ml/kafka/reading.py",
+        "        return NOT_SEALED.encode()\n    return value\n",
+        "        pass\n    return value\n",
+        ("tests/kafka/test_sealed_log.py",),
+    ),
+    Bug(
+        "a sealed command that is written once more is obeyed",
+        "stream_ml/core/replica.py",
+        "            self._check_new(single.record.offset, entry)\n",
+        "",
+        ("tests/core/test_seals.py",),
+    ),
+    Bug(
+        "a seal of another log is believed",
+        "stream_ml/core/seals.py",
+        '_DOMAIN + topic_id.encode() + b"\\0", since',
+        '_DOMAIN + b"\\0", since',
+        ("tests/core/test_seals.py",),
+    ),
+    Bug(
+        "a batch that cannot be unpacked is gone past as far as a step goes",
+        "stream_ml/kafka/unpacking.py",
+        "            elif self._probes[where].step > 1:\n",
+        "            elif False:\n",
+        ("tests/kafka/test_cannot_be_unpacked.py",),
+    ),
+    Bug(
+        "a rebuild finds no row for an event",
+        "stream_ml/core/rebuild.py",
+        "        if number < 0:\n            return None\n",
+        "        return None\n",
+        ("tests/core/test_rebuild.py",),
+    ),
+    Bug(
+        "single examples are compared with runs",
+        "stream_ml/worker/cost.py",
+        "{alike or min(",
+        "{min(",
+        ("tests/unit/test_cost.py",),
+    ),
+    Bug(
+        "who floods early labels pushes out those of others",
+        "stream_ml/core/join.py",
+        "counts[label.record.key] > fair",
+        "False",
+        ("tests/core/test_shedding.py",),
     ),
     # --- what is written ---
     Bug(
