@@ -33,6 +33,7 @@ Place = Literal[
     "after-claim",
     "in-rebuild",
     "after-fold",
+    "checkpoint-probed",
     "checkpoint-written",
     "checkpoint-synced",
     "checkpoint-named",

@@ -43,6 +43,9 @@ class Checkpoint(NamedTuple):
         return int(self.header["position"])
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)  # that passes: scoring does not wait for it
+
+
 class CheckpointStore:
     """Checkpoints of one lineage in ``<directory>/<lineage>``.
 
@@ -64,21 +67,31 @@ class CheckpointStore:
         self._keep = keep
         self._key = key
 
-    def prepare(self) -> None:
-        """Make the folder; ConfigError where it cannot be written to."""
+    def prepare(self) -> str:
+        """Make the folder; why no checkpoint can be written for now, as on a disk that is full, else nothing.
+
+        Raises
+        ------
+        ConfigError
+            It is no folder, or may not be written to.
+        """
+        problem, probe = "", draft_of(self._folder / "probe")
         try:
             self._make_folder()
-            probe = draft_of(self._folder / "probe")
-            self._write(probe, b"")
-            probe.unlink()
+            with created(probe):
+                passes("checkpoint-probed")
         except OSError as error:
-            raise ConfigError(
-                f"checkpoints cannot be written to {self._folder}: {error.strerror}", "set checkpoints.directory"
-            ) from error
+            problem = f"checkpoints cannot be written to {self._folder}: {error.strerror}"
+            if error.errno not in _FULL:
+                raise ConfigError(problem, "set checkpoints.directory") from error
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink(missing_ok=True)
         for left in self._folder.glob(".*.ckpt.tmp.*"):
             with contextlib.suppress(OSError):  # another worker was first, or it is no file
                 if time.time() - left.lstat().st_mtime > 3600:
                     left.unlink(missing_ok=True)
+        return problem
 
     def size(self, position: int) -> int:
         """Bytes of the checkpoint of this position; 0 where it is gone by now."""

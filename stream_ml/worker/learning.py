@@ -49,7 +49,7 @@ class Learning:
         self.store = CheckpointStore(
             config.path(config.checkpoints.directory), self._settings.lineage, keep=config.checkpoints.keep, key=key
         )
-        self.store.prepare()
+        full = self.store.prepare()
         self.replica = Replica(self._settings)
         self._reader: LogReader | None = None
         self._read: list[Run | Single] = []  # and not yet folded
@@ -59,7 +59,7 @@ class Learning:
         self._checkpoint_position, self._checkpoint_written_s = -1, 0.0
         self.cost = Cost()
         self.folding: dict[str, int] | None = None  # how far a long fold is
-        self.checkpoint_problem = ""  # why the last one could not be written
+        self.checkpoint_problem = full  # why the last one could not be written
         self._writer, self._position_under_way = CheckpointWriter(), -1
 
     # --- start ---

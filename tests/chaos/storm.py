@@ -123,7 +123,7 @@ class Storm:
 
     def _disk_full(self, fault: Fault) -> None:
         self._worker(fault.instance).kill()
-        self.start(fault.instance, "checkpoint-written:full")
+        self.start(fault.instance, "checkpoint-probed:full, checkpoint-written:full")
 
     def _bytes_flip(self, fault: Fault) -> None:
         self._worker(fault.instance).kill()

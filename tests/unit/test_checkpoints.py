@@ -774,11 +774,27 @@ except CheckpointError as error:
 """
 
 
+FULL_AT_START = """
+import os, sys
+from pathlib import Path
+os.environ["STREAM_ML_FAIL_POINTS"] = "checkpoint-probed:full"
+from stream_ml.storage.checkpoints import CheckpointStore
+print(CheckpointStore(Path(sys.argv[1]), "abc", keep=1).prepare())
+"""
+
+
 def test_full_disk_is_a_checkpoint_error_and_older_ones_stay(tmp_path: Path) -> None:
     ended = run_python(FULL, str(tmp_path))
     assert ended.stdout == "refused True\n", ended.stderr
     assert [path.name for path in (tmp_path / "abc").iterdir()] == ["00000000000000000001.ckpt"]
     assert _loaded(_store(tmp_path)) == [1]
+
+
+def test_a_start_on_a_full_disk_goes_on_and_says_so(tmp_path: Path) -> None:
+    ended = run_python(FULL_AT_START, str(tmp_path))
+    where = tmp_path / "abc"
+    assert ended.stdout == f"checkpoints cannot be written to {where}: No space left on device\n", ended.stderr
+    assert list((tmp_path / "abc").iterdir()) == []
 
 
 def test_directory_that_is_a_file_is_a_config_error(tmp_path: Path) -> None:
