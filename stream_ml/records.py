@@ -10,6 +10,7 @@ NOT_UNPACKED = "stream_ml.not_unpacked"  # header of what stands for a record th
 NOT_SEALED = "stream_ml.not_sealed"  # in place of an entry of the training log that no key of ours has sealed
 TOO_LARGE = "stream_ml.too_large"  # header of a record whose value or key was left out
 VALUE_CUT, VALUE_BYTES = "stream_ml.value.sha256", "stream_ml.value.bytes"  # of what a dead letter has not, or in part
+UNREADABLE_HEADERS = "stream_ml.headers.unreadable"  # in place of headers of which a name is no UTF-8
 KEY_CUT, HEADERS_CUT = "stream_ml.key.bytes", "stream_ml.headers.dropped"
 
 

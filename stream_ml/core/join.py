@@ -13,8 +13,7 @@
    minus those that have an example, an outcome or a dead letter.
 """
 
-import statistics
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Literal, NamedTuple
@@ -24,7 +23,6 @@ from stream_ml.core.pending import PendingEvent, PendingStore, Rows
 from stream_ml.core.times import BEGINNING, NEVER_MS, InputTimes, JoinSettings, Times
 from stream_ml.records import Clock, Label, Target, carried_bytes
 
-FAIR = 4.0  # times the labels of the key in the middle: from there on a key is the first to give some up
 LABEL_BYTES = 900  # what a waiting label takes beside its record's bytes: it is kept whole, for a dead letter
 
 OutcomeKind = Literal["duplicate", "late", "orphan", "shed", "invalid", "too_large"]  # the last: a dead letter
@@ -314,21 +312,8 @@ class StagedJoin:
         return expired
 
     def _labels_over_cap(self) -> list[Label]:
-        """The oldest of those keys that have more labels waiting than others; of all, where none stands out."""
         over = len(self._base.waiting) + len(self.waiting) - len(self.resolved) - self._settings.early_labels_max
-        if over <= 0:
-            return []
-        held = list(self._unresolved())
-        counts = Counter(label.record.key for label in held)
-        fair = FAIR * statistics.median(counts.values())
-        shed: list[Label] = []
-        for label in held:
-            if len(shed) < over and counts[label.record.key] > fair:
-                counts[label.record.key] -= 1
-                shed.append(label)
-        chosen = {label.record.offset for label in shed}
-        shed += islice((label for label in held if label.record.offset not in chosen), over - len(shed))
-        shed.sort(key=lambda label: label.record.offset)
+        shed = list(islice(self._unresolved(), max(0, over)))
         for label in shed:
             self._resolve(label)
         return shed

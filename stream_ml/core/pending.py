@@ -115,6 +115,20 @@ class Rows:
         self.states[row] = _JOINED * event.joined | _OVERSIZE * event.oversize
         return row
 
+    def put(self, row: int, event: PendingEvent, tag: Tag, *, instead: bool) -> None:
+        """Set a row, instead of the one that stands there or before it."""
+        if self.maps is None and event.served.scores is not None:
+            self.maps = [None] * len(self)
+        number = known_or_nan([number_of(event.served)], 1)[0]
+        stop = row + 1 if instead else row
+        self.offsets[row:stop] = array("q", [event.offset])
+        self.times_ms[row:stop] = array("q", [event.time_ms])
+        self.numbers[row:stop] = array("d", [number])
+        self.ids[row:stop], self.values[row:stop], self.tags[row:stop] = [event.event_id], [event.value], [tag]
+        self.states[row:stop] = bytes(1)
+        if self.maps is not None:
+            self.maps[row:stop] = [event.served.scores]
+
     def only(self, rows: Sequence[int]) -> "Rows":
         """Some of its rows, none of which is freed."""
         found = Rows()
@@ -241,7 +255,7 @@ class PendingStore:
             chunk = self.chunks[0]
             last = min(len(chunk), chunk.first + count)
             for event_id in chunk.ids[chunk.first : last]:
-                del self.ids[event_id]
+                self.ids.pop(event_id, None)  # one that was held twice, as after offsets that were set, is gone
             count -= last - chunk.first
             chunk.values[chunk.first : last] = [b""] * (last - chunk.first)
             chunk.first = last

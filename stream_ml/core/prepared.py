@@ -117,11 +117,16 @@ def prepare(settings: FoldSettings, records: Sequence[LogRecord]) -> list[Run | 
     return [*found, *(_single(settings, record) for record in records[done:])]
 
 
+def size_of(item: Run | Single) -> int:
+    """How many records it is."""
+    return item.size if isinstance(item, Run) else 1
+
+
 def split(prepared: Sequence[Run | Single], most: int) -> tuple[list[Run | Single], list[Run | Single]]:
     """The first `most` records, and the rest."""
     size = 0
     for number, item in enumerate(prepared):
-        own = item.size if isinstance(item, Run) else 1
+        own = size_of(item)
         if size + own > most:
             left = most - size
             if left and isinstance(item, Run):

@@ -201,30 +201,28 @@ class RebuiltEvents:
     def _replace(self, later: Published) -> None:
         """Let a later prediction hold instead of the one before, or of none."""
         offset, place = later.offset, self._place(later.offset)
+        if "duplicate_event" in later.served.flags:
+            if place is not None:
+                self._read[place[0]][place[1]] = 0  # as if its event were not there
+            return
         value: bytes | None = None
         if place is not None:
             number, row = place
             value = self._chunks[number].values[row] if self._read[number][row] else None
         else:
-            at = bisect_left(self._early[0], offset)
-            value = self._early[1][at] if at < len(self._early[0]) and self._early[0][at] == offset else None
-            number = max(0, bisect_right(self._firsts, offset) - 1)
-            row = bisect_left(self._chunks[number].offsets, offset) if self._chunks else 0
-        whole = [self._chunks[number].event(n) for n in range(len(self._chunks[number]))] if self._chunks else []
-        read = self._read[number] if self._chunks else bytearray()
-        if place is not None:
-            del whole[row], read[row]
-        if "duplicate_event" not in later.served.flags:
-            whole.insert(row, _rows_of([later]).event(0))
-            read.insert(row, 0)
-        rows = Rows()
-        for event in whole:
-            rows.append(event)
-        if self._chunks:
-            self._chunks[number], self._read[number] = rows, read
-            self._firsts[number] = rows.offsets[0] if len(rows) else self._firsts[number]
+            early, values = self._early
+            at = bisect_left(early, offset)
+            value = values[at] if at < len(early) and early[at] == offset else None
+        if place is None and not self._chunks:
+            self._append([later])
         else:
-            self._chunks, self._read, self._firsts = [rows], [read], [offset]
+            made = _rows_of([later])
+            if place is None:
+                number = max(0, bisect_right(self._firsts, offset) - 1)
+                row = bisect_left(self._chunks[number].offsets, offset)
+                self._read[number].insert(row, 0)
+            self._chunks[number].put(row, made.event(0), made.tags[0], instead=place is not None)
+            self._firsts[number] = self._chunks[number].offsets[0]
         if value is not None:
             self._fill(offset, value)
 

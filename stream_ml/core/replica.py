@@ -29,6 +29,7 @@ from stream_ml.core.ranges import FIRST
 from stream_ml.core.resolution import check_meaning
 from stream_ml.core.schema import load_schema
 from stream_ml.core.scoring import Scorer, Scores
+from stream_ml.core.seals import is_new
 from stream_ml.core.signals import Signal
 from stream_ml.core.written import LoggedSchema
 from stream_ml.errors import ConfigError, FatalError, StreamMLError
@@ -351,8 +352,9 @@ class Replica:
         sealed_from = self._settings.sealed_from
         if sealed_from is None or offset < sealed_from or not _is_order(entry):
             return
-        seen = entry.parsed_arguments().get("seen")
-        if type(seen) is not int or not self.commanded_at < seen <= offset:
+        said = entry.parsed_arguments()
+        if not is_new(said, self.commanded_at, offset):
+            seen = said.get("seen")
             message = f"{entry.command} says that the log ended at {seen} when it was written, and a command stands at"
             raise ValueError(f"{message} {self.commanded_at}: it was written once more, or two were at once")
 
@@ -402,7 +404,8 @@ class Replica:
             return
         if pardon == "skip":
             self._pass_halt(offset)
-            if self._has_started(entry.source_partition):
+            old = entry.sequence < self.ledger.next_sequence(entry.source_partition)
+            if self._has_started(entry.source_partition) and not old:
                 self.ledger.saw(*place)
         elif verdict == "drop" and pardon != "accept-gap":
             self.dropped += 1

@@ -6,11 +6,18 @@ sequence; a command says how much of the log its writer had seen, and is refused
 
 import hmac
 from collections.abc import Sequence
+from typing import Any
 
 from stream_ml.records import Headers
 
 SEAL = "stream_ml.seal"  # header of a sealed entry
 _DOMAIN = b"stream_ml training log entry 1\0"  # the same key may seal checkpoints, which are no entries
+
+
+def is_new(said: dict[str, Any], commanded_at: int, offset: int) -> bool:
+    """Whether a command at this offset says that its writer had seen the last one before it, at `commanded_at`."""
+    seen = said.get("seen")
+    return type(seen) is int and commanded_at < seen <= offset
 
 
 class LogSeal:
@@ -33,9 +40,13 @@ class LogSeal:
         """What an entry carries. Source: HMAC-SHA256, RFC 2104."""
         return SEAL, self._seal(self._keys[0], value)
 
+    def asked(self, offset: int) -> bool:
+        """Whether an entry there has to be sealed."""
+        return offset >= self._since
+
     def holds(self, offset: int, value: bytes, headers: Headers) -> bool:
         """Whether the entry there is to be believed."""
-        if offset < self._since:
+        if not self.asked(offset):
             return True
         said = next((given for name, given in headers if name == SEAL), None) or b""
         return any(hmac.compare_digest(said, self._seal(key, value)) for key in self._keys)

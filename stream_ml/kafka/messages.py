@@ -1,11 +1,12 @@
 """Consumed messages as values. What is too large to be of use is not kept: a dead letter says how large it was."""
 
 import hashlib
+import operator
 from collections.abc import Iterable, Sequence
 
 from confluent_kafka import Message
 
-from stream_ml.records import KEY_CUT, TOO_LARGE, VALUE_BYTES, VALUE_CUT, Record, Records
+from stream_ml.records import KEY_CUT, TOO_LARGE, UNREADABLE_HEADERS, VALUE_BYTES, VALUE_CUT, Headers, Record, Records
 
 LARGEST = 16_000_000  # bytes of a value or key: a packed batch of 1 MB may hold a thousand times as much
 
@@ -19,7 +20,7 @@ def record_of(message: Message) -> Record:
         message.timestamp()[1],
         message.key(),
         message.value(),
-        message.headers() or (),
+        headers_of(message),
     )
 
 
@@ -32,12 +33,27 @@ def records_of(topic: str, partition: int, messages: Sequence[Message]) -> Recor
         [message.timestamp()[1] for message in messages],
         [message.key() for message in messages],
         [message.value() for message in messages],
-        {row: headers for row, message in enumerate(messages) if (headers := message.headers())},
+        {row: headers for row, message in enumerate(messages) if (headers := headers_of(message))},
     )
     if max(map(len, filter(None, [*found.values, *found.keys])), default=0) > LARGEST:
         for row in range(len(found)):
             _cut(found, row)
     return found
+
+
+def headers_of(message: Message) -> Headers:
+    """The headers of a message; where the client cannot give them, for a name that is no UTF-8, one that says so.
+
+    Source: confluent-kafka returns with an exception set. A call that Python has specialised does not look for one, and
+    it comes up anywhere later; `methodcaller` looks, and raises SystemError (tried).
+    """
+    try:
+        return _asked(message) or ()
+    except (SystemError, UnicodeDecodeError):
+        return [(UNREADABLE_HEADERS, b"")]
+
+
+_asked = operator.methodcaller("headers")
 
 
 def _cut(records: Records, row: int) -> None:

@@ -13,8 +13,9 @@ from stream_ml.core.ledger import Ledger
 from stream_ml.core.log_entry import decode_entry, decode_pair, encode_command
 from stream_ml.core.metadata import Metadata, OutputEnds, last_signalled, signalled_upto
 from stream_ml.core.outputs import dead_letter_origin, decode_outcome
+from stream_ml.core.pardons import LIFTING
 from stream_ml.core.predictions import halted_at, prediction_origin
-from stream_ml.core.seals import LogSeal
+from stream_ml.core.seals import LogSeal, is_new
 from stream_ml.core.signals import OF_THE_FOLD, decode_signal
 from stream_ml.core.times import BEGINNING
 from stream_ml.errors import ConfigError, FatalError
@@ -302,7 +303,7 @@ def _commit(config: Config, offsets: list[TopicPartition]) -> None:
 def _ledger(config: Config, seal: LogSeal | None) -> Ledger:
     """The ledger of the whole log, counting every example as seen."""
     first, end = ends(admin(config), [(config.training_log_topic, 0)])[config.training_log_topic, 0]
-    ledger = Ledger()
+    ledger, commanded_at = Ledger(), -1
     for records in read_range(config, config.training_log_topic, 0, first, end, keep_alive=lambda: None):
         for record in records:
             if not is_sealed(record, seal):
@@ -311,8 +312,13 @@ def _ledger(config: Config, seal: LogSeal | None) -> Ledger:
                 entry = decode_entry(record.value or b"")
                 if entry.kind == "example":
                     ledger.saw(entry.source_partition, entry.sequence, entry.trigger_topic, entry.trigger_offset)
-                elif entry.command == "rebase" and entry.parsed_arguments().get("back", True):
-                    ledger.rebase(int(entry.parsed_arguments()["partition"]))
+                elif entry.kind == "command" and entry.command not in LIFTING:
+                    said = entry.parsed_arguments()
+                    if seal is not None and seal.asked(record.offset) and not is_new(said, commanded_at, record.offset):
+                        continue
+                    commanded_at = record.offset
+                    if entry.command == "rebase" and said.get("back", True):
+                        ledger.rebase(int(said["partition"]))
     return ledger
 
 

@@ -15,7 +15,7 @@ from stream_ml.config import Config
 from stream_ml.core.seals import LogSeal
 from stream_ml.errors import FatalError, TransientError
 from stream_ml.kafka.clients import TIMEOUT_S, absent, acquaint, ended_by, lasting, let_go, reader
-from stream_ml.kafka.messages import LARGEST, record_of
+from stream_ml.kafka.messages import LARGEST, headers_of, record_of
 from stream_ml.kafka.retries import asked
 from stream_ml.kafka.unpacking import Unpacking, Unreadable
 from stream_ml.records import NOT_SEALED, NOT_UNPACKED, TOO_LARGE, LogRecord, Record
@@ -211,14 +211,14 @@ def _value_of(message: Message, seal: LogSeal | None) -> bytes:
     value = message.value() or b""
     if len(value) > LARGEST:
         return TOO_LARGE.encode()
-    if seal is not None and not seal.holds(message.offset(), value, message.headers() or ()):
+    if seal is not None and not seal.holds(message.offset(), value, headers_of(message)):
         return NOT_SEALED.encode()
     return value
 
 
 def log_value(record: Record, seal: LogSeal | None) -> bytes:
     """The same of a record."""
-    if any(name == NOT_UNPACKED for name, _ in record.headers):
+    if record.value is None and any(name == NOT_UNPACKED for name, _ in record.headers):
         return NOT_UNPACKED.encode()
     value = record.value or b""
     if len(value) > LARGEST:

@@ -130,7 +130,7 @@ class Unpacking:
             self._probe(where, probe.nearer())
             return []
         passed = self._passed(where, self._probes.pop(where)) if probe is not None else []
-        offset = self._position(where)
+        offset = max(base, self._position(where))  # between them stand markers of transactions
         if self._failed.get(where) == offset:
             log.error(
                 "%s [%d] %d and what else is in its batch cannot be unpacked, and is gone past",

@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import KafkaException
 
 from stream_ml.assembly import Parts
-from stream_ml.core.prepared import FoldSettings, Halt, Run, Single, split
+from stream_ml.core.prepared import FoldSettings, Halt, Run, Single, size_of, split
 from stream_ml.core.replica import Replica
 from stream_ml.core.seals import LogSeal
 from stream_ml.errors import CheckpointError, ConfigError, FatalError
@@ -229,8 +229,9 @@ class Learning:
             alike = "run" if any(isinstance(item, Run) for item in chunk) else "single"
             with self.cost.of("learn", alike) as learned:
                 self.replica.fold_prepared(chunk)
-                learned.append(self.replica.examples_learned - before)
-            self._pace(learned[0], time.monotonic() - began_s)
+                count = self.replica.examples_learned - before
+                learned.append(count if count == sum(map(size_of, chunk)) else 0)
+            self._pace(count, time.monotonic() - began_s)
             passes("after-fold")
             if not self.spoilt:
                 self._look_at_halt(is_new=halted is None)

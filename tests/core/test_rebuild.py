@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from stream_ml.core.join import Join
-from stream_ml.core.pending import CHUNK_ROWS, PendingEvent
+from stream_ml.core.pending import CHUNK_ROWS, PendingEvent, Rows
 from stream_ml.core.predictions import PredictionCodec
 from stream_ml.core.rebuild import Marks, RebuiltEvents
 from stream_ml.records import Record, Records
 
-from .builders import EVENTS, PREDICTIONS, ROOMY, T0, World, event_record, partition_settings, parts
+from .builders import EVENTS, PREDICTIONS, ROOMY, T0, World, event_record, partition_settings, parts, pending
 
 COUNT = 2 * CHUNK_ROWS + 500
 LIMIT = 1_000_000
@@ -125,6 +125,22 @@ def test_joined_events_are_remembered_without_their_bytes() -> None:
     (rows,) = found.finish(joined, LIMIT)
     assert [rows.joined(row) for row in range(10)] == [row == 4 for row in range(10)]
     assert rows.values[4] == b""
+
+
+def test_an_id_that_is_held_twice_is_forgotten_without_an_error() -> None:
+    join = Join(ROOMY)
+    for offset in (1, 9):
+        rows = Rows()
+        rows.append(pending(offset, "x", T0))
+        join.rebuild([rows], [])
+    join.store.free(2)
+    assert len(join.store) == 0 and join.store.events() == []
+
+
+def test_many_later_predictions_take_no_time_to_speak_of() -> None:
+    events, predictions = scored(COUNT)
+    found = rebuilt(events, [*predictions, *predictions])
+    assert [event.offset for event in found] == list(range(COUNT))
 
 
 def test_marks_are_those_of_their_range() -> None:

@@ -6,9 +6,10 @@ import pytest
 
 from stream_ml.core.replica import Replica
 from stream_ml.core.seals import SEAL, LogSeal
-from stream_ml.records import NOT_SEALED, LogRecord
+from stream_ml.kafka.reading import log_value
+from stream_ml.records import NOT_SEALED, NOT_UNPACKED, LogRecord, Record
 
-from .builders import command, fold_settings, log_of
+from .builders import EVENTS, command, example, fold_settings, log_of
 from .test_fold import examples
 
 KEY, OLD, OTHER = b"k" * 16, b"o" * 16, b"x" * 16
@@ -113,3 +114,29 @@ def test_a_skip_helps_at_an_order_that_came_again() -> None:
     replica.fold(log_of([freeze, *examples(1.0), command("skip", position=2)], 2))
     assert replica.halt is None and not replica.frozen
     assert replica.examples_learned == 1
+
+
+def test_skip_of_an_old_example_that_came_again_leaves_the_triggers_as_they_are() -> None:
+    """After offsets that were set back, triggers begin anew: the old one would make all that follow disagree."""
+    values = [
+        example(0, trigger=(EVENTS, 100)),
+        example(1, trigger=(EVENTS, 200)),
+        command("rebase", partition=0, back=True, seen=2),
+        example(1, trigger=(EVENTS, 200)),
+        command("skip", position=3),
+        example(2, trigger=(EVENTS, 100)),
+    ]
+    replica = Replica(fold_settings()._replace(sealed_from=0))
+    replica.fold(log_of(values))
+    assert replica.refold_from == 3
+    replica.lift()
+    replica.fold(log_of(values)[3:])
+    assert replica.halt is None
+    assert replica.examples_learned == 3
+
+
+def test_a_header_that_anybody_may_write_makes_no_entry_unreadable() -> None:
+    record = Record("log", 0, 3, 0, None, VALUE, [seal(KEY).header(VALUE), (NOT_UNPACKED, b"")])
+    assert log_value(record, seal(KEY)) == VALUE
+    assert log_value(record._replace(value=None), seal(KEY)) == NOT_UNPACKED.encode()
+    assert log_value(record, seal(OTHER)) == NOT_SEALED.encode()

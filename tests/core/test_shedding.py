@@ -113,35 +113,3 @@ def test_a_label_whose_outcome_would_be_larger_than_a_record_may_be_ends_as_a_de
     assert sorted(world.partition.join.waiting) == [1]
     world.crash()
     assert sorted(world.partition.join.waiting) == [1]
-
-
-# --- who gives up labels ---
-
-
-def keyed(join: Join, *keys: bytes) -> list[int]:
-    """Offsets of the labels that are shed where these wait, each of another event, one after the other."""
-    staged = StagedJoin(join)
-    for offset, key in enumerate(keys):
-        staged.label(wide(label(offset, f"e{offset}", 1000), key=key))
-    return [offset for offset, _ in shed(staged)]
-
-
-def test_a_key_that_floods_gives_up_its_own_labels_and_not_those_of_others() -> None:
-    honest = [b"a", b"b", b"c", b"d"] * 5
-    join = blank_join(ROOMY._replace(early_labels_max=50))
-    assert keyed(join, *honest, *[b"flood"] * 100) == list(range(20, 90))
-
-
-def test_a_flood_that_came_first_gives_up_its_oldest() -> None:
-    join = blank_join(ROOMY._replace(early_labels_max=30))
-    assert keyed(join, *[b"flood"] * 50, b"a", b"b", b"c") == list(range(23))
-
-
-def test_a_flood_gives_up_no_more_than_what_is_above_its_share() -> None:
-    join = blank_join(ROOMY._replace(early_labels_max=3))
-    assert keyed(join, b"a", b"b", b"c", *[b"flood"] * 6) == [0, 1, 2, 3, 4, 5]
-
-
-@pytest.mark.parametrize("keys", [[b"all"] * 9, [b"%d" % number for number in range(9)], [b"a", b"b", b"c"] * 3])
-def test_where_nobody_stands_out_the_oldest_go(keys: list[bytes]) -> None:
-    assert keyed(blank_join(ROOMY._replace(early_labels_max=5)), *keys) == [0, 1, 2, 3]

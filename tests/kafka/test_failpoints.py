@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300), pytest.mark.long]
 
 STEP = 60  # events, each with a label, for each place
 DELAY = 20
-AT_ONCE = ("on-assign", "after-claim", "in-rebuild")  # passed once when a worker starts
+AT_ONCE = ("on-assign", "after-claim", "in-rebuild", "checkpoint-probed")  # passed once when a worker starts
 CHECKPOINT = tuple(place for place in get_args(Place) if place.startswith(("checkpoint", "before-prune")))
 MOVING = ("on-revoke",)  # passed when another worker comes
 

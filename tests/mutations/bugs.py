@@ -583,13 +583,6 @@ BUGS = (
         "{min(",
         ("tests/unit/test_cost.py",),
     ),
-    Bug(
-        "who floods early labels pushes out those of others",
-        "stream_ml/core/join.py",
-        "counts[label.record.key] > fair",
-        "False",
-        ("tests/core/test_shedding.py",),
-    ),
     # --- what is written ---
     Bug(
         "a prediction without the event's key",
