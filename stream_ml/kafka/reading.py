@@ -155,11 +155,10 @@ class RangeReader:
 
     def _wanted_of(self, messages: list[Message], left: dict[Where, int]) -> list[Message]:
         """Those of a run of one partition's that are records of a range: all, where its end is further away."""
-        last = messages[-1]
-        if last.offset() + 1 < left.get((last.topic(), last.partition()), 0) and all(
-            message.error() is None for message in messages
-        ):
-            return messages
+        if all(message.error() is None for message in messages):
+            last = messages[-1]
+            if last.offset() + 1 < left.get((last.topic(), last.partition()), 0):
+                return messages
         return [message for message in messages if self._wanted(message, left)]
 
     def _wanted(self, message: Message, left: dict[Where, int]) -> bool:

@@ -100,7 +100,9 @@ def test_a_batch_that_cannot_be_unpacked_costs_its_records_and_no_other(
         assert letters == [b"10", b"11", b"12"]
 
 
-@pytest.mark.parametrize("behind", [0, 1, 7])
+@pytest.mark.parametrize(
+    "behind", [pytest.param(0, marks=pytest.mark.long), 1, pytest.param(7, marks=pytest.mark.long)]
+)
 def test_all_of_a_long_batch_that_cannot_be_unpacked_is_gone_past_in_steps(
     kafka: str, app_id: str, tmp_path: Path, behind: int
 ) -> None:
@@ -117,6 +119,7 @@ def test_all_of_a_long_batch_that_cannot_be_unpacked_is_gone_past_in_steps(
         assert made.audit().findings == []
 
 
+@pytest.mark.long
 def test_two_batches_that_cannot_be_unpacked_one_after_the_other(kafka: str, app_id: str, tmp_path: Path) -> None:
     with service(tmp_path, kafka, app_id, kafka=SMALL) as made:
         working(made)
