@@ -8,12 +8,10 @@ is what the kernel says that the process ever held (VmHWM); the rebuild's time i
 import json
 import re
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.recovery import Bench
-from stream_ml.kafka.broker import EmbeddedKafka
+from benchmarks.recovery import opened
 
 MB = 1e6
 SETTLE_S = 3.0  # after the last commit: checkpoints, and what is freed
@@ -27,16 +25,10 @@ def memory_mb(process: int, of: str) -> float:
 
 def measured(pending: int) -> dict[str, float]:
     """One app: filled, killed, started again."""
-    with (
-        tempfile.TemporaryDirectory(prefix="stream-ml-growth-") as folder,
-        EmbeddedKafka(Path(folder) / "kafka") as kafka,
-    ):
-        (Path(folder) / "app").mkdir()
-        bench = Bench(Path(folder) / "app", kafka.bootstrap_servers)
-        bench.produce(pending)
+    with opened(pending) as bench:
         worker = bench.start()
         bench.wait_past(pending - 1)
-        time.sleep(SETTLE_S)
+        time.sleep(SETTLE_S)  # nothing is measured meanwhile
         running = memory_mb(worker.pid, "VmRSS")
         worker.kill()
         worker.wait()
@@ -45,7 +37,7 @@ def measured(pending: int) -> dict[str, float]:
         worker = bench.start()
         try:
             bench.wait_past(before)
-            time.sleep(SETTLE_S)
+            time.sleep(SETTLE_S)  # what is freed late is not held for ever
             peak, after = memory_mb(worker.pid, "VmHWM"), memory_mb(worker.pid, "VmRSS")
         finally:
             worker.kill()

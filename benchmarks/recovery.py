@@ -5,12 +5,14 @@ many events in its pending store, killed and started again. Events keep coming, 
 The phases come from the times in the worker's own log; medians over rounds, in seconds.
 """
 
+import contextlib
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -116,6 +118,19 @@ class Bench:
         return found
 
 
+@contextlib.contextmanager
+def opened(pending: int) -> Iterator[Bench]:
+    """An app with a Kafka of its own and so many events in its topic."""
+    with (
+        tempfile.TemporaryDirectory(prefix="stream-ml-recovery-") as folder,
+        EmbeddedKafka(Path(folder) / "kafka") as kafka,
+    ):
+        (Path(folder) / "app").mkdir()
+        bench = Bench(Path(folder) / "app", kafka.bootstrap_servers)
+        bench.produce(pending)
+        yield bench
+
+
 def one_round(bench: Bench) -> dict[str, float]:
     """Kill, start, wait for the first new prediction."""
     bench.produce(200)
@@ -138,13 +153,7 @@ def one_round(bench: Bench) -> dict[str, float]:
 
 def main() -> None:
     pending, rounds = (int(sys.argv[i]) if len(sys.argv) > i else n for i, n in ((1, 100_000), (2, 5)))
-    with (
-        tempfile.TemporaryDirectory(prefix="stream-ml-recovery-") as folder,
-        EmbeddedKafka(Path(folder) / "kafka") as kafka,
-    ):
-        (Path(folder) / "app").mkdir()
-        bench = Bench(Path(folder) / "app", kafka.bootstrap_servers)
-        bench.produce(pending)
+    with opened(pending) as bench:
         worker = bench.start()
         try:
             bench.wait_past(pending - 1)

@@ -331,6 +331,11 @@ class Service:
         return f"http://127.0.0.1:{self.settings['http']['port']}"
 
     @property
+    def learned(self) -> int:
+        """Examples that the model has learned, as the status says; -1 before there is one."""
+        return int(self.status().get("model", {}).get("examples_learned", -1))
+
+    @property
     def ready(self) -> bool:
         return self.asked("/readyz")[0] == 200
 
@@ -394,6 +399,13 @@ class Worker:
     def joined(self) -> bool:
         """Whether this process has asked for partitions: from then on SIGTERM ends it in order."""
         return "joining group" in self._log_file.read_bytes()[self._log_start :].decode()
+
+    @property
+    def peak_mb(self) -> float:
+        """Most memory that the process has ever held, in MB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text("utf-8")
+        kibibytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+        return int(kibibytes) * 1024 / 1e6
 
     def kill(self) -> None:
         """As a power cut would."""

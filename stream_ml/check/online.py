@@ -23,7 +23,7 @@ from stream_ml.memory import memory_bytes
 from stream_ml.units import duration_text
 
 EVENT_OVERHEAD = 4_096  # what an example takes beside the event that it holds
-BATCH_BYTES = 131_072  # of a packed batch: what is recommended for events and feedback where memory is 1 GiB
+BATCH_BYTES = FETCH_BYTES  # of a packed batch, recommended where memory is 1 GiB: less than an answer has gains nothing
 GZIP_MOST = 1_032  # times as large a batch may be unpacked. Source: zlib's technical details; no client bounds gzip
 COPIES = 2  # of a batch: the client's and what is taken of it, which is one record after the other
 RUNNING_BYTES = 250_000_000  # of a worker beside that, with a small model and few pending events

@@ -104,7 +104,7 @@ def _sealed(config: Config) -> list[str]:
         if not config.checkpoints.unsealed:
             raise ConfigError(f"checkpoints would be {how}", "set checkpoints.key_file, or checkpoints.unsealed: true")
     named = config.training_log
-    log_seal(config, "")
+    log_seal(config, "")  # for its errors
     keys = [config.path(file) for file in (named.key_file, *named.old_key_files) if file is not None]
     token = config.http.token_file
     if token is not None:

@@ -19,7 +19,7 @@ from stream_ml.records import NOT_SERVED, Served, Target
 FORMAT = 1
 ARGUMENTS_NESTING_MAX = 10  # brackets; what is written has one pair
 PARTITIONS_MAX = 1_000_000
-FLAGS_MAX, SCORES_MAX = 64, 2_000  # of what was served; a task has 1,000 classes at most
+LISTS_MAX = {"served_flags": 64, "served_scores": 2_000}  # a task has 1,000 classes at most
 TEXTS_MAX = {  # bytes of UTF-8; an event's id has 1,024 characters at most, Kafka's names 249
     "trigger_topic": 249,
     "event_id": 4_096,
@@ -270,21 +270,20 @@ def _beyond(batch: pa.RecordBatch) -> Any:
     for name, most in TEXTS_MAX.items():
         lengths = pc.fill_null(pc.binary_length(batch.column(name)), 0)
         found |= lengths.to_numpy(zero_copy_only=False) > most
-    for name, most in (("served_flags", FLAGS_MAX), ("served_scores", SCORES_MAX)):
+    for name, most in LISTS_MAX.items():
         found |= np.diff(batch.column(name).offsets.to_numpy(zero_copy_only=False)) > most
     return found
 
 
 def _check_bounds(raw: dict[str, Any]) -> None:
-    """The same of one; ValueError says what is too large."""
+    """ValueError where a field of one entry is larger than a worker would write, as `_beyond` judges many."""
     if not -1 <= raw["source_partition"] < PARTITIONS_MAX:
         raise ValueError(f"partition {raw['source_partition']} is none")
-    counts = {name: len((raw[name] or "").encode("utf-8", "surrogatepass")) for name in TEXTS_MAX}
-    limits = TEXTS_MAX | {"served_flags": FLAGS_MAX, "served_scores": SCORES_MAX}
-    counts |= {name: len(raw[name] or ()) for name in ("served_flags", "served_scores")}
-    for name, most in limits.items():
-        if counts[name] > most:
-            raise ValueError(f"its {name} has a size of {counts[name]:,}, and {most:,} is the most")
+    for name, most in (TEXTS_MAX | LISTS_MAX).items():
+        found = raw[name] or ""
+        size = len(found.encode("utf-8", "surrogatepass") if isinstance(found, str) else found)
+        if size > most:
+            raise ValueError(f"its {name} has a size of {size:,}, and {most:,} is the most")
 
 
 def _entries(columns: Sequence[Sequence[Any]], events: Sequence[bytes]) -> Iterator[Entry]:

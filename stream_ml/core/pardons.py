@@ -3,9 +3,15 @@
 from collections.abc import Iterator
 from typing import Any
 
+from stream_ml.core.log_entry import Entry
 from stream_ml.core.prepared import Halt
 
 LIFTING = ("skip", "accept", "accept-gap")
+
+
+def is_order(entry: Entry) -> bool:
+    """Whether it is a command that is obeyed wherever it stands; one that lifts a halt names its position."""
+    return entry.kind == "command" and entry.command not in LIFTING
 
 
 class Pardons:

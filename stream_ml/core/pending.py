@@ -132,8 +132,16 @@ class Rows:
     def only(self, rows: Sequence[int]) -> "Rows":
         """Some of its rows, none of which is freed."""
         found = Rows()
-        for row in rows:
-            found.append(self.event(row))
+        found.extend(
+            [self.offsets[row] for row in rows],
+            [self.times_ms[row] for row in rows],
+            [self.ids[row] for row in rows],
+            [self.values[row] for row in rows],
+            [self.tags[row] for row in rows],
+            [self.numbers[row] for row in rows],
+            None if self.maps is None else [self.maps[row] for row in rows],
+        )
+        found.states[:] = bytes(self.states[row] for row in rows)
         return found
 
     def event(self, row: int) -> PendingEvent:

@@ -21,7 +21,7 @@ from stream_ml.core.far import Far
 from stream_ml.core.learner import Learner, ModelFailed, Scored, bits
 from stream_ml.core.ledger import Account, Ledger, Place
 from stream_ml.core.log_entry import Entry
-from stream_ml.core.pardons import LIFTING, Pardons
+from stream_ml.core.pardons import LIFTING, Pardons, is_order
 from stream_ml.core.payloads import Refused
 from stream_ml.core.prepared import FoldSettings, Halt, Run, Single, features_of, prepare
 from stream_ml.core.quality import Quality
@@ -336,7 +336,7 @@ class Replica:
         except _NO_SENSE as error:
             self._foreign(single.record.offset, error)
         else:
-            if _is_order(entry):
+            if is_order(entry):
                 self.commanded_at = single.record.offset
             if entry.command in ("freeze", "resume"):
                 self.frozen = entry.command == "freeze"
@@ -350,7 +350,7 @@ class Replica:
     def _check_new(self, offset: int, entry: Entry) -> None:
         """ValueError at an order that somebody without a key has written once more: a later one was known by then."""
         sealed_from = self._settings.sealed_from
-        if sealed_from is None or offset < sealed_from or not _is_order(entry):
+        if sealed_from is None or offset < sealed_from or not is_order(entry):
             return
         said = entry.parsed_arguments()
         if not is_new(said, self.commanded_at, offset):
@@ -602,11 +602,6 @@ class Replica:
         self._last = state["last_digest"]
         for fingerprint, text in state["schemas"].items():
             self._note_schema(fingerprint, text)
-
-
-def _is_order(entry: Entry) -> bool:
-    """Whether it is a command that is obeyed wherever it stands; one that lifts a halt names its position."""
-    return entry.kind == "command" and entry.command not in LIFTING
 
 
 def _start_of(entry: Entry) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from stream_ml.core.log_entry import begins_as_schema, decode_entry
 from stream_ml.core.seals import LogSeal
 from stream_ml.core.written import LoggedSchema
 from stream_ml.kafka.clients import admin, reaching
-from stream_ml.kafka.messages import headers_of
-from stream_ml.kafka.reading import ends, read_messages
+from stream_ml.kafka.messages import record_of
+from stream_ml.kafka.reading import ends, is_sealed, read_messages
 from stream_ml.kafka.tailing import partitions_of
 
 
@@ -26,9 +26,7 @@ def logged_schemas(config: Config, seal: LogSeal | None) -> tuple[list[LoggedSch
         for message in itertools.chain.from_iterable(batches):  # a batch is held, and not the log
             value = message.value() or b""
             try:
-                if begins_as_schema(value) and (
-                    seal is None or seal.holds(message.offset(), value, headers_of(message))
-                ):
+                if begins_as_schema(value) and is_sealed(record_of(message), seal):
                     found.append(LoggedSchema.of(decode_entry(value)))
             except ValueError:
                 false.append(message.offset())

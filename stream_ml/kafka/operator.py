@@ -13,7 +13,7 @@ from stream_ml.core.ledger import Ledger
 from stream_ml.core.log_entry import decode_entry, decode_pair, encode_command
 from stream_ml.core.metadata import Metadata, OutputEnds, last_signalled, signalled_upto
 from stream_ml.core.outputs import dead_letter_origin, decode_outcome
-from stream_ml.core.pardons import LIFTING
+from stream_ml.core.pardons import is_order
 from stream_ml.core.predictions import halted_at, prediction_origin
 from stream_ml.core.seals import LogSeal, is_new
 from stream_ml.core.signals import OF_THE_FOLD, decode_signal
@@ -312,7 +312,7 @@ def _ledger(config: Config, seal: LogSeal | None) -> Ledger:
                 entry = decode_entry(record.value or b"")
                 if entry.kind == "example":
                     ledger.saw(entry.source_partition, entry.sequence, entry.trigger_topic, entry.trigger_offset)
-                elif entry.kind == "command" and entry.command not in LIFTING:
+                elif is_order(entry):
                     said = entry.parsed_arguments()
                     if seal is not None and seal.asked(record.offset) and not is_new(said, commanded_at, record.offset):
                         continue

@@ -18,7 +18,7 @@ from stream_ml.kafka.clients import TIMEOUT_S, absent, acquaint, ended_by, lasti
 from stream_ml.kafka.messages import LARGEST, headers_of, record_of
 from stream_ml.kafka.retries import asked
 from stream_ml.kafka.unpacking import Unpacking, Unreadable
-from stream_ml.records import NOT_SEALED, NOT_UNPACKED, TOO_LARGE, LogRecord, Record
+from stream_ml.records import NOT_SEALED, NOT_UNPACKED, TOO_LARGE, Headers, LogRecord, Record
 
 Where = tuple[str, int]
 Ranges = Mapping[Where, tuple[int, int]]  # first offset and exclusive stop: a position or a read_uncommitted end
@@ -207,22 +207,23 @@ def _value_of(message: Message, seal: LogSeal | None) -> bytes:
     """A record's value as the fold is given it; of one that is not to be believed what tells it from others."""
     if isinstance(message, Unreadable):
         return NOT_UNPACKED.encode()
-    value = message.value() or b""
-    if len(value) > LARGEST:
-        return TOO_LARGE.encode()
-    if seal is not None and not seal.holds(message.offset(), value, headers_of(message)):
-        return NOT_SEALED.encode()
-    return value
+    headers = () if seal is None else headers_of(message)
+    return _believed(message.offset(), message.value() or b"", headers, seal)
 
 
 def log_value(record: Record, seal: LogSeal | None) -> bytes:
-    """The same of a record."""
+    """What the fold is given of a record of the training log, as a `LogReader` gives it."""
     if record.value is None and any(name == NOT_UNPACKED for name, _ in record.headers):
         return NOT_UNPACKED.encode()
-    value = record.value or b""
+    return _believed(record.offset, record.value or b"", record.headers, seal)
+
+
+def _believed(offset: int, value: bytes, headers: Headers, seal: LogSeal | None) -> bytes:
     if len(value) > LARGEST:
         return TOO_LARGE.encode()
-    return value if is_sealed(record, seal) else NOT_SEALED.encode()
+    if seal is not None and not seal.holds(offset, value, headers):
+        return NOT_SEALED.encode()
+    return value
 
 
 def is_sealed(record: Record, seal: LogSeal | None) -> bool:

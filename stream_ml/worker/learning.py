@@ -21,7 +21,7 @@ from stream_ml.kafka.reading import LogReader, ends, log_value, read_range
 from stream_ml.metrics import Metrics
 from stream_ml.records import LogRecord, Record
 from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
-from stream_ml.storage.keys import key_of, log_seal
+from stream_ml.storage.keys import key_of
 from stream_ml.storage.writer import CheckpointWriter
 from stream_ml.worker.cost import Cost
 
@@ -37,11 +37,18 @@ log = logging.getLogger("stream_ml.learning")
 class Learning:
     """One replica, the log that it folds, its checkpoints."""
 
-    def __init__(self, parts: Parts, topic_id: str, metrics: Metrics, keep_alive: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        topic_id: str,
+        metrics: Metrics,
+        keep_alive: Callable[[], None],
+        seal: LogSeal | None,
+    ) -> None:
         config = parts.config
         self._parts, self._metrics, self.keep_alive = parts, metrics, keep_alive
         self._spec = parts.spec(topic_id)
-        self._topic_id, self.seal = topic_id, log_seal(config, topic_id)
+        self._topic_id, self.seal = topic_id, seal
         self._settings = parts.fold_settings(parts.lineage(topic_id))
         self._types = config.model.checkpoint_types
         key = key_of(config, make=True)

@@ -64,12 +64,13 @@ class Worker:
         config = parts.config
         self._parts, self._config, self._facts, self.metrics = parts, config, facts, metrics
         self._client = admin(config)
-        self._transactor = Transactor(config, facts.record_bytes_max, log_seal(config, facts.training_log_id))
+        seal = log_seal(config, facts.training_log_id)
+        self._transactor = Transactor(config, facts.record_bytes_max, seal)
         self._group = Group(config)
         self._feedback = FeedbackInput(config)
         self._topics = TopicWatch(config, self._client, facts)
         self._verdict = self._topics.verdict
-        self.learning = Learning(parts, facts.training_log_id, metrics, self._keep_alive)
+        self.learning = Learning(parts, facts.training_log_id, metrics, self._keep_alive, seal)
         self._ownership = Ownership(parts, facts, self._client, self.learning, self._transactor)
         self.monitor = Monitor(parts, metrics)
         inputs = (self._group, self._feedback)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
-from service import Service, Worker, service
+from service import Service, service
 
 from stream_ml.check.online import BATCH_BYTES, bombed_bytes
 
@@ -13,13 +13,6 @@ pytestmark = [pytest.mark.kafka, pytest.mark.long]
 
 MB = 1_000_000
 ROUNDS = 2
-
-
-def peak_mb(worker: Worker) -> float:
-    """Most memory that the process has ever held, in MB."""
-    status = Path(f"/proc/{worker.process.pid}/status").read_text("utf-8")
-    kibibytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
-    return int(kibibytes) * 1024 / MB
 
 
 def limit(made: Service, *topics: str) -> None:
@@ -80,14 +73,14 @@ def test_memory_stays_within_what_is_stated(
         worker = made.start()
         made.pairs(range(10))
         made.wait_until_done()
-        before_mb = peak_mb(worker)
+        before_mb = worker.peak_mb
         for _ in range(ROUNDS):
             for topic in topics:
                 send(made, topic, codec, bytes(size), count, headers)
         made.pairs(range(10, 20))
         made.flush()
         made.wait_until_done()
-        print(f"{codec} {size} x {count}, {headers} headers: {before_mb:.0f} -> {peak_mb(worker):.0f} MB")
-        assert peak_mb(worker) * MB < bombed_bytes(BATCH_BYTES)
+        print(f"{codec} {size} x {count}, {headers} headers: {before_mb:.0f} -> {worker.peak_mb:.0f} MB")
+        assert worker.peak_mb * MB < bombed_bytes(BATCH_BYTES)
         found = made.audit()
         assert (found.examples, found.findings) == (20, [])

@@ -21,20 +21,13 @@ MB = 1_000_000
 READAHEAD_MB = 80  # both consumers' queues, a batch in Python's hands, the producer's queue; measured 22 to 50
 
 
-def peak_mb(worker: Worker) -> float:
-    """Most memory that the process has ever held, in MB."""
-    status = Path(f"/proc/{worker.process.pid}/status").read_text("utf-8")
-    kibibytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
-    return int(kibibytes) * 1024 / MB
-
-
 def settled(made: Service) -> tuple[Worker, float]:
     """A worker that has learned a first pair, and its memory then."""
     worker = made.start()
     made.visit(0)
     made.truth(0)
     made.wait_until_done()
-    return worker, peak_mb(worker)
+    return worker, worker.peak_mb
 
 
 def owned(worker: Worker) -> bool:
@@ -43,7 +36,7 @@ def owned(worker: Worker) -> bool:
 
 def grew(worker: Worker, before_mb: float, what: str) -> float:
     """By how much the peak has grown; printed, so that a failure shows all figures."""
-    grown = peak_mb(worker) - before_mb
+    grown = worker.peak_mb - before_mb
     print(f"{what}: {before_mb:.0f} MB and {grown:.0f} MB more")
     return grown
 
@@ -164,7 +157,7 @@ def test_labels_held_back_until_the_events_have_come_as_far_are_capped_in_bytes(
         made.flush()
         worker = made.start()
         made.wait_for(lambda: owned(worker), "its start")
-        before_mb = peak_mb(worker)
+        before_mb = worker.peak_mb
         made.wait_until_done()
         assert grew(worker, before_mb, "237 MB of labels from ahead") < 16 + READAHEAD_MB
         assert len(clean(made)["waiting"]) == 0

@@ -3,17 +3,13 @@
 from pathlib import Path
 
 import pytest
-from service import Service, service, until
+from service import service, until
 
 from stream_ml.kafka.broker import free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 
 TEXTS = 6_000
-
-
-def learned(made: Service) -> int:
-    return int(made.status().get("model", {}).get("examples_learned", -1))
 
 
 def test_a_model_that_gets_slower_with_each_new_text_is_told(kafka: str, app_id: str, tmp_path: Path) -> None:
@@ -28,7 +24,7 @@ def test_a_model_that_gets_slower_with_each_new_text_is_told(kafka: str, app_id:
         assert cost["growth"] >= 10
         metrics = made.asked("/metrics")[1]
         assert f'stream_ml_cost_growth{{of="learn"}} {cost["growth"]}'.split(".")[0] in metrics
-        made.wait_for(lambda: learned(made) == TEXTS, "learning", 180)
+        made.wait_for(lambda: made.learned == TEXTS, "learning", 180)
 
 
 def test_a_bound_of_distinct_texts_keeps_it_as_fast_as_it_was(kafka: str, app_id: str, tmp_path: Path) -> None:
@@ -39,6 +35,6 @@ def test_a_bound_of_distinct_texts_keeps_it_as_fast_as_it_was(kafka: str, app_id
             made.visit(number, kind=f"k{number}")
             made.truth(number)
         made.flush()
-        made.wait_for(lambda: learned(made) == TEXTS, "learning", 120)
+        made.wait_for(lambda: made.learned == TEXTS, "learning", 120)
         assert made.status()["model"]["cost"]["learn"]["growth"] < 10
         assert "as long as at first" not in made.problems()

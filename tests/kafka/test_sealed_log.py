@@ -32,10 +32,6 @@ def cli(made: Service, *words: str) -> str:
     return done.output
 
 
-def learned(made: Service) -> int:
-    return int(made.status().get("model", {}).get("examples_learned", -1))
-
-
 def halted(made: Service) -> Any:
     return made.status().get("model", {}).get("halted")
 
@@ -55,7 +51,7 @@ def test_workers_and_operators_seal_what_they_write_and_a_stranger_halts_learnin
         worker = made.start()
         made.pairs(range(20))
         made.flush()
-        made.wait_for(lambda: learned(made) == 20, "learning")
+        made.wait_for(lambda: made.learned == 20, "learning")
         entries = made.read(made.config.training_log_topic)
         assert all(SEAL in dict(entry.headers) for entry in entries)
         cli(made, "freeze")
@@ -63,7 +59,7 @@ def test_workers_and_operators_seal_what_they_write_and_a_stranger_halts_learnin
         again(made, len(entries) - 1)  # an example: it is dropped as a repeat
         made.pairs(range(20, 30))
         made.flush()
-        made.wait_for(lambda: learned(made) == 30, "learning on")
+        made.wait_for(lambda: made.learned == 30, "learning on")
         told = {finding.rule for finding in made.audit(20).findings}
         assert told == {"sequence", "repeated", "pair"}  # of the entry that came again; every score is right
 
@@ -82,12 +78,12 @@ def test_workers_and_operators_seal_what_they_write_and_a_stranger_halts_learnin
         cli(made, "skip", str(halted(made)["position"]))
         made.pairs(range(30, 40))
         made.flush()
-        made.wait_for(lambda: learned(made) == 40, "learning on")
+        made.wait_for(lambda: made.learned == 40, "learning on")
         worker.kill()
         made.start(training_log={"key_file": "b.key", "old_key_files": ["a.key"]})
         made.pairs(range(40, 50))
         made.flush()
-        made.wait_for(lambda: learned(made) == 50, "learning with another key")
+        made.wait_for(lambda: made.learned == 50, "learning with another key")
         assert "sealed with the key" in cli(made, "check")
 
 
@@ -98,7 +94,7 @@ def test_a_rebuild_believes_no_entry_without_a_seal(kafka: str, app_id: str, tmp
         made.truth(0)
         made.visit(1)
         made.flush()
-        made.wait_for(lambda: learned(made) == 1, "learning")
+        made.wait_for(lambda: made.learned == 1, "learning")
         assert until(lambda: len(made.predictions()) == 2, SOON_S)
         worker.kill()
         entry = made.read(made.config.training_log_topic)[-1]
@@ -108,7 +104,7 @@ def test_a_rebuild_believes_no_entry_without_a_seal(kafka: str, app_id: str, tmp
         made.start()
         made.wait_for(lambda: bool(halted(made)), "a halt")
         cli(made, "skip", str(halted(made)["position"]))
-        made.wait_for(lambda: learned(made) == 2, "learning")
+        made.wait_for(lambda: made.learned == 2, "learning")
 
 
 def _of_the_next_pair(value: bytes) -> bytes:
@@ -126,7 +122,7 @@ def test_a_log_is_sealed_from_a_position_on(kafka: str, app_id: str, tmp_path: P
         plain = made.start(training_log={"key_file": None})
         made.pairs(range(10))
         made.flush()
-        made.wait_for(lambda: learned(made) == 10, "learning")
+        made.wait_for(lambda: made.learned == 10, "learning")
         assert plain.stop() == 0
         end = len(made.read(made.config.training_log_topic))
         made.start()
@@ -136,4 +132,4 @@ def test_a_log_is_sealed_from_a_position_on(kafka: str, app_id: str, tmp_path: P
         made.start(training_log={"sealed_from": end + 2})
         made.pairs(range(10, 20))
         made.flush()
-        made.wait_for(lambda: learned(made) == 20, "learning")
+        made.wait_for(lambda: made.learned == 20, "learning")

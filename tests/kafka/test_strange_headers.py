@@ -5,7 +5,7 @@ from pathlib import Path
 
 import confluent_kafka
 import pytest
-from service import Service, service
+from service import service
 
 from stream_ml.core.binary import encode_record
 from stream_ml.kafka.broker import free_port
@@ -43,10 +43,6 @@ def send(servers: str, topic: str, value: bytes) -> None:
     library.rd_kafka_destroy(producer)
 
 
-def learned(made: Service) -> int:
-    return int(made.status().get("model", {}).get("examples_learned", -1))
-
-
 @pytest.mark.skipif(LIBRARY is None, reason="the client's library is not in its wheel")
 def test_a_header_name_that_is_no_text_ends_no_worker(kafka: str, app_id: str, tmp_path: Path) -> None:
     (tmp_path / "a.key").write_text("a" * 32, "utf-8")
@@ -62,7 +58,7 @@ def test_a_header_name_that_is_no_text_ends_no_worker(kafka: str, app_id: str, t
         made.truth(5)
         made.pairs(range(6, 10))
         made.flush()
-        made.wait_for(lambda: learned(made) == 10, "learning")
+        made.wait_for(lambda: made.learned == 10, "learning")
         assert len(made.dead_letters()) == 1
         send(kafka, made.config.training_log_topic, b"no entry")
         made.wait_for(lambda: bool(made.status()["model"]["halted"]), "a halt")
