@@ -34,7 +34,7 @@ from stream_ml.core.times import JoinSettings
 from stream_ml.core.written import LoggedSchema, WrittenSchema, written_schemas
 from stream_ml.errors import ConfigError, Problems
 from stream_ml.model_sources import closure
-from stream_ml.storage.unpickle import loads
+from stream_ml.storage.pickling import through
 
 DETECTOR_TRIALS = 300  # numbers that a detector is tried with
 
@@ -200,9 +200,7 @@ def checked(parts: Parts) -> Parts:
     types = parts.config.model.checkpoint_types
     events = tried_events(parts)
     plan, domain = parts.plan, parts.domain
-    wrong = check_model(
-        parts.build, plan.kinds, domain, lambda pickled: loads(pickled, types, own=True), events, plan.open_texts
-    )
+    wrong = check_model(parts.build, plan.kinds, domain, partial(through, extra=types), events, plan.open_texts)
     if wrong:
         hint = "" if parts.config.model.samples else "made-up events were used; model.samples names a file of real ones"
         raise ConfigError(f"model {parts.config.model.factory} cannot be used:\n  " + "\n  ".join(wrong), hint)

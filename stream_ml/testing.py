@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from stream_ml.core.labels import LABEL_TYPES, LabelDomain
 from stream_ml.core.payloads import Refused
 from stream_ml.core.schema import Schema, load_schema
 from stream_ml.errors import ConfigError
-from stream_ml.storage.unpickle import loads
+from stream_ml.storage.pickling import through
 
 
 def check_model(
@@ -69,9 +70,7 @@ def check_model(
     given = [_features(plan, reader, row) for row in samples]
     events = given or made_up.features(reader, plan, EXAMPLES)
     types = checkpoint_types or []
-    wrong = problems_of(
-        factory, plan.kinds, domain, lambda pickled: loads(pickled, types, own=True), events, plan.open_texts
-    )
+    wrong = problems_of(factory, plan.kinds, domain, partial(through, extra=types), events, plan.open_texts)
     if wrong:
         hint = "" if samples else "\n  made-up events were used; samples=[...] gives real ones"
         raise AssertionError("the model cannot be used:\n  " + "\n  ".join(wrong) + hint)

@@ -363,6 +363,9 @@ class Checkpoints(Section):
 
     directory: Path = key(Path("checkpoints"), "where they are kept")
     interval: Duration = key(duration_ms("60s"), "between two")
+    stop_wait: Duration = key(
+        duration_ms("20s"), "for the last one after SIGTERM: less than whoever sends it waits before SIGKILL"
+    )
     keep: int = key(5, "so many newest ones", ge=1)
     key_file: Path | None = key(
         None,

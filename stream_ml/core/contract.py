@@ -5,6 +5,7 @@ Each check trains on synthetic examples of the configured features, so it needs 
 
 import pickle
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import cycle, islice
 from typing import Any
 
@@ -19,11 +20,16 @@ EXAMPLES = 60
 _PROBES = 12
 
 
+def pickled(estimator: Any) -> Callable[[], Any]:
+    """Pickle an estimator; what loads its copy."""
+    return partial(pickle.loads, pickle.dumps(estimator, protocol=5))
+
+
 def check_model(
     build: Callable[[], Any],
     kinds: dict[str, str],
     domain: LabelDomain,
-    reload: Callable[[bytes], Any] = pickle.loads,
+    through: Callable[[Any], Callable[[], Any]] = pickled,
     events: Sequence[dict[str, Any]] = (),
     open_texts: Collection[str] | None = None,
 ) -> list[str]:
@@ -37,8 +43,8 @@ def check_model(
         Feature names in order, each with number, boolean or text.
     domain
         Task and labels.
-    reload
-        Unpickles as a checkpoint would be: it may refuse types.
+    through
+        Pickles an estimator as a checkpoint would, and gives what loads the copy: it may refuse types.
     events
         Features of events to try it with; none: made-up ones of these kinds.
     open_texts
@@ -58,7 +64,7 @@ def check_model(
     examples = list(labelled(events, domain) if events else synthetic(kinds, domain))
     try:
         texts = [name for name, kind in kinds.items() if kind == "text"] if open_texts is None else open_texts
-        return list(_behaviour(build, domain, examples, texts, reload))
+        return list(_behaviour(build, domain, examples, texts, through))
     except ModelFailed as error:
         hint = (
             ": texts need an encoder (preprocessing.OneHotEncoder) or features.exclude"
@@ -91,7 +97,7 @@ def _behaviour(
     domain: LabelDomain,
     examples: list[tuple[dict[str, Any], Target]],
     open_texts: Collection[str],
-    reload: Callable[[bytes], Any],
+    through: Callable[[Any], Callable[[], Any]],
 ) -> Iterator[str]:
     half, probes = len(examples) // 2, _probes(examples, open_texts)
 
@@ -110,14 +116,14 @@ def _behaviour(
         answers(looking)
         looking.learn(dict(features), target)
     straight = learned(examples[:half], Learner(build(), domain))  # and not asked before
-    pickled = _pickled(straight)
+    copy_of = _pickled(straight, through)
     before = answers(straight)
     if before != answers(looking):
         yield "predicting changes it: a model that was asked in between learns something else"
     try:
-        if isinstance(pickled, Exception):
-            raise pickled
-        copied = Learner(keep_born_sets(reload(pickled), build()), domain)
+        if isinstance(copy_of, Exception):
+            raise copy_of
+        copied = Learner(keep_born_sets(copy_of(), build()), domain)
     except Exception as error:
         local = " (no lambdas or local functions)" if isinstance(error, pickle.PicklingError | AttributeError) else ""
         yield f"it cannot be pickled and loaded again{local}, as checkpoints ask: {error}"
@@ -137,9 +143,9 @@ def _behaviour(
         yield "two builds learn different things from the same examples: something in it is random and has no seed"
 
 
-def _pickled(learner: Learner) -> bytes | Exception:
+def _pickled(learner: Learner, through: Callable[[Any], Callable[[], Any]]) -> Callable[[], Any] | Exception:
     try:
-        return pickle.dumps(learner.estimator, protocol=5)
+        return through(learner.estimator)
     except Exception as error:
         return error
 

@@ -21,6 +21,7 @@ PYTHON = {
     "statistics": {"NormalDist"},
     "uuid": {"UUID"},
     "stream_ml.storage.deep_copy": {"DeepCopy"},
+    "stream_ml.storage.random_state": {"set_packed"},
     "stream_ml.core.quality": {"BinnedRocAuc", "Confusion", "Hits", "MeanLogLoss"},
 }
 NUMPY_SCALARS = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}

@@ -3,6 +3,10 @@
 One file is a JSON header line and a zstd payload. Written to a temporary name, flushed to disk, given its name only if
 it is free (finding it taken is success: an equal fold was there first), and the folder flushed. The payload is
 unpickled only after its digest, and its HMAC where a key is set, were found right.
+
+Neither way holds a second model, or all of its bytes: what is pickled goes to the disk piece by piece, and the line
+before it, for which room was left, is written last; what is read is digested into a file without a name, which nobody
+else can change by the time that it is unpickled.
 """
 
 import contextlib
@@ -11,31 +15,36 @@ import hashlib
 import hmac
 import json
 import os
-import pickle
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import zstandard
 
 from stream_ml.errors import CheckpointError, ConfigError
 from stream_ml.failpoints import passes
 from stream_ml.storage.files import created, draft_of, opened
-from stream_ml.storage.unpickle import loads
+from stream_ml.storage.pickling import dump
+from stream_ml.storage.unpickle import load
 
 FORMAT = 1
 HEADER_BYTES_MAX = 1_048_576
 PAYLOAD_BYTES_MAX = 8 * 2**30
+IN_MEMORY_MAX = 16 * 2**20  # of a payload that is read; of a model that is loaded at once to see that it can be
+WINDOW_MAX = 2**23  # bytes that a payload may ask to be kept while it is unpacked: four times what zstd's default needs
+PIECE = 2**20
 _LEVEL = 3  # zstd's default
 _DIGITS = 20  # of the position in a file's name
 
 
 class Checkpoint(NamedTuple):
-    """A checkpoint as it stands in its file; `payload` is unpickled only by `content`."""
+    """A checkpoint as it stood in its file; `payload`, a copy that nobody else can change, is loaded by `content`."""
 
     header: dict[str, Any]
-    payload: bytes
+    payload: IO[bytes]
 
     @property
     def position(self) -> int:
@@ -100,11 +109,29 @@ class CheckpointStore:
         except OSError:
             return 0
 
-    def save(self, position: int, header: dict[str, Any], content: Any, *, checkpoint_types: list[str]) -> Path:
+    def save(
+        self,
+        position: int,
+        header: dict[str, Any],
+        content: Any,
+        *,
+        checkpoint_types: list[str],
+        passing: Callable[[], None] = lambda: None,
+        pickled: Callable[[], None] = lambda: None,
+    ) -> Path:
         """Write a checkpoint durably; its path. Idempotent: one that is there is left as it is.
 
         The folder is made again where it went away. What has the name and is no checkpoint gives way, unless it is a
-        folder.
+        folder. Of what it holds each type is judged; where it is small it is also loaded once.
+
+        Parameters
+        ----------
+        checkpoint_types
+            Names that may be held beside River's and numpy's.
+        passing
+            Called again and again, so that this thread may be held up.
+        pickled
+            Called once the content is not needed any more.
 
         Raises
         ------
@@ -114,20 +141,26 @@ class CheckpointStore:
         path = self._folder / f"{position:0{_DIGITS}d}.ckpt"
         if self._is_there(path):
             return path
-        try:
-            pickled = pickle.dumps(content, protocol=5)
-        except (pickle.PicklingError, AttributeError, TypeError, ValueError, RecursionError) as error:
-            raise CheckpointError(f"the model cannot be pickled: {error}") from error
-        loads(pickled, checkpoint_types, own=True)
-        payload = zstandard.ZstdCompressor(level=_LEVEL).compress(pickled)
-        sums = {"payload_bytes": len(payload), "sha256": hashlib.sha256(payload).hexdigest()}
-        head = {"format": FORMAT, "lineage": self._lineage, "position": position, **header, **sums}
-        line = _line({**head, **self._seals(_line(head))})
         temporary = draft_of(path)
+        head = {"format": FORMAT, "lineage": self._lineage, "position": position, **header}
         try:
             self._make_folder()
-            self._write(temporary, line + b"\n" + payload)
+            with created(temporary) as file:
+                room = len(self._first_line(head, PAYLOAD_BYTES_MAX, hashlib.sha256()))
+                file.write(b" " * room + b"\n")
+                payload = _Payload(file)
+                dump(content, payload, checkpoint_types, passing)
+                del content
+                payload.close()
+                pickled()
+                file.seek(0)
+                file.write(self._first_line(head, payload.bytes, payload.digest).ljust(room))
+                file.flush()
+                passes("checkpoint-written")
+                os.fsync(file.fileno())
             passes("checkpoint-synced")
+            if payload.pickled_bytes <= IN_MEMORY_MAX:
+                self.content(self._read(temporary, path.stem), checkpoint_types, passing)
             self._name(temporary, path)
             passes("checkpoint-named")
             self._flush_folder()
@@ -149,7 +182,7 @@ class CheckpointStore:
 
     def _is_there(self, path: Path) -> bool:
         try:
-            self._read(path)
+            self._read(path, path.stem)
         except CheckpointError:
             return False
         return True
@@ -168,7 +201,7 @@ class CheckpointStore:
             if at_most is not None and int(path.stem) > at_most:
                 continue
             try:
-                yield self._read(path)
+                yield self._read(path, path.stem)
             except CheckpointError as error:
                 yield error
 
@@ -177,42 +210,58 @@ class CheckpointStore:
         named = (path for path in self._folder.glob("*.ckpt") if len(path.stem) == _DIGITS and path.stem.isdecimal())
         return sorted(named, reverse=True)
 
-    def content(self, checkpoint: Checkpoint, checkpoint_types: list[str]) -> Any:
-        """The content of a checkpoint whose sums were found right."""
-        try:
-            if zstandard.frame_content_size(checkpoint.payload) > PAYLOAD_BYTES_MAX:
-                raise CheckpointError(f"the payload of checkpoint {checkpoint.position} claims too many bytes")
-            pickled = zstandard.ZstdDecompressor().decompress(checkpoint.payload, max_output_size=PAYLOAD_BYTES_MAX)
-        except (zstandard.ZstdError, MemoryError) as error:
-            raise CheckpointError(f"the payload of checkpoint {checkpoint.position} is damaged: {error}") from error
-        return loads(pickled, checkpoint_types)
+    def content(
+        self, checkpoint: Checkpoint, checkpoint_types: list[str], passing: Callable[[], None] = lambda: None
+    ) -> Any:
+        """The content of a checkpoint whose sums were found right; `passing` as of `save`."""
+        checkpoint.payload.seek(0)
+        return load(_Unpacked(checkpoint, passing), checkpoint_types)
 
-    def _read(self, path: Path) -> Checkpoint:
+    def _read(self, path: Path, stem: str) -> Checkpoint:
+        """A checkpoint in a file, whose name is to be this one."""
         try:
             with opened(path) as file:
                 line = file.readline(HEADER_BYTES_MAX)
-                header = self._header(path, line)
+                header = self._header(path, line, stem)
                 if os.fstat(file.fileno()).st_size != len(line) + header["payload_bytes"]:
                     raise CheckpointError(f"{path} is damaged: its payload does not fit its header")
                 if header["payload_bytes"] > PAYLOAD_BYTES_MAX:
                     raise CheckpointError(f"{path} claims too many bytes")
-                payload = file.read(header["payload_bytes"])
+                payload, digest = self._copied(file, header["payload_bytes"])
         except OSError as error:
             raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
-        if header["sha256"] != hashlib.sha256(payload).hexdigest():
+        if header["sha256"] != digest:
             raise CheckpointError(f"{path} is damaged: its payload does not fit its digest")
         return Checkpoint(header, payload)
 
-    def _header(self, path: Path, line: bytes) -> dict[str, Any]:
+    def _copied(self, file: IO[bytes], size: int) -> tuple[IO[bytes], str]:
+        """So many bytes of a file, as they were read once, and their digest."""
+        digest, copy = hashlib.sha256(), self._nameless(size)
+        while size and (piece := file.read(min(size, PIECE))):
+            digest.update(piece)
+            copy.write(piece)
+            size -= len(piece)
+        return copy, digest.hexdigest()
+
+    def _nameless(self, size: int) -> IO[bytes]:
+        """Room for so many bytes: in memory where they are few, or the disk has none."""
+        if size > IN_MEMORY_MAX:
+            with contextlib.suppress(OSError):
+                found = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed with what holds it
+                os.posix_fallocate(found.fileno(), 0, size)
+                return found
+        return BytesIO()
+
+    def _header(self, path: Path, line: bytes, stem: str) -> dict[str, Any]:
         """What the first line says, once its seal was found right; nothing else of the file has been read by then."""
         try:
             header: dict[str, Any] = json.loads(line)
             if header["format"] != FORMAT:
                 raise CheckpointError(f"{path} has format {str(header['format'])[:20]}; this version reads {FORMAT}")
-            if _line(header) + b"\n" != line:
+            if _line(header).ljust(len(line) - 1) + b"\n" != line:
                 raise CheckpointError(f"{path} has a damaged header")
             found = {name: str(header.pop(name)) for name in ("header_sha256", "hmac")}
-            if header["lineage"] != self._lineage or f"{header['position']:0{_DIGITS}d}" != path.stem:
+            if header["lineage"] != self._lineage or f"{header['position']:0{_DIGITS}d}" != stem:
                 raise CheckpointError(
                     f"{path} belongs elsewhere: its header names {header['lineage']}/{header['position']}"[:300]
                 )
@@ -228,17 +277,15 @@ class CheckpointStore:
             raise CheckpointError(f"{path} has a damaged header: it does not fit its digest")
         return header
 
+    def _first_line(self, head: dict[str, Any], size: int, digest: Any) -> bytes:
+        """The header with what is known of the payload once it is written, sealed."""
+        whole = {**head, "payload_bytes": size, "sha256": digest.hexdigest()}
+        return _line({**whole, **self._seals(_line(whole))})
+
     def _seals(self, line: bytes) -> dict[str, str | None]:
         """What proves a header: its digest, and its HMAC where a key is set."""
         mac = hmac.new(self._key, line, "sha256").hexdigest() if self._key else None
         return {"header_sha256": hashlib.sha256(line).hexdigest(), "hmac": mac}
-
-    def _write(self, path: Path, content: bytes) -> None:
-        with created(path) as file:
-            file.write(content)
-            file.flush()
-            passes("checkpoint-written")
-            os.fsync(file.fileno())
 
     def _flush_folder(self) -> None:
         descriptor = os.open(self._folder, os.O_RDONLY)
@@ -256,5 +303,52 @@ class CheckpointStore:
 
 
 def _line(header: dict[str, Any]) -> bytes:
-    """A header as it is written and digested: there is one way only."""
+    """A header as it is written and digested: there is one way only, but for spaces at its end."""
     return json.dumps(header, sort_keys=True).encode()
+
+
+class _Payload:
+    """Takes a pickle, packs it, digests it, writes it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.digest, self.bytes, self.pickled_bytes = hashlib.sha256(), 0, 0
+        self._packing = zstandard.ZstdCompressor(level=_LEVEL).compressobj()
+
+    def write(self, data: Any, /) -> None:
+        """Take more of it."""
+        self.pickled_bytes += memoryview(data).nbytes
+        self._put(self._packing.compress(data))
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._put(self._packing.flush())
+
+    def _put(self, packed: bytes) -> None:
+        self.digest.update(packed)
+        self.bytes += len(packed)
+        self._file.write(packed)
+
+
+class _Unpacked:
+    """The pickle in a checkpoint, unpacked as it is read."""
+
+    def __init__(self, checkpoint: Checkpoint, passing: Callable[[], None]) -> None:
+        self._position, self._passing, self._left = checkpoint.position, passing, PAYLOAD_BYTES_MAX
+        self._reader = zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX).stream_reader(checkpoint.payload)
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes of it."""
+        self._passing()
+        if size > self._left:
+            raise CheckpointError(f"the payload of checkpoint {self._position} claims too many bytes")
+        try:
+            found = self._reader.read(size)
+        except (zstandard.ZstdError, MemoryError) as error:
+            raise CheckpointError(f"the payload of checkpoint {self._position} is damaged: {error}") from error
+        self._left -= len(found)
+        return found
+
+    def readline(self) -> bytes:
+        """Nothing that this app writes has lines."""
+        raise CheckpointError(f"the payload of checkpoint {self._position} is no pickle of this app")

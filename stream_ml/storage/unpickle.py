@@ -7,11 +7,10 @@ imported, and functions are refused but for the few that River's and numpy's own
 import importlib
 import io
 import pickle
-import pickletools
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from types import FunctionType, MethodType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy._core.multiarray import _reconstruct as _numpy_reconstruct
@@ -29,11 +28,23 @@ from stream_ml.storage.allowed import (
 from stream_ml.storage.deep_copy import DeepCopy, Loading
 
 
+class Reads(Protocol):
+    """Where a pickle comes from."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, at most so many."""
+        ...
+
+    def readline(self) -> bytes:
+        """The rest of a line."""
+        ...
+
+
 class _Loader(pickle.Unpickler):
     """Builds values of listed names only, and leaves every class and function as it was."""
 
-    def __init__(self, payload: bytes, extra: frozenset[str]) -> None:
-        super().__init__(io.BytesIO(payload))
+    def __init__(self, file: Reads, extra: frozenset[str]) -> None:
+        super().__init__(file)
         self._extra = extra
         self._given: dict[int, tuple[Any, dict[str, Any]]] = {}
 
@@ -73,7 +84,7 @@ def _attribute(module: str, name: str) -> Any:
     return found
 
 
-def _method(owner: Any, name: str) -> Any:
+def method_of(owner: Any, name: str) -> Any:
     """Takes the place of getattr: a method that is listed, as its class defines it, whatever an instance calls so."""
     if owner is str and name in TEXT_METHODS:
         return getattr(str, name)
@@ -153,7 +164,7 @@ RANGE_MAX = 1_000_000
 DTYPE_CHARS = 4  # of a dtype's code: c16 has three
 _ARRAY = _Array()
 _REPLACED: dict[tuple[str, str], Any] = {
-    ("builtins", "getattr"): _method,
+    ("builtins", "getattr"): method_of,
     ("builtins", "iter"): _iterator,
     ("builtins", "range"): _range,
     ("copy", "deepcopy"): DeepCopy(),
@@ -189,13 +200,10 @@ def _put_back(thing: Any, before: dict[str, Any]) -> bool:
 _BY_ITSELF = {"__abstractmethods__", "_abc_impl", "__dict__", "__weakref__", "__doc__", "__annotations__"}
 
 
-def refusal(payload: bytes, extra: Iterable[str] = ()) -> CheckpointError | None:
-    """All that a pickle names and may not hold, at once and with what to do; None where it names nothing such.
-
-    The pickle is read and not run.
-    """
+def refusal(names: Iterable[tuple[str, str]], extra: Iterable[str] = ()) -> CheckpointError | None:
+    """All that is asked for by module and name and may not be held, with what to do; None where there is no such."""
     known = frozenset(extra)
-    refused = [named for named in dict.fromkeys(_names(payload)) if _refuses(*named, known)]
+    refused = [named for named in names if _refuses(*named, known)]
     if not refused:
         return None
     own = [f"{module}.{name}" for module, name in refused if module.partition(".")[0] not in _NOBODYS]
@@ -222,54 +230,23 @@ def _is_nobodys(module: str) -> bool:
     return module.partition(".")[0] in _NOBODYS
 
 
-def _names(payload: bytes) -> Iterator[tuple[str, str]]:
-    """Module and name of every global that a pickle asks for."""
-    memo: list[Any] = []
-    texts: list[Any] = ["", ""]
-    top: Any = None
-    for code, argument, _ in pickletools.genops(payload):
-        if code.name in ("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"):
-            top = argument
-            texts = [texts[-1], argument]
-        elif code.name == "MEMOIZE":
-            memo.append(top)
-        elif code.name in ("BINGET", "LONG_BINGET"):
-            top = memo[int(argument or 0)]
-            if isinstance(top, str):
-                texts = [texts[-1], top]
-        elif code.name == "STACK_GLOBAL":
-            yield texts[0], texts[1]
-            top = None
-        elif code.name == "GLOBAL":
-            module, _, name = str(argument).partition(" ")
-            yield module, name
-            top = None
-        else:
-            top = None
-
-
-def loads(payload: bytes, extra: Iterable[str] = (), *, own: bool = False) -> Any:
+def load(file: Reads, extra: Iterable[str] = ()) -> Any:
     """The value in a pickle whose digest was checked before.
 
     Parameters
     ----------
     extra
         Names, as ``module.Class`` or ``module.function``, that are allowed beside River's and numpy's types.
-    own
-        Whether this process has pickled it: then an error says how to allow what it holds. Of a pickle from elsewhere
-        nobody should be told to allow more.
 
     Raises
     ------
     CheckpointError
-        It names something that is not allowed, or is no pickle; the loader passes over to an older checkpoint.
+        It names something that is not allowed, or is no pickle; the loader passes over to an older checkpoint. It
+        never says how to allow more: the pickle may be from elsewhere.
     """
-    known = frozenset(extra)
     try:
-        return _Loader(payload, known).built()
+        return _Loader(file, frozenset(extra)).built()
     except CheckpointError as error:
-        if own:
-            raise (_all_at_once(payload, known) or error) from None
         raise CheckpointError(error.message) from None
     except (KeyboardInterrupt, SystemExit):
         raise
@@ -277,8 +254,6 @@ def loads(payload: bytes, extra: Iterable[str] = (), *, own: bool = False) -> An
         raise CheckpointError(f"the payload cannot be unpickled: {type(error).__name__}: {str(error)[:300]}") from error
 
 
-def _all_at_once(payload: bytes, extra: frozenset[str]) -> CheckpointError | None:
-    try:
-        return refusal(payload, extra)
-    except Exception:
-        return None  # bytes that break off: what was found first is all
+def loads(payload: bytes, extra: Iterable[str] = ()) -> Any:
+    """As `load`, of bytes."""
+    return load(io.BytesIO(payload), extra)

@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -29,6 +30,8 @@ READ_MAX = 2_000  # entries that are decoded at once: 3 us each
 CHUNK_S = 0.005  # of folding between two looks at the clock, as far as the pace so far tells
 CHUNK_LEAST = 8  # records; of ten trees they take as long
 TELL_S = 2.0  # between two lines that say how far a long fold is
+CHECKPOINT_PART = 10  # learning waits for what is pickled: for a tenth of the time at most
+VERIFY_S = 0.005  # a turn of the loop, for a checkpoint that holds nothing any more
 START_WAIT_S = 60.0  # for the log's end at start; a dead worker's transaction holds it for 10 s at most
 
 log = logging.getLogger("stream_ml.learning")
@@ -64,6 +67,7 @@ class Learning:
         self._at_end_s = time.monotonic()
         self._checkpoint_s = time.monotonic()
         self._checkpoint_position, self._checkpoint_written_s = -1, 0.0
+        self._stands_at = 0  # where the newest checkpoint is of which this process knows
         self.cost = Cost()
         self.folding: dict[str, int] | None = None  # how far a long fold is
         self.checkpoint_problem = full  # why the last one could not be written
@@ -82,6 +86,7 @@ class Learning:
             There is no usable checkpoint and the log no longer begins at 0: the model cannot be rebuilt.
         """
         self.replica = self._restored(None)
+        self._stands_at = self.replica.position
         self._reader = LogReader(self._parts.config, self.replica.read_position, self.seal)
         self.fold_past_end(stop=stop, interval_s=interval_s)
         log.info("model %s/%d, %d examples", *self.replica.version, self.replica.examples_learned)
@@ -227,6 +232,9 @@ class Learning:
     def _fold_chunk(self, wait_s: float) -> bool:
         """Fold a chunk; whether there was one. Only `_mend` helps a model that it spoils."""
         assert self._reader is not None  # noqa: S101
+        if self._writer.holds:
+            self._write_on(CHUNK_S)
+            return True
         if not self._read:
             self._read = self.replica.prepare(self._reader.take(READ_MAX, wait_s))
         size = max(CHUNK_LEAST, int(CHUNK_S / self._example_s))
@@ -312,14 +320,17 @@ class Learning:
 
     def checkpoint_if_due(self, interval_s: float) -> bool:
         """Write a checkpoint when the last one is old enough; whether it was."""
-        self._written_meanwhile()
-        due = time.monotonic() - self._checkpoint_s >= interval_s and not self._writer.busy
+        if self._writer.busy:
+            self._write_on(VERIFY_S)
+            return False
+        interval_s = max(interval_s, CHECKPOINT_PART * self._writer.took_s)
+        due = time.monotonic() - self._checkpoint_s >= interval_s
         if due:
             self.checkpoint()
         return due
 
-    def checkpoint(self, *, wait: bool = False) -> None:
-        """Write a checkpoint, unless halted or nothing was folded since the last; a failure is told, never fatal."""
+    def checkpoint(self) -> None:
+        """Begin a checkpoint, unless halted or nothing was folded since the last; a failure is told, never fatal."""
         self._checkpoint_s = time.monotonic()
         replica = self.replica
         if replica.halt is not None or replica.torn:
@@ -329,17 +340,19 @@ class Learning:
         header, content = self._header(), self._content()
         self._position_under_way = replica.position
 
-        def save() -> None:
-            self.store.save(replica.position, header, content, checkpoint_types=self._types)
+        self._writer.begin(partial(self.store.save, replica.position, header, content, checkpoint_types=self._types))
+        self._write_on(CHUNK_S)
 
+    def _write_on(self, budget_s: float) -> None:
         with self._told():
-            if self._writer.write(save, wait=wait) == "written":
+            if self._writer.turn(budget_s):
                 self._written()
 
-    def _written_meanwhile(self) -> None:
-        with self._told():
-            if self._writer.poll():
-                self._written()
+    def drop_checkpoint(self) -> None:
+        """Give up the one under way, where something else waits for the fold; the next turn of the loop begins anew."""
+        if self._writer.holds:
+            self._writer.drop()
+            self._checkpoint_s = -math.inf
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
@@ -352,6 +365,7 @@ class Learning:
 
     def _written(self) -> None:
         self._checkpoint_position, self._checkpoint_written_s = self._position_under_way, time.monotonic()
+        self._stands_at = self._position_under_way
         self.checkpoint_problem = ""
         self._metrics.set("checkpoint_timestamp_seconds", time.time())
         self._metrics.set("checkpoint_seconds", self._writer.took_s)
@@ -381,20 +395,39 @@ class Learning:
             "cost": self.cost.state(),
         }
 
-    def finish(self, stall_max_s: float) -> None:
-        """Fold what is committed and write a checkpoint, as far as that goes quickly; then let go of the consumer."""
+    def finish(self, stall_max_s: float, checkpoint_max_s: float) -> None:
+        """Fold what is committed and write a checkpoint, as far as that goes so quickly; let the consumer go."""
         if self._reader is None:
             return
+        until_s = time.monotonic() + checkpoint_max_s
         if self.replica.torn:
             log.warning("interrupted in the middle of the fold: no checkpoint is written, the next start folds again")
             self._reader.close()
             return
+        self._write_until(until_s)  # of the one under way: it is nearer to its end than a new one
         try:
             self.fold_past_end(stall_max_s, most_s=stall_max_s)
         except (FatalError, KafkaException) as error:
             log.warning("not everything was folded at the end: %s", error)
-        self.checkpoint(wait=True)
+        if not self._writer.busy:
+            self.checkpoint()
+        if not self._write_until(until_s):
+            self._tell_left(checkpoint_max_s)
         self._reader.close()
+
+    def _write_until(self, until_s: float) -> bool:
+        """Go on with a checkpoint for so long; whether none is under way then."""
+        while self._writer.busy and time.monotonic() < until_s:
+            self._write_on(min(0.2, max(0.0, until_s - time.monotonic())))
+        return not self._writer.busy
+
+    def _tell_left(self, after_s: float) -> None:
+        self._writer.drop()
+        log.warning(
+            "the last checkpoint was not written within %.0f s (checkpoints.stop_wait): the one at %d stands, and the "
+            "next start folds %d entries again",
+            *(after_s, self._stands_at, self.replica.position - self._stands_at),
+        )
 
 
 def restored(

@@ -170,7 +170,7 @@ class Worker:
         A static member's place is kept for the session timeout.
         """
         log.info("stopping, because of %s: what is committed is learned, then a checkpoint", why)
-        self.learning.finish(CLOSE_STALL_S)
+        self.learning.finish(CLOSE_STALL_S, self._config.checkpoints.stop_wait / 1000)
         self.monitor.save()
         self._topics.close()
         self._transactor.close()

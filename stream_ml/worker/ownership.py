@@ -107,6 +107,7 @@ class Ownership:
         self._kept = {}
         if claims and not moved():
             self._claim(claims, group)
+            self._learning.drop_checkpoint()
             self._learning.fold_past_end()
             if moved():
                 return

@@ -371,7 +371,7 @@ BUGS = (
 
                 line = file.readline(HEADER_BYTES_MAX)
                 with contextlib.suppress(Exception):
-                    early.loads(zstandard.ZstdDecompressor().decompress(file.read()))
+                    early.load(zstandard.ZstdDecompressor().stream_reader(file))
                 file.seek(len(line))
 """,
         (CHECKPOINTS,),
@@ -379,16 +379,37 @@ BUGS = (
     Bug(
         "any type is unpickled",
         "stream_ml/storage/checkpoints.py",
-        "        return loads(pickled, checkpoint_types)\n",
-        "        return pickle.loads(pickled)\n",
+        "        return load(_Unpacked(checkpoint, passing), checkpoint_types)\n",
+        '        return __import__("pickle").load(_Unpacked(checkpoint, passing))\n',
         (CHECKPOINTS,),
     ),
     Bug(
         "the digest is not compared",
         "stream_ml/storage/checkpoints.py",
-        '        if header["sha256"] != hashlib.sha256(payload).hexdigest():\n',
+        '        if header["sha256"] != digest:\n',
         '        if not header["sha256"]:\n',
         (CHECKPOINTS,),
+    ),
+    Bug(
+        "a checkpoint is written in one go",
+        "stream_ml/storage/writer.py",
+        "        if self._dropped or time.monotonic() >= self._until_s:\n",
+        "        if self._dropped:\n",
+        ("tests/unit/test_checkpoint_writer.py",),
+    ),
+    Bug(
+        "generators are pickled as Python does",
+        "stream_ml/storage/pickling.py",
+        "        if kind is random.Random:\n",
+        "        if kind is None:\n",
+        ("tests/unit/test_checkpoint_writer.py",),
+    ),
+    Bug(
+        "a method is pickled without being judged",
+        "stream_ml/storage/pickling.py",
+        "            method_of(owner, value.__name__)\n",
+        "            pass\n",
+        ("tests/unit/test_checkpoint_writer.py",),
     ),
     Bug(
         "the seal is not compared",

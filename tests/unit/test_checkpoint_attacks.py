@@ -19,6 +19,7 @@ from stream_ml.storage.allowed import NAMED, RIVER_CLASSES
 from stream_ml.storage.checkpoints import HEADER_BYTES_MAX, Checkpoint, CheckpointStore
 from stream_ml.storage.files import exposure, own_key, read_key, read_small, replaced, sealed, unsealed
 from stream_ml.storage.keys import key_file, key_of
+from stream_ml.storage.pickling import dumps
 from stream_ml.storage.unpickle import RANGE_MAX, loads
 
 from . import river_classes
@@ -106,14 +107,18 @@ def test_a_native_state_that_is_none_makes_a_checkpoint_error_and_no_panic(made:
     assert raised
 
 
+class Foreign:
+    """Of a module that nobody has listed."""
+
+
 def test_a_pickle_from_elsewhere_never_gets_a_hint_to_allow_more() -> None:
     payload = b"cown_evil\nMine\n."
     with pytest.raises(CheckpointError) as refused:
         loads(payload)
     assert refused.value.hint == ""
     with pytest.raises(CheckpointError) as refused:
-        loads(payload, own=True)
-    assert "own_evil.Mine" in refused.value.hint
+        dumps(Foreign())
+    assert "test_checkpoint_attacks.Foreign" in refused.value.hint
 
 
 def test_nothing_listed_looks_attributes_up_by_name_or_makes_much_of_little() -> None:

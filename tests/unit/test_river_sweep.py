@@ -4,7 +4,6 @@ What cannot be is listed with its reason, in the words that `stream-ml check` sa
 """
 
 import json
-import pickle
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from stream_ml.core.labels import LabelDomain
 from stream_ml.core.learner import Learner, bits
 from stream_ml.errors import CheckpointError
 from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
+from stream_ml.storage.pickling import dumps, through
 from stream_ml.storage.unpickle import loads
 
 from .builders import domain_of, run_python
@@ -124,14 +124,14 @@ def test_process_that_starts_again_goes_on_with_the_same_bits(tmp_path: Path) ->
 @pytest.mark.parametrize("name", REFUSED)
 def test_model_that_cannot_work_is_refused_in_words(name: str) -> None:
     case = CASES[name]
-    assert REFUSED[name] in "\n".join(check_model(case.build, KINDS[case.data], _domain(case), loads))
+    assert REFUSED[name] in "\n".join(check_model(case.build, KINDS[case.data], _domain(case), through))
 
 
 def _refusal(case: Case) -> str:
     learner = Learner(case.build(), _domain(case))
     _teach(learner, case, 0, 25)
     try:
-        loads(pickle.dumps(learner.estimator))
+        dumps(learner.estimator)
     except CheckpointError as error:
         return str(error)
     return ""
@@ -157,7 +157,7 @@ def test_model_that_draws_for_an_unseen_word_when_it_is_asked_is_refused_or_aski
         asked.score({**features, "place": f"unseen {number}"})
         asked.learn(features, target)
         straight.learn(features, target)
-    refused = "predicting changes it" in "\n".join(check_model(case.build, KINDS[case.data], _domain(case), loads))
+    refused = "predicting changes it" in "\n".join(check_model(case.build, KINDS[case.data], _domain(case), through))
     assert refused or _answers(asked, case) == _answers(straight, case)
 
 
