@@ -66,10 +66,10 @@ class CheckpointWriter:
             raise found.failure
         return True
 
-    def drop(self) -> None:
-        """Give up the one under way, if there is one."""
+    def drop(self, *, wait: bool = True) -> None:
+        """Give up the one under way, if there is one; without `wait` it may still end what it has asked of the disk."""
         if self._under_way is not None:
-            self._under_way.drop()
+            self._under_way.drop(wait=wait)
             self._under_way = None
 
 
@@ -100,11 +100,12 @@ class _UnderWay:
         self._rests.wait(budget_s)  # it may be in a call that takes longer, as to the disk
         return self._ended
 
-    def drop(self) -> None:
-        """End it where it is; what is not named by now never is."""
+    def drop(self, *, wait: bool) -> None:
+        """End it where it is."""
         self._dropped = True
         self._may_go.release()
-        self._thread.join()
+        if wait:
+            self._thread.join()
 
     def _run(self) -> None:
         try:

@@ -422,9 +422,9 @@ class Learning:
         return not self._writer.busy
 
     def _tell_left(self, after_s: float) -> None:
-        self._writer.drop()
+        self._writer.drop(wait=False)
         log.warning(
-            "the last checkpoint was not written within %.0f s (checkpoints.stop_wait): the one at %d stands, and the "
+            "the last checkpoint was not written within %.1f s (checkpoints.stop_wait): the one at %d stands, and the "
             "next start folds %d entries again",
             *(after_s, self._stands_at, self.replica.position - self._stands_at),
         )

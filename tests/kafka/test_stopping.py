@@ -158,3 +158,28 @@ def test_a_worker_that_is_told_to_stop_while_it_waits_for_partitions_ends(app_id
             made.wait_for(lambda worker=worker: worker.joined, "a start")  # type: ignore[misc]
             worker.process.send_signal(sign)
             assert worker.wait() in (0, 130)
+
+
+def test_a_last_checkpoint_that_takes_too_long_is_given_up_and_said(kafka: str, app_id: str, tmp_path: Path) -> None:
+    """The one before stands, and the next start folds on from there."""
+    changes: dict[str, Any] = {
+        "checkpoints": {"interval": "100ms", "stop_wait": "500ms"},
+        "http": {"port": free_port()},
+    }
+    with service(tmp_path, kafka, app_id, **changes) as made:
+        first = made.start()
+        made.pairs(range(30))
+        made.flush()
+        made.wait_for(lambda: made.learned == 30, "30 examples")
+        assert first.stop() == 0
+        stands = made.newest_checkpoint()
+        second = made.start(fail="checkpoint-written:sleep:1:60s", checkpoints={"interval": "1h"})
+        made.pairs(range(30, 60))
+        made.flush()
+        made.wait_for(lambda: made.learned == 60, "60 examples")
+        assert stop_s(second) < STOP_S
+        assert "was not written within 0.5 s (checkpoints.stop_wait): the one at " in second.log
+        assert f"the one at {stands['position']} stands" in second.log, second.log
+        assert made.newest_checkpoint() == stands
+        made.start()
+        made.wait_for(lambda: made.learned == 60, "the same again")
