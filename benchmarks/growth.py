@@ -17,7 +17,7 @@ MB = 1e6
 SETTLE_S = 3.0  # after the last commit: checkpoints, and what is freed
 
 
-def memory_mb(process: int, of: str) -> float:
+def memory_mb(process: int | str, of: str) -> float:
     """VmRSS or VmHWM of a process, in MB."""
     status = Path(f"/proc/{process}/status").read_text("utf-8")
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith(of))) * 1024 / MB

@@ -33,7 +33,8 @@ from stream_ml.storage.unpickle import load
 FORMAT = 1
 HEADER_BYTES_MAX = 1_048_576
 PAYLOAD_BYTES_MAX = 8 * 2**30
-IN_MEMORY_MAX = 16 * 2**20  # of a payload that is read; of a model that is loaded at once to see that it can be
+IN_MEMORY_MAX = 16 * 2**20  # of a payload that is read; of a larger one the copy is on the disk
+TRIED_MAX = 2 * 2**20  # of a pickle that is loaded at once to see that it can be: 20 ms
 WINDOW_MAX = 2**23  # bytes that a payload may ask to be kept while it is unpacked: four times what zstd's default needs
 PIECE = 2**20
 _LEVEL = 3  # zstd's default
@@ -159,7 +160,7 @@ class CheckpointStore:
                 passes("checkpoint-written")
                 os.fsync(file.fileno())
             passes("checkpoint-synced")
-            if payload.pickled_bytes <= IN_MEMORY_MAX:
+            if payload.pickled_bytes <= TRIED_MAX:
                 self.content(self._read(temporary, path.stem), checkpoint_types, passing)
             self._name(temporary, path)
             passes("checkpoint-named")

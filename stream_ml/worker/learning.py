@@ -133,7 +133,7 @@ class Learning:
             if time.monotonic() - told_s > TELL_S:
                 told_s = time.monotonic()
                 log.info("folded %s of %s entries of the training log", f"{self.replica.read_position:,}", f"{end:,}")
-            if self.replica.read_position != before:
+            if self.replica.read_position != before or self._writer.holds:
                 deadline = time.monotonic() + stall_max_s
             elif time.monotonic() > deadline:
                 raise FatalError(

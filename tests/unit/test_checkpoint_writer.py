@@ -234,7 +234,7 @@ from pathlib import Path
 from river import forest
 from stream_ml.storage import checkpoints
 from stream_ml.storage.checkpoints import CheckpointStore
-checkpoints.IN_MEMORY_MAX = 0  # as of a large model: it is not loaded to be verified
+checkpoints.IN_MEMORY_MAX = checkpoints.TRIED_MAX = 0  # as of a larger model
 def mb(what):
     return int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith(what))) / 1024
 before = mb("VmRSS")
