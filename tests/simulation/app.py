@@ -27,6 +27,7 @@ from stream_ml.core.binary import encode_record
 from stream_ml.kafka.topics import TopicFacts
 from stream_ml.kafka.watch import Verdict
 from stream_ml.storage.checkpoints import Checkpoint
+from stream_ml.storage.writer import Save
 
 from . import clients, producer
 from .scheduler import SimulatedTime, Simulation, activate, simulation
@@ -108,7 +109,16 @@ class MemoryStore:
     def prepare(self) -> None:
         """Nothing to make."""
 
-    def save(self, position: int, header: dict[str, Any], content: Any, *, checkpoint_types: list[str]) -> None:
+    def save(
+        self,
+        position: int,
+        header: dict[str, Any],
+        content: Any,
+        *,
+        checkpoint_types: list[str],
+        passing: Callable[[], None],
+        pickled: Callable[[], None],
+    ) -> None:
         """Keep the first of each position."""
         self.files.setdefault(position, ({**header, "position": position}, pickle.dumps(content, protocol=5)))
         simulation().note(f"checkpoint {position}")
@@ -128,6 +138,35 @@ class MemoryStore:
     def content(self, checkpoint: Checkpoint, checkpoint_types: list[str]) -> Any:
         """What was kept."""
         return pickle.loads(checkpoint.payload)
+
+
+class AtOnceWriter:
+    """Takes the place of the writer with a thread of its own, in which no time can be simulated."""
+
+    took_s, holds = 0.0, False
+
+    def __init__(self) -> None:
+        self._save: Save | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether one was begun."""
+        return self._save is not None
+
+    def begin(self, save: Save) -> None:
+        """Keep it for the next turn."""
+        self._save = save
+
+    def turn(self, budget_s: float) -> bool:
+        """Write all of it."""
+        save, self._save = self._save, None
+        if save is not None:
+            save(passing=lambda: None, pickled=lambda: None)
+        return save is not None
+
+    def drop(self, *, wait: bool = True) -> None:
+        """Give it up."""
+        self._save = None
 
 
 class Counts:
@@ -219,7 +258,8 @@ def simulated(sim: Simulation, *, tracing: bool = False) -> Iterator[None]:
     changes += [(Parts, "lineage", lambda *_: known), (Parts, "spec", lambda *_: said)]
     changes += [(kafka.transaction, "beside", _one_after_the_other)]
     changes += [(kafka.reading, "OffsetSpec", clients.OffsetSpec)]
-    changes += [(worker.learning, "CheckpointStore", MemoryStore), (worker.ownership, "secrets", _Tokens)]
+    changes += [(worker.learning, "CheckpointStore", MemoryStore)]
+    changes += [(worker.learning, "CheckpointWriter", AtOnceWriter), (worker.ownership, "secrets", _Tokens)]
     changes += [(worker.loop, "TopicWatch", _SameTopics), (worker.loop, "unowned", lambda *_: [])]
     logger, handler = logging.getLogger("stream_ml"), _ToTrace(sim)
     before = logger.level, logger.propagate
