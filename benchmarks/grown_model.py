@@ -60,7 +60,7 @@ def written(folder: Path, examples: int) -> dict[str, float]:
 
 
 def loaded(folder: Path) -> dict[str, float]:
-    """The same model in a process that starts from its checkpoint."""
+    """What a process that starts from the checkpoint of `written` takes."""
     store, began_s = _store(folder), time.monotonic()
     found = next(iter(store.newest()))
     assert isinstance(found, Checkpoint), found

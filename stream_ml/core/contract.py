@@ -116,7 +116,7 @@ def _behaviour(
         answers(looking)
         looking.learn(dict(features), target)
     straight = learned(examples[:half], Learner(build(), domain))  # and not asked before
-    copy_of = _pickled(straight, through)
+    copy_of = _tried(straight, through)
     before = answers(straight)
     if before != answers(looking):
         yield "predicting changes it: a model that was asked in between learns something else"
@@ -143,7 +143,7 @@ def _behaviour(
         yield "two builds learn different things from the same examples: something in it is random and has no seed"
 
 
-def _pickled(learner: Learner, through: Callable[[Any], Callable[[], Any]]) -> Callable[[], Any] | Exception:
+def _tried(learner: Learner, through: Callable[[Any], Callable[[], Any]]) -> Callable[[], Any] | Exception:
     try:
         return through(learner.estimator)
     except Exception as error:

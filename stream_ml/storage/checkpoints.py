@@ -161,7 +161,7 @@ class CheckpointStore:
                 os.fsync(file.fileno())
             passes("checkpoint-synced")
             if payload.pickled_bytes <= TRIED_MAX:
-                self.content(self._read(temporary, path.stem), checkpoint_types, passing)
+                self.content(self._read(temporary, named=path), checkpoint_types, passing)
             self._name(temporary, path)
             passes("checkpoint-named")
             self._flush_folder()
@@ -183,7 +183,7 @@ class CheckpointStore:
 
     def _is_there(self, path: Path) -> bool:
         try:
-            self._read(path, path.stem)
+            self._read(path)
         except CheckpointError:
             return False
         return True
@@ -202,7 +202,7 @@ class CheckpointStore:
             if at_most is not None and int(path.stem) > at_most:
                 continue
             try:
-                yield self._read(path, path.stem)
+                yield self._read(path)
             except CheckpointError as error:
                 yield error
 
@@ -218,12 +218,12 @@ class CheckpointStore:
         checkpoint.payload.seek(0)
         return load(_Unpacked(checkpoint, passing), checkpoint_types)
 
-    def _read(self, path: Path, stem: str) -> Checkpoint:
-        """A checkpoint in a file, whose name is to be this one."""
+    def _read(self, path: Path, named: Path | None = None) -> Checkpoint:
+        """A checkpoint in a file that has its name, or is to be `named` so."""
         try:
             with opened(path) as file:
                 line = file.readline(HEADER_BYTES_MAX)
-                header = self._header(path, line, stem)
+                header = self._header(path, line, (named or path).stem)
                 if os.fstat(file.fileno()).st_size != len(line) + header["payload_bytes"]:
                     raise CheckpointError(f"{path} is damaged: its payload does not fit its header")
                 if header["payload_bytes"] > PAYLOAD_BYTES_MAX:

@@ -99,7 +99,7 @@ def dump(value: Any, file: Writes, extra: Iterable[str] = (), passing: Callable[
 
 
 def dumps(value: Any, extra: Iterable[str] = ()) -> bytes:
-    """As `dump`, to bytes."""
+    """Pickle a value to bytes, if it can be loaded again; errors as of `dump`."""
     file = io.BytesIO()
     dump(value, file, extra)
     return file.getvalue()

@@ -255,5 +255,5 @@ def load(file: Reads, extra: Iterable[str] = ()) -> Any:
 
 
 def loads(payload: bytes, extra: Iterable[str] = ()) -> Any:
-    """As `load`, of bytes."""
+    """The value in a pickle of bytes; allowed names and errors as of `load`."""
     return load(io.BytesIO(payload), extra)
