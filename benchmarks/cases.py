@@ -71,6 +71,7 @@ CASES = (
     _case("faust 10 %", peer, "faust", 0.1, scale=0.1),
     _case("faust 100 %", peer, "faust", 1.0, scale=0.1),
     *(_case(f"latency {rate}/s", latency, float(rate), rounds=2) for rate in RATES if rate != 1_000),
+    *(_case(f"latency 1000/s {n} partitions", latency, 1_000.0, partitions=n, rounds=2) for n in (*PARTITIONS, 200)),
     *(_case(f"pending {count}", service, 0.0, count=count, feedback=LONG_TTL, pending=ROOM) for count in PENDING[:2]),
     _case(f"pending {PENDING[2]}", service, 0.0, count=PENDING[2], feedback=LONG_TTL, pending=ROOM, rounds=1),
     *(_case(f"features {n}", service, 0.1, features=n, count=count, rounds=2) for n, count in FEATURES.items()),

@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from benchmarks.cluster import Cluster, Topics
 from benchmarks.load import number_of
 from benchmarks.openloop import Schedule, Sender
+from benchmarks.process import Measured
 from benchmarks.results import Result
 from benchmarks.service import Service
 from benchmarks.stand import Stand
@@ -21,6 +22,7 @@ from stream_ml.core.log_entry import decode_entry
 from stream_ml.kafka.clients import take
 
 WARM_UP_S = 5.0
+IDLE_AFTER_S, IDLE_S = 3.0, 6.0
 LEAD_S = 1.0  # between setting the schedule and its first record
 QUIET_S = 5.0  # after the last record: then what has not come counts as lost
 READING = {
@@ -41,28 +43,47 @@ class Arrival(NamedTuple):
     value: bytes
 
 
-def latency(stand: Stand, rate: float) -> Result:
-    """Events at a rate, a tenth as many labels; milliseconds by percentile, warm-up left out."""
-    topics = stand.cluster.fresh("latency", 1)
+def latency(stand: Stand, rate: float, *, partitions: int = 1) -> Result:
+    """Events at a rate, a tenth as many labels; milliseconds by percentile, warm-up left out.
+
+    Beside them what the worker takes of a core while nothing comes, its CPU time an event and its transactions a
+    second. How long a label takes is told for one partition only: predictions of several come in any order.
+    """
+    topics = stand.cluster.fresh("latency", partitions)
     service = Service(stand.scratch("latency"), stand.cluster.servers, topics)
     process = service.start()
     try:
         service.wait_ready(process)
+        costs = {"ready_s": time.time() - process.started_s, "idle_cpu": _idle(process)}
         consumer = _tail(stand.cluster, topics)
         schedule = Schedule(time.time() + LEAD_S, rate, stand.live_s)
         sender = Sender(stand.cluster.servers, topics, schedule)
+        cpu_s, transactions = process.cpu_s(), service.transactions()
         sender.start()
         arrivals = _arrivals(consumer, sender)
+        costs["cpu_us"] = 1e6 * (process.cpu_s() - cpu_s) / max(1, sender.events)
+        costs["transactions_s"] = (service.transactions() - transactions) / stand.live_s
         schema = json.loads(service.said("schema", "show", after=("predictions",)))
-        return _result(schedule, sender, arrivals, schema, stand.cluster.committed(service.log))
+        entries = stand.cluster.committed(service.log) if partitions == 1 else ()
+        result = _result(schedule, sender, arrivals, schema, entries)
+        return result._replace(values={**result.values, **costs})
     finally:
         process.stop()
         stand.cluster.drop(topics)
 
 
+def _idle(process: Measured) -> float:
+    """Share of a core that it takes while nothing comes."""
+    time.sleep(IDLE_AFTER_S)  # what a start leaves behind
+    began_s, cpu_s = time.monotonic(), process.cpu_s()
+    time.sleep(IDLE_S)  # the time that is measured
+    return (process.cpu_s() - cpu_s) / (time.monotonic() - began_s)
+
+
 def _tail(cluster: Cluster, topics: Topics) -> Consumer:
-    consumer = Consumer({"bootstrap.servers": cluster.servers, **READING})
-    consumer.assign([TopicPartition(topics.predictions, 0, 0)])
+    settings = {**READING, "fetch.min.bytes": 65_536} if topics.partitions > 1 else READING  # else it takes half a core
+    consumer = Consumer({"bootstrap.servers": cluster.servers, **settings})
+    consumer.assign([TopicPartition(topics.predictions, number, 0) for number in range(topics.partitions)])
     consumer.poll(0.5)  # connected before the first record comes
     return consumer
 

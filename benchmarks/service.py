@@ -90,6 +90,14 @@ class Service:
                 raise RuntimeError(f"the service did not start: {process.last_words()}")
             time.sleep(0.1)  # between two questions; the deadline decides
 
+    def transactions(self) -> int:
+        """Committed ones since the start, as /metrics says."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+            found = re.findall(
+                r'^stream_ml_transactions_total\{ending="committed"\} (\S+)$', answer.read().decode(), re.M
+            )
+        return int(sum(map(float, found)))
+
     def stage_seconds(self) -> dict[str, float]:
         """Seconds spent in each stage since the start, as /metrics says."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:

@@ -243,6 +243,12 @@ class Delivery(Section):
     """Limits of a batch and of its transaction."""
 
     batch_max_records: int = key(5000, "records in one turn, over all partitions", ge=1, le=100_000)
+    partitions_per_turn: int = key(
+        16, "partitions in one turn and its transaction; the others wait in line", ge=1, le=1_000
+    )
+    commit_least: Duration = key(
+        0, "pause after a transaction for more records, unless a turn is full; 50ms where many workers share a broker"
+    )
     first_record_wait: Duration = key(
         duration_ms("100ms"), "longest wait for the first record; then what is there is the batch"
     )

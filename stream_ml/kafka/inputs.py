@@ -18,10 +18,11 @@ from confluent_kafka.admin import AdminClient
 from stream_ml.config import Config
 from stream_ml.errors import FatalError
 from stream_ml.failpoints import passes
-from stream_ml.kafka.clients import absent, acquaint, lasting, let_go, member, outage, reader
+from stream_ml.kafka.clients import absent, acquaint, fetching, lasting, let_go, member, outage, reader
 from stream_ml.kafka.messages import records_of
 from stream_ml.kafka.reading import end_of
 from stream_ml.kafka.unpacking import Unpacking
+from stream_ml.kafka.waiting import Waiting
 from stream_ml.records import Records
 
 END_GRACE_S = 0.5  # an end counts only after so long without a record: another topic's records may be fetched first
@@ -81,9 +82,9 @@ class Ends:
 class Group:
     """Membership in the group, and the events of the partitions that are owned."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, partitions: int) -> None:
         self._topic = config.events.topic
-        self._consumer = member(config)
+        self._consumer = member(config, partitions)
         self._unpacking = Unpacking(self._consumer)
         self.assigned: list[int] | None = None
         self._taken_up: list[int] = []
@@ -91,7 +92,7 @@ class Group:
         self.revoked = False
         self.metadata: Any = None
         self.ends = Ends()
-        self._stash: list[Message] = []
+        self._waiting = Waiting()
         self._alive_s = 0.0
 
     def join(self) -> None:
@@ -131,8 +132,7 @@ class Group:
     def settle(self) -> list[int] | None:
         """Acknowledge the move: the partitions to take up, or None while the group has given none."""
         self.revoked = False
-        stash, self._stash = self._stash, []
-        _sorted(stash, self.ends, self._topic)  # only for the errors in it
+        self._waiting = Waiting()
         assigned, self.assigned = self.assigned, None
         self._taken_up = assigned or []
         self.metadata = self._consumer.consumer_group_metadata() if assigned is not None else None
@@ -140,23 +140,47 @@ class Group:
 
     def start(self, positions: dict[int, int]) -> None:
         """Read events of these partitions from these positions, and of no other; also to go back after an abort."""
-        self._stash = []
+        self._waiting = Waiting()
         self.ends = Ends(positions, self.end)
         self._consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in positions.items()])
         self._unpacking.begin({(self._topic, p): offset for p, offset in positions.items()})
 
-    def take(self, most: int, wait_s: float) -> dict[int, Records]:
-        """Events by partition."""
-        stash, self._stash = self._stash, []
-        messages = [*stash, *self._unpacking.take(most, 0 if stash else wait_s)]
-        return _sorted(messages, self.ends, self._topic)
+    def read(self, most: int, wait_s: float) -> set[int]:
+        """Read on, until as many events wait to be taken; of which partitions some came."""
+        messages = self._unpacking.take(max(1, most - len(self._waiting)), wait_s)
+        found, at_end = _sorted(messages, self._topic)
+        for partition, own in found.items():
+            self._waiting.add(partition, own)
+            self.ends.note(partition, None)
+        for partition, at in at_end.items():
+            if not self._waiting.of(partition):
+                self.ends.note(partition, at)
+            else:
+                self._waiting.end(partition, at)
+        return set(found)
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait to be taken."""
+        return len(self._waiting)
+
+    def waits(self, partition: int) -> int:
+        """How many events of a partition wait to be taken."""
+        return self._waiting.of(partition)
+
+    def take(self, partition: int, most: int) -> Records:
+        """The next events of a partition."""
+        messages, at_end = self._waiting.take(partition, most)
+        if at_end is not None:
+            self.ends.note(partition, at_end)
+        return records_of(self._topic, partition, messages)
 
     def keep_alive(self) -> None:
         """Stay a member while something else takes long; what comes is kept for the next `take`."""
         if time.monotonic() - self._alive_s < KEEP_ALIVE_S:
             return
         self._alive_s = time.monotonic()
-        self._stash += self._unpacking.take(1, 0)
+        self.read(len(self._waiting) + 1, 0)
 
     @property
     def settled(self) -> bool:
@@ -183,9 +207,9 @@ class Group:
 class FeedbackInput:
     """Feedback of the partitions that are owned; never a member of a group."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, partitions: int) -> None:
         self._topic = config.feedback.topic
-        self._consumer = reader(config)
+        self._consumer = reader(config, **fetching(config, partitions))
         self._unpacking = Unpacking(self._consumer)
         acquaint(self._consumer, [self._topic])
         self.ends = Ends()
@@ -198,7 +222,12 @@ class FeedbackInput:
 
     def take(self, most: int, wait_s: float) -> dict[int, Records]:
         """Labels by partition, not yet decoded."""
-        return _sorted(self._unpacking.take(most, wait_s), self.ends, self._topic)
+        found, at_end = _sorted(self._unpacking.take(most, wait_s), self._topic)
+        for partition in found:
+            self.ends.note(partition, None)
+        for partition, at in at_end.items():
+            self.ends.note(partition, at)
+        return {partition: records_of(self._topic, partition, own) for partition, own in found.items()}
 
     def end(self, partition: int) -> int | None:
         """End of the partition as its last fetch saw it, open transactions included; None before the first."""
@@ -209,25 +238,23 @@ class FeedbackInput:
         let_go(self._consumer)
 
 
-def _sorted(messages: Sequence[Message], ends: Ends, topic: str) -> dict[int, Records]:
-    """Records by partition; ends are noted, and what cannot go on is raised."""
+def _sorted(messages: Sequence[Message], topic: str) -> tuple[dict[int, Sequence[Message]], dict[int, int]]:
+    """Messages by partition, and which partitions end behind them; what cannot go on is raised."""
     partitions = [message.partition() for message in messages if message.error() is None]
     if len(partitions) == len(messages) and len(set(partitions)) == 1:
-        ends.note(partitions[0], None)
-        return {partitions[0]: records_of(topic, partitions[0], messages)}
+        return {partitions[0]: messages}, {}
     found: dict[int, list[Message]] = {}
-    at_end: dict[int, int | None] = {}
+    at_end: dict[int, int] = {}
     for message in messages:
         error, partition = message.error(), message.partition()
         if error is None:
             found.setdefault(partition, []).append(message)
+            at_end.pop(partition, None)
         elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
             _tell(topic, partition, error)
-            continue
-        at_end[partition] = None if error is None else message.offset()
-    for partition, at in at_end.items():
-        ends.note(partition, at)
-    return {partition: records_of(topic, partition, own) for partition, own in found.items()}
+        else:
+            at_end[partition] = message.offset()
+    return dict(found), at_end
 
 
 def _tell(topic: str, partition: int, error: KafkaError) -> None:

@@ -40,8 +40,8 @@ class Pair(NamedTuple):
 
 
 def pair_of(config: Config, partition: int, found: list[TopicPartition]) -> Pair:
-    """The pair out of committed offsets of both topics."""
-    by_topic = {tp.topic: tp for tp in found if tp.partition == partition}
+    """The pair out of a partition's committed offsets of both topics."""
+    by_topic = {tp.topic: tp for tp in found}
     events, feedback = by_topic[config.events.topic], by_topic[config.feedback.topic]
     same = events.metadata == feedback.metadata
     known = parse_metadata(events.metadata) or parse_metadata(feedback.metadata)
@@ -78,7 +78,7 @@ def read_pairs(config: Config, partitions: list[int], *, stable: bool) -> list[P
     """
     consumer = pair_reader(config, stable=stable)
     try:
-        return [committed_pair(config, consumer, partition, TIMEOUT_S) for partition in partitions]
+        return committed_pairs(config, consumer, partitions, TIMEOUT_S)
     finally:
         consumer.close()
 
@@ -88,8 +88,21 @@ def pair_reader(config: Config, *, stable: bool) -> Consumer:
     return reader(config, **{"isolation.level": "read_committed" if stable else "read_uncommitted"})
 
 
+def stable_pairs(config: Config, partitions: list[int]) -> list[Pair]:
+    """Committed state of these partitions once no transaction holds one any more; asked for all at once."""
+    consumer = reader(config)
+    try:
+        return committed_pairs(config, consumer, partitions, UNSTABLE_WAIT_S)
+    except KafkaException as exception:
+        if error_of(exception).code() not in _UNSTABLE:
+            raise
+    finally:
+        consumer.close()
+    return [stable_pair(config, partition) for partition in partitions]  # which of them it is, nobody says
+
+
 def stable_pair(config: Config, partition: int) -> Pair:
-    """Committed state of a partition once no transaction holds it any more.
+    """The same of one partition.
 
     Where one stays open, its writer stands in the metadata before it, because an owner's first transaction on a
     partition commits nothing else. Initialising a producer under that writer's id aborts the transaction: the offsets
@@ -110,8 +123,16 @@ def stable_pair(config: Config, partition: int) -> Pair:
 
 def committed_pair(config: Config, consumer: Consumer, partition: int, timeout_s: float) -> Pair:
     """Committed state of a partition; KafkaException where it cannot be read in time."""
-    places = wanted(config, [partition])
-    return pair_of(config, partition, committed_offsets(consumer, places, timeout_s))
+    return committed_pairs(config, consumer, [partition], timeout_s)[0]
+
+
+def committed_pairs(config: Config, consumer: Consumer, partitions: list[int], timeout_s: float) -> list[Pair]:
+    """Committed state of these partitions, asked for at once; KafkaException where it cannot be read in time."""
+    found = committed_offsets(consumer, wanted(config, partitions), timeout_s) if partitions else []
+    by_number: dict[int, list[TopicPartition]] = {}
+    for tp in found:
+        by_number.setdefault(tp.partition, []).append(tp)
+    return [pair_of(config, partition, by_number[partition]) for partition in partitions]
 
 
 def committed_offsets(consumer: Consumer, places: list[TopicPartition], timeout_s: float) -> list[TopicPartition]:

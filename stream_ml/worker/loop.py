@@ -18,9 +18,7 @@ from functools import partial
 from confluent_kafka import KafkaException
 
 from stream_ml.assembly import Parts
-from stream_ml.core.alignment import HeldFeedback
-from stream_ml.core.partition import Batch, Outputs
-from stream_ml.core.partitioners import PartitionerSample, disagreement
+from stream_ml.core.partition import Batch, Coordinates, Outputs
 from stream_ml.errors import FatalError
 from stream_ml.failpoints import passes
 from stream_ml.kafka.clients import admin, error_of, outage
@@ -30,24 +28,19 @@ from stream_ml.kafka.topics import TopicFacts
 from stream_ml.kafka.transaction import RECORD_REFUSED, Ending, Transactor
 from stream_ml.kafka.watch import TopicWatch
 from stream_ml.metrics import Metrics
-from stream_ml.records import Clock, Records
 from stream_ml.storage.keys import log_seal
-from stream_ml.worker.backlog import Backlog
+from stream_ml.worker.intake import Intake, clock_now
 from stream_ml.worker.learning import Learning
 from stream_ml.worker.monitoring import Monitor
 from stream_ml.worker.ownership import ClaimFailed, Ownership, new_token, refuse_lost_offsets
 from stream_ml.worker.report import Report
 
-SLICES_S = (0.002,) * 10 + (0.01,) * 1000  # of the wait for a first record: feedback and the log are looked at as often
-IDLE_FOLD_S = 0.01  # of learning between two looks at the inputs while nothing comes
 BACKLOG_FOLDS = 10  # times learning.budget_per_turn
 KEEPS_STEP_S = 1.0  # learning that lags by more in a backlog folds as much as its budget allows
 LANDMARK_S = 10.0  # between two samples of the outputs' ends
-FORCED_COMMIT_S = 12 * 3600.0  # Kafka forgets offsets of feedback after offsets.retention.minutes, a week by default
 STOOD_STILL_S = 0.25  # between two signs of life of this thread: topics may have been changed unseen
 TOPICS_WAIT_S = 2.0  # for what Kafka says of them then
 BLOCKED_S = 0.1  # between two looks at topics that are not as they were
-IDLE_TICK_S = 1.0  # how often a partition without records has its time moved on
 CLOSE_STALL_S = 2.0  # for learning at the end: what is not folded by then, the next process folds
 ABORTS_MAX = 50  # in a row, a growing pause between them: then the process gives up
 
@@ -66,8 +59,8 @@ class Worker:
         self._client = admin(config)
         seal = log_seal(config, facts.training_log_id)
         self._transactor = Transactor(config, facts.record_bytes_max, seal)
-        self._group = Group(config)
-        self._feedback = FeedbackInput(config)
+        self._group = Group(config, facts.partitions)
+        self._feedback = FeedbackInput(config, facts.partitions)
         self._topics = TopicWatch(config, self._client, facts)
         self._verdict = self._topics.verdict
         self.learning = Learning(parts, facts.training_log_id, metrics, self._keep_alive, seal)
@@ -75,15 +68,12 @@ class Worker:
         self.monitor = Monitor(parts, metrics)
         inputs = (self._group, self._feedback)
         self.report = Report(parts, metrics, self.learning, self._ownership, inputs, self.monitor, self._topics)
-        self._held: dict[int, HeldFeedback] = {}
-        self._backlog = Backlog(self._group, self._feedback, _clock())
-        self._keys = {name: PartitionerSample(facts.partitions) for name in ("events", "feedback")}
+        self._intake = Intake(parts, self._group, self._feedback, self._ownership, self.learning, facts.partitions)
         self._disagreement = ""
         self._limit = config.delivery.batch_max_records
-        self._condemned: set[tuple[str, int, int]] = set()
+        self._condemned: set[Coordinates] = set()
         self._aborts, self._folded_s, self._alive_s = 0, 0.0, time.monotonic()
-        self._landmark_s = self._tick_s = 0.0
-        self._committed_s: dict[int, float] = {}
+        self._landmark_s = 0.0
 
     def start(self) -> None:
         """Everything that can be refused is refused here, before anything is consumed; then join the group."""
@@ -111,8 +101,8 @@ class Worker:
             self._settle()
             if self._group.moved():
                 return  # it moved again, or the claim failed: nothing is ready to be worked on
-        batches = self._consume()
-        if not batches or self.learning.spoilt or not self._backlog.there(self._ownership.owned, self._limit):
+        batches = self._batches()
+        if not batches or self.learning.spoilt or not self._intake.backlog(self._limit):
             self._fold(partial(self.learning.turn, self._config.learning.budget_per_turn / 1000))
         began_s = time.monotonic()
         if self._group.moved():
@@ -126,6 +116,20 @@ class Worker:
             self.monitor.save()
         self._look_around()
         self.report.renew()
+
+    # --- 1: consume ---
+
+    def _batches(self) -> dict[int, Batch]:
+        if self._catching_up():
+            self._keep_alive()
+            return {}
+        return self._intake.batches(self._limit, self._condemned)
+
+    def _catching_up(self) -> bool:
+        """Whether learning lags too far behind a backlog: then events wait, so that the model is not left behind."""
+        lags = self.learning.lag_s > self._config.learning.lag_max / 1000 and self.learning.replica.halt is None
+        held = self.learning.held_s is not None  # then there is nothing to catch up with
+        return lags and not held and not self._group.ends.all_reached()
 
     def _observe(self, **seconds: float) -> None:
         for stage, took_s in seconds.items():
@@ -150,7 +154,7 @@ class Worker:
         if verdict.partitions != self._ownership.partitions and not verdict.blocking:
             log.info("the topics have %d partitions now, %d before", verdict.partitions, self._ownership.partitions)
             self._ownership.partitions = verdict.partitions
-            self._keys = {name: PartitionerSample(verdict.partitions) for name in ("events", "feedback")}
+            self._intake.sample_keys(verdict.partitions)
             self._group.take_up_again()
             self._group.join()
         return not verdict.blocking
@@ -184,8 +188,7 @@ class Worker:
     def _settle(self) -> None:
         self.report.renew(at_once=True)  # not ready: what follows may take long
         self._ownership.let_go()
-        self._held = {}
-        self._feedback.start({})
+        self._intake.stop()
         numbers = self._group.settle()
         self.metrics.count("rebalances")
         if numbers is None:
@@ -202,80 +205,9 @@ class Worker:
         if self._group.moved():
             return
         owned = self._ownership.owned
-        self._held = {number: HeldFeedback() for number in owned}
-        self._backlog.begin(_clock())
-        self._committed_s = dict.fromkeys(owned, time.monotonic())
-        self._group.start({number: partition.events_position for number, partition in owned.items()})
-        self._feedback.start({number: partition.feedback_position for number, partition in owned.items()})
+        self._intake.start()
         log.info("partitions %s owned, %s parked", sorted(owned), sorted(self._ownership.parked))
         self.report.renew(at_once=True)
-
-    # --- 1: consume ---
-
-    def _consume(self) -> dict[int, Batch]:
-        if self._catching_up():
-            self._keep_alive()
-            return {}
-        deadline = time.monotonic() + self._config.delivery.first_record_wait / 1000
-        for slice_s in SLICES_S:
-            awaited = self._backlog.labels_awaited(self._ownership.owned, self._held, self._limit, _clock())
-            self._read_feedback(slice_s if awaited else 0.0)
-            at_once = self.learning.behind or self._feedback_waits()
-            events = {} if awaited else self._group.take(self._limit, 0.0 if at_once else slice_s)
-            batches = self._batches(events)
-            if batches or self._group.moved() or time.monotonic() >= deadline:
-                return batches
-            self.learning.turn(max(slice_s, IDLE_FOLD_S))
-        return {}
-
-    def _catching_up(self) -> bool:
-        """Whether learning lags too far behind a backlog: then events wait, so that the model is not left behind."""
-        lags = self.learning.lag_s > self._config.learning.lag_max / 1000 and self.learning.replica.halt is None
-        held = self.learning.held_s is not None  # then there is nothing to catch up with
-        return lags and not held and not self._group.ends.all_reached()
-
-    def _read_feedback(self, wait_s: float) -> None:
-        if not self._held or any(held.full for held in self._held.values()):
-            return
-        clock = _clock()
-        for number, records in self._feedback.take(self._limit, wait_s).items():
-            self._keys["feedback"].look(records)
-            if number in self._held:
-                self._held[number].extend(self._parts.feedback.decode(records, clock.now_ms), clock)
-
-    def _feedback_waits(self) -> bool:
-        clock, owned, ends = _clock(), self._ownership.owned, self._group.ends
-        return any(
-            len(held.ready(owned[number].join.inputs.events_ms, ends.reached(number), clock, 1))
-            for number, held in self._held.items()
-        )
-
-    def _batches(self, events: dict[int, Records]) -> dict[int, Batch]:
-        clock, left, topic = _clock(), self._limit, self._config.events.topic
-        if events:
-            passes("after-consume")
-        tick = time.monotonic() - self._tick_s >= IDLE_TICK_S
-        found: dict[int, Batch] = {}
-        for number, partition in self._ownership.owned.items():
-            records = (events.get(number) or Records.of(topic, number, ())).since(partition.events_position)
-            self._keys["events"].look(records)
-            decoded = self._parts.reader.decode(records, clock.now_ms)
-            events_ms = decoded.latest_ms(partition.join.inputs.events_ms)
-            held, at_end = self._held[number], self._group.ends.reached(number)
-            most = 0 if self._limit == 1 and events else left  # one record alone: bisecting
-            feedback = held.ready(events_ms, at_end, clock, most)
-            left -= len(feedback)
-            if len(records) or len(feedback) or tick or self._commit_is_due(number):
-                feedback_at_end = self._feedback.ends.reached(number) and len(feedback) == len(held)
-                found[number] = Batch(decoded, feedback, at_end, feedback_at_end, self._condemned)
-        if tick and found:
-            self._tick_s = time.monotonic()
-        if found:
-            passes("after-decode")
-        return found
-
-    def _commit_is_due(self, number: int) -> bool:
-        return time.monotonic() - self._committed_s[number] > FORCED_COMMIT_S
 
     # --- 2: fold ---
 
@@ -302,7 +234,7 @@ class Worker:
         found: dict[int, Outputs] = {}
         if not batches:
             return found
-        clock, token = _clock(), new_token(self._config.transactional_id)
+        clock, token = clock_now(), new_token(self._config.transactional_id)
         stale = self.learning.lag_s > self._config.learning.lag_max / 1000
         for number, batch in batches.items():
             partition = self._ownership.owned[number]
@@ -310,7 +242,7 @@ class Worker:
                 outputs = partition.process(batch, self.learning.replica, clock, stale=stale, token=token)
                 scored.append(len(batch.events))
             self._is_alive()
-            if len(batch.events) or len(batch.feedback) or outputs.moved or self._commit_is_due(number):
+            if len(batch.events) or len(batch.feedback) or outputs.moved or self._intake.commit_is_due(number):
                 found[number] = outputs
             else:
                 partition.apply(outputs)
@@ -321,7 +253,7 @@ class Worker:
     def _commit(self, outputs: dict[int, Outputs]) -> tuple[dict[int, Outputs], bool]:
         """Which partitions' outputs were committed, and whether the rest was aborted (else somebody else owns it)."""
         blocks = [block for output in outputs.values() for block in output.blocks]
-        blocks.append(self.monitor.block(_clock()))
+        blocks.append(self.monitor.block(clock_now()))
         offsets = [
             tp
             for number, output in outputs.items()
@@ -331,10 +263,9 @@ class Worker:
         ]
         started, self._folded_s = time.monotonic(), 0.0
         examples = sum(output.counts["labels", "joined"] for output in outputs.values())
-        meanwhile = (
-            partial(self._fold_backlog, examples) if self._backlog.there(self._ownership.owned, self._limit) else None
-        )
+        meanwhile = partial(self._fold_backlog, examples) if self._intake.backlog(self._limit) else None
         ending = self._transactor.run(blocks, offsets, self._group.metadata, meanwhile)
+        self._intake.ended()
         self._is_alive()
         self.metrics.count("transactions", ending=ending.value)
         if ending is Ending.COMMITTED:
@@ -356,7 +287,7 @@ class Worker:
             elif pair.metadata is None or pair.metadata.writer != self._config.transactional_id:
                 log.warning("partition %d has another owner", pair.partition)
                 self._ownership.forget(pair.partition)
-                self._held.pop(pair.partition, None)
+                self._intake.forget(pair.partition)
         log.warning("commit of unknown outcome: partitions %s were committed", sorted(committed))
         return committed, len(committed) == len(outputs)
 
@@ -368,8 +299,7 @@ class Worker:
         for number, output in committed.items():
             self._ownership.owned[number].apply(output)
             self._ownership.tokens[number] = output.metadata.token
-            self._held[number].drop(len(batches[number].feedback))
-            self._committed_s[number] = time.monotonic()
+            self._intake.committed(number, len(batches[number].feedback))
             self.report.committed(number, batches[number], output)
             self.monitor.committed(number, batches[number], output)
             if self._condemned:
@@ -379,9 +309,7 @@ class Worker:
             self.monitor.written()
         back = [number for number in outputs if number not in committed and number in self._ownership.owned]
         if back:
-            self._group.start(
-                {number: partition.events_position for number, partition in self._ownership.owned.items()}
-            )
+            self._intake.go_back()
             self._count_abort()
             self._narrow(batches)
         elif committed:
@@ -456,12 +384,8 @@ class Worker:
             log.info("Kafka answers again, after %.0f s", seconds)
 
     def _compare_partitioners(self) -> None:
-        said = disagreement(self._keys["events"].verdict, self._keys["feedback"].verdict)
+        said = self._intake.keys_disagree()
         self.metrics.set("partitioners_differ", bool(said))
         if said and said != self._disagreement:
             log.warning("%s", said)
         self._disagreement = self.report.warnings["partitioners"] = said
-
-
-def _clock() -> Clock:
-    return Clock(time.time_ns() // 1_000_000, time.monotonic_ns() // 1_000_000)

@@ -14,6 +14,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from confluent_kafka.admin import AdminClient
 
@@ -28,7 +29,7 @@ from stream_ml.errors import ConfigError
 from stream_ml.failpoints import passes
 from stream_ml.kafka.clients import TIMEOUT_S
 from stream_ml.kafka.messages import by_partition
-from stream_ml.kafka.pair import Pair, offsets_of, read_pairs, stable_pair
+from stream_ml.kafka.pair import Pair, offsets_of, read_pairs, stable_pairs
 from stream_ml.kafka.reading import RangeReader, Where, ends
 from stream_ml.kafka.topics import TopicFacts
 from stream_ml.kafka.transaction import Ending, Transactor
@@ -41,6 +42,14 @@ log = logging.getLogger("stream_ml.ownership")
 TOGETHER = 8  # partitions that are rebuilt at once
 TOGETHER_MAX = 20_000  # records that are read at once; of more, first those that say what need not be held
 LOST_HINT = "go on from offsets of your choice: stream-ml offsets set CONFIG --partition {} --events N --feedback N"
+
+
+class First(NamedTuple):
+    """First offset and end of both inputs of a partition, and the ends of its outputs."""
+
+    events: tuple[int, int]
+    feedback: tuple[int, int]
+    now: OutputEnds
 
 
 class Ownership:
@@ -89,19 +98,20 @@ class Ownership:
         """
         self.parked = {}
         claims: dict[int, Claimed] = {}
-        for number in numbers:
-            if number >= self.partitions:
-                self.parked[number] = f"not every topic has a partition {number}; type stream-ml topics grow CONFIG"
-                _tell_parked(number, self.parked[number])
-                continue
-            pair = stable_pair(self._config, number)
+        for number in (number for number in numbers if number >= self.partitions):
+            self.parked[number] = f"not every topic has a partition {number}; type stream-ml topics grow CONFIG"
+            _tell_parked(number, self.parked[number])
+        pairs = stable_pairs(self._config, [number for number in numbers if number < self.partitions])
+        firsts = self._firsts([pair.partition for pair in pairs if pair.absent])
+        for pair in pairs:
+            number = pair.partition
             kept = self._kept.get(number)
             if other_inputs(self._config, pair, self._settings.inputs_id):
                 kept = None
             if kept is not None and pair.metadata is not None and pair.metadata.token == self.tokens.get(number):
                 self.owned[number] = kept
             else:
-                claimed = self._examined(pair)
+                claimed = self._examined(pair, firsts)
                 if claimed is not None:
                     claims[number] = claimed
         self._kept = {}
@@ -119,7 +129,16 @@ class Ownership:
 
     # --- 1: what is committed ---
 
-    def _examined(self, pair: Pair) -> Claimed | None:
+    def _firsts(self, numbers: list[int]) -> dict[int, First]:
+        """Where partitions of which nothing is committed may begin; asked for all at once."""
+        if not numbers:
+            return {}
+        events, feedback = self._config.events.topic, self._config.feedback.topic
+        found = ends(self._client, [(topic, number) for topic in (events, feedback) for number in numbers])
+        now = self.output_ends(numbers)
+        return {number: First(found[events, number], found[feedback, number], now[number]) for number in numbers}
+
+    def _examined(self, pair: Pair, firsts: dict[int, First]) -> Claimed | None:
         number = pair.partition
         problem = other_inputs(self._config, pair, self._settings.inputs_id)
         problem = problem or lost_offsets(pair, started=number in self._learning.replica.started)
@@ -129,7 +148,7 @@ class Ownership:
             _tell_parked(number, self.parked[number])
             return None
         if pair.absent:
-            return self._first_start(number)
+            return self._first_start(number, firsts[number])
         assert pair.metadata is not None and pair.events is not None and pair.feedback is not None  # noqa: S101
         metadata = pair.metadata
         floors = (metadata.events_floor, metadata.feedback_floor)
@@ -148,12 +167,9 @@ class Ownership:
         blocks = [] if started else [self._start_block(number, pair.events, pair.feedback)]
         return Claimed(partition, floors, metadata.ends, blocks)
 
-    def _first_start(self, number: int) -> Claimed:
-        config = self._config
-        found = ends(self._client, [(config.events.topic, number), (config.feedback.topic, number)])
-        end = 1 if config.start == "latest" and not self._came_later(number) else 0
-        events, feedback = found[config.events.topic, number][end], found[config.feedback.topic, number][end]
-        now = self.output_ends([number])[number]
+    def _first_start(self, number: int, first: First) -> Claimed:
+        end = 1 if self._config.start == "latest" and not self._came_later(number) else 0
+        events, feedback, now = first.events[end], first.feedback[end], first.now
         join = Join(self._parts.join_settings())
         partition = Partition(self._settings, number, join, (events, feedback), 0, now, (events, feedback))
         log.info(
@@ -218,7 +234,7 @@ class Ownership:
         seen = self._learning.replica.seen.next_sequence(partition.number)
         if seen == partition.next_sequence:
             return True
-        now = stable_pair(self._config, partition.number).metadata
+        now = stable_pairs(self._config, [partition.number])[0].metadata
         if now is None or now.token != self.tokens[partition.number]:
             raise ClaimFailed  # while this process stood still somebody else went on: the log is later than the claim
         problem = (

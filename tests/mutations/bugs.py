@@ -22,6 +22,7 @@ JOIN, TIME, FOLD = "tests/core/test_join.py", "tests/core/test_time.py", "tests/
 LINEAR, ALIGNMENT = "tests/core/test_linear_runs.py", "tests/core/test_alignment.py"
 RUNS, SIGNALS = "tests/core/test_runs.py", "tests/kafka/test_signals.py"
 CHECKPOINTS = "tests/unit/test_checkpoints.py"
+WAITING = "tests/unit/test_waiting.py"
 RANGES = "tests/core/test_ranges.py"
 ROUND, BAD, OPERATOR = "tests/kafka/test_round_trip.py", "tests/kafka/test_bad_input.py", "tests/kafka/test_operator.py"
 
@@ -54,6 +55,32 @@ BUGS = (
         "                self._config, number, output.events_position, output.feedback_position, output.metadata\n",
         "                self._config, number, output.events_position, max(output.feedback_position, self._feedback._consumer.position([__import__('confluent_kafka').TopicPartition(self._config.feedback.topic, number)])[0].offset), output.metadata\n",
         (KILLS, CRASH),
+    ),
+    Bug(
+        "a floor between commits holds back a lone event",
+        "stream_ml/worker/turns.py",
+        "        return max(0.0, self._ended_s + self._least_s - now_s)\n",
+        "        return self._least_s\n",
+        (WAITING,),
+    ),
+    Bug(
+        "who has more keeps the first place in line",
+        "stream_ml/worker/turns.py",
+        """        self._order.pop(number, None)
+        if more:
+            self._order[number] = None
+""",
+        """        if not more:
+            self._order.pop(number, None)
+""",
+        (WAITING,),
+    ),
+    Bug(
+        "a partition is at its end while records of it wait for their turn",
+        "stream_ml/kafka/waiting.py",
+        "        self._ends.pop(partition, None)\n        self._all += len(messages)\n",
+        "        self._all += len(messages)\n",
+        (WAITING,),
     ),
     Bug(
         "a feedback-only batch leaves the metadata of events stale",

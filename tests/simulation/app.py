@@ -249,7 +249,7 @@ def simulated(sim: Simulation, *, tracing: bool = False) -> Iterator[None]:
     """The service's modules meet simulated clients and a simulated clock in here."""
     kafka, worker = stream_ml.kafka, stream_ml.worker
     timed = (kafka.inputs, kafka.reading, kafka.transaction, worker.learning, worker.loop, worker.ownership)
-    timed += (worker.report,)
+    timed += (worker.report, worker.intake)
     changes: list[tuple[Any, str, Any]] = [(module, "time", SimulatedTime) for module in timed]
     changes += [(kafka.clients, name, getattr(clients, name)) for name in ("Consumer", "AdminClient")]
     changes += [(kafka.clients, "Producer", producer.Producer)]

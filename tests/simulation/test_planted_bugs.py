@@ -38,9 +38,9 @@ def unknown_is_committed(real: Callable[..., Ending]) -> Callable[..., Ending]:
     return commit
 
 
-def unstable_pair(config: Any, number: int) -> Any:
+def unstable_pairs(config: Any, numbers: list[int]) -> Any:
     """Offsets are read while a transaction holds them."""
-    return read_pairs(config, [number], stable=False)[0]
+    return read_pairs(config, numbers, stable=False)
 
 
 PLANTED = {
@@ -49,7 +49,7 @@ PLANTED = {
         mock.patch.object(Transactor, "_commit", unknown_is_committed(Transactor._commit)),
         "has no end",
     ),
-    "offsets are read unstable": (mock.patch.object(ownership, "stable_pair", unstable_pair), "parked"),
+    "offsets are read unstable": (mock.patch.object(ownership, "stable_pairs", unstable_pairs), "parked"),
     "nothing is rebuilt": (mock.patch.object(Join, "rebuild", lambda *_: None), "has no end"),
     "Kafka lets old members commit": (mock.patch.object(groups.Group, "check", lambda *_: ""), "ends 2 times"),
 }
