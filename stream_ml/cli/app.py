@@ -60,11 +60,15 @@ def check(
     downtime: Annotated[
         str, typer.Option(help="Longest time that all workers may be down; records must live longer.")
     ] = "1d",
+    workers: Annotated[int, typer.Option(help="Planned workers, with --labels or --events.", min=1)] = 1,
+    labels: Annotated[float | None, typer.Option(help="Labels a second that they are to hold.", min=0)] = None,
+    events: Annotated[float | None, typer.Option(help="Events a second, where not all are labelled.", min=0)] = None,
 ) -> None:
     """Say everything that is wrong before a worker runs; exit code 78 where something is."""
+    from stream_ml.cli.check import Load
     from stream_ml.cli.check import check as look
 
-    sys.exit(look(config, online=online, downtime=downtime))
+    sys.exit(look(config, online=online, downtime=downtime, load=Load(workers, events, labels)))
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from stream_ml.cli.say import say
 from stream_ml.config import Config
@@ -11,14 +11,22 @@ from stream_ml.units import duration_ms, duration_text
 
 if TYPE_CHECKING:
     from stream_ml.assembly import Parts
+    from stream_ml.check.speed import Speed
 
 SHOWN_FEATURES_MAX = 12
 
 
-def check(config: Config, *, online: bool, downtime: str) -> int:
+class Load(NamedTuple):
+    """What workers are planned for; None where nothing was said: then the log's growth is told by an example."""
+
+    workers: int = 1
+    events: float | None = None
+    labels: float | None = None
+
+
+def check(config: Config, *, online: bool, downtime: str, load: Load) -> int:
     """Print what is right and everything that is wrong; the exit code: 78 where something is."""
-    from stream_ml.assembly import assemble, checked
-    from stream_ml.check.speed import speed
+    from stream_ml.assembly import assemble
 
     problems = Problems()
     downtime_ms = problems.of(lambda: _downtime_ms(downtime))  # told whether or not Kafka is asked
@@ -27,17 +35,7 @@ def check(config: Config, *, online: bool, downtime: str) -> int:
     learn_us = 0.0
     say("ok    configuration")
     if parts is not None:
-        for line in _of_schemas(parts):
-            say(line)
-        if problems.of(lambda: checked(parts)) is not None:
-            found = speed(parts)
-            learn_us = found.decode + found.learn
-            say(
-                f"ok    model {config.model.factory}: {found.score:.1f} us to score an event of a batch, "
-                f"{found.learn:.1f} to learn one; decoding {found.decode:.1f}, publishing {found.publish:.1f}\n"
-                f"      one core holds about {found.scored_per_s:,} events/s, or {found.learned_per_s:,} when every "
-                "one is labelled (new model, made-up events, without Kafka's part)"
-            )
+        learn_us = _say_parts(parts, problems, load)
     for line in problems.of(lambda: _sealed(config)) or ():
         say(line)
     if online and downtime_ms is not None:
@@ -71,6 +69,43 @@ def check(config: Config, *, online: bool, downtime: str) -> int:
 def _some(texts: list[str]) -> str:
     more = f" and {len(texts) - SHOWN_FEATURES_MAX} more" if len(texts) > SHOWN_FEATURES_MAX else ""
     return f"{', '.join(texts[:SHOWN_FEATURES_MAX])}{more}"
+
+
+def _say_parts(parts: "Parts", problems: Problems, load: Load) -> float:
+    """Say what schemas and model are like; microseconds to learn an example, 0.0 where the model is refused."""
+    from stream_ml.assembly import checked
+    from stream_ml.check.speed import speed
+
+    for line in _of_schemas(parts):
+        say(line)
+    if problems.of(lambda: checked(parts)) is None:
+        return 0.0
+    found = speed(parts)
+    for line in (_of_speed(parts.config, found), *_of_load(parts, found, load)):
+        say(line)
+    return found.decode + found.learn
+
+
+def _of_speed(config: Config, found: "Speed") -> str:
+    """What one core holds."""
+    return (
+        f"ok    model {config.model.factory}: {found.score:.1f} us to score an event of a batch, "
+        f"{found.learn:.1f} to learn one; decoding {found.decode:.1f}, publishing {found.publish:.1f}\n"
+        f"      one core holds about {found.scored_per_s:,} events/s, or {found.learned_per_s:,} when every "
+        "one is labelled (new model, made-up events, without Kafka's part)"
+    )
+
+
+def _of_load(parts: "Parts", found: "Speed", load: Load) -> list[str]:
+    """Whether the workers hold the planned load, and how fast the log grows."""
+    from stream_ml.check.plan import EXAMPLE_LABELS, Plan, entry_bytes, load_lines, log_line
+
+    labels = EXAMPLE_LABELS if load.labels is None else load.labels
+    grown = f"ok    {log_line(entry_bytes(parts), labels, found.decode + found.learn)}"
+    if load.labels is None and load.events is None:
+        return [grown]
+    events = max(labels, load.events or 0.0)
+    return [*load_lines(found, Plan(load.workers, events, load.labels or 0.0)), grown]
 
 
 def _of_schemas(parts: "Parts") -> list[str]:

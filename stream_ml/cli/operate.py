@@ -38,6 +38,7 @@ def create(
 
     for line in create_topics(config, partitions, dry_run=dry_run):
         say(line)
+    say(f"{config.training_log_topic} is kept for ever: stream-ml check CONFIG --labels RATE says how fast it grows")
 
 
 @topics.command("grow")

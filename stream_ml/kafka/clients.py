@@ -23,6 +23,7 @@ ACQUAINT_S = 1.0  # for a question that is answered in milliseconds, and that on
 CLOSE_S = 5.0  # of a consumer: it takes milliseconds, and longer only where Kafka is away
 FETCH_BYTES = 131_072  # of an answer to a consumer, and no slower (measured): as gzip it unpacks to 135 MB at most
 UNPACKED_BYTES = 134_217_728  # of a batch as zstd; of one whose size is not said it unpacks a third of that, at worst
+COMPRESSION = "lz4"  # of what is produced: no CPU that could be measured, a log of 0.4; zstd 0.35 for 5 % (measured)
 FEW_PARTITIONS = 4
 FETCH_PAUSE_MIN_MS, FETCH_PAUSE_MAX_MS = 5, 30
 FETCH_WAIT_MS = 100  # how long the broker may hold an empty fetch
@@ -205,6 +206,7 @@ def producer(config: Config, transactional_id: str, **changes: Any) -> Producer:
             "transactional.id": transactional_id,
             "transaction.timeout.ms": config.delivery.transaction_timeout,
             "queue.buffering.max.messages": 500_000,
+            "compression.type": COMPRESSION,
             **config.client_properties("producer"),
             **changes,
         },
