@@ -46,6 +46,12 @@ TABLE = (
     # records
     _counter("predictions", "records", (), "Predictions committed."),
     _counter("labels", "records", ("outcome",), "Labels by what became of them; joined ones became examples."),
+    _counter(
+        "labels_passed",
+        "records",
+        ("outcome",),
+        "Labels in time by their own dates that came when their partition's time had gone on: late or orphan.",
+    ),
     _counter("dead_letters", "records", ("reason",), "Records that could not be used, by reason."),
     _counter("flags", "records", ("flag",), "Flags on predictions."),
     _counter("events_shed", "records", (), "Events forgotten before their time because a cap was reached."),
@@ -120,6 +126,7 @@ CLOSED: tuple[tuple[str, str, tuple[str, ...]], ...] = (  # label values that ar
     ("signals", "kind", get_args(Kind)),
     ("dead_letters", "reason", REASONS),
     ("labels", "outcome", ("joined", "duplicate", "late", "orphan", "shed", "invalid")),
+    ("labels_passed", "outcome", ("late", "orphan")),
     ("transactions", "ending", ("committed", "aborted", "unknown")),
 )
 

@@ -65,6 +65,12 @@ def share_words(name: str, of: dict[str, Any]) -> tuple[str, str]:
     """What a share of the last records that is too large means, and the command that shows more."""
     share, met = f"{100 * of['share']:.0f} % of the last {of['of']:,}", of["of"] - of["count"]
     labels = "stream-ml tail CONFIG outcomes --where outcome="
+    if 2 * of.get("passed", 0) > of["count"]:
+        return (
+            f"{share} labels came when the time of their partition had passed them by: events were loaded before their "
+            "labels? Load both files at once",
+            "stream-ml produce CONFIG events EVENTS --labels LABELS",
+        )
     return {
         "duplicates": (
             f"{share} events have an id that came before: they are scored and never learned; "

@@ -17,7 +17,7 @@ from stream_ml.errors import ConfigError, TransientError
 
 if TYPE_CHECKING:
     from stream_ml.core.payloads import Payloads
-    from stream_ml.kafka.play import Played
+    from stream_ml.kafka.produce import Timed
 
 What = Annotated[Literal["events", "feedback"], typer.Argument(help="events or feedback.")]
 
@@ -53,20 +53,38 @@ def produce(
     partitioner: Annotated[
         str | None, typer.Option(help="murmur2_random hashes keys as Java's clients do; both topics need the same.")
     ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="With events: a file of labels; both are written in the order of their times.")
+    ] = None,
 ) -> None:
-    """Write JSON lines into the topic of events or feedback, as Avro by its schema and framing."""
+    """Write JSON lines into the topic of events or feedback, as Avro by its schema and framing.
+
+    History is loaded with both files at once (--labels): events that are loaded alone move time on, and their labels
+    find them expired.
+    """
     from stream_ml.assembly import payloads_of
     from stream_ml.core.from_json import RowEncoder
-    from stream_ml.kafka.produce import Line, encoded_at
+    from stream_ml.kafka.produce import Line, Written, by_time, encoded_at
     from stream_ml.kafka.produce import produce as write
 
+    if labels is not None and what != "events":
+        raise ConfigError("--labels goes with events", "type stream-ml produce CONFIG events EVENTS --labels LABELS")
     source = config.events if what == "events" else config.feedback
-    rows = RowEncoder(source, payloads_of(config, source), what)
     hashed = config.client_properties("producer") | ({"partitioner": partitioner} if partitioner else {})
     config = config.model_copy(update={"kafka": config.kafka.model_copy(update={"producer": hashed})})
+    if labels is not None:
+        both = (
+            timed(config.events, payloads_of(config, config.events), "events", file),
+            timed(config.feedback, payloads_of(config, config.feedback), "feedback", labels),
+        )
+        topics = f"{config.events.topic} and {config.feedback.topic}"
+        say(f"{write(config, topics, by_time(*both), rate):,} records written to {topics}, in the order of their times")
+        return
+    rows = RowEncoder(source, payloads_of(config, source), what)
     with _lines(file) as opened:
         lines = (Line(number, text) for number, text in _numbered(opened) if text.strip())
-        count = write(config, source, (encoded_at(rows, line) for line in lines), rate)
+        records = (Written(source.topic, *encoded_at(rows, line)) for line in lines)
+        count = write(config, source.topic, records, rate)
     say(f"{count:,} records written to {source.topic}")
 
 
@@ -82,34 +100,32 @@ def play(
     from stream_ml.kafka.play import Played, play_all
 
     def played(source: Source, file: str, what: str) -> list[Played]:
-        return timed(source, payloads_of(config, source), what, file)
+        found = timed(source, payloads_of(config, source), what, file)
+        return sorted((Played(ms, *record[:3]) for ms, record in found), key=lambda one: one.time_ms)
 
     both = (played(config.events, events, "events"), played(config.feedback, labels, "feedback"))
     done = play_all(config, *both, step)
     say(f"{done[0]:,} events and {done[1]:,} labels played; stream-ml top --once shows what was learned")
 
 
-def timed(source: Source, payloads: "Payloads", what: str, file: str) -> "list[Played]":
-    """The records that the lines of a file describe, by their times; those without one keep their order."""
+def timed(source: Source, payloads: "Payloads", what: str, file: str) -> "Iterator[Timed]":
+    """The records that the lines of a file describe, with their times; 0 where one has none."""
     from stream_ml.core.codec import composed
     from stream_ml.core.fields import find_field, getter, time_ms_of
     from stream_ml.core.from_json import RowEncoder
-    from stream_ml.kafka.play import Played
-    from stream_ml.kafka.produce import Line, encoded
+    from stream_ml.kafka.produce import Line, Written, encoded_at
 
     rows, time_of = RowEncoder(source, payloads, what), None
     if source.time != "record":
         field = find_field(payloads.reader, source.time, where=f"{what}.time")
         time_of = composed(getter(field), time_ms_of(field, where=f"{what}.time"))
-    found = []
     with _lines(file) as opened:
         for number, text in _numbered(opened):
             if text.strip():
-                key, value = encoded(rows, Line(number, text))
-                decoded = payloads.decode(value)
-                time_ms = time_of(decoded[1]) if time_of is not None and isinstance(decoded[1], dict) else 0
-                found.append(Played(time_ms or 0, source.topic, key, value))
-    return sorted(found, key=lambda one: one.time_ms)
+                key, value, timestamp_ms = encoded_at(rows, Line(number, text))
+                decoded = payloads.decode(value)[1]
+                time_ms = timestamp_ms if time_of is None else time_of(decoded) if isinstance(decoded, dict) else 0
+                yield time_ms or 0, Written(source.topic, key, value, timestamp_ms)
 
 
 @configured

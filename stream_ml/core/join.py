@@ -53,11 +53,15 @@ class Joined(NamedTuple):
 
 
 class Resolved(NamedTuple):
-    """A label that ends without an example."""
+    """A label that ends without an example.
+
+    `passed`: by its own time it was in time, and the partition's time had gone on when it came.
+    """
 
     label: Label
     kind: OutcomeKind
     event_offset: int | None
+    passed: bool = False
 
 
 class Join:
@@ -218,15 +222,18 @@ class StagedJoin:
                 return self._early(label)
             rows, row = self._base.store.place(offset)
         kind = self._window_kind(rows, row, label)
+        in_time = kind is None
         if kind is None and rows.times_ms[row] < self.times.events_expired_ms:
             kind = "late"
         if kind is None and (rows.joined(row) or rows.offsets[row] in self.joined):
             kind = "duplicate"
-        return self._joined(rows, row, label) if kind is None else Resolved(label, kind, rows.offsets[row])
+        if kind is None:
+            return self._joined(rows, row, label)
+        return Resolved(label, kind, rows.offsets[row], in_time and kind == "late")
 
     def _early(self, label: Label) -> Resolved | None:
         if label.time_ms < self.times.labels_expired_ms:
-            return Resolved(label, "orphan", None)
+            return Resolved(label, "orphan", None, passed=True)
         self.add_waiting(label)
         return None
 

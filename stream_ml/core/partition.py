@@ -363,6 +363,8 @@ class _Turn:
             return
         self._outcomes.add(produce.key, produce.value)
         self._counts["labels", resolved.kind] += 1
+        if resolved.passed:
+            self._counts["labels_passed", resolved.kind] += 1
 
     # --- what cannot be used ---
 

@@ -1,12 +1,14 @@
 """Records out of JSON lines into a topic, for trials and for those who have no producer of their own yet."""
 
+import heapq
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from stream_ml.config import Config, Source
+from stream_ml.config import Config
 from stream_ml.core.from_json import RowEncoder
 from stream_ml.core.json_text import read_json
 from stream_ml.errors import ConfigError, FatalError, TransientError
@@ -14,6 +16,15 @@ from stream_ml.kafka.clients import common, made, reaching
 from stream_ml.records import Produce
 
 FLUSH_S = 30.0
+
+
+class Written(NamedTuple):
+    """A record as it is to be written; `timestamp_ms` None: now."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    timestamp_ms: int | None = None
 
 
 class Line(NamedTuple):
@@ -43,10 +54,27 @@ def encoded_at(rows: RowEncoder, line: Line) -> tuple[bytes, bytes, int | None]:
         raise ConfigError(f"line {line.number}: {error}") from None
 
 
-def produce(
-    config: Config, source: Source, records: Iterable[tuple[bytes, bytes, int | None]], per_s: float | None
-) -> int:
-    """Write records and see that they have arrived; how many.
+Timed = tuple[int, Written]
+"""Milliseconds of event time, and the record; 0 where it has none."""
+
+
+def by_time(events: Iterable[Timed], labels: Iterable[Timed]) -> Iterator[Written]:
+    """Both in one stream, so that a label comes when the events have come as far as its time.
+
+    Each keeps its own order; a record that is dated earlier than one before it counts as dated like that.
+    """
+    return (record for _, record in heapq.merge(_rising(events), _rising(labels), key=itemgetter(0)))
+
+
+def _rising(records: Iterable[Timed]) -> Iterator[Timed]:
+    latest_ms = 0
+    for time_ms, record in records:
+        latest_ms = max(latest_ms, time_ms)
+        yield latest_ms, record
+
+
+def produce(config: Config, topics: str, records: Iterable[Written], per_s: float | None) -> int:
+    """Write records and see that they have arrived; how many. `topics` is what an error says of where to.
 
     Parameters
     ----------
@@ -68,8 +96,8 @@ def produce(
     began_s, broken = time.monotonic(), None
     with reaching(config):
         try:
-            for count, (key, value, timestamp_ms) in enumerate(records, 1):
-                put(producer, Produce(source.topic, -1, key, value), delivered, timestamp_ms)
+            for count, (topic, key, value, timestamp_ms) in enumerate(records, 1):
+                put(producer, Produce(topic, -1, key, value), delivered, timestamp_ms)
                 if per_s is not None:
                     time.sleep(max(0.0, count / per_s - (time.monotonic() - began_s)))  # the rate that was asked for
                 if failed:
@@ -79,12 +107,12 @@ def produce(
         finally:
             left = producer.flush(FLUSH_S)
     if broken is not None:
-        raise ConfigError(f"{broken.message}; {confirmed:,} records before it were written to {source.topic}")
+        raise ConfigError(f"{broken.message}; {confirmed:,} records before it were written to {topics}")
     if failed or left:
         why = failed[0].str() if failed else f"{left} records were not confirmed in {FLUSH_S:.0f} s"
         hint = "is Kafka reachable, and does the topic exist?"
         kind = FatalError if failed and failed[0].code() != KafkaError._MSG_TIMED_OUT else TransientError  # noqa: SLF001
-        raise kind(f"{source.topic}: {why}; {confirmed:,} records were written", hint)
+        raise kind(f"{topics}: {why}; {confirmed:,} records were written", hint)
     return confirmed
 
 

@@ -21,6 +21,13 @@ class Backlog:
         """Partitions were assigned."""
         self._first_labels = FirstLabels(clock)
 
+    def waiting(self, owned: Mapping[int, Partition]) -> tuple[int, int]:
+        """How many offsets of events and of labels lie before what has been taken, as far as fetches have told."""
+        events = ((self._group.end(number), of.events_position) for number, of in owned.items())
+        labels = ((self._feedback.end(number), of.feedback_position) for number, of in owned.items())
+        both = (sum(max(0, (end or 0) - position) for end, position in ends) for ends in (events, labels))
+        return next(both), next(both)
+
     def there(self, owned: Mapping[int, Partition], limit: int) -> bool:
         """Whether there is a backlog of events or of labels."""
         return any(

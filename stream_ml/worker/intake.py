@@ -5,6 +5,7 @@
 2. Nothing is asked of a partition of which nothing has come: only its time is moved on, now and then.
 """
 
+import logging
 import time
 from collections import deque
 from collections.abc import Collection
@@ -27,6 +28,8 @@ IDLE_FOLD_S = 0.01  # of learning between two looks at the inputs while nothing 
 IDLE_TICK_S = 1.0  # how often a partition without records has its time moved on
 TICKS_S = 25.0  # and of how many in a second at most
 FORCED_COMMIT_S = 12 * 3600.0  # Kafka forgets offsets of feedback after offsets.retention.minutes, a week by default
+
+log = logging.getLogger("stream_ml.worker")
 
 
 class Intake:
@@ -57,6 +60,7 @@ class Intake:
         self._served_s: dict[int, float] = {}
         self._committed_s: dict[int, float] = {}
         self._ticked_s = time.monotonic()
+        self._told = False
         self._feedback.start({})
 
     def start(self) -> None:
@@ -64,6 +68,7 @@ class Intake:
         owned = self._ownership.owned
         self._held = {number: HeldFeedback() for number in owned}
         self._idle = deque(owned)
+        self._told = False
         self._lag.begin(clock_now())
         self._committed_s = dict.fromkeys(owned, time.monotonic())
         self.go_back()
@@ -91,8 +96,17 @@ class Intake:
         return time.monotonic() - self._committed_s[number] > FORCED_COMMIT_S
 
     def backlog(self, limit: int) -> bool:
-        """Whether more waits in Kafka than a few turns of `limit` records can take."""
-        return self._lag.there(self._ownership.owned, limit)
+        """Whether more waits in Kafka than a few turns of `limit` records can take; the first time it is told."""
+        there = self._lag.there(self._ownership.owned, limit)
+        if there and not self._told:
+            self._told = True
+            events, labels = self._lag.waiting(self._ownership.owned)
+            log.info(
+                "a backlog of %d events and %d labels at least: labels wait until events have come as far in time, and "
+                "what is learned keeps step",
+                *(events, labels),
+            )
+        return there
 
     def sample_keys(self, partitions: int) -> None:
         """Look anew at how producers place their keys."""

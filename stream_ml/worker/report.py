@@ -38,7 +38,13 @@ SIGNALS_SHOWN = 30
 SILENT_S = 3.0  # without an answer of Kafka, which is asked several times a second
 LATE_S = 1.0  # an answer: then it is why the group is on its move
 HANGS_S = 20.0  # the loop stands still for as long in no transaction but one that will fail
-COUNTED_BY = {"labels": "outcome", "dead_letters": "reason", "flags": "flag", "signals": "kind"}  # metric -> its label
+COUNTED_BY = {  # metric -> its label
+    "labels": "outcome",
+    "labels_passed": "outcome",
+    "dead_letters": "reason",
+    "flags": "flag",
+    "signals": "kind",
+}
 PACKAGES = ("stream-ml", "river", "numpy", "confluent-kafka", "fastavro")
 
 log = logging.getLogger("stream_ml.worker")

@@ -10,7 +10,12 @@ from stream_ml.config import Config
 from stream_ml.core.partition import Outputs
 
 _EVENTS = {"duplicates": ("flags", "duplicate_event"), "too_old": ("events_too_old", "")}
-_LABELS = {"orphans": ("labels", "orphan"), "late": ("labels", "late")}
+_LABELS = {
+    "orphans": ("labels", "orphan"),
+    "late": ("labels", "late"),
+    "orphans passed": ("labels_passed", "orphan"),
+    "late passed": ("labels_passed", "late"),
+}
 _ENDS = ("joined", "duplicate", "late", "orphan", "shed", "invalid")
 
 
@@ -59,14 +64,19 @@ class Shares:
         waiting
             Labels that wait for their event now.
         """
-        watch, events, labels = self._watch, self._events, self._labels
+        watch, events = self._watch, self._events
         return {
             "duplicates": self._share(events.counts["duplicates"], events.records, watch.duplicates_max),
             "too_old": self._share(events.counts["too_old"], events.records, watch.too_old_max),
-            "orphans": self._share(labels.counts["orphans"], labels.records, watch.orphans_max),
-            "late": self._share(labels.counts["late"], labels.records, watch.late_max),
+            "orphans": self._of_labels("orphans", watch.orphans_max),
+            "late": self._of_labels("late", watch.late_max),
             "waiting": self._share(waiting, waiting + self._joined, watch.waiting_max),
         }
+
+    def _of_labels(self, name: str, most: float) -> dict[str, Any]:
+        """`passed`: how many of them were in time by their own dates."""
+        counts = self._labels.counts
+        return {**self._share(counts[name], self._labels.records, most), "passed": counts[f"{name} passed"]}
 
     def _share(self, count: int, of: int, most: float) -> dict[str, Any]:
         share = round(count / of, 4) if of >= self._watch.least else None

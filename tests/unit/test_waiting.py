@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from stream_ml.kafka.produce import Written, by_time
 from stream_ml.kafka.waiting import Waiting
 from stream_ml.worker.turns import CommitFloor, Line
 
@@ -94,3 +95,12 @@ def test_a_full_turn_waits_for_nothing() -> None:
     floor = CommitFloor(50)
     floor.ended(100.0)
     assert floor.left_s(100.0, waiting=5_000, limit=5_000) == 0.0
+
+
+def test_two_files_are_written_in_the_order_of_their_times_and_each_in_its_own() -> None:
+    def records(topic: str, *times: int) -> list[tuple[int, Written]]:
+        return [(time_ms, Written(topic, b"", str(time_ms).encode())) for time_ms in times]
+
+    events, labels = records("e", 10, 30, 20, 40), records("l", 15, 30, 35)
+    order = [(one.topic, int(one.value)) for one in by_time(iter(events), iter(labels))]
+    assert order == [("e", 10), ("l", 15), ("e", 30), ("e", 20), ("l", 30), ("l", 35), ("e", 40)]

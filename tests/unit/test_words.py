@@ -58,6 +58,12 @@ WATCHED: dict[str, tuple[dict[str, Any], str, str]] = {
         "30 % of the last 1,000 labels came later than feedback.ttl: nothing is learned from them",
         "stream-ml tail CONFIG outcomes --where outcome=late",
     ),
+    "late by the order of loading": (
+        {"count": 300, "of": 1000, "share": 0.3, "max": 0.2, "passed": 299},
+        "30 % of the last 1,000 labels came when the time of their partition had passed them by: events were loaded "
+        "before their labels? Load both files at once",
+        "stream-ml produce CONFIG events EVENTS --labels LABELS",
+    ),
     "waiting": (
         {"count": 150_000, "of": 150_000, "share": 1.0, "max": 0.5},
         "150,000 labels wait for their event, and 0 of the last 150,000 have met it: "
@@ -71,13 +77,16 @@ WELL = {**STATUS, "warnings": [], "starving": [], "drift": {"subjects": {}, "ref
 @pytest.mark.parametrize("of", WATCHED)
 def test_a_share_above_its_threshold_is_a_problem(of: str) -> None:
     entry, text, suggestion = WATCHED[of]
-    assert problems({**WELL, "watch": {of: entry}}) == [{"severity": "warning", "text": text, "suggestion": suggestion}]
+    watch = {of.split(maxsplit=1)[0]: entry}
+    assert problems({**WELL, "watch": watch}) == [{"severity": "warning", "text": text, "suggestion": suggestion}]
 
 
 @pytest.mark.parametrize("share", [0.2, None])
 @pytest.mark.parametrize("of", WATCHED)
 def test_a_share_at_its_threshold_or_of_too_few_records_is_none(of: str, share: float | None) -> None:
-    assert problems({**WELL, "watch": {of: {"count": 9, "of": 45, "share": share, "max": 0.2}}}) == []
+    assert (
+        problems({**WELL, "watch": {of.split(maxsplit=1)[0]: {"count": 9, "of": 45, "share": share, "max": 0.2}}}) == []
+    )
 
 
 def test_a_worker_that_starts_says_why_it_is_not_ready() -> None:
