@@ -77,6 +77,8 @@ TABLE = (
         "examples_far", "examples", (), "Examples that were far from all others when they were learned, or left out."
     ),
     _gauge("examples_dropped", "examples", (), "Examples met a second time in the log and not learned again."),
+    _gauge("model_bytes", "bytes", (), "Size of the model, as the last checkpoint found it unpacked; 0 before it."),
+    _gauge("model_bytes_max", "bytes", (), "What model.memory_max allows."),
     _gauge("cost_seconds", "seconds", ("of",), "The processor's time for one event (score) or example (learn)."),
     _gauge("cost_growth", "times", ("of",), "How many times as much that is as at least since the model was new."),
     _gauge("model_position", "offset", (), "Model version: offset of the next log entry to fold."),

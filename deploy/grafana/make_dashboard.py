@@ -110,8 +110,9 @@ PANELS: dict[str, list[tuple[str, str, list[tuple[str, str]]]]] = {
             ("{{of}}", f"max by (of) (stream_ml_watched_ratio{OF})"),
             ("1: too many {{of}}", f"max by (of) (stream_ml_watched_above{OF})"),
         ]),
-        ("Events too old for a label", "reqps", [
-            ("too old", f"sum(rate(stream_ml_events_too_old_total{OF}[$__rate_interval]))")
+        ("Too late by the partition's time", "reqps", [
+            ("events", f"sum(rate(stream_ml_events_too_old_total{OF}[$__rate_interval]))"),
+            ("labels, {{outcome}}", f"sum by (outcome) (rate(stream_ml_labels_passed_total{OF}[$__rate_interval]))"),
         ]),
         ("Dead letters", "reqps", [
             ("{{reason}}", f"sum by (reason) (rate(stream_ml_dead_letters_total{OF}[$__rate_interval]))")
@@ -131,6 +132,10 @@ PANELS: dict[str, list[tuple[str, str, list[tuple[str, str]]]]] = {
             ("examples learned", f"max(stream_ml_examples_learned{OF})"),
             ("far from all others", f"max(stream_ml_examples_far{OF})"),
             ("position", f"max(stream_ml_model_position{OF})"),
+        ]),
+        ("Model: size", "bytes", [
+            ("{{instance}}", f"stream_ml_model_bytes{OF}"),
+            ("limit", f"min(stream_ml_model_bytes_max{OF})"),
         ]),
         ("Time of one record", "s", [("{{of}}", f"max by (of) (stream_ml_cost_seconds{OF})")]),
         ("Times as slow as at first", "short", [("{{of}}", f"max by (of) (stream_ml_cost_growth{OF})")]),

@@ -231,6 +231,14 @@ class Model(Section):
 
     threshold: float = key(0.5, "binary: score from which the positive class is predicted, 0 to 1", ge=0.0, le=1.0)
     seed: int = key(7, "seed of everything random, and part of the hash seed", ge=0, lt=2**31)
+    memory_max: Size | None = key(
+        None, "how large the model may be, as its checkpoint unpacked; null: a quarter of the memory that there is"
+    )
+    memory_policy: Literal["tell", "freeze", "halt"] = key(
+        "tell",
+        "what is done beyond it: `tell`; `freeze`: learning stops for all workers by a command in the log, until "
+        "`resume`; `halt`: the worker ends",
+    )
     samples: Path | None = key(
         None, "file with sample events, a JSON object a line, that the model is tried with at start; null: made-up ones"
     )

@@ -42,7 +42,9 @@ class Shown(NamedTuple):
     feedback: tuple[int, int]
 
 
-def write_command(config: Config, command: str, arguments: dict[str, Any], seal: LogSeal | None = None) -> int:
+def write_command(
+    config: Config, command: str, arguments: dict[str, Any], seal: LogSeal | None = None, *, writer: str = ""
+) -> int:
     """Write a command into the training log; every replica obeys it at the offset that is returned.
 
     A sealed one says how much of the log was there, so that it cannot be written again later by somebody else.
@@ -58,7 +60,9 @@ def write_command(config: Config, command: str, arguments: dict[str, Any], seal:
     if seal is not None:
         with reaching(config):
             arguments = arguments | {"seen": ends(admin(config), [(topic, 0)])[topic, 0][1]}
-    value = encode_command(command, arguments, written_at_ms=_now_ms(), writer=f"operator {getpass.getuser()}")
+    value = encode_command(
+        command, arguments, written_at_ms=_now_ms(), writer=writer or f"operator {getpass.getuser()}"
+    )
     producer = Producer({**common(config), "enable.idempotence": True, "message.timeout.ms": int(TIMEOUT_S * 1000)})
     with reaching(config):
         headers = [seal.header(value)] if seal is not None else None

@@ -76,6 +76,7 @@ class CheckpointStore:
         self._lineage = lineage
         self._keep = keep
         self._key = key
+        self.pickled_bytes = 0  # of the last one that was written
 
     def prepare(self) -> str:
         """Make the folder; why no checkpoint can be written for now, as on a disk that is full, else nothing.
@@ -160,6 +161,7 @@ class CheckpointStore:
                 passes("checkpoint-written")
                 os.fsync(file.fileno())
             passes("checkpoint-synced")
+            self.pickled_bytes = payload.pickled_bytes
             if payload.pickled_bytes <= TRIED_MAX:
                 self.content(self._read(temporary, named=path), checkpoint_types, passing)
             self._name(temporary, path)

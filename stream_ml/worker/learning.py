@@ -15,9 +15,10 @@ from stream_ml.assembly import Parts
 from stream_ml.core.prepared import FoldSettings, Halt, Run, Single, size_of, split
 from stream_ml.core.replica import Replica
 from stream_ml.core.seals import LogSeal
-from stream_ml.errors import CheckpointError, ConfigError, FatalError
+from stream_ml.errors import CheckpointError, ConfigError, FatalError, TransientError
 from stream_ml.failpoints import passes
 from stream_ml.kafka.clients import admin
+from stream_ml.kafka.operator import write_command
 from stream_ml.kafka.reading import LogReader, ends, log_value, read_range
 from stream_ml.metrics import Metrics
 from stream_ml.records import LogRecord, Record
@@ -25,6 +26,7 @@ from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
 from stream_ml.storage.keys import key_of
 from stream_ml.storage.writer import CheckpointWriter
 from stream_ml.worker.cost import Cost
+from stream_ml.worker.model_size import HINT, ModelSize
 
 READ_MAX = 2_000  # entries that are decoded at once: 3 us each
 CHUNK_S = 0.005  # of folding between two looks at the clock, as far as the pace so far tells
@@ -32,6 +34,7 @@ CHUNK_LEAST = 8  # records; of ten trees they take as long
 TELL_S = 2.0  # between two lines that say how far a long fold is
 CHECKPOINT_PART = 10  # learning waits for what is pickled: for a tenth of the time at most
 VERIFY_S = 0.005  # a turn of the loop, for a checkpoint that holds nothing any more
+FROZEN_HINT = f"{HINT}; then type stream-ml resume CONFIG"
 START_WAIT_S = 60.0  # for the log's end at start; a dead worker's transaction holds it for 10 s at most
 
 log = logging.getLogger("stream_ml.learning")
@@ -68,7 +71,8 @@ class Learning:
         self._checkpoint_s = time.monotonic()
         self._checkpoint_position, self._checkpoint_written_s = -1, 0.0
         self._stands_at = 0  # where the newest checkpoint is of which this process knows
-        self.cost = Cost()
+        self.cost, self.size = Cost(), ModelSize(config.model.memory_max, config.model.memory_policy)
+        self._measured = False  # since `size` was looked at
         self.folding: dict[str, int] | None = None  # how far a long fold is
         self.checkpoint_problem = full  # why the last one could not be written
         self._writer, self._position_under_way = CheckpointWriter(), -1
@@ -320,6 +324,9 @@ class Learning:
 
     def checkpoint_if_due(self, interval_s: float) -> bool:
         """Write a checkpoint when the last one is old enough; whether it was."""
+        if self._measured and self.size.over:
+            self._too_large()
+        self._measured = False
         if self._writer.busy:
             self._write_on(VERIFY_S)
             return False
@@ -347,6 +354,27 @@ class Learning:
         with self._told():
             if self._writer.turn(budget_s):
                 self._written()
+                self.size.measured(self.store.pickled_bytes)
+                self._measured = True
+
+    def _too_large(self) -> None:
+        """Do what the configuration says of a model that is too large.
+
+        Raises
+        ------
+        FatalError
+            It says that the worker ends.
+        """
+        said = self.size.said()
+        if self.size.policy == "halt":
+            raise FatalError(f"{said}, and model.memory_policy is halt", HINT)
+        if self.size.policy == "freeze" and not self.replica.frozen:
+            try:
+                at = write_command(self._parts.config, "freeze", {}, self.seal, writer=self._parts.config.instance)
+            except (FatalError, TransientError) as error:
+                log.warning("%s; learning could not be frozen, the next checkpoint tries again: %s", said, error)
+            else:
+                log.error("%s: learning is frozen at %d of the log", said, at, extra={"hint": FROZEN_HINT})
 
     def drop_checkpoint(self) -> None:
         """Give up the one under way, where something else waits for the fold; the next turn of the loop begins anew."""

@@ -325,7 +325,7 @@ class Report:
                 f"examples far from all others: {replica.far.count}, {what}, the last at {replica.far.last} of the "
                 "training log -> stream-ml tail CONFIG signals"
             )
-        found += self._learning.cost.words()
+        found += [*self._learning.cost.words(), *self._learning.size.words()]
         if replica.learner.why_singly:
             found.append(f"the model learns right, but slower than it could: {replica.learner.why_singly}")
         return found
@@ -377,6 +377,8 @@ class Report:
             "examples_far": replica.far.count,
             "lag_seconds": round(self._learning.lag_s, 1),
             "cost": self._learning.cost.report(),
+            "bytes": self._learning.size.bytes,
+            "bytes_max": self._learning.size.most,
             "halted": None if halt is None else {"position": halt.position, "reason": halt.reason, "why": halt.message},
             "frozen": replica.frozen,
             "checkpoints_sealed": self._learning.sealed,
@@ -404,6 +406,8 @@ class Report:
         model, owned = status["model"], status["partitions"]["owned"]
         for name in ("examples_learned", "examples_dropped", "examples_far"):
             metrics.set(name, model[name])
+        metrics.set("model_bytes", model["bytes"])
+        metrics.set("model_bytes_max", model["bytes_max"])
         for of, cost in model["cost"].items():
             metrics.set("cost_seconds", cost["us"] / 1e6, of=of)
             metrics.set("cost_growth", cost["growth"], of=of)

@@ -59,6 +59,7 @@ FAULTS = {  # alert: what is different, and the labels under which it fires
     "StreamMLStrangeRecords": ({series("watched_above", 'of="orphans"'): "1x60"}, f'{JOB}, of="orphans"'),
     "StreamMLFarExamples": ({series("examples_far"): "0x30 1x30"}, JOB),
     "StreamMLCostGrown": ({series("cost_growth", 'of="learn"'): "10x60"}, f'{JOB}, of="learn"'),
+    "StreamMLModelLarge": ({series("model_bytes"): "81x60", series("model_bytes_max"): "100x60"}, WORKER),
     "StreamMLBelowBaseline": ({series("below_baseline"): "1x60"}, JOB),
     "StreamMLConceptDrift": ({series("concept_drifted"): "1x60"}, JOB),
     "StreamMLInputDrift": ({series("drifted", 'subject="feature:x"'): "1x60"}, f'{JOB}, subject="feature:x"'),

@@ -102,6 +102,7 @@ class MemoryStore:
     """Checkpoints in memory, as bytes; one store for all workers of a schedule."""
 
     files: dict[int, tuple[dict[str, Any], bytes]]
+    pickled_bytes = 0
 
     def __init__(self, directory: Path, lineage: str, *, keep: int, key: bytes | None = None) -> None:
         self.files, self._keep = simulation().cluster.checkpoints, keep
