@@ -93,6 +93,7 @@ class Group:
         self.metadata: Any = None
         self.ends = Ends()
         self._waiting = Waiting()
+        self._came: dict[int, None] = {}  # partitions, since it was told last
         self._alive_s = 0.0
 
     def join(self) -> None:
@@ -132,7 +133,7 @@ class Group:
     def settle(self) -> list[int] | None:
         """Acknowledge the move: the partitions to take up, or None while the group has given none."""
         self.revoked = False
-        self._waiting = Waiting()
+        self._waiting, self._came = Waiting(), {}
         assigned, self.assigned = self.assigned, None
         self._taken_up = assigned or []
         self.metadata = self._consumer.consumer_group_metadata() if assigned is not None else None
@@ -140,24 +141,29 @@ class Group:
 
     def start(self, positions: dict[int, int]) -> None:
         """Read events of these partitions from these positions, and of no other; also to go back after an abort."""
-        self._waiting = Waiting()
+        self._waiting, self._came = Waiting(), {}
         self.ends = Ends(positions, self.end)
         self._consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in positions.items()])
         self._unpacking.begin({(self._topic, p): offset for p, offset in positions.items()})
 
-    def read(self, most: int, wait_s: float) -> set[int]:
-        """Read on, until as many events wait to be taken; of which partitions some came."""
+    def read(self, most: int, wait_s: float) -> dict[int, None]:
+        """Read on, until as many events wait to be taken; of which partitions some came since it was asked last."""
+        self._read(most, wait_s)
+        came, self._came = self._came, {}
+        return came
+
+    def _read(self, most: int, wait_s: float) -> None:
         messages = self._unpacking.take(max(1, most - len(self._waiting)), wait_s)
         found, at_end = _sorted(messages, self._topic)
         for partition, own in found.items():
             self._waiting.add(partition, own)
+            self._came[partition] = None
             self.ends.note(partition, None)
         for partition, at in at_end.items():
             if not self._waiting.of(partition):
                 self.ends.note(partition, at)
             else:
                 self._waiting.end(partition, at)
-        return set(found)
 
     @property
     def waiting(self) -> int:
@@ -180,7 +186,7 @@ class Group:
         if time.monotonic() - self._alive_s < KEEP_ALIVE_S:
             return
         self._alive_s = time.monotonic()
-        self.read(len(self._waiting) + 1, 0)
+        self._read(len(self._waiting) + 1, 0)
 
     @property
     def settled(self) -> bool:

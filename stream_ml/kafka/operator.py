@@ -21,7 +21,7 @@ from stream_ml.core.times import BEGINNING
 from stream_ml.errors import ConfigError, FatalError
 from stream_ml.kafka.clients import TIMEOUT_S, admin, common, reaching, reader
 from stream_ml.kafka.messages import record_of
-from stream_ml.kafka.pair import Pair, committed_pair, offsets_of, pair_reader, read_pairs
+from stream_ml.kafka.pair import Pair, committed_pairs, offsets_of, pair_reader, read_pairs
 from stream_ml.kafka.reading import ends, is_sealed, read_range, read_ranges
 from stream_ml.kafka.retries import asked
 from stream_ml.kafka.tailing import newest
@@ -123,7 +123,7 @@ class Observer:
     def pairs(self) -> list[Pair]:
         """Committed state of all partitions."""
         with reaching(self._config):
-            return [committed_pair(self._config, self._consumer, p, TIMEOUT_S) for p in self._numbers]
+            return committed_pairs(self._config, self._consumer, list(self._numbers), TIMEOUT_S)
 
     def shown(self) -> list[Shown]:
         """Committed positions and the ranges of both topics."""

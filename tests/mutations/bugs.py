@@ -76,6 +76,20 @@ BUGS = (
         (WAITING,),
     ),
     Bug(
+        "events that came while the member was kept alive are told to nobody",
+        "stream_ml/kafka/inputs.py",
+        "        self._read(len(self._waiting) + 1, 0)\n",
+        "        self.read(len(self._waiting) + 1, 0)\n",
+        ("tests/kafka_mock/test_group_inputs.py",),
+    ),
+    Bug(
+        "a label that time has passed by is told like one with a wrong id",
+        "stream_ml/core/join.py",
+        '            return Resolved(label, "orphan", None, passed=True)\n',
+        '            return Resolved(label, "orphan", None)\n',
+        ("tests/kafka/test_history.py",),
+    ),
+    Bug(
         "a partition is at its end while records of it wait for their turn",
         "stream_ml/kafka/waiting.py",
         "        self._ends.pop(partition, None)\n        self._all += len(messages)\n",
