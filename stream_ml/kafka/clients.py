@@ -179,7 +179,7 @@ def fetching(config: Config, partitions: int) -> dict[str, Any]:
     return {"fetch.min.bytes": FETCH_BYTES, "fetch.wait.max.ms": wait_ms, **config.client_properties("consumer")}
 
 
-def member(config: Config, partitions: int) -> Consumer:
+def member(config: Config, partitions: int = 1) -> Consumer:
     """The consumer that joins the group, for events only.
 
     The assignor is range: it keeps a partition where it was, and is eager, as the pair of consumers needs.
