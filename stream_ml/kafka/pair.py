@@ -84,7 +84,7 @@ def read_pairs(config: Config, partitions: list[int], *, stable: bool) -> list[P
 
 
 def pair_reader(config: Config, *, stable: bool) -> Consumer:
-    """A consumer for `committed_pair`."""
+    """A consumer for `committed_pairs`."""
     return reader(config, **{"isolation.level": "read_committed" if stable else "read_uncommitted"})
 
 
@@ -102,7 +102,7 @@ def stable_pairs(config: Config, partitions: list[int]) -> list[Pair]:
 
 
 def stable_pair(config: Config, partition: int) -> Pair:
-    """The same of one partition.
+    """Committed state of one partition once no transaction holds it any more.
 
     Where one stays open, its writer stands in the metadata before it, because an owner's first transaction on a
     partition commits nothing else. Initialising a producer under that writer's id aborts the transaction: the offsets

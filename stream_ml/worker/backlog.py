@@ -23,10 +23,10 @@ class Backlog:
 
     def waiting(self, owned: Mapping[int, Partition]) -> tuple[int, int]:
         """How many offsets of events and of labels lie before what has been taken, as far as fetches have told."""
-        events = ((self._group.end(number), of.events_position) for number, of in owned.items())
-        labels = ((self._feedback.end(number), of.feedback_position) for number, of in owned.items())
-        both = (sum(max(0, (end or 0) - position) for end, position in ends) for ends in (events, labels))
-        return next(both), next(both)
+        return (
+            sum(_left(self._group.end(number), of.events_position) for number, of in owned.items()),
+            sum(_left(self._feedback.end(number), of.feedback_position) for number, of in owned.items()),
+        )
 
     def there(self, owned: Mapping[int, Partition], limit: int) -> bool:
         """Whether there is a backlog of events or of labels."""
@@ -53,4 +53,8 @@ class Backlog:
 
 
 def _far(end: int | None, position: int, limit: int) -> bool:
-    return end is not None and end - position > TURNS * limit
+    return _left(end, position) > TURNS * limit
+
+
+def _left(end: int | None, position: int) -> int:
+    return 0 if end is None else max(0, end - position)

@@ -68,7 +68,6 @@ class Intake:
         owned = self._ownership.owned
         self._held = {number: HeldFeedback() for number in owned}
         self._idle = deque(owned)
-        self._told = False
         self._lag.begin(clock_now())
         self._committed_s = dict.fromkeys(owned, time.monotonic())
         self.go_back()
@@ -123,7 +122,7 @@ class Intake:
             awaited = self._lag.labels_awaited(self._ownership.owned, self._held, limit, clock_now())
             self._read_feedback(limit, slice_s if awaited else 0.0)
             floor_s = self._floor_s(limit)
-            at_once = self._learning.behind or any(self._labels(number, 1) for number in self._line)
+            at_once = self._learning.behind or any(map(self._labels_ready, self._line))
             if not awaited:
                 wait_s = floor_s or (0.0 if at_once or self._group.waiting else slice_s)
                 self._line.add(self._group.read(limit, min(wait_s, slice_s)))
@@ -146,13 +145,13 @@ class Intake:
                 self._held[number].extend(self._parts.feedback.decode(records, clock.now_ms), clock)
                 self._line.add([number])
 
-    def _labels(self, number: int, most: int) -> int:
-        """How many labels of a partition may be processed without more events."""
-        held, partition = self._held.get(number), self._ownership.owned.get(number)
-        if held is None or partition is None or not len(held):
-            return 0
-        at_end = self._group.ends.reached(number)
-        return len(held.ready(partition.join.inputs.events_ms, at_end, clock_now(), most))
+    def _labels_ready(self, number: int) -> bool:
+        """Whether a label of a partition may be processed without more events."""
+        held = self._held.get(number)
+        if not held:
+            return False
+        events_ms = self._ownership.owned[number].join.inputs.events_ms
+        return len(held.ready(events_ms, self._group.ends.reached(number), clock_now(), 1)) > 0
 
     def _next(self, events: int, limit: int, condemned: Collection[Coordinates]) -> dict[int, Batch]:
         """Batches of the first partitions in line, and of those whose time is to be moved on."""
@@ -182,8 +181,7 @@ class Intake:
         for number in self._standing(owned):
             if number not in found:
                 found[number] = self._batch(number, owned[number], 0, 0, clock, condemned)
-        now_s = time.monotonic()
-        self._served_s |= dict.fromkeys(found, now_s)
+        self._served_s |= dict.fromkeys(found, time.monotonic())
         if found:
             passes("after-decode")
         return found

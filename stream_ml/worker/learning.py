@@ -15,7 +15,7 @@ from stream_ml.assembly import Parts
 from stream_ml.core.prepared import FoldSettings, Halt, Run, Single, size_of, split
 from stream_ml.core.replica import Replica
 from stream_ml.core.seals import LogSeal
-from stream_ml.errors import CheckpointError, ConfigError, FatalError, TransientError
+from stream_ml.errors import CheckpointError, ConfigError, FatalError, StreamMLError
 from stream_ml.failpoints import passes
 from stream_ml.kafka.clients import admin
 from stream_ml.kafka.operator import write_command
@@ -371,7 +371,7 @@ class Learning:
         if self.size.policy == "freeze" and not self.replica.frozen:
             try:
                 at = write_command(self._parts.config, "freeze", {}, self.seal, writer=self._parts.config.instance)
-            except (FatalError, TransientError) as error:
+            except StreamMLError as error:  # Kafka is away, or refuses it
                 log.warning("%s; learning could not be frozen, the next checkpoint tries again: %s", said, error)
             else:
                 log.error("%s: learning is frozen at %d of the log", said, at, extra={"hint": FROZEN_HINT})
