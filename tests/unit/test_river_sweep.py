@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from stream_ml.core.born_sets import keep_born_sets
 from stream_ml.core.contract import check_model, unseeded
 from stream_ml.core.labels import LabelDomain
 from stream_ml.core.learner import Learner, bits
@@ -75,7 +76,7 @@ def test_model_goes_on_from_its_checkpoint_with_the_same_bits(tmp_path: Path, na
     store.save(120, {}, {"estimator": learner.estimator}, checkpoint_types=[])
     checkpoint = next(iter(store.newest()))
     assert isinstance(checkpoint, Checkpoint)
-    restored = Learner(store.content(checkpoint, [])["estimator"], _domain(case))
+    restored = Learner(keep_born_sets(store.content(checkpoint, [])["estimator"], case.build()), _domain(case))
     assert _answers(restored, case) == _answers(learner, case)
     for each in (restored, learner):
         _teach(each, case, 120, 170)
