@@ -1,160 +1,139 @@
 """Events as a member of the group, feedback beside it, so that a pair of partitions stays in one process.
 
-1. Only events are subscribed to; feedback p is assigned by hand wherever events p went. The assignor is range.
+1. Only events are subscribed to; feedback p is assigned by hand wherever events p went. The assignor is
+   cooperative-sticky: few partitions move, and those that stay are read on.
 2. Callbacks record and unassign, nothing else: they neither work nor raise, because an exception in one makes
    consume() drop what it had already taken.
-3. The group metadata is captured when an assignment is taken up: a commit with it is refused once the group has moved.
+3. The group metadata is captured in the callbacks, of which every generation has one: a commit with it is refused once
+   the group has moved, until this process knows what the move left it.
 """
 
 import contextlib
-import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Set
+from typing import Any, NamedTuple
 
-from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from stream_ml.config import Config
 from stream_ml.errors import FatalError
 from stream_ml.failpoints import passes
-from stream_ml.kafka.clients import absent, acquaint, fetching, lasting, let_go, member, outage, reader
+from stream_ml.kafka.assigned import Assigned
+from stream_ml.kafka.clients import acquaint, fetching, let_go, member, outage, reader
 from stream_ml.kafka.messages import records_of
-from stream_ml.kafka.reading import end_of
-from stream_ml.kafka.unpacking import Unpacking
 from stream_ml.kafka.waiting import Waiting
 from stream_ml.records import Records
 
-END_GRACE_S = 0.5  # an end counts only after so long without a record: another topic's records may be fetched first
 GROUP_S = 2.0  # for what the group says of its members
 ANSWER_S = 4.0  # for the group to answer a join at the end: by default it waits 3 s for more members
 ANSWER_LOOK_S = 0.1
 KEEP_ALIVE_S = 0.5  # between two polls while something else takes long; the limit is max.poll.interval.ms
 
-log = logging.getLogger("stream_ml.group")
 
+class Move(NamedTuple):
+    """What the group did since it was asked last."""
 
-class Ends:
-    """Which partitions of one topic have been read to their end.
-
-    The event that tells an end comes once. A record that was produced since may still be on its way while a later one
-    of the other topic is already here, so an end counts only when nothing has come for END_GRACE_S. An end is also told
-    where the first open transaction begins; it counts for none while there are records behind it.
-    """
-
-    def __init__(self, partitions: Iterable[int] = (), end_of: Callable[[int], int | None] = lambda _: None) -> None:
-        self._since: dict[int, tuple[float, int] | None] = dict.fromkeys(partitions)
-        self._end_of = end_of
-        self._held: dict[int, float] = {}
-
-    def note(self, partition: int, at: int | None) -> None:
-        """A record was met (None), or what was told as the end of the partition, at this offset."""
-        self._since[partition] = None if at is None else (time.monotonic(), at)
-        self._held.pop(partition, None)
-
-    def reached(self, partition: int) -> bool:
-        """Whether the partition has been at its end for long enough."""
-        told = self._since.get(partition)
-        return told is not None and time.monotonic() - told[0] >= END_GRACE_S and not self._behind(partition, told[1])
-
-    def all_reached(self) -> bool:
-        """Whether every partition has."""
-        return all(self.reached(partition) for partition in self._since)
-
-    def held(self, partition: int) -> tuple[int, int, float] | None:
-        """Where an open transaction holds a partition, the end behind it, and for how many seconds; None: it does not.
-
-        Only as exact as it is asked often.
-        """
-        told = self._since.get(partition)
-        if told is None or not self._behind(partition, told[1]):
-            self._held.pop(partition, None)
-            return None
-        since_s = self._held.setdefault(partition, time.monotonic())
-        return told[1], self._end_of(partition) or told[1], time.monotonic() - since_s
-
-    def _behind(self, partition: int, at: int) -> bool:
-        """Whether there are records behind what was told as the end."""
-        end = self._end_of(partition)
-        return end is not None and end > at
+    gone: set[int]  # partitions that it took back
+    kept: bool  # whether they may come again untouched: they went without being asked for, or were asked for anew
+    come: set[int]  # partitions that it gave; some of them may be among those that went
 
 
 class Group:
-    """Membership in the group, and the events of the partitions that are owned."""
+    """Membership in the group, and the events of the partitions that are owned.
+
+    The group's moves are incremental: partitions that stay are read and committed on meanwhile.
+    """
 
     def __init__(self, config: Config, partitions: int) -> None:
         self._topic = config.events.topic
         self._consumer = member(config, partitions)
-        self._unpacking = Unpacking(self._consumer)
-        self.assigned: list[int] | None = None
-        self._taken_up: list[int] = []
-        self._joined = self._asked = False
-        self.revoked = False
+        self._read = Assigned(self._consumer, self._topic)
+        self.ends = self._read.ends
+        self._given: set[int] = set()
+        self._gone: set[int] = set()
+        self._come: set[int] = set()
+        self._kept = self._joined = self._asked = False
         self.metadata: Any = None
-        self.ends = Ends()
         self._waiting = Waiting()
         self._came: dict[int, None] = {}  # partitions, since it was told last
         self._alive_s = 0.0
 
     def join(self) -> None:
-        """Ask for partitions; they come in a later `take`.
+        """Ask for partitions; they come in a later `read`.
 
         Asked again, the group gives them out anew: a static member that comes back is given what it had, and nobody
         then looks whether there are more by now.
         """
         if self._joined:
+            self._kept = True
             self._consumer.unsubscribe()
         self._joined = self._asked = True
         self._consumer.subscribe(
-            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
+            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
+
+    # Every move of the group calls back, one that neither gives nor takes too, and waits for the answer. So what is
+    # captured here names the very generation of which this process knows what is its own.
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         passes("on-assign")
         self._asked = False
-        consumer.assign([])
-        self.assigned = sorted(tp.partition for tp in partitions)
+        self.metadata = _metadata(consumer)
+        self._given.update(tp.partition for tp in partitions)
+        self._come.update(tp.partition for tp in partitions)
+        consumer.incremental_assign([])  # they are read once they are taken up
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         passes("on-revoke")
-        self.revoked = True
-        self.assigned = None
-        consumer.unassign()
+        self.metadata = _metadata(consumer)
+        consumer.incremental_unassign(self._let_go({tp.partition for tp in partitions}))
 
-    def take_up_again(self) -> None:
-        """Let the same partitions be taken up once more: there is more, or less, of what they need."""
-        if self.assigned is None:
-            self.assigned = list(self._taken_up)
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        passes("on-revoke")
+        self._kept, self.metadata = True, None
+        consumer.incremental_unassign(self._let_go(set(self._given)))  # also what was about to be taken back
+
+    def _let_go(self, partitions: set[int]) -> list[TopicPartition]:
+        self._given -= partitions
+        self._gone |= partitions
+        self._come -= partitions
+        return self._read.lost(partitions)
 
     def moved(self) -> bool:
         """Whether the group has moved since `settle`: partitions came or went."""
-        return self.revoked or self.assigned is not None
+        return bool(self._gone or self._come)
 
-    def settle(self) -> list[int] | None:
-        """Acknowledge the move: the partitions to take up, or None while the group has given none."""
-        self.revoked = False
-        self._waiting, self._came = Waiting(), {}
-        assigned, self.assigned = self.assigned, None
-        self._taken_up = assigned or []
-        self.metadata = self._consumer.consumer_group_metadata() if assigned is not None else None
-        return assigned
+    def settle(self) -> Move:
+        """Acknowledge what the group did."""
+        move = Move(self._gone, self._kept, self._come)
+        self._gone, self._kept, self._come = set(), False, set()
+        self._drop(move.gone)
+        return move
 
-    def start(self, positions: dict[int, int]) -> None:
-        """Read events of these partitions from these positions, and of no other; also to go back after an abort."""
-        self._waiting, self._came = Waiting(), {}
-        self.ends = Ends(positions, self.end)
-        self._consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in positions.items()])
-        self._unpacking.begin({(self._topic, p): offset for p, offset in positions.items()})
+    @property
+    def gone(self) -> Set[int]:
+        """Partitions that the group took back, and whose going is not acknowledged: nothing of them is committed."""
+        return self._gone
+
+    def start(self, positions: Mapping[int, int]) -> None:
+        """Read events of these partitions too, from these positions; also to go back after an abort."""
+        self._drop(positions)
+        self._read.start({number: offset for number, offset in positions.items() if number not in self._gone})
+
+    def _drop(self, partitions: Iterable[int]) -> None:
+        for number in partitions:
+            self._waiting.drop(number)
+            self._came.pop(number, None)
 
     def read(self, most: int, wait_s: float) -> dict[int, None]:
         """Read on, until as many events wait to be taken; of which partitions some came since it was asked last."""
-        self._read(most, wait_s)
+        self._read_on(most, wait_s)
         came, self._came = self._came, {}
         return came
 
-    def _read(self, most: int, wait_s: float) -> None:
-        messages = self._unpacking.take(max(1, most - len(self._waiting)), wait_s)
-        found, at_end = _sorted(messages, self._topic)
+    def _read_on(self, most: int, wait_s: float) -> None:
+        found, at_end = self._read.take(max(1, most - len(self._waiting)), wait_s)
         for partition, own in found.items():
             self._waiting.add(partition, own)
             self._came[partition] = None
@@ -186,16 +165,21 @@ class Group:
         if time.monotonic() - self._alive_s < KEEP_ALIVE_S:
             return
         self._alive_s = time.monotonic()
-        self._read(len(self._waiting) + 1, 0)
+        self._read_on(len(self._waiting) + 1, 0)
+
+    @property
+    def member_id(self) -> str:
+        """Who this member is to its group; empty where it is none."""
+        return self._consumer.memberid() or ""
 
     @property
     def settled(self) -> bool:
-        """Whether an assignment was taken up and stands."""
+        """Whether the group has answered, and what it did is acknowledged."""
         return self.metadata is not None and not self.moved()
 
     def end(self, partition: int) -> int | None:
         """End of the partition as its last fetch saw it, open transactions included; None before the first."""
-        return end_of(self._consumer, self._topic, partition)
+        return self._read.end(partition)
 
     def close(self) -> None:
         """Leave. A static member's place is kept for the session timeout.
@@ -205,9 +189,18 @@ class Group:
         """
         until_s = time.monotonic() + ANSWER_S
         while self._asked and outage.seconds is None and time.monotonic() < until_s:
-            with contextlib.suppress(KafkaException):
-                self._unpacking.take(1, ANSWER_LOOK_S)
+            with contextlib.suppress(KafkaException, FatalError):
+                self._read.take(1, ANSWER_LOOK_S)
         let_go(self._consumer)
+
+
+def _metadata(consumer: Consumer) -> Any:
+    """Who this member is to its group, for transactions; None where it is none.
+
+    Of a transaction that names neither a member nor a generation Kafka checks nothing at all.
+    """
+    found = consumer.consumer_group_metadata()
+    return found if consumer.memberid() else None
 
 
 class FeedbackInput:
@@ -216,83 +209,37 @@ class FeedbackInput:
     def __init__(self, config: Config, partitions: int) -> None:
         self._topic = config.feedback.topic
         self._consumer = reader(config, **fetching(config, partitions))
-        self._unpacking = Unpacking(self._consumer)
         acquaint(self._consumer, [self._topic])
-        self.ends = Ends()
-
-    def start(self, positions: dict[int, int]) -> None:
-        """Read feedback of these partitions from these positions, and of no other."""
-        self.ends = Ends(positions, self.end)
-        self._consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in positions.items()])
-        self._unpacking.begin({(self._topic, p): offset for p, offset in positions.items()})
+        self._read = Assigned(self._consumer, self._topic)
+        self.ends = self._read.ends
+        self.start, self.stop, self.end = self._read.start, self._read.stop, self._read.end
 
     def take(self, most: int, wait_s: float) -> dict[int, Records]:
         """Labels by partition, not yet decoded."""
-        found, at_end = _sorted(self._unpacking.take(most, wait_s), self._topic)
+        found, at_end = self._read.take(most, wait_s)
         for partition in found:
             self.ends.note(partition, None)
         for partition, at in at_end.items():
             self.ends.note(partition, at)
         return {partition: records_of(self._topic, partition, own) for partition, own in found.items()}
 
-    def end(self, partition: int) -> int | None:
-        """End of the partition as its last fetch saw it, open transactions included; None before the first."""
-        return end_of(self._consumer, self._topic, partition)
-
     def close(self) -> None:
         """Let go of the consumer."""
         let_go(self._consumer)
 
 
-def _sorted(messages: Sequence[Message], topic: str) -> tuple[dict[int, Sequence[Message]], dict[int, int]]:
-    """Messages by partition, and which partitions end behind them; what cannot go on is raised."""
-    partitions = [message.partition() for message in messages if message.error() is None]
-    if len(partitions) == len(messages) and len(set(partitions)) == 1:
-        return {partitions[0]: messages}, {}
-    found: dict[int, list[Message]] = {}
-    at_end: dict[int, int] = {}
-    for message in messages:
-        error, partition = message.error(), message.partition()
-        if error is None:
-            found.setdefault(partition, []).append(message)
-            at_end.pop(partition, None)
-        elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
-            _tell(topic, partition, error)
-        else:
-            at_end[partition] = message.offset()
-    return dict(found), at_end
+def unowned(client: AdminClient, group: str, topic: str, partitions: int, member_id: str) -> list[int]:
+    """Partitions of the topic that the group has given to no member; none while it is on its move or not there.
 
-
-def _tell(topic: str, partition: int, error: KafkaError) -> None:
-    if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
-        raise FatalError(
-            f"{topic} [{partition}]: the offset to read from is gone: {error.str()}",
-            "its records were deleted before they were read; go on with: stream-ml offsets set",
-        )
-    if lasting(error) and not absent(error):  # what became of the topic is told by who watches it
-        raise _lost(topic, error)
-    log.warning("%s [%d]: %s", topic, partition, error.str())
-
-
-def _lost(topic: str, error: KafkaError) -> FatalError:
-    """What ended a consumer for good."""
-    said = error.str().rpartition("Fatal consumer error: ")[2]
-    if "fenced" in said.lower():
-        return FatalError(
-            f"{topic}: {said}",
-            "another process runs with this worker.instance? give each its own: --set worker.instance=w2. "
-            "After Kafka was away for longer than delivery.session_timeout it was this one: start it again",
-        )
-    return FatalError(f"{topic}: {said}", "is the topic still there, and may this user read it?")
-
-
-def unowned(client: AdminClient, group: str, topic: str, partitions: int) -> list[int]:
-    """Partitions of the topic that the group has given to no member; none while it is on its move or not there."""
+    Of all members one finds them, the first by its id: whoever does has the group give all out anew.
+    """
     try:
         found = client.describe_consumer_groups([group], request_timeout=GROUP_S)[group].result()
     except KafkaException:
         return []
     if found.state != ConsumerGroupState.STABLE:
+        return []
+    if member_id != min((member.member_id for member in found.members), default=""):
         return []
     given = {tp.partition for member in found.members for tp in member.assignment.topic_partitions if tp.topic == topic}
     return sorted(set(range(partitions)) - given)

@@ -9,7 +9,7 @@ Source: librdkafka's rdkafka_msgset_reader.c (what is unpacked is bounded for zs
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
@@ -92,9 +92,15 @@ class Unpacking:
         self._probes: dict[Where, Probe] = {}
 
     def begin(self, positions: Mapping[Where, int]) -> None:
-        """The consumer was assigned these."""
-        self._next = dict(positions)
-        self._failed, self._probes = {}, {}
+        """The consumer was assigned these too, or anew."""
+        self.end(positions)
+        self._next |= positions
+
+    def end(self, partitions: Iterable[Where]) -> None:
+        """The consumer reads these no longer."""
+        for where in partitions:
+            for known in (self._next, self._failed, self._probes):
+                known.pop(where, None)
 
     def take(self, most: int, wait_s: float) -> list[Message]:
         """As `clients.take`; a record that cannot be unpacked is an `Unreadable`."""

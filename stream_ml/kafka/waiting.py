@@ -50,3 +50,9 @@ class Waiting:
             return found, None
         del self._parts[partition], self._counts[partition]
         return found, self._ends.pop(partition, None)
+
+    def drop(self, partition: int) -> None:
+        """Nothing of a partition waits any more: it comes again, here or elsewhere."""
+        self._all -= self._counts.pop(partition, 0)
+        self._parts.pop(partition, None)
+        self._ends.pop(partition, None)

@@ -8,7 +8,7 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from stream_ml.assembly import Parts
 from stream_ml.core.alignment import HeldFeedback
@@ -50,36 +50,41 @@ class Intake:
         self._lag = Backlog(group, feedback, clock_now())
         self._floor = CommitFloor(self._delivery.commit_least)
         self.sample_keys(partitions)
-        self.stop()
-
-    def stop(self) -> None:
-        """No partition is owned."""
-        self._held: dict[int, HeldFeedback] = {}
+        self._held: dict[int, HeldFeedback] = {}  # of the partitions that are read
         self._line = Line()
         self._idle: deque[int] = deque()
         self._served_s: dict[int, float] = {}
         self._committed_s: dict[int, float] = {}
         self._ticked_s = time.monotonic()
         self._told = False
-        self._feedback.start({})
+
+    def stop(self, numbers: Collection[int]) -> None:
+        """These partitions went; the group has seen to it that their events do not come any more."""
+        self._feedback.stop(numbers)
+        self._line.leave(numbers)
+        self._idle = deque(number for number in self._idle if number not in numbers)
+        for number in numbers:
+            for of in (self._held, self._served_s, self._committed_s):
+                of.pop(number, None)
 
     def start(self) -> None:
-        """Read what is owned, from where it stands."""
-        owned = self._ownership.owned
-        self._held = {number: HeldFeedback() for number in owned}
-        self._idle = deque(owned)
-        self._lag.begin(clock_now())
-        self._committed_s = dict.fromkeys(owned, time.monotonic())
-        self.go_back()
-        self._feedback.start({number: partition.feedback_position for number, partition in owned.items()})
+        """Read also what is owned and not read yet, from where it stands."""
+        new = [number for number in self._ownership.owned if number not in self._held]
+        if not new:
+            return
+        if not self._held:
+            self._lag.begin(clock_now())
+            self._told = False
+        self._held |= {number: HeldFeedback() for number in new}
+        self._idle.extend(new)
+        self._committed_s |= dict.fromkeys(new, time.monotonic())
+        self.go_back(new)
+        self._feedback.start({number: self._ownership.owned[number].feedback_position for number in new})
 
-    def go_back(self) -> None:
+    def go_back(self, numbers: Iterable[int]) -> None:
         """Events that were not committed come again."""
-        self._group.start({number: partition.events_position for number, partition in self._ownership.owned.items()})
-
-    def forget(self, number: int) -> None:
-        """A partition has another owner."""
-        self._held.pop(number, None)
+        owned = self._ownership.owned
+        self._group.start({number: owned[number].events_position for number in numbers if number in owned})
 
     def ended(self) -> None:
         """A transaction has ended, however it did."""
@@ -115,9 +120,9 @@ class Intake:
         """What is wrong with how both topics' keys are placed; empty where nothing is."""
         return disagreement(self._keys["events"].verdict, self._keys["feedback"].verdict)
 
-    def batches(self, limit: int, condemned: Collection[Coordinates]) -> dict[int, Batch]:
-        """What the next turn works on, at most `limit` records; waits for a first one, and learns meanwhile."""
-        deadline = time.monotonic() + self._delivery.first_record_wait / 1000
+    def batches(self, limit: int, condemned: Collection[Coordinates], *, wait: bool = True) -> dict[int, Batch]:
+        """What the next turn works on, at most `limit` records; may wait for a first one, and learns meanwhile."""
+        deadline = time.monotonic() + self._delivery.first_record_wait / 1000 * wait
         for slice_s in SLICES_S:
             awaited = self._lag.labels_awaited(self._ownership.owned, self._held, limit, clock_now())
             self._read_feedback(limit, slice_s if awaited else 0.0)

@@ -119,13 +119,11 @@ class Learning:
         FatalError
             Nothing came for `stall_max_s` before that end; a restart tries again.
         """
-        assert self._reader is not None  # noqa: S101
-        topic = self._parts.config.training_log_topic
-        end = ends(admin(self._parts.config), [(topic, 0)])[topic, 0][1]
+        topic, end = self._parts.config.training_log_topic, self.log_end()
         began_s = told_s = time.monotonic()
         deadline = began_s + stall_max_s
         self.folding = {"position": self.replica.read_position, "end": end}
-        while self._read or max(self._reader.position, self._reader.end_seen) < end:
+        while not self.is_past(end):
             before = self.replica.read_position
             self._step(0.2)
             self.keep_alive()
@@ -145,6 +143,16 @@ class Learning:
                     "a transaction that nobody ends may hold it: kafka-transactions.sh find-hanging",
                 )
         self.folding = None
+
+    def log_end(self) -> int:
+        """End of the training log now, open transactions included; asks Kafka."""
+        topic = self._parts.config.training_log_topic
+        return ends(admin(self._parts.config), [(topic, 0)])[topic, 0][1]
+
+    def is_past(self, end: int) -> bool:
+        """Whether everything before this end of the log is folded."""
+        assert self._reader is not None  # noqa: S101
+        return not self._read and max(self._reader.position, self._reader.end_seen) >= end
 
     def _restored(self, at_most: int | None) -> Replica:
         for found in self.store.newest(at_most):

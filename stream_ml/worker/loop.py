@@ -32,11 +32,13 @@ from stream_ml.storage.keys import log_seal
 from stream_ml.worker.intake import Intake, clock_now
 from stream_ml.worker.learning import Learning
 from stream_ml.worker.monitoring import Monitor
+from stream_ml.worker.moves import Moves
 from stream_ml.worker.ownership import ClaimFailed, Ownership, new_token, refuse_lost_offsets
 from stream_ml.worker.report import Report
 
 BACKLOG_FOLDS = 10  # times learning.budget_per_turn
 KEEPS_STEP_S = 1.0  # learning that lags by more in a backlog folds as much as its budget allows
+FREE_S = 3.0  # until it is looked again whether a partition that was nobody's still is
 LANDMARK_S = 10.0  # between two samples of the outputs' ends
 STOOD_STILL_S = 0.25  # between two signs of life of this thread: topics may have been changed unseen
 TOPICS_WAIT_S = 2.0  # for what Kafka says of them then
@@ -69,7 +71,9 @@ class Worker:
         inputs = (self._group, self._feedback)
         self.report = Report(parts, metrics, self.learning, self._ownership, inputs, self.monitor, self._topics)
         self._intake = Intake(parts, self._group, self._feedback, self._ownership, self.learning, facts.partitions)
+        self._moves = Moves(self._group, self._ownership, self._intake, metrics, self._keep_alive)
         self._disagreement = ""
+        self._unowned: set[int] = set()
         self._limit = config.delivery.batch_max_records
         self._condemned: set[Coordinates] = set()
         self._aborts, self._folded_s, self._alive_s = 0, 0.0, time.monotonic()
@@ -97,17 +101,15 @@ class Worker:
             self.report.renew()
             time.sleep(BLOCKED_S)
             return
-        if self._group.moved():
-            self._settle()
-            if self._group.moved():
-                return  # it moved again, or the claim failed: nothing is ready to be worked on
+        self._take_up()
+        if self._ownership.wanted and not self._ownership.owned:
+            self.report.renew()
+            return
         batches = self._batches()
         if not batches or self.learning.spoilt or not self._intake.backlog(self._limit):
             self._fold(partial(self.learning.turn, self._config.learning.budget_per_turn / 1000))
         began_s = time.monotonic()
-        if self._group.moved():
-            return  # what was read meanwhile is not committed, so it comes again, here or elsewhere
-        outputs = self._process(batches)
+        outputs = self._process(self._still_ours(batches))
         if outputs:
             passes("after-process")
             self._observe(process=time.monotonic() - began_s)
@@ -123,7 +125,15 @@ class Worker:
         if self._catching_up():
             self._keep_alive()
             return {}
-        return self._intake.batches(self._limit, self._condemned)
+        return self._intake.batches(self._limit, self._condemned, wait=not self._ownership.wanted)
+
+    def _still_ours(self, batches: dict[int, Batch]) -> dict[int, Batch]:
+        """Without what went while it was read: that is not committed, so it comes again, here or elsewhere."""
+        if self._group.metadata is None:
+            self._intake.go_back(batches)
+            return {}
+        gone = self._group.gone
+        return {number: batch for number, batch in batches.items() if number not in gone} if gone else batches
 
     def _catching_up(self) -> bool:
         """Whether learning lags too far behind a backlog: then events wait, so that the model is not left behind."""
@@ -155,7 +165,7 @@ class Worker:
             log.info("the topics have %d partitions now, %d before", verdict.partitions, self._ownership.partitions)
             self._ownership.partitions = verdict.partitions
             self._intake.sample_keys(verdict.partitions)
-            self._group.take_up_again()
+            self._moves.look_again_at_parked()
             self._group.join()
         return not verdict.blocking
 
@@ -185,29 +195,19 @@ class Worker:
 
     # --- the group moved ---
 
-    def _settle(self) -> None:
-        self.report.renew(at_once=True)  # not ready: what follows may take long
-        self._ownership.let_go()
-        self._intake.stop()
-        numbers = self._group.settle()
-        self.metrics.count("rebalances")
-        if numbers is None:
-            log.info("partitions revoked")
+    def _take_up(self) -> None:
+        if self._moves.look():
+            self._unowned = set()
+            self.report.renew(at_once=True)
+        if not self._ownership.wanted:
             return
         try:
-            self._ownership.take_up(numbers, self._group.metadata, self._group.moved)
+            self._moves.go_on()
         except ClaimFailed:
             self._count_abort()
             self._keep_alive()  # without a poll a member that was thrown out would never hear of it
-            if not self._group.moved():
-                self._group.assigned = numbers  # taken up again in the next turn
-            return
-        if self._group.moved():
-            return
-        owned = self._ownership.owned
-        self._intake.start()
-        log.info("partitions %s owned, %s parked", sorted(owned), sorted(self._ownership.parked))
-        self.report.renew(at_once=True)
+        if not self._ownership.wanted:
+            self.report.renew(at_once=True)
 
     # --- 2: fold ---
 
@@ -287,7 +287,7 @@ class Worker:
             elif pair.metadata is None or pair.metadata.writer != self._config.transactional_id:
                 log.warning("partition %d has another owner", pair.partition)
                 self._ownership.forget(pair.partition)
-                self._intake.forget(pair.partition)
+                self._intake.stop([pair.partition])
         log.warning("commit of unknown outcome: partitions %s were committed", sorted(committed))
         return committed, len(committed) == len(outputs)
 
@@ -309,7 +309,7 @@ class Worker:
             self.monitor.written()
         back = [number for number in outputs if number not in committed and number in self._ownership.owned]
         if back:
-            self._intake.go_back()
+            self._intake.go_back(back)
             self._count_abort()
             self._narrow(batches)
         elif committed:
@@ -344,7 +344,7 @@ class Worker:
     def _look_around(self) -> None:
         now = time.monotonic()
         owned = self._ownership.owned
-        if now - self._landmark_s < LANDMARK_S:
+        if now - self._landmark_s < (FREE_S if self._unowned else LANDMARK_S):
             return
         self._landmark_s = now
         self._ownership.serve()
@@ -371,7 +371,11 @@ class Worker:
         config = self._config
         if not self._group.settled or outage.seconds is not None:
             return
-        free = unowned(self._client, config.app.id, config.events.topic, self._ownership.partitions)
+        found = unowned(
+            self._client, config.app.id, config.events.topic, self._ownership.partitions, self._group.member_id
+        )
+        free = sorted(self._unowned.intersection(found))  # one on its way between two members is nobody's for a moment
+        self._unowned = set(found)
         said = f"partitions {free} of {config.events.topic} are nobody's: the group is asked anew" if free else ""
         if free:
             log.warning("%s", said)

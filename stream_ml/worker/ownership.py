@@ -13,7 +13,7 @@ For partition p, in this order:
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from confluent_kafka.admin import AdminClient
@@ -62,6 +62,7 @@ class Ownership:
         self._learning, self._transactor, self.brokers = learning, transactor, transactor.brokers
         self._settings = parts.partition_settings(facts.record_bytes_max, facts.inputs_id(parts.config))
         self.partitions = facts.partitions
+        self.wanted: list[int] = []  # given by the group, and neither owned nor parked yet
         self.owned: dict[int, Partition] = {}
         self.parked: dict[int, str] = {}
         self.tokens: dict[int, str] = {}
@@ -76,28 +77,39 @@ class Ownership:
         """Let go of the reader of ranges."""
         self._ranges.close()
 
-    def let_go(self) -> None:
-        """Own nothing; what was held stays in memory in case the partition comes back untouched."""
-        self._kept |= self.owned
-        self.owned, self.parked = {}, {}
+    def release(self, numbers: Iterable[int], *, keep: bool) -> None:
+        """Own these no longer; kept, what was held stays in memory in case one comes back untouched."""
+        for number in numbers:
+            partition = self.owned.pop(number, None)
+            self.parked.pop(number, None)
+            if keep and partition is not None:
+                self._kept[number] = partition
 
     def forget(self, partition: int) -> None:
         """Own this partition no longer: somebody else commits it."""
         self.owned.pop(partition, None)
         self.tokens.pop(partition, None)
 
-    def take_up(self, numbers: list[int], group: object, moved: Callable[[], bool]) -> None:
-        """Own these partitions, as far as they are fit; `owned` and `parked` say which.
+    def take_up(self, group: Callable[[], object]) -> Iterator[bool]:
+        """Own the wanted partitions, as far as they are fit, a step at a time; `owned` and `parked` say which.
+
+        Between two steps the partitions that are owned may be served; after one that gives false they must be, for
+        what is learned in their turns is waited for. Where other partitions are wanted than before, begin anew.
 
         Parameters
         ----------
         group
-            Group metadata of this assignment.
-        moved
-            Says whether the group has moved again: taking up then stops, and is done anew.
+            Gives the metadata of this member, as it is now.
+
+        Raises
+        ------
+        ClaimFailed
+            The group has moved, or the transaction failed; begin anew.
         """
-        self.parked = {}
+        numbers = self.wanted
         claims: dict[int, Claimed] = {}
+        for number in numbers:
+            self.parked.pop(number, None)
         for number in (number for number in numbers if number >= self.partitions):
             self.parked[number] = f"not every topic has a partition {number}; type stream-ml topics grow CONFIG"
             _tell_parked(number, self.parked[number])
@@ -115,17 +127,16 @@ class Ownership:
                 if claimed is not None:
                     claims[number] = claimed
         self._kept = {}
-        if claims and not moved():
-            self._claim(claims, group)
-            self._learning.drop_checkpoint()
-            self._learning.fold_past_end()
-            if moved():
-                return
-            sound = [claimed for claimed in claims.values() if self._sequence_is_right(claimed.partition)]
-            for first in range(0, len(sound), TOGETHER):
-                self._rebuild(sound[first : first + TOGETHER], moved)
-                if moved():
-                    return
+        if not claims:
+            return
+        yield True
+        self._claim(claims, group())
+        self._learning.drop_checkpoint()
+        yield from self._folded()
+        sound = [claimed for claimed in claims.values() if self._sequence_is_right(claimed.partition)]
+        for first in range(0, len(sound), TOGETHER):
+            yield True
+            yield from self._rebuild(sound[first : first + TOGETHER])
 
     # --- 1: what is committed ---
 
@@ -230,6 +241,15 @@ class Ownership:
 
     # --- 3: the invariant ---
 
+    def _folded(self) -> Iterator[bool]:
+        """Until the fold is past what the log holds now: at once where nothing waits, else by the turns in between."""
+        if not self.owned:
+            self._learning.fold_past_end()
+            return
+        end = self._learning.log_end()
+        while not self._learning.is_past(end):
+            yield False
+
     def _sequence_is_right(self, partition: Partition) -> bool:
         seen = self._learning.replica.seen.next_sequence(partition.number)
         if seen == partition.next_sequence:
@@ -247,11 +267,8 @@ class Ownership:
 
     # --- 4: what a crash lost ---
 
-    def _rebuild(self, claims: list[Claimed], moved: Callable[[], bool]) -> None:
-        """Fill the joins of these partitions and own them; everything that they need is read at once.
-
-        Given up where the group moves meanwhile; those of earlier calls stay, and are kept where they come back.
-        """
+    def _rebuild(self, claims: list[Claimed]) -> Iterator[bool]:
+        """Fill the joins of these partitions and own them; everything that they need is read at once."""
         started = time.monotonic()
         now = self.output_ends([claimed.partition.number for claimed in claims])
         limit, seal = self._settings.record_bytes_max, self._learning.seal
@@ -262,13 +279,12 @@ class Ownership:
         passes("in-rebuild")
         for ranges in self._in_order(self._still_there(merged(rebuilds.values()))):
             for batch in self._ranges.messages(ranges):
-                if moved():
-                    return
                 for records in by_partition(batch):
                     if records.topic == self._config.training_log_topic:
                         take_log(rebuilds, records, seal)
                     else:
                         rebuilds[records.partition].take(records)
+                yield True
         while rebuilds:  # each lets go of what it has read before the next one is filled
             number, rebuild = rebuilds.popitem()
             rebuild.finish()
@@ -276,6 +292,7 @@ class Ownership:
             partition.landmarks.add(partition.events_position, partition.feedback_position, now[number])
             _tell_taken_up(partition, time.monotonic() - started)
             self.owned[number] = partition
+            yield True
 
     def _in_order(self, ranges: dict[Where, tuple[int, int]]) -> list[dict[Where, tuple[int, int]]]:
         """What says which labels have ended first, where there is much: then those need not be held."""

@@ -297,6 +297,16 @@ class Report:
             if self.silent_s > LATE_S:
                 return [self._silence()]
             return ["the group has given no partitions yet, or is moving them"]
+        return [*self._taking_up(), *self._parked()]
+
+    def _taking_up(self) -> list[str]:
+        wanted = len(self._ownership.wanted)
+        if not wanted:
+            return []
+        served = len(self._ownership.owned)
+        return [f"{wanted} partitions are being taken up; {served} are served meanwhile"]
+
+    def _parked(self) -> list[str]:
         return [
             f"partition {number} is parked: {why}; stream-ml offsets set mends it"
             for number, why in sorted(self._ownership.parked.items())

@@ -17,6 +17,11 @@ class Line:
         """Something came of these; one that stands in line keeps its place."""
         self._order |= dict.fromkeys(numbers)
 
+    def leave(self, numbers: Iterable[int]) -> None:
+        """These are not waited for any more."""
+        for number in numbers:
+            self._order.pop(number, None)
+
     def served(self, number: int, *, more: bool) -> None:
         """Its turn was now; where more of it waits it goes to the end."""
         self._order.pop(number, None)

@@ -13,6 +13,7 @@ from unittest import mock
 
 import fastavro
 
+import stream_ml.kafka.assigned
 import stream_ml.kafka.clients
 import stream_ml.kafka.inputs
 import stream_ml.kafka.reading
@@ -236,6 +237,11 @@ class _SameTopics:
     close = begin
 
 
+def _unowned(client: Any, group: str, topic: str, partitions: int, member_id: str) -> list[int]:
+    """Takes the place of the question to an admin client."""
+    return simulation().cluster.group.unowned(member_id)
+
+
 class _ToTrace(logging.Handler):
     def __init__(self, sim: Simulation) -> None:
         super().__init__()
@@ -250,7 +256,7 @@ def simulated(sim: Simulation, *, tracing: bool = False) -> Iterator[None]:
     """The service's modules meet simulated clients and a simulated clock in here."""
     kafka, worker = stream_ml.kafka, stream_ml.worker
     timed = (kafka.inputs, kafka.reading, kafka.transaction, worker.learning, worker.loop, worker.ownership)
-    timed += (worker.report, worker.intake)
+    timed += (worker.report, worker.intake, worker.moves, kafka.assigned)
     changes: list[tuple[Any, str, Any]] = [(module, "time", SimulatedTime) for module in timed]
     changes += [(kafka.clients, name, getattr(clients, name)) for name in ("Consumer", "AdminClient")]
     changes += [(kafka.clients, "Producer", producer.Producer)]
@@ -261,7 +267,7 @@ def simulated(sim: Simulation, *, tracing: bool = False) -> Iterator[None]:
     changes += [(kafka.reading, "OffsetSpec", clients.OffsetSpec)]
     changes += [(worker.learning, "CheckpointStore", MemoryStore)]
     changes += [(worker.learning, "CheckpointWriter", AtOnceWriter), (worker.ownership, "secrets", _Tokens)]
-    changes += [(worker.loop, "TopicWatch", _SameTopics), (worker.loop, "unowned", lambda *_: [])]
+    changes += [(worker.loop, "TopicWatch", _SameTopics), (worker.loop, "unowned", _unowned)]
     logger, handler = logging.getLogger("stream_ml"), _ToTrace(sim)
     before = logger.level, logger.propagate
     logger.setLevel(logging.INFO if tracing else logging.CRITICAL)

@@ -83,6 +83,12 @@ class Consumer:
     def unassign(self) -> None:
         self.assign([])
 
+    def incremental_assign(self, partitions: list[TopicPartition]) -> None:
+        for tp in partitions:
+            assert (tp.topic, tp.partition) not in self._positions, "it is assigned already"
+            self._positions[tp.topic, tp.partition] = tp.offset
+            self._ends.pop((tp.topic, tp.partition), None)
+
     def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
         gone = {(tp.topic, tp.partition) for tp in partitions}
         for where in gone:
@@ -138,7 +144,11 @@ class Consumer:
 
     def subscribe(self, topics: list[str], **callbacks: Callable[..., None]) -> None:
         self.membership.subscribe(topics[0], callbacks)
-        self._process.memberships.append(self.membership)
+        if self.membership not in self._process.memberships:
+            self._process.memberships.append(self.membership)
+
+    def unsubscribe(self) -> None:
+        self.membership.unsubscribe()
 
     def consumer_group_metadata(self) -> GroupMetadata:
         return self.membership.metadata()

@@ -70,6 +70,10 @@ class Directed(Schedule):
         found = [p for p in self.sim.processes if p.name.startswith(f"{instance}.") and p.worker and not p.doomed]
         return sorted(found[0].worker._ownership.owned) if found else []
 
+    def shared(self) -> bool:
+        """Whether two workers own a partition each."""
+        return sorted(self.owned("w1") + self.owned("w2")) == [0, 1] and len(self.owned("w1")) == 1
+
     def kill(self, instance: str, *, for_good: bool = False) -> None:
         """End its process; its supervisor starts another one, unless it is for good."""
         if for_good:

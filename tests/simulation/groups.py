@@ -1,10 +1,11 @@
-"""The group coordinator of the classic protocol, eager, with static members and transactional offsets.
+"""The group coordinator of the classic protocol, with static members and transactional offsets; its assignor is
+cooperative-sticky: what one member still owns no other is given before it was given back.
 
 What it checks of a transactional offset commit is what Kafka checks: member id, instance and generation - and nothing
 at all where none of the three is given.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import NamedTuple
 
 from .logs import Where
@@ -19,18 +20,12 @@ class Stored(NamedTuple):
 
 
 class GroupMetadata(NamedTuple):
-    """What a consumer says of itself when its offsets are committed; Kafka never hears of `moves`."""
+    """What a consumer says of itself when its offsets are committed; Kafka never hears of `told`."""
 
     member: str
     generation: int
     instance: str | None
-    moves: Callable[[], int]
-    moves_then: int
-
-    @property
-    def outdated(self) -> bool:
-        """Whether the application has been told since that its partitions went."""
-        return self.moves() != self.moves_then
+    told: Callable[[], Set[int]]  # partitions of which the application was told that they came, and not that they went
 
 
 class Member:
@@ -39,7 +34,8 @@ class Member:
     def __init__(self, name: str, instance: str | None, now_s: float) -> None:
         self.name, self.instance, self.heard_s = name, instance, now_s
         self.joined = False
-        self.assigned: list[int] = []
+        self.owned: Set[int] = set()  # as it said when it joined last
+        self.assigned: Set[int] = set()
 
 
 class Group:
@@ -72,14 +68,19 @@ class Group:
             self.members[name] = member
             member.assigned = old.assigned
             self._note(f"group: {name} takes the place of {old.name}")
-        self.rejoin(name, now_s)
+        self.rejoin(name, now_s, set())
         return name
 
-    def rejoin(self, name: str, now_s: float) -> None:
+    def rejoin(self, name: str, now_s: float, owned: Set[int]) -> None:
         """JoinGroup of a member that is known."""
-        self.members[name].joined = True
-        self.members[name].heard_s = now_s
+        member = self.members[name]
+        member.joined, member.heard_s, member.owned = True, now_s, owned
         self._complete()
+
+    def given_back(self, name: str, now_s: float, owned: Set[int]) -> None:
+        """JoinGroup of a member that gave partitions back, in whatever state the group is."""
+        self._rebalance(f"{name} gave back")
+        self.rejoin(name, now_s, owned)
 
     def leave(self, name: str) -> None:
         """LeaveGroup."""
@@ -110,13 +111,26 @@ class Group:
             return
         self.stable = True
         self.generation += 1
-        ordered = sorted(self.members.values(), key=lambda m: m.instance or m.name)
+        ordered = sorted(self.members.values(), key=lambda m: (-len(m.owned), m.instance or m.name))
+        free = set(range(self._partitions))
         for number, member in enumerate(ordered):
-            each, rest = divmod(self._partitions, len(ordered))
-            first = number * each + min(number, rest)
-            member.assigned = list(range(first, first + each + (number < rest)))
-        given = {member.instance or member.name: member.assigned for member in ordered}
+            most = self._partitions // len(ordered) + (number < self._partitions % len(ordered))
+            member.assigned = set(sorted(member.owned & free)[:most])
+            free -= member.assigned
+        owned = {number for member in ordered for number in member.owned}
+        for number, member in enumerate(ordered):
+            most = self._partitions // len(ordered) + (number < self._partitions % len(ordered))
+            more = set(sorted(free)[: most - len(member.assigned)])
+            free -= more
+            member.assigned = member.assigned | (more - owned)
+        given = {member.instance or member.name: sorted(member.assigned) for member in ordered}
         self._note(f"group: generation {self.generation}: {given}")
+
+    def unowned(self, name: str) -> list[int]:
+        """Partitions that are nobody's, as the first of the members is told."""
+        if not self.stable or name != min(self.members, default=""):
+            return []
+        return sorted(set(range(self._partitions)).difference(*(m.assigned for m in self.members.values())))
 
     # --- offsets ---
 

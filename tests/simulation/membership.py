@@ -10,7 +10,11 @@ from .scheduler import Simulation
 
 
 class Membership:
-    """What the client's background thread knows of the group; the callbacks come when the application polls."""
+    """What the client's background thread knows of the group; the callbacks come when the application polls.
+
+    That thread joins anew by itself when the group moves, and goes no further before the application has been told
+    what came of it.
+    """
 
     def __init__(self, consumer: Any, instance: str | None, sim: Simulation) -> None:
         self._consumer, self._instance, self._sim = consumer, instance, sim
@@ -18,15 +22,22 @@ class Membership:
         self._callbacks: dict[str, Callable[..., None]] = {}
         self._state = "none"  # none, out, joining, active
         self._lost = self._fenced = False
-        self._given: list[int] = []
+        self._given: set[int] = set()
+        self._told: set[int] = set()
+        self._due: list[tuple[str, set[int]]] = []  # callbacks, in their order
         self.name, self._generation = "", -1
-        self._moves = 0  # how often the application was told that partitions went
 
     def subscribe(self, topic: str, callbacks: dict[str, Callable[..., None]]) -> None:
-        self._topic, self._callbacks, self._state = topic, callbacks, "out"
+        self._topic, self._callbacks = topic, callbacks
+        self._state = "out" if self._state == "none" else self._state
+
+    def unsubscribe(self) -> None:
+        """And subscribe at once: all is given back, and given out anew."""
+        if self._state == "active":
+            self._due, self._given = [("on_revoke", set(self._told))], set()
 
     def metadata(self) -> GroupMetadata:
-        return GroupMetadata(self.name, self._generation, self._instance, lambda: self._moves, self._moves)
+        return GroupMetadata(self.name, self._generation, self._instance, lambda: self._told)
 
     def heartbeat(self) -> None:
         """The answer to a heartbeat came. Who is no member now forgets its id, not its generation (librdkafka 2.16)."""
@@ -40,42 +51,60 @@ class Membership:
             self.name, self._lost = "", True
         else:
             group.heard(self.name, self._sim.now_s)
+            self._join()
+
+    def _join(self) -> None:
+        """What the background thread does by itself, where nothing that the application has to hear of is due."""
+        group, now_s = self._sim.cluster.group, self._sim.now_s
+        if self._due or self.name not in group.members:
+            return
+        joined = group.members[self.name].joined
+        if self._state == "active" and not joined and self._sim.rng.random() < 0.5:
+            self._state = "joining"
+            group.rejoin(self.name, now_s, set(self._given))
+        elif self._state == "joining" and not joined:
+            group.rejoin(self.name, now_s, set(self._given))
+        elif self._state == "joining" and group.stable:
+            self._generation, self._state = group.generation, "active"
+            assigned = set(group.members[self.name].assigned)
+            gone, self._given = self._given - assigned, assigned
+            self._due = [("on_revoke", gone)] if gone else []
+            self._due.append(("on_assign", assigned - self._told))
 
     def serve(self) -> None:
-        """Callbacks that are due, and what follows from them."""
+        """A callback that is due, and what follows from it."""
         if self._state == "none":
             return
-        group, rng, now_s = self._sim.cluster.group, self._sim.rng, self._sim.now_s
+        group, now_s = self._sim.cluster.group, self._sim.now_s
         if self._fenced:
             self._consumer.fail(KafkaError(KafkaError.FENCED_INSTANCE_ID, "fenced", True, False, False))
         elif self._lost:
-            self._lost = False
-            if self._state == "active":
-                self._call("on_lost")
-            self._state = "out"
+            self._lost, self._due = False, []
+            if self._given:
+                self._call("on_lost", set(self._given))
+                self._told = set()
+            self._given, self._state = set(), "out"
         elif self._state == "out":
             self.name, self._state = group.join(self._instance, now_s), "joining"
         elif self.name not in group.members:
             return
-        elif self._state == "active" and not group.members[self.name].joined and rng.random() < 0.5:
-            self._call("on_revoke")
-            group.rejoin(self.name, now_s)
-            self._state = "joining"
-        elif self._state == "joining" and not group.members[self.name].joined:
-            group.rejoin(self.name, now_s)
-        elif self._state == "joining" and group.stable:
-            self._generation, self._state = group.generation, "active"
-            self._given = group.members[self.name].assigned
-            self._call("on_assign")
+        elif self._due:
+            what, numbers = self._due.pop(0)
+            self._call(what, numbers)
+            if what == "on_revoke":
+                self._state = "joining"
+                group.given_back(self.name, now_s, set(self._given))
+        else:
+            self._join()
 
-    def _call(self, name: str) -> None:
-        self._sim.note(f"{self.name or 'a lost member'}: {name} {self._given}")
-        self._moves += name != "on_assign"
-        self._callbacks[name](self._consumer, [TopicPartition(self._topic, number) for number in self._given])
+    def _call(self, name: str, numbers: set[int]) -> None:
+        self._sim.note(f"{self.name or 'a lost member'}: {name} {sorted(numbers)}")
+        self._told = self._told | numbers if name == "on_assign" else self._told - numbers
+        self._callbacks[name](self._consumer, [TopicPartition(self._topic, number) for number in sorted(numbers)])
 
     def leave(self) -> None:
-        if self._state == "active":
-            self._call("on_revoke")
+        if self._state == "active" and self._given:
+            self._call("on_revoke", self._given)
         if self.name and self._instance is None:
             self._sim.cluster.group.leave(self.name)
         self._state = "none"

@@ -89,7 +89,7 @@ class Producer:
     def send_offsets_to_transaction(self, offsets: list[TopicPartition], group: GroupMetadata, timeout: float) -> None:
         self._sim.request("offsets", self._process)
         self._alive()
-        if group.outdated:
+        if {tp.partition for tp in offsets} - group.told():
             self._sim.failures.append(f"{self._process.name} commits what it was told is no longer its own")
         late = self._sim.armed("offsets")
         wanted = [((tp.topic, tp.partition), tp.offset, tp.metadata) for tp in offsets]

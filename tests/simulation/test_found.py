@@ -8,7 +8,7 @@ from river import linear_model
 
 from stream_ml.config.tree import Learning
 
-from .app import PREDICTIONS
+from .app import LOG, PREDICTIONS
 from .directed import Directed, Steps, pairs
 from .transactions import OFFSETS, Transaction
 
@@ -20,7 +20,7 @@ def test_a_claim_that_fails_beside_a_kept_partition_does_not_end_the_worker() ->
         return True
 
     script = Steps(
-        lambda s: s.owned("w1") == [0] and s.owned("w2") == [1],
+        lambda s: s.shared(),
         lose_the_next_end,
         lambda s: not s.sim.armed_faults and s.give(*pairs(0, 1), *pairs(1, 2)) is None,
     )
@@ -44,9 +44,36 @@ def test_a_start_beside_one_whose_markers_are_being_written_is_not_refused() -> 
     script = Steps(
         hold_the_offsets_back,
         lambda s: bool(s.log()) and s.add("w2") is None,
-        lambda s: s.owned("w1") == [0] and s.owned("w2") == [1],
+        lambda s: s.shared(),
     )
     assert Directed("w1", script=script).outcome() == []
+
+
+def heir_of_one_whose_markers_are_being_written() -> Directed:
+    """What w2 learned last stands in the log and its offsets do not yet; it is dead, and w1 takes its partition up."""
+    dead_s: list[float] = []
+
+    def withheld(transaction: Transaction, where: Any) -> bool:
+        learned = transaction.transactional_id == "app-w2" and (LOG, 0) in transaction.partitions
+        return learned and where == OFFSETS and (not dead_s or schedule.sim.now_s < dead_s[0] + 30)
+
+    def learn(schedule: Directed) -> bool:
+        schedule.sim.withheld = withheld
+        return schedule.give(*pairs(schedule.owned("w2")[0], 1, 2)) is None
+
+    def die(schedule: Directed) -> bool:
+        found = schedule.cluster.coordinator.find("app-w2")
+        if found.markers == [OFFSETS] and withheld(found, OFFSETS):
+            dead_s.append(schedule.sim.now_s)
+            schedule.kill("w2", for_good=True)
+        return bool(dead_s)
+
+    schedule = Directed("w1", "w2", script=Steps(lambda s: s.shared() and learn(s), die))
+    return schedule
+
+
+def test_the_heir_of_one_whose_markers_are_being_written_waits_for_them() -> None:
+    assert heir_of_one_whose_markers_are_being_written().outcome() == []
 
 
 SHOWN_BY = (

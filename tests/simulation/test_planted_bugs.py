@@ -15,6 +15,7 @@ from stream_ml.worker.loop import Worker
 from . import groups
 from .judge import judged
 from .plan import plan_of
+from .test_found import heir_of_one_whose_markers_are_being_written
 from .world import Schedule
 
 SEEDS_MAX = 250
@@ -49,10 +50,15 @@ PLANTED = {
         mock.patch.object(Transactor, "_commit", unknown_is_committed(Transactor._commit)),
         "has no end",
     ),
-    "offsets are read unstable": (mock.patch.object(ownership, "stable_pairs", unstable_pairs), "parked"),
     "nothing is rebuilt": (mock.patch.object(Join, "rebuild", lambda *_: None), "has no end"),
     "Kafka lets old members commit": (mock.patch.object(groups.Group, "check", lambda *_: ""), "ends 2 times"),
 }
+
+
+def test_offsets_that_are_read_unstable_are_found() -> None:
+    with mock.patch.object(ownership, "stable_pairs", unstable_pairs):
+        found = heir_of_one_whose_markers_are_being_written().outcome()
+    assert any("parked" in finding for finding in found)
 
 
 @pytest.mark.parametrize("name", PLANTED)
