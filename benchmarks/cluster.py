@@ -54,13 +54,14 @@ class Counted(NamedTuple):
 class Cluster:
     """One broker. Records are produced with one partitioner (librdkafka's default) to both inputs."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, anywhere: bool = False) -> None:
+        self._core = None if anywhere else cores().others
         self._kafka = EmbeddedKafka(folder, heap=HEAP)
         self.servers = ""
         self._runs = 0
 
     def __enter__(self) -> Self:
-        with pinned(cores().others):
+        with pinned(self._core):
             self._kafka.start()
         self.servers = self._kafka.bootstrap_servers
         self._admin = AdminClient({"bootstrap.servers": self.servers, "log_level": 0})

@@ -55,7 +55,7 @@ def latency(stand: Stand, rate: float, *, partitions: int = 1) -> Result:
     try:
         service.wait_ready(process)
         costs = {"ready_s": time.time() - process.started_s, "idle_cpu": _idle(process)}
-        consumer = _tail(stand.cluster, topics)
+        consumer = tail(stand.cluster, topics)
         schedule = Schedule(time.time() + LEAD_S, rate, stand.live_s)
         sender = Sender(stand.cluster.servers, topics, schedule)
         cpu_s, transactions = process.cpu_s(), service.transactions()
@@ -80,7 +80,7 @@ def _idle(process: Measured) -> float:
     return (process.cpu_s() - cpu_s) / (time.monotonic() - began_s)
 
 
-def _tail(cluster: Cluster, topics: Topics) -> Consumer:
+def tail(cluster: Cluster, topics: Topics) -> Consumer:
     settings = {**READING, "fetch.min.bytes": 65_536} if topics.partitions > 1 else READING  # else it takes half a core
     consumer = Consumer({"bootstrap.servers": cluster.servers, **settings})
     consumer.assign([TopicPartition(topics.predictions, number, 0) for number in range(topics.partitions)])

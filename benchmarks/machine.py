@@ -32,9 +32,9 @@ def cores() -> Cores:
 
 
 @contextlib.contextmanager
-def pinned(core: int) -> Iterator[None]:
-    """This thread on one core: a process that it starts meanwhile stays there with all of its threads."""
-    if not hasattr(os, "sched_setaffinity"):
+def pinned(core: int | None) -> Iterator[None]:
+    """This thread on one core: a process that it starts meanwhile stays there with all of its threads. None: any."""
+    if core is None or not hasattr(os, "sched_setaffinity"):
         yield
         return
     before = os.sched_getaffinity(0)

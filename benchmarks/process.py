@@ -17,15 +17,16 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Measured:
-    """One process from its start to its end; `folder` gets its output and what it says."""
+    """One process from its start to its end, on its core; `folder` gets its output and what it says."""
 
-    def __init__(self, folder: Path, command: list[str]) -> None:
+    def __init__(self, folder: Path, command: list[str], *, anywhere: bool = False) -> None:
         self.out, self.err = folder / "stdout", folder / "stderr"
         left_out = ("PYTHONHASHSEED", "PYTHONDONTWRITEBYTECODE")  # an installed package is compiled already
         environment = {name: value for name, value in os.environ.items() if name not in left_out}
         environment["PYTHONPATH"] = str(ROOT)
+        core = None if anywhere else cores().measured
         self.started_s = time.time()
-        with self.out.open("wb") as out, self.err.open("wb") as err, pinned(cores().measured):
+        with self.out.open("wb") as out, self.err.open("wb") as err, pinned(core):
             self._process = subprocess.Popen(command, stdout=out, stderr=err, env=environment, cwd=folder)
 
     @property

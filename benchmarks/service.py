@@ -10,7 +10,7 @@ import time
 import urllib.request
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -73,14 +73,18 @@ class Service:
         command = [sys.executable, "-m", "stream_ml", "run", str(self.folder / "stream_ml.yaml")]
         return Measured(self.folder, command)
 
+    def worker(self, name: str) -> "Worker":
+        """One of several workers, on any core."""
+        folder, port = self.folder / name, free_port()
+        folder.mkdir()
+        configuration = str(self.folder / "stream_ml.yaml")
+        own = ["--set", f"worker.instance={name}", "--set", f"http.port={port}"]
+        command = [sys.executable, "-m", "stream_ml", "run", configuration, *own]
+        return Worker(name, port, Measured(folder, command, anywhere=True))
+
     def status(self) -> dict[str, Any] | None:
         """/v1/status; None while nothing answers."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/v1/status", timeout=5) as answer:
-                found: dict[str, Any] = json.load(answer)
-                return found
-        except (OSError, ValueError):
-            return None
+        return status_of(self.port)
 
     def wait_ready(self, process: Measured) -> None:
         """Until it has taken up its partitions."""
@@ -104,6 +108,28 @@ class Service:
             text = answer.read().decode()
         found = re.findall(r'^stream_ml_stage_seconds_sum\{stage="(\w+)"\} (\S+)$', text, re.MULTILINE)
         return {stage: float(seconds) for stage, seconds in found}
+
+
+class Worker(NamedTuple):
+    """One of several."""
+
+    name: str
+    port: int
+    process: Measured
+
+    def status(self) -> dict[str, Any] | None:
+        """/v1/status; None while nothing answers."""
+        return status_of(self.port)
+
+
+def status_of(port: int) -> dict[str, Any] | None:
+    """/v1/status of a port; None while nothing answers."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/status", timeout=5) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+    except (OSError, ValueError):
+        return None
 
 
 def first_poll_s(process: Measured) -> float | None:

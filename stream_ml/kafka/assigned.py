@@ -100,18 +100,9 @@ class Assigned:
         if not gone:
             return
         self._consumer.incremental_unassign([TopicPartition(self._topic, p) for p in sorted(gone)])
-        self._forget(gone)
-
-    def lost(self, partitions: Iterable[int]) -> list[TopicPartition]:
-        """Read these no longer; the caller tells the consumer, which asks for it: what to tell."""
-        gone = self._read.intersection(partitions)
-        self._forget(gone)
-        return [TopicPartition(self._topic, p) for p in sorted(gone)]
-
-    def _forget(self, partitions: Iterable[int]) -> None:
-        self._read.difference_update(partitions)
-        self._unpacking.end({(self._topic, p) for p in partitions})
-        self.ends.forget(partitions)
+        self._read -= gone
+        self._unpacking.end({(self._topic, p) for p in gone})
+        self.ends.forget(gone)
 
     def take(self, most: int, wait_s: float) -> tuple[dict[int, Sequence[Message]], dict[int, int]]:
         """Messages by partition, and which partitions end behind them; what cannot go on is raised.
@@ -128,12 +119,7 @@ class Assigned:
         FatalError
             What is to be read is gone, or must not be read.
         """
-        found, at_end = _sorted(self._unpacking.take(most, wait_s), self._topic)
-        if found.keys() <= self._read and at_end.keys() <= self._read:
-            return found, at_end
-        # A callback that takes partitions away may come in the midst of a read, behind records of theirs.
-        found = {partition: own for partition, own in found.items() if partition in self._read}
-        return found, {partition: at for partition, at in at_end.items() if partition in self._read}
+        return _sorted(self._unpacking.take(most, wait_s), self._topic)
 
     def end(self, partition: int) -> int | None:
         """End of the partition as its last fetch saw it, open transactions included; None before the first."""
@@ -153,13 +139,14 @@ def _sorted(messages: Sequence[Message], topic: str) -> tuple[dict[int, Sequence
             found.setdefault(partition, []).append(message)
             at_end.pop(partition, None)
         elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
-            _tell(topic, partition, error)
+            tell(topic, partition, error)
         else:
             at_end[partition] = message.offset()
     return dict(found), at_end
 
 
-def _tell(topic: str, partition: int, error: KafkaError) -> None:
+def tell(topic: str, partition: int | None, error: KafkaError) -> None:
+    """Log an error that the client mends by itself; raise one that stays, as a FatalError."""
     if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
         raise FatalError(
             f"{topic} [{partition}]: the offset to read from is gone: {error.str()}",
@@ -167,7 +154,7 @@ def _tell(topic: str, partition: int, error: KafkaError) -> None:
         )
     if lasting(error) and not absent(error):  # what became of the topic is told by who watches it
         raise _lost(topic, error)
-    log.warning("%s [%d]: %s", topic, partition, error.str())
+    log.warning("%s: %s", topic if partition is None else f"{topic} [{partition}]", error.str())
 
 
 def _lost(topic: str, error: KafkaError) -> FatalError:

@@ -181,15 +181,14 @@ def fetching(config: Config, partitions: int) -> dict[str, Any]:
     return {"fetch.min.bytes": FETCH_BYTES, "fetch.wait.max.ms": wait_ms, **config.client_properties("consumer")}
 
 
-def member(config: Config, partitions: int = 1) -> Consumer:
-    """The consumer that joins the group, for events only.
+def member(config: Config) -> Consumer:
+    """The consumer that joins the group, and reads nothing.
 
     The assignor is cooperative-sticky: of 512 partitions 8 move when a 65th worker comes, and no other is given back.
     A member hears with its next heartbeat that the group moves, and all wait for the last one.
     """
     settings = {
         **reading(config),
-        **fetching(config, partitions),
         "partition.assignment.strategy": "cooperative-sticky",
         "session.timeout.ms": config.delivery.session_timeout,
         "heartbeat.interval.ms": max(1, min(HEARTBEAT_MS, config.delivery.session_timeout // 4)),

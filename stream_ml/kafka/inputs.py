@@ -1,7 +1,7 @@
 """Events as a member of the group, feedback beside it, so that a pair of partitions stays in one process.
 
-1. Only events are subscribed to; feedback p is assigned by hand wherever events p went. The assignor is
-   cooperative-sticky: few partitions move, and those that stay are read on.
+1. Only events are subscribed to, and nothing is read by the consumer that is the member: events p and feedback p are
+   assigned by hand wherever the group gave events p. The assignor is cooperative-sticky: few partitions move.
 2. Callbacks record and unassign, nothing else: they neither work nor raise, because an exception in one makes
    consume() drop what it had already taken.
 3. The group metadata is captured in the callbacks, of which every generation has one: a commit with it is refused once
@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 from stream_ml.config import Config
 from stream_ml.errors import FatalError
 from stream_ml.failpoints import passes
-from stream_ml.kafka.assigned import Assigned
+from stream_ml.kafka.assigned import Assigned, tell
 from stream_ml.kafka.clients import acquaint, fetching, let_go, member, outage, reader
 from stream_ml.kafka.messages import records_of
 from stream_ml.kafka.waiting import Waiting
@@ -42,13 +42,16 @@ class Move(NamedTuple):
 class Group:
     """Membership in the group, and the events of the partitions that are owned.
 
-    The group's moves are incremental: partitions that stay are read and committed on meanwhile.
+    The group's moves are incremental: partitions that stay are read and committed on meanwhile. Two consumers: to one
+    that is a member librdkafka stops its fetches while the group moves, and it goes on a second later (measured).
     """
 
     def __init__(self, config: Config, partitions: int) -> None:
         self._topic = config.events.topic
-        self._consumer = member(config, partitions)
-        self._read = Assigned(self._consumer, self._topic)
+        self._member = member(config)
+        self._reader = reader(config, **fetching(config, partitions))
+        acquaint(self._reader, [self._topic])
+        self._read = Assigned(self._reader, self._topic)
         self.ends = self._read.ends
         self._given: set[int] = set()
         self._gone: set[int] = set()
@@ -67,9 +70,9 @@ class Group:
         """
         if self._joined:
             self._kept = True
-            self._consumer.unsubscribe()
+            self._member.unsubscribe()
         self._joined = self._asked = True
-        self._consumer.subscribe(
+        self._member.subscribe(
             [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
 
@@ -82,23 +85,25 @@ class Group:
         self.metadata = _metadata(consumer)
         self._given.update(tp.partition for tp in partitions)
         self._come.update(tp.partition for tp in partitions)
-        consumer.incremental_assign([])  # they are read once they are taken up
+        consumer.incremental_assign([])
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         passes("on-revoke")
         self.metadata = _metadata(consumer)
-        consumer.incremental_unassign(self._let_go({tp.partition for tp in partitions}))
+        self._let_go({tp.partition for tp in partitions})
+        consumer.incremental_unassign([])
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         passes("on-revoke")
         self._kept, self.metadata = True, None
-        consumer.incremental_unassign(self._let_go(set(self._given)))  # also what was about to be taken back
+        self._let_go(set(self._given))  # also what was about to be taken back
+        consumer.incremental_unassign([])
 
-    def _let_go(self, partitions: set[int]) -> list[TopicPartition]:
+    def _let_go(self, partitions: set[int]) -> None:
         self._given -= partitions
         self._gone |= partitions
         self._come -= partitions
-        return self._read.lost(partitions)
+        self._read.stop(partitions)
 
     def moved(self) -> bool:
         """Whether the group has moved since `settle`: partitions came or went."""
@@ -133,6 +138,7 @@ class Group:
         return came
 
     def _read_on(self, most: int, wait_s: float) -> None:
+        self._hear(0)
         found, at_end = self._read.take(max(1, most - len(self._waiting)), wait_s)
         for partition, own in found.items():
             self._waiting.add(partition, own)
@@ -143,6 +149,12 @@ class Group:
                 self.ends.note(partition, at)
             else:
                 self._waiting.end(partition, at)
+
+    def _hear(self, wait_s: float) -> None:
+        """What the group has to say: callbacks, and errors; there are no records."""
+        told = self._member.poll(wait_s)
+        if told is not None and (error := told.error()) is not None:
+            tell(self._topic, None, error)
 
     @property
     def waiting(self) -> int:
@@ -170,7 +182,7 @@ class Group:
     @property
     def member_id(self) -> str:
         """Who this member is to its group; empty where it is none."""
-        return self._consumer.memberid() or ""
+        return self._member.memberid() or ""
 
     @property
     def settled(self) -> bool:
@@ -190,8 +202,9 @@ class Group:
         until_s = time.monotonic() + ANSWER_S
         while self._asked and outage.seconds is None and time.monotonic() < until_s:
             with contextlib.suppress(KafkaException, FatalError):
-                self._read.take(1, ANSWER_LOOK_S)
-        let_go(self._consumer)
+                self._hear(ANSWER_LOOK_S)
+        let_go(self._member)
+        let_go(self._reader)
 
 
 def _metadata(consumer: Consumer) -> Any:
