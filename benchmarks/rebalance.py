@@ -2,8 +2,8 @@
 
 Run it as ``python -m benchmarks.rebalance [PARTITIONS [WORKERS [RATE [PENDING]]]]``: an embedded Kafka, so many workers
 but one (200, 4, 100 events a second, 0 pending events), all of them and the broker on any core. Then the last one
-comes. Of each partition the longest wait of an event for its prediction, from BEFORE_S before to AFTER_S after; which partitions moved is what the
-workers' own status says.
+comes. Of each partition the longest wait of an event for its prediction, from BEFORE_S before to AFTER_S after; which
+partitions moved is what the workers' own status says.
 """
 
 import json

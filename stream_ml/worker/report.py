@@ -303,8 +303,8 @@ class Report:
         wanted = len(self._ownership.wanted)
         if not wanted:
             return []
-        served = len(self._ownership.owned)
-        return [f"{wanted} partitions are being taken up; {served} are served meanwhile"]
+        what = f"{wanted} partition{'s are' if wanted > 1 else ' is'} being taken up"
+        return [f"{what}; {len(self._ownership.owned)} served meanwhile"]
 
     def _parked(self) -> list[str]:
         return [

@@ -78,7 +78,7 @@ BUGS = (
     Bug(
         "events that came while the member was kept alive are told to nobody",
         "stream_ml/kafka/inputs.py",
-        "        self._read(len(self._waiting) + 1, 0)\n",
+        "        self._read_on(len(self._waiting) + 1, 0)\n",
         "        self.read(len(self._waiting) + 1, 0)\n",
         ("tests/kafka_mock/test_group_inputs.py",),
     ),
@@ -171,13 +171,6 @@ BUGS = (
     ),
     # --- the group ---
     Bug(
-        "group metadata taken after a rebalance",
-        "stream_ml/worker/loop.py",
-        "            return  # what was read meanwhile",
-        "            self._group.metadata = self._group._consumer.consumer_group_metadata()  # what was read meanwhile",
-        ("tests/simulation/test_simulation.py", CRASH),
-    ),
-    Bug(
         "no first transaction after an assignment",
         "stream_ml/worker/ownership.py",
         """        ending = self._transactor.run(blocks, offsets, group)
@@ -191,11 +184,8 @@ BUGS = (
     Bug(
         "work inside on_assign",
         "stream_ml/kafka/inputs.py",
-        """        consumer.assign([])
-        self.assigned = sorted(tp.partition for tp in partitions)
-""",
-        """        consumer.assign(partitions)
-        self.assigned = sorted(tp.partition for tp in partitions)
+        "        consumer.incremental_assign([])\n",
+        """        consumer.incremental_assign([])
         raise RuntimeError("what a rebuild could raise")
 """,
         (ROUND,),
@@ -203,16 +193,23 @@ BUGS = (
     Bug(
         "what was read across a rebalance is committed",
         "stream_ml/worker/loop.py",
-        """            return  # what was read meanwhile""",
-        """            pass  # what was read meanwhile""",
+        "        outputs = self._process(self._still_ours(batches))\n",
+        "        outputs = self._process(batches)\n",
         ("tests/simulation/test_simulation.py",),
     ),
     Bug(
         "a lost partition is committed",
         "stream_ml/kafka/inputs.py",
-        "on_lost=self._on_revoke\n",
-        "on_lost=lambda consumer, partitions: None\n",
+        "on_lost=self._on_lost\n        )\n",
+        "on_lost=lambda consumer, partitions: consumer.incremental_unassign([])\n        )\n",
         ("tests/simulation/test_simulation.py",),
+    ),
+    Bug(
+        "partitions that stay wait until others are taken up",
+        "stream_ml/worker/moves.py",
+        "                if not more or self._group.moved() or time.monotonic() > until_s:\n",
+        "                if not more or self._group.moved():\n",
+        ("tests/kafka/test_moves.py",),
     ),
     Bug(
         "the next sequence is not compared with the log",
@@ -226,9 +223,12 @@ BUGS = (
     ),
     Bug(
         "a failed claim is worked on",
-        "stream_ml/worker/loop.py",
-        "                return  # it moved again, or the claim failed: nothing is ready to be worked on\n",
-        "                pass\n",
+        "stream_ml/worker/moves.py",
+        """            self._steps = None
+            raise
+""",
+        """            self._steps = None
+""",
         ("tests/simulation/test_found.py",),
     ),
     Bug(
