@@ -10,8 +10,9 @@ THREE := -n 3 --dist loadfile
 ROUNDS ?= 100
 SEED ?= 1
 SECONDS ?= 120
+MINUTES ?= 120
 
-.PHONY: demo test bench faults check chaos surfaces mutants format lock sbom clean
+.PHONY: demo test bench faults check chaos soak surfaces mutants format lock sbom clean
 
 # DRIFT=1: from July on a feature means something else, and the service says so.
 demo: $(VENV)/.demo
@@ -41,6 +42,10 @@ faults: $(VENV)/.test
 # else up to an hour. The peers' environments are made in .bench.
 bench: $(VENV)/.test
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+
+# Steady work for MINUTES: a line a minute, memory's slope with its interval, an audit in the end.
+soak: $(VENV)/.test
+	@$(BIN)/python -m benchmarks.endurance $(MINUTES)
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .

@@ -55,6 +55,7 @@ class Cluster:
     """One broker. Records are produced with one partitioner (librdkafka's default) to both inputs."""
 
     def __init__(self, folder: Path, *, anywhere: bool = False) -> None:
+        self.folder = folder
         self._core = None if anywhere else cores().others
         self._kafka = EmbeddedKafka(folder, heap=HEAP)
         self.servers = ""

@@ -32,11 +32,12 @@ class Due(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """Events at a rate, each tenth with a label later."""
+    """Events at a rate, each so-manieth with a label later."""
 
     start_s: float
     rate: float
     seconds: float
+    label_every: int = LABEL_EVERY
 
     def event_at(self, number: int) -> float:
         """When event `number` is due."""
@@ -53,7 +54,7 @@ class Schedule(NamedTuple):
             yield Due(self.event_at(number), False, number)
             if number - behind >= label:
                 yield Due(self.label_at(label), True, label)
-                label += LABEL_EVERY
+                label += self.label_every
 
 
 class Sender(threading.Thread):

@@ -30,6 +30,10 @@ class Measured:
             self._process = subprocess.Popen(command, stdout=out, stderr=err, env=environment, cwd=folder)
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def runs(self) -> bool:
         return self._process.poll() is None
 

@@ -60,10 +60,10 @@ class Service:
         self.said("topics", "create")
         self.log = f"{topics.prefix}.training-log"
 
-    def said(self, *verb: str, after: tuple[str, ...] = ()) -> str:
+    def said(self, *verb: str, after: tuple[str, ...] = (), most_s: float = 60) -> str:
         """What a command of the project prints."""
         command = [sys.executable, "-m", "stream_ml", *verb, str(self.folder / "stream_ml.yaml"), *after]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=most_s)
         if done.returncode:
             raise RuntimeError(f"stream-ml {' '.join(verb)} failed: {done.stderr}")
         return done.stdout
@@ -76,7 +76,7 @@ class Service:
     def worker(self, name: str) -> "Worker":
         """One of several workers, on any core."""
         folder, port = self.folder / name, free_port()
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         configuration = str(self.folder / "stream_ml.yaml")
         own = ["--set", f"worker.instance={name}", "--set", f"http.port={port}"]
         command = [sys.executable, "-m", "stream_ml", "run", configuration, *own]
@@ -88,11 +88,7 @@ class Service:
 
     def wait_ready(self, process: Measured) -> None:
         """Until it has taken up its partitions."""
-        deadline = time.monotonic() + START_S
-        while not (self.status() or {}).get("ready"):
-            if not process.runs or time.monotonic() > deadline:
-                raise RuntimeError(f"the service did not start: {process.last_words()}")
-            time.sleep(0.1)  # between two questions; the deadline decides
+        Worker("the service", self.port, process).wait_ready()
 
     def transactions(self) -> int:
         """Committed ones since the start, as /metrics says."""
@@ -120,6 +116,14 @@ class Worker(NamedTuple):
     def status(self) -> dict[str, Any] | None:
         """/v1/status; None while nothing answers."""
         return status_of(self.port)
+
+    def wait_ready(self, most_s: float = START_S) -> None:
+        """Until it has taken up its partitions."""
+        deadline = time.monotonic() + most_s
+        while not (self.status() or {}).get("ready"):
+            if not self.process.runs or time.monotonic() > deadline:
+                raise RuntimeError(f"{self.name} did not start: {self.process.last_words()}")
+            time.sleep(0.1)  # between two questions; the deadline decides
 
 
 def status_of(port: int) -> dict[str, Any] | None:
