@@ -81,7 +81,7 @@ def _say_parts(parts: "Parts", problems: Problems, load: Load) -> float:
     if problems.of(lambda: checked(parts)) is None:
         return 0.0
     found = speed(parts)
-    for line in (_of_speed(parts.config, found), *_of_load(parts, found, load)):
+    for line in (_of_speed(parts.config, found), *_of_load(parts, found, load), *_of_growth(parts, load)):
         say(line)
     return found.decode + found.learn
 
@@ -106,6 +106,22 @@ def _of_load(parts: "Parts", found: "Speed", load: Load) -> list[str]:
         return [grown]
     events = max(labels, load.events or 0.0)
     return [*load_lines(found, Plan(load.workers, events, load.labels or 0.0)), grown]
+
+
+def _of_growth(parts: "Parts", load: Load) -> list[str]:
+    """Whether the model grows with what it learns, as far as a few seconds can tell."""
+    from stream_ml.assembly import tried_events
+    from stream_ml.check.growth import growth, growth_lines
+    from stream_ml.storage.pickling import dumps
+    from stream_ml.worker.model_size import ModelSize
+
+    model = parts.config.model
+    texts = {name: parts.plan.distinct.get(name) for name in parts.plan.open_texts}
+    found = growth(
+        parts.build, parts.domain, tried_events(parts), lambda made: len(dumps(made, model.checkpoint_types)), texts
+    )
+    most = ModelSize(model.memory_max, model.memory_policy).most
+    return growth_lines(found, most, load.labels, "the samples" if model.samples else "made-up events")
 
 
 def _of_schemas(parts: "Parts") -> list[str]:

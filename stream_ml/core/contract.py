@@ -162,43 +162,36 @@ def _probes(examples: list[tuple[dict[str, Any], Target]], open_texts: Collectio
     return found
 
 
+DEPTH_MAX = 12  # parts within parts
 _HOPELESS = {
     "river.neighbors.ann.swinn.SWINN": "predicting changes it, because it draws where a search begins: "
     "take neighbors.LazySearch",
 }
 
 
-def _hopeless(estimator: Any) -> list[tuple[str, str]]:
-    """Parts that cannot work, though a short trial does not show it: path and reason."""
-    found: list[tuple[str, str]] = []
+def walked(estimator: Any) -> Iterator[tuple[str, Any]]:
+    """The estimator and all parts of which its user has a say, each with its path: ``ARFClassifier.seed`` is one."""
 
-    def walk(value: Any, path: str, depth: int) -> None:
-        why = _HOPELESS.get(f"{type(value).__module__}.{type(value).__qualname__}")
-        if why is not None:
-            found.append((path, why))
-        elif depth <= 12:
+    def walk(value: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:
+        yield path, value
+        if depth < DEPTH_MAX:
             for name, part in _parts(value):
-                walk(part, f"{path}.{name}", depth + 1)
+                yield from walk(part, f"{path}.{name}", depth + 1)
 
-    walk(estimator, type(estimator).__name__, 0)
-    return found[:1]
+    yield from walk(estimator, type(estimator).__name__, 0)
+
+
+def _hopeless(estimator: Any) -> list[tuple[str, str]]:
+    """The first part that cannot work, though a short trial does not show it: path and reason."""
+    known = (
+        (path, _HOPELESS.get(f"{type(part).__module__}.{type(part).__qualname__}")) for path, part in walked(estimator)
+    )
+    return [(path, why) for path, why in known if why is not None][:1]
 
 
 def unseeded(estimator: Any) -> list[str]:
     """Paths of all parts whose `seed` is None, for example ``ARFClassifier.seed``."""
-    found: list[str] = []
-
-    def walk(value: Any, path: str, depth: int) -> None:
-        if depth > 12:
-            return
-        for name, part in _parts(value):
-            if name == "seed" and part is None:
-                found.append(f"{path}.seed")
-            else:
-                walk(part, f"{path}.{name}", depth + 1)
-
-    walk(estimator, type(estimator).__name__, 0)
-    return found
+    return [path for path, part in walked(estimator) if part is None and path.endswith(".seed")]
 
 
 def _parts(value: Any) -> Iterable[tuple[str, Any]]:
