@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -48,12 +48,12 @@ MARKS = (  # what the worker logs, and the phase that ends there
 class Bench:
     """An app with one partition, and the producers' side of it."""
 
-    def __init__(self, folder: Path, servers: str) -> None:
+    def __init__(self, folder: Path, servers: str, **changes: dict[str, object]) -> None:
         self.folder = folder
         for name, schema in (("visit", EVENT), ("truth", LABEL)):
             (folder / f"{name}.avsc").write_text(json.dumps(schema), "utf-8")
         source = {"id": "id", "time": "at"}
-        settings = {
+        settings: dict[str, dict[str, object]] = {
             "app": {"id": "recovery"},
             "worker": {"instance": "w1"},
             "kafka": {"bootstrap_servers": servers},
@@ -65,6 +65,8 @@ class Bench:
             "http": {"port": 0},
             "log": {"format": "json"},
         }
+        for section, values in changes.items():
+            settings[section] = {**settings.get(section, {}), **values}
         (folder / "app.yaml").write_text(yaml.safe_dump(settings), "utf-8")
         self.config: Config = load_config(folder / "app.yaml")
         create_topics(self.config, 1, dry_run=False)
@@ -72,12 +74,13 @@ class Bench:
         self._schemas = {"visits": fastavro.parse_schema(EVENT), "truths": fastavro.parse_schema(LABEL)}
         self._observer = Observer(self.config, 1)
         self.produced = 0
+        self.worker: subprocess.Popen[bytes] | None = None
 
-    def produce(self, count: int) -> None:
-        """So many events a second apart; every hundredth gets its label at once."""
+    def produce(self, count: int, *, label_every: int = 100) -> None:
+        """So many events a second apart; each so-manieth gets its label at once."""
         for number in range(self.produced, self.produced + count):
             self._put("visits", {"id": f"v{number}", "at": T0 + 1000 * number, "x": float(number % 7)})
-            if number % 100 == 0:
+            if number % label_every == 0:
                 self._put("truths", {"id": f"v{number}", "at": T0 + 1000 * number, "y": number % 7 > 3})
         self.produced += count
         self._producer.flush()
@@ -97,14 +100,17 @@ class Bench:
     def wait_past(self, position: int) -> None:
         deadline = time.monotonic() + WAIT_MAX_S
         while self.position() <= position:
-            assert time.monotonic() < deadline, (self.folder / "worker.log").read_text("utf-8")[-3000:]
+            ended = self.worker is not None and self.worker.poll() is not None
+            assert time.monotonic() < deadline and not ended, (self.folder / "worker.log").read_text("utf-8")[-3000:]
             time.sleep(0.02)  # between two looks: how exact the measurement is
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self, before: Callable[[], None] | None = None) -> subprocess.Popen[bytes]:
+        """A worker; `before` is called in its process before it is one."""
         (self.folder / "worker.log").unlink(missing_ok=True)
         with (self.folder / "worker.log").open("wb") as log:
             command = [sys.executable, "-m", "stream_ml", "run", str(self.folder / "app.yaml")]
-            return subprocess.Popen(command, stdout=log, stderr=log)
+            self.worker = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=before)  # noqa: PLW1509 - forks only
+            return self.worker
 
     def marks(self) -> dict[str, float]:
         """When each phase ended, as the worker logged it."""
@@ -119,15 +125,15 @@ class Bench:
 
 
 @contextlib.contextmanager
-def opened(pending: int) -> Iterator[Bench]:
-    """An app with a Kafka of its own and so many events in its topic."""
+def opened(pending: int, *, label_every: int = 100, **changes: dict[str, object]) -> Iterator[Bench]:
+    """An app with a Kafka of its own and so many events in its topic; `changes` of its configuration by section."""
     with (
         tempfile.TemporaryDirectory(prefix="stream-ml-recovery-") as folder,
         EmbeddedKafka(Path(folder) / "kafka") as kafka,
     ):
         (Path(folder) / "app").mkdir()
-        bench = Bench(Path(folder) / "app", kafka.bootstrap_servers)
-        bench.produce(pending)
+        bench = Bench(Path(folder) / "app", kafka.bootstrap_servers, **changes)
+        bench.produce(pending, label_every=label_every)
         yield bench
 
 
