@@ -1,5 +1,6 @@
 """What a rebuild makes of events and predictions: the same whichever is read first, in pieces of any size."""
 
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,6 +64,31 @@ def test_all_orders_and_sizes_come_to_the_same(order: str, size: int) -> None:
     fingerprint = parts().reader.payloads.reader.fingerprint
     assert {event.schema for event in found} == {fingerprint}
     assert [event.served for event in found] == [codec().decode(value).served for value in predictions]
+
+
+def test_what_is_finished_is_not_held_twice() -> None:
+    """Memory beside what the join holds in the end: a restart that needs twice that is one that dies at each start."""
+    events, predictions = scored(COUNT)
+    values = [bytes(bytearray(record.value or b"")) for record in events]
+    tracemalloc.start()
+    try:
+        found = RebuiltEvents(0, 0, EVENTS, parts().reader.payloads)
+        for at in range(0, COUNT, 500):
+            found.published(predictions[at : at + 500], codec())
+            own = [
+                record._replace(value=value) for record, value in zip(events[at:], values[at : at + 500], strict=False)
+            ]
+            found.take(Records.of(EVENTS, 0, own))
+        join = Join(ROOMY)
+        tracemalloc.reset_peak()
+        join.rebuild(found.finish(NONE, LIMIT), [])
+        peak = tracemalloc.get_traced_memory()[1]
+        del found, own
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert len(join.store) == COUNT
+    assert peak < 1.2 * kept
 
 
 def test_no_piece_is_larger_than_what_is_given_back_as_a_whole() -> None:

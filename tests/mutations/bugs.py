@@ -331,6 +331,16 @@ BUGS = (
         (TIME,),
     ),
     Bug(
+        "a rebuild holds what it has finished beside what it makes of it",
+        "stream_ml/core/rebuild.py",
+        "            rows, read = self._chunks.pop(), self._read.pop()\n",
+        """            rows, read = self._chunks.pop(), self._read.pop()
+            self._finished = [*getattr(self, "_finished", []), rows]
+            rows = rows.only(range(len(rows)))
+""",
+        ("tests/core/test_rebuild.py",),
+    ),
+    Bug(
         "a rebuild forgets which labels have ended",
         "stream_ml/core/rebuild.py",
         "[record for record in records if record.offset not in evidence.ended_labels]",
