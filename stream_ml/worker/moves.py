@@ -33,7 +33,10 @@ class Moves:
         self._metrics.count("rebalances")
         self._intake.stop(move.gone)
         self._ownership.release(move.gone, keep=move.kept)
-        self._want((set(self._ownership.wanted) - move.gone) | move.come)
+        wanted = set(self._ownership.wanted)
+        if wanted & move.gone:
+            self._steps = None  # one that went and came again may have been somebody else's
+        self._want((wanted - move.gone) | move.come)
         if move.gone:
             log.info("partitions %s went; %s stay", sorted(move.gone), sorted(self._ownership.owned))
         return True
@@ -68,7 +71,7 @@ class Moves:
         except ClaimFailed:
             self._steps = None
             raise
-        self._want(set())
+        self._steps = None
         self._intake.start()
         owned, parked = sorted(self._ownership.owned), sorted(self._ownership.parked)
         log.info("partitions %s owned, %s parked", owned, parked)

@@ -106,13 +106,12 @@ class Ownership:
         ClaimFailed
             The group has moved, or the transaction failed; begin anew.
         """
-        numbers = self.wanted
+        numbers = list(self.wanted)
         claims: dict[int, Claimed] = {}
         for number in numbers:
             self.parked.pop(number, None)
         for number in (number for number in numbers if number >= self.partitions):
-            self.parked[number] = f"not every topic has a partition {number}; type stream-ml topics grow CONFIG"
-            _tell_parked(number, self.parked[number])
+            self._park(number, f"not every topic has a partition {number}; type stream-ml topics grow CONFIG")
         pairs = stable_pairs(self._config, [number for number in numbers if number < self.partitions])
         firsts = self._firsts([pair.partition for pair in pairs if pair.absent])
         for pair in pairs:
@@ -121,7 +120,7 @@ class Ownership:
             if other_inputs(self._config, pair, self._settings.inputs_id):
                 kept = None
             if kept is not None and pair.metadata is not None and pair.metadata.token == self.tokens.get(number):
-                self.owned[number] = kept
+                self._own(number, kept)
             else:
                 claimed = self._examined(pair, firsts)
                 if claimed is not None:
@@ -137,6 +136,16 @@ class Ownership:
         for first in range(0, len(sound), TOGETHER):
             yield True
             yield from self._rebuild(sound[first : first + TOGETHER])
+
+    def _own(self, number: int, partition: Partition) -> None:
+        """Own it from now on; never claim it again, for it is served while others are taken up."""
+        self.owned[number] = partition
+        self.wanted.remove(number)
+
+    def _park(self, number: int, problem: str) -> None:
+        self.parked[number] = problem
+        self.wanted.remove(number)
+        log.error("partition %d parked: %s", number, problem, extra={"partition": number})
 
     # --- 1: what is committed ---
 
@@ -155,8 +164,7 @@ class Ownership:
         problem = problem or lost_offsets(pair, started=number in self._learning.replica.started)
         if problem:
             hint = f"stop the workers, then type {LOST_HINT.format(number)}"
-            self.parked[number] = f"{problem}; {hint}"
-            _tell_parked(number, self.parked[number])
+            self._park(number, f"{problem}; {hint}")
             return None
         if pair.absent:
             return self._first_start(number, firsts[number])
@@ -261,8 +269,7 @@ class Ownership:
             f"its offsets say that example {partition.next_sequence} is next, the training log says {seen}: "
             "a transaction was lost or came twice"
         )
-        self.parked[partition.number] = f"{problem}; type {LOST_HINT.format(partition.number)}"
-        _tell_parked(partition.number, self.parked[partition.number])
+        self._park(partition.number, f"{problem}; type {LOST_HINT.format(partition.number)}")
         return False
 
     # --- 4: what a crash lost ---
@@ -291,7 +298,7 @@ class Ownership:
             partition = rebuild.claimed.partition
             partition.landmarks.add(partition.events_position, partition.feedback_position, now[number])
             _tell_taken_up(partition, time.monotonic() - started)
-            self.owned[number] = partition
+            self._own(number, partition)
             yield True
 
     def _in_order(self, ranges: dict[Where, tuple[int, int]]) -> list[dict[Where, tuple[int, int]]]:
@@ -339,10 +346,6 @@ def _tell_taken_up(partition: Partition, seconds: float) -> None:
         *(len(partition.join.store), len(partition.join.waiting), seconds),
         extra=dict(zip(("partition", "events", "feedback"), where, strict=True)),
     )
-
-
-def _tell_parked(number: int, problem: str) -> None:
-    log.error("partition %d parked: %s", number, problem, extra={"partition": number})
 
 
 def lost_offsets(pair: Pair, *, started: bool) -> str:

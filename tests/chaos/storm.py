@@ -161,7 +161,7 @@ class Storm:
     def _moved(self, before: dict[int, int]) -> bool:
         self._care()
         now = self._positions()
-        return len(now) == PARTITIONS and all(now[p] > before.get(p, 0) for p in now)
+        return len(now) == self._made.partitions and all(now[p] > before.get(p, 0) for p in now)
 
     def finish(self) -> dict[str, Any]:
         """All workers up, everything read, all stopped in order; then the judge, and every replica's model."""
@@ -192,14 +192,17 @@ def storm(
     kinds: Sequence[str] = tuple(WEIGHTS),
     *,
     hostile: bool = False,
+    partitions: int = PARTITIONS,
+    commit_least: str = "0ms",
 ) -> dict[str, Any]:
     """Run it; the result as printed. `hostile`: beside producers that mean no good."""
     started, memory_max_mb = time.monotonic(), list[float]()
     with EmbeddedKafka(folder / "kafka") as kafka:
         (folder / "app").mkdir()
-        changes: dict[str, Any] = {"delivery": {"batch_max_records": 200, "session_timeout": f"{SESSION_S:.0f}s"}}
+        delivery = {"batch_max_records": 200, "session_timeout": f"{SESSION_S:.0f}s", "commit_least": commit_least}
+        changes: dict[str, Any] = {"delivery": delivery}
         changes |= PROTECTED if hostile else {}
-        with service(folder / "app", kafka.bootstrap_servers, "storm", partitions=PARTITIONS, **changes) as made:
+        with service(folder / "app", kafka.bootstrap_servers, "storm", partitions=partitions, **changes) as made:
             tumult = Storm(kafka, made, seed, say)
             traffic, flood = Traffic(made, seed, as_it_happens=hostile), Hostile(made, seed) if hostile else None
             tumult.start("w1")
@@ -258,12 +261,16 @@ def main() -> None:
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--hostile", action="store_true", help="beside producers that mean no good")
     arguments.add_argument("--only", nargs="*", choices=WEIGHTS, default=tuple(WEIGHTS), help="kinds of faults")
+    arguments.add_argument("--partitions", type=int, default=PARTITIONS)
+    arguments.add_argument("--commit-least", default="0ms", help="delivery.commit_least of the workers")
     given = arguments.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="stream-ml-storm-"))
     try:
         result = storm(
             *(given.rounds, given.seed, folder, lambda line: print(line, file=sys.stderr, flush=True), given.only),
             hostile=given.hostile,
+            partitions=given.partitions,
+            commit_least=given.commit_least,
         )
     except BaseException:
         print(f"topics, logs and checkpoints are in {folder}", file=sys.stderr)

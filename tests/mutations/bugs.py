@@ -212,6 +212,16 @@ BUGS = (
         ("tests/kafka/test_moves.py",),
     ),
     Bug(
+        "a partition that is owned is claimed again while others are taken up",
+        "stream_ml/worker/ownership.py",
+        """        self.owned[number] = partition
+        self.wanted.remove(number)
+""",
+        """        self.owned[number] = partition
+""",
+        ("tests/simulation/test_simulation.py",),
+    ),
+    Bug(
         "the next sequence is not compared with the log",
         "stream_ml/worker/ownership.py",
         """        if seen == partition.next_sequence:

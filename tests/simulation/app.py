@@ -268,6 +268,8 @@ def simulated(sim: Simulation, *, tracing: bool = False) -> Iterator[None]:
     changes += [(worker.learning, "CheckpointStore", MemoryStore)]
     changes += [(worker.learning, "CheckpointWriter", AtOnceWriter), (worker.ownership, "secrets", _Tokens)]
     changes += [(worker.loop, "TopicWatch", _SameTopics), (worker.loop, "unowned", _unowned)]
+    # Of two partitions the second is taken up after a turn of the first, wherever the group has moved meanwhile.
+    changes += [(worker.ownership, "TOGETHER", 1), (worker.moves, "TAKE_UP_S", 0.0), (worker.moves, "ALONE_S", 0.0)]
     logger, handler = logging.getLogger("stream_ml"), _ToTrace(sim)
     before = logger.level, logger.propagate
     logger.setLevel(logging.INFO if tracing else logging.CRITICAL)
