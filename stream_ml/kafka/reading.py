@@ -120,6 +120,7 @@ class RangeReader:
         self._unpacking = Unpacking(self._consumer)
         self._known: set[str] = set()
         self._keep_alive = keep_alive
+        self._reads = False
 
     def messages(self, ranges: Ranges) -> Iterator[list[Message]]:
         """The records of all ranges, in batches; each partition's in its order. Errors as of `read_messages`."""
@@ -131,9 +132,11 @@ class RangeReader:
         self._known |= unknown
         self._consumer.assign([TopicPartition(*where, ranges[where][0]) for where in left])
         self._unpacking.begin({where: ranges[where][0] for where in left})
+        self._reads = True
         try:
             yield from self._until(left)
         finally:
+            self._reads = False
             self._consumer.unassign()
 
     def _until(self, left: dict[Where, int]) -> Iterator[list[Message]]:
@@ -179,8 +182,8 @@ class RangeReader:
         return wanted
 
     def serve(self) -> None:
-        """Take what the idle client has to say: errors pile up while Kafka is away."""
-        while self._consumer.poll(0) is not None:
+        """Take what the client has to say while it is idle: errors pile up while Kafka is away."""
+        while not self._reads and self._consumer.poll(0) is not None:
             pass
 
     def close(self) -> None:

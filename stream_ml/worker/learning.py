@@ -152,7 +152,9 @@ class Learning:
     def is_past(self, end: int) -> bool:
         """Whether everything before this end of the log is folded."""
         assert self._reader is not None  # noqa: S101
-        return not self._read and max(self._reader.position, self._reader.end_seen) >= end
+        if self.replica.read_position >= end:
+            return True
+        return not self._read and max(self._reader.position, self._reader.end_seen) >= end  # markers stand before it
 
     def _restored(self, at_most: int | None) -> Replica:
         for found in self.store.newest(at_most):
