@@ -1,28 +1,18 @@
 """Ranges that are read a piece at a time, with other work between two pieces."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from stream_ml.kafka.reading import RangeReader
 
 from .mock_cluster import MockCluster
 from .test_commit_outcomes import config_of
-from .test_group_inputs import produce
+from .test_group_inputs import cluster, produce  # noqa: F401 - a fixture
 
 COUNT = 12_000  # more than one piece
 
 
-@pytest.fixture
-def cluster() -> Iterator[MockCluster]:
-    made = MockCluster()
-    made.create_topic("in", 2)
-    yield made
-    made.close()
-
-
 @pytest.mark.timeout(60)
-def test_a_client_that_is_served_between_two_pieces_loses_none_of_them(cluster: MockCluster) -> None:
+def test_a_client_that_is_served_between_two_pieces_loses_none_of_them(cluster: MockCluster) -> None:  # noqa: F811
     produce(cluster, 0, COUNT)
     reader = RangeReader(config_of(cluster), lambda: None)
     offsets = []
