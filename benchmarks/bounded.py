@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.growth import memory_mb
+from benchmarks.process import memory_mb
 from benchmarks.recovery import Bench, opened
 
 ROOM = 1.2

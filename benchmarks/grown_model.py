@@ -17,7 +17,7 @@ from typing import Any
 
 from river import forest
 
-from benchmarks.growth import memory_mb
+from benchmarks.process import memory_mb
 from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
 from stream_ml.storage.writer import CheckpointWriter
 

@@ -1,30 +1,47 @@
-"""What a restart costs when much is pending: memory and time beside those of running.
+"""What breaks when an app grows, measured anew: one table, beside what it was before anything was done about it.
 
-Run it as ``python -m benchmarks.growth [--quick]``: an embedded Kafka, one worker with a small model, a million events
-in its pending store (200,000 with --quick), killed and started again. Every hundredth has its label. The peak
-is what the kernel says that the process ever held (VmHWM); the rebuild's time is the worker's own log line.
+Run it as ``python -m benchmarks.growth [--quick]``, a quarter of an hour or, with smaller loads, nine minutes. `before`
+are the figures of the first measurement, on the same machine but on other days; `aim` is what was to be reached.
 """
 
 import json
 import re
+import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from benchmarks import rebalance
+from benchmarks.cluster import Cluster
+from benchmarks.latency import latency
+from benchmarks.process import memory_mb
 from benchmarks.recovery import opened
+from benchmarks.stand import Stand
 
-MB = 1e6
 SETTLE_S = 3.0  # after the last commit: checkpoints, and what is freed
 
 
-def memory_mb(process: int | str, of: str) -> float:
-    """VmRSS or VmHWM of a process, in MB."""
-    status = Path(f"/proc/{process}/status").read_text("utf-8")
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith(of))) * 1024 / MB
+class Line(NamedTuple):
+    """One row: what it was, what it was to be, and where it stands among what one measurement found."""
+
+    what: str
+    before: str
+    aim: str
+    value: Callable[[dict[str, Any]], str]
 
 
-def measured(pending: int) -> dict[str, float]:
-    """One app: filled, killed, started again."""
+class Measurement(NamedTuple):
+    """What is run once, and the rows that come of it."""
+
+    run: Callable[[bool], dict[str, Any]]
+    lines: list[Line]
+
+
+def restarted(pending: int) -> dict[str, float]:
+    """One app: filled, killed, started again. The peak is what the kernel says that the process ever held (VmHWM)."""
     with opened(pending) as bench:
         worker = bench.start()
         bench.wait_past(pending - 1)
@@ -57,8 +74,90 @@ def measured(pending: int) -> dict[str, float]:
     }
 
 
+def grown_model(quick: bool) -> dict[str, Any]:
+    """In processes of its own: memory is what is measured."""
+    command = [sys.executable, "-m", "benchmarks.grown_model", *(["--quick"] if quick else [])]
+    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return found
+
+
+def many_partitions(partitions: int, live_s: float) -> dict[str, Any]:
+    """1,000 events a second into so many partitions, one worker."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        with Cluster(folder / "kafka") as cluster:
+            stand = Stand(cluster, folder, folder, 0, live_s, 0)
+            return dict(latency(stand, 1_000.0, partitions=partitions).values)
+
+
+def _of(name: str, form: str = "{:,.0f}") -> Callable[[dict[str, Any]], str]:
+    return lambda found: form.format(found[name])
+
+
+def _longest(of: str) -> Callable[[dict[str, Any]], str]:
+    return lambda found: f"{found[of]['most_ms']:,} ms (quiet: {found['quiet']['most_ms']:,})"
+
+
+MEASUREMENTS = [
+    Measurement(
+        lambda quick: restarted(200_000 if quick else 1_000_000),
+        [
+            Line("restart: most memory, of that of running", "2.1 to 2.4", "1.2", _of("peak_of_running", "{:.2f}")),
+            Line("rebuild of a pending event, us", "6", "3", _of("us_an_event", "{:.1f}")),
+        ],
+    ),
+    Measurement(
+        grown_model,
+        [
+            Line("checkpoint of a grown model: most memory", "5", "1.3", _of("peak_of_running", "{:.2f}")),
+            Line("longest pause of the loop by it, ms", "5,000 to 6,000", "20", _of("longest_turn_ms", "{:.1f}")),
+            Line("start from it: most memory", "-", "1.3", _of("peak_of_loaded", "{:.2f}")),
+        ],
+    ),
+    Measurement(
+        lambda quick: many_partitions(64, 10.0 if quick else 20.0),
+        [
+            Line("64 partitions, 1,000/s, p50, ms", "10,500 to 13,000", "60", _of("p50_ms")),
+            Line("idle with 64, share of a core", "0.42", "0.10", _of("idle_cpu", "{:.2f}")),
+        ],
+    ),
+    Measurement(
+        lambda quick: many_partitions(200, 10.0 if quick else 20.0),
+        [
+            Line("200 partitions, 1,000/s, p50, ms", "30,000", "150", _of("p50_ms")),
+            Line("idle with 200, share of a core", "0.79", "0.10", _of("idle_cpu", "{:.2f}")),
+            Line("200 partitions taken up, s", "15", "-", _of("ready_s", "{:.1f}")),
+        ],
+    ),
+    Measurement(
+        lambda quick: rebalance.measured(8, 3, 200.0, 100_000 if quick else 400_000),
+        [
+            Line(
+                "a third worker comes, much pending: longest wait where nothing moves",
+                "3,020 ms",
+                "-",
+                _longest("kept"),
+            )
+        ],
+    ),
+    Measurement(
+        lambda quick: rebalance.measured(200, 4, 100.0, 0),
+        [
+            Line("a fourth worker comes, 200 partitions: how many move", "101", "50", _of("moves")),
+            Line("and the longest wait where nothing moves", "1,440 ms", "1,000 ms", _longest("kept")),
+            Line("and where something does", "2,023 ms", "-", _longest("moved")),
+        ],
+    ),
+]
+
+
 def main() -> None:
-    print(json.dumps(measured(200_000 if "--quick" in sys.argv else 1_000_000)))
+    quick = "--quick" in sys.argv
+    print("| | before | now | aim |\n| --- | --- | --- | --- |", flush=True)
+    for measurement in MEASUREMENTS:
+        found = measurement.run(quick)
+        for line in measurement.lines:
+            print(f"| {line.what} | {line.before} | {line.value(found)} | {line.aim} |", flush=True)
 
 
 if __name__ == "__main__":

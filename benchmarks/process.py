@@ -16,6 +16,12 @@ TICKS = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
+def memory_mb(process: int | str, of: str) -> float:
+    """VmRSS or VmHWM of a process, in MB."""
+    status = Path(f"/proc/{process}/status").read_text("utf-8")
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith(of))) * 1024 / 1e6
+
+
 class Measured:
     """One process from its start to its end, on its core; `folder` gets its output and what it says."""
 
