@@ -41,6 +41,7 @@ class Growth(NamedTuple):
 
     sizes: list[Size]
     limits: list[str]
+    seconds: float = SECONDS  # of the processor, in all
 
     @property
     def bytes_each(self) -> float:
@@ -60,7 +61,7 @@ class Growth(NamedTuple):
         return self.sizes[-1].learn_us / first if first else 1.0
 
 
-def growth_lines(found: Growth, most: int, labels: float | None, of: str) -> list[str]:
+def growth_lines(found: Growth, most: int, labels: float | None, of: str, but: str = "") -> list[str]:
     """What `check` says of it.
 
     Parameters
@@ -71,16 +72,17 @@ def growth_lines(found: Growth, most: int, labels: float | None, of: str) -> lis
         A second, where it is known.
     of
         What it has learned: the samples, or made-up events.
+    but
+        What that did not show.
     """
     last, hint = found.sizes[-1], _hint(found.limits)
     after = f"after {last.examples:,} examples of {of}"
     if len(found.sizes) < MEASURED_LEAST:
-        return [
-            f"note  whether the model grows cannot be told: it learned {last.examples:,} examples in {SECONDS:.0f} s"
-        ]
+        learned = f"it learned {last.examples:,} examples in {found.seconds:.0f} s"
+        return [f"note  whether the model grows cannot be told: {learned}"]
     lines = []
     if found.bytes_each:
-        left = (most - last.bytes) / found.bytes_each
+        left = max(0.0, most - last.bytes) / found.bytes_each
         days = f", {left / labels / DAY_S:,.1f} days at {labels:,.0f} labels/s" if labels else ""
         lines.append(
             f"note  the model grows with what it learns: {last.bytes / 1e6:,.1f} MB {after}, {found.bytes_each:,.0f} "
@@ -93,7 +95,7 @@ def growth_lines(found: Growth, most: int, labels: float | None, of: str) -> lis
             f"note  learning gets slower with what is learned: {first_us:,.0f} us an example at first, "
             f"{last.learn_us:,.0f} {after} -> {hint}"
         )
-    return lines or [f"ok    the model comes to an end of growing: {last.bytes / 1e6:,.2f} MB {after}"]
+    return lines or [f"ok    the model comes to an end of growing: {last.bytes / 1e6:,.2f} MB {after}{but}"]
 
 
 def _hint(limits: list[str]) -> str:
@@ -132,7 +134,7 @@ def growth(
         took_s, learned = time.process_time() - started_s, until
         sizes.append(Size(learned, size_of(learner.estimator), 1e6 * took_s / len(batch)))
         until *= 2
-    return Growth(sizes, limits_of(learner.estimator))
+    return Growth(sizes, limits_of(learner.estimator), time.process_time() - began_s)
 
 
 def limits_of(estimator: Any) -> list[str]:
@@ -151,8 +153,8 @@ def _examples(
 ) -> Iterator[tuple[dict[str, Any], Target]]:
     """Without end; the same ones each time."""
     chance, number = random.Random(1), 0
-    spread = _spread(events)
-    weights = {name: chance.gauss(0, 1) / width for name, width in spread.items()}
+    spread, reach = _spread(events), _reach(events)
+    weights = {name: chance.gauss(0, 1) / width for name, width in _spread(events, whole=True).items()}
     new = {name: most for name, most in new_texts.items() if _is_own(events, name)}
     middle = statistics.median(_truth(event, weights) for event in events)
     while True:
@@ -161,19 +163,30 @@ def _examples(
             if name in new:
                 features[name] = f"{name}-{number % (new[name] or LEARNED_MAX)}"
             elif name in spread:
-                features[name] = value + chance.gauss(0, 0.3 * spread[name])
+                low, high = reach[name]
+                features[name] = min(high, max(low, value + chance.gauss(0, 0.3 * spread[name])))
         yield features, _target(domain, _truth(features, weights) - middle + chance.gauss(0, 0.3))
         number += 1
 
 
-def _spread(events: list[dict[str, Any]]) -> dict[str, float]:
-    """Standard deviation of each feature that is a fraction; of the others moving one a little makes another kind."""
+def _spread(events: list[dict[str, Any]], *, whole: bool = False) -> dict[str, float]:
+    """Standard deviation of each feature that is a fraction: one that is not is another kind if it moves a little."""
+    return {name: statistics.pstdev(values) or 1.0 for name, values in _columns(events, whole=whole).items()}
+
+
+def _reach(events: list[dict[str, Any]]) -> dict[str, tuple[float, float]]:
+    """Least and largest value: a model may fail beyond them, the logarithm of a price below 0 for example."""
+    return {name: (min(values), max(values)) for name, values in _columns(events, whole=False).items()}
+
+
+def _columns(events: list[dict[str, Any]], *, whole: bool) -> dict[str, list[float]]:
+    """Fractions by feature; `whole`: whole numbers too."""
     columns: dict[str, list[float]] = {}
     for event in events:
         for name, value in event.items():
-            if isinstance(value, float):
+            if isinstance(value, float) or (whole and isinstance(value, int) and not isinstance(value, bool)):
                 columns.setdefault(name, []).append(value)
-    return {name: statistics.pstdev(values) or 1.0 for name, values in columns.items()}
+    return columns
 
 
 def _is_own(events: list[dict[str, Any]], name: str) -> bool:
@@ -188,6 +201,6 @@ def _truth(features: dict[str, Any], weights: dict[str, float]) -> float:
 
 def _target(domain: LabelDomain, truth: float) -> Target:
     if domain.task == "regression":
-        return Target(None, truth)
+        return Target(None, max(0.0, min(9.9, truth + 5)))  # as large as those that a model is tried with
     place = int(max(0.0, min(0.999, (truth + 2) / 4)) * len(domain.classes))
     return Target(domain.classes[place], None)

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stream_ml.cli.say import say
 from stream_ml.config import Config
@@ -112,16 +112,26 @@ def _of_growth(parts: "Parts", load: Load) -> list[str]:
     """Whether the model grows with what it learns, as far as a few seconds can tell."""
     from stream_ml.assembly import tried_events
     from stream_ml.check.growth import growth, growth_lines
+    from stream_ml.core.learner import ModelFailed
     from stream_ml.storage.pickling import dumps
     from stream_ml.worker.model_size import ModelSize
 
     model = parts.config.model
     texts = {name: parts.plan.distinct.get(name) for name in parts.plan.open_texts}
-    found = growth(
-        parts.build, parts.domain, tried_events(parts), lambda made: len(dumps(made, model.checkpoint_types)), texts
-    )
+
+    def size_of(made: Any) -> int:
+        return len(dumps(made, model.checkpoint_types))
+
+    try:
+        found = growth(parts.build, parts.domain, tried_events(parts), size_of, texts)
+    except (ModelFailed, StreamMLError) as error:
+        return [f"note  whether the model grows cannot be told: {error}"]
     most = ModelSize(model.memory_max, model.memory_policy).most
-    return growth_lines(found, most, load.labels, "the samples" if model.samples else "made-up events")
+    open_texts = [name for name, bound in texts.items() if bound is None]
+    but = f", of few different texts of {_some(open_texts)}: model.samples would show more" if open_texts else ""
+    if model.samples:
+        return growth_lines(found, most, load.labels, "the samples")
+    return growth_lines(found, most, load.labels, "made-up events", but)
 
 
 def _of_schemas(parts: "Parts") -> list[str]:

@@ -89,13 +89,15 @@ class Group:
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         passes("on-revoke")
+        self._asked = True  # librdkafka joins again by itself
         self.metadata = _metadata(consumer)
         self._let_go({tp.partition for tp in partitions})
         consumer.incremental_unassign([])
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         passes("on-revoke")
-        self._kept, self.metadata = True, None
+        self._asked = self._kept = True
+        self.metadata = None
         self._let_go(set(self._given))  # also what was about to be taken back
         consumer.incremental_unassign([])
 
@@ -168,7 +170,7 @@ class Group:
     def take(self, partition: int, most: int) -> Records:
         """The next events of a partition."""
         messages, at_end = self._waiting.take(partition, most)
-        if at_end is not None:
+        if at_end is not None and partition not in self._gone:
             self.ends.note(partition, at_end)
         return records_of(self._topic, partition, messages)
 
@@ -187,7 +189,7 @@ class Group:
     @property
     def settled(self) -> bool:
         """Whether the group has answered, and what it did is acknowledged."""
-        return self.metadata is not None and not self.moved()
+        return self.metadata is not None and not self._asked and not self.moved()
 
     def end(self, partition: int) -> int | None:
         """End of the partition as its last fetch saw it, open transactions included; None before the first."""

@@ -109,7 +109,7 @@ def read_ranges(config: Config, ranges: Ranges, *, keep_alive: Callable[[], None
     if all(start >= stop for start, stop in ranges.values()):
         return  # without a consumer for nothing
     with contextlib.closing(RangeReader(config, keep_alive)) as reading:
-        yield from reading.messages(ranges)
+        yield from filter(None, reading.messages(ranges))
 
 
 class RangeReader:
@@ -123,7 +123,10 @@ class RangeReader:
         self._reads = False
 
     def messages(self, ranges: Ranges) -> Iterator[list[Message]]:
-        """The records of all ranges, in batches; each partition's in its order. Errors as of `read_messages`."""
+        """The records of all ranges, in batches, some of them empty; each partition's in its order.
+
+        Errors as of `read_messages`.
+        """
         left = {where: stop for where, (start, stop) in ranges.items() if start < stop}
         if not left:
             return
@@ -146,9 +149,9 @@ class RangeReader:
             self._keep_alive()
             taken = self._unpacking.take(_BATCH, _WAIT_S)
             found = [message for own in _runs(taken) for message in self._wanted_of(own, left)]
+            yield found
             if found:
-                heard = time.monotonic()
-                yield found
+                heard = time.monotonic()  # what was done between two pieces is no silence
             elif left and time.monotonic() - heard > STALL_MAX_S:
                 where, stop = next(iter(left.items()))
                 raise TransientError(

@@ -38,7 +38,7 @@ from stream_ml.worker.report import Report
 
 BACKLOG_FOLDS = 10  # times learning.budget_per_turn
 KEEPS_STEP_S = 1.0  # learning that lags by more in a backlog folds as much as its budget allows
-FREE_S = 3.0  # until it is looked again whether a partition that was nobody's still is
+FREE_S = 20.0  # until it is looked again whether a partition that was nobody's still is: its last owner may be slow
 LANDMARK_S = 10.0  # between two samples of the outputs' ends
 STOOD_STILL_S = 0.25  # between two signs of life of this thread: topics may have been changed unseen
 TOPICS_WAIT_S = 2.0  # for what Kafka says of them then

@@ -251,11 +251,11 @@ class Ownership:
 
     def _folded(self) -> Iterator[bool]:
         """Until the fold is past what the log holds now: at once where nothing waits, else by the turns in between."""
-        if not self.owned:
-            self._learning.fold_past_end()
-            return
         end = self._learning.log_end()
         while not self._learning.is_past(end):
+            if not self.owned:  # by now: what was owned may have gone meanwhile
+                self._learning.fold_past_end()
+                return
             yield False
 
     def _sequence_is_right(self, partition: Partition) -> bool:

@@ -1,5 +1,6 @@
 """``stream-ml check`` tells a model that grows without end from one that does not, before it runs."""
 
+import math
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from river import compose, forest, linear_model, neighbors, preprocessing, tree
 
-from stream_ml.check.growth import Growth, Size, growth, growth_lines, limits_of
+from stream_ml.check.growth import LEARNED_MAX, Growth, Size, growth, growth_lines, limits_of
 from stream_ml.storage.pickling import dumps
 
 from .builders import domain_of
@@ -73,6 +74,27 @@ def test_a_model_too_slow_to_be_told_is_said_to_be() -> None:
     assert "cannot be told: it learned 250 examples" in line
 
 
+def test_what_is_tried_stays_within_what_the_samples_say() -> None:
+    def careful() -> Any:
+        prices = compose.Select("price") | compose.FuncTransformer(logarithms)
+        return compose.TargetTransformRegressor(prices | linear_model.LinearRegression(), math.log1p, math.expm1)
+
+    prices = [{"price": 1.0 + number} for number in range(50)]
+    measured = growth(careful, domain_of("regression"), prices, lambda model: 1_000, {})
+    assert measured.sizes[-1].examples == LEARNED_MAX
+
+
+def logarithms(x: dict[str, Any]) -> dict[str, Any]:
+    """Of what is above 0 alone."""
+    return {name: math.log(value) for name, value in x.items()}
+
+
+def test_a_tree_of_whole_numbers_is_given_labels_that_follow_from_them() -> None:
+    counts = [{"a": number % 40, "b": number % 7} for number in range(200)]
+    measured = found(tree.HoeffdingTreeClassifier, counts, {})
+    assert measured.sizes[-1].bytes > 2 * measured.sizes[0].bytes
+
+
 def test_rivers_own_limits_are_named_with_their_values() -> None:
     trees = preprocessing.OneHotEncoder(drop_zeros=True) | tree.HoeffdingTreeClassifier(max_depth=9, max_size=50)
     assert limits_of(trees) == [
@@ -86,3 +108,10 @@ def test_rivers_own_limits_are_named_with_their_values() -> None:
 def test_check_says_whether_the_model_grows(folder: Path) -> None:  # noqa: F811
     said = check(folder, "--set", "features.exclude=[place]").output
     assert "the model comes to an end of growing" in said and "examples of made-up events" in said
+
+
+def test_check_says_what_made_up_events_do_not_show(folder: Path) -> None:  # noqa: F811
+    said = check(
+        folder, "--set", "features.include=[x, place]", "--set", "model.factory=river.dummy:NoChangeClassifier"
+    )
+    assert "few different texts of place: model.samples would show more" in said.output, said.output
