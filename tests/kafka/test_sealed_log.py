@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from stream_ml.cli.app import app
 from stream_ml.core.seals import SEAL
 from stream_ml.kafka.broker import free_port
+from stream_ml.kafka.operator import halts
 
 pytestmark = pytest.mark.kafka
 
@@ -34,6 +35,13 @@ def cli(made: Service, *words: str) -> str:
 
 def halted(made: Service) -> Any:
     return made.status().get("model", {}).get("halted")
+
+
+def skip(made: Service) -> None:
+    """Pass over what halts learning, once the operators' commands know of it too."""
+    at = halted(made)["position"]
+    made.wait_for(lambda: at in halts(made.config), "the halt's signal")
+    cli(made, "skip", str(at))
 
 
 def again(made: Service, number: int) -> None:
@@ -65,9 +73,8 @@ def test_workers_and_operators_seal_what_they_write_and_a_stranger_halts_learnin
 
         again(made, len(entries))  # the freeze
         made.wait_for(lambda: bool(halted(made)), "a halt")
-        at = halted(made)["position"]
         assert "the log ended at" in made.problems()
-        cli(made, "skip", str(at))
+        skip(made)
         made.wait_for(lambda: not halted(made), "the end of the halt")
 
         made.raw_log(entries[-1].value or b"")  # without its seal
@@ -75,7 +82,7 @@ def test_workers_and_operators_seal_what_they_write_and_a_stranger_halts_learnin
         made.wait_for(lambda: bool(halted(made)), "a halt")
         assert "not sealed with the key of training_log.key_file" in made.problems()
         assert "foreign" in {finding.rule for finding in made.audit(20).findings}
-        cli(made, "skip", str(halted(made)["position"]))
+        skip(made)
         made.pairs(range(30, 40))
         made.flush()
         made.wait_for(lambda: made.learned == 40, "learning on")
@@ -103,7 +110,7 @@ def test_a_rebuild_believes_no_entry_without_a_seal(kafka: str, app_id: str, tmp
         made.flush()
         made.start()
         made.wait_for(lambda: bool(halted(made)), "a halt")
-        cli(made, "skip", str(halted(made)["position"]))
+        skip(made)
         made.wait_for(lambda: made.learned == 2, "learning")
 
 

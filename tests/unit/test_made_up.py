@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from stream_ml.assembly import assemble
+from stream_ml.assembly import assemble, checked
 from stream_ml.cli.app import app
 from stream_ml.config import load_config
 from stream_ml.errors import ConfigError
@@ -90,8 +90,7 @@ def _check(folder: Path, *settings: str) -> Result:
 
 
 def _seen(folder: Path, *settings: str) -> list[dict[str, Any]]:
-    found = _check(folder, *settings)
-    assert found.exit_code == 0, found.output
+    checked(assemble(load_config(folder / "stream_ml.yaml", list(settings))))
     return [features for features, _ in sys.modules["made_up_model"].SEEN]
 
 
