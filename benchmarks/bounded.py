@@ -14,12 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.process import memory_mb
+from benchmarks.growth import run_once
 from benchmarks.recovery import Bench, opened
 
 ROOM = 1.2
 PENDING, EXAMPLES = 2_000_000, 600_000
-SETTLE_S = 5.0  # after the last commit: what is freed
 STAYS_S = 150.0  # how long it is watched: two checkpoints of a minute
 V1, V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
 MODEL = """
@@ -67,14 +66,7 @@ def bounded(limit_bytes: int) -> Iterator[Group]:
 
 def measured(bench: Bench, events: int, watch_s: float) -> dict[str, Any]:
     """One app: run, killed, started again with little room, fed and watched."""
-    worker = bench.start()
-    try:
-        bench.wait_past(events - 1)
-        time.sleep(SETTLE_S)  # nothing is measured meanwhile
-        running_mb = memory_mb(worker.pid, "VmRSS")
-    finally:
-        worker.kill()
-        worker.wait()
+    running_mb = run_once(bench, events)
     bench.produce(200)
     with bounded(int(ROOM * running_mb * 1e6)) as group:
         before, began_s = bench.position(), time.monotonic()

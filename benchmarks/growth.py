@@ -18,7 +18,7 @@ from benchmarks import rebalance
 from benchmarks.cluster import Cluster
 from benchmarks.latency import latency
 from benchmarks.process import memory_mb
-from benchmarks.recovery import opened
+from benchmarks.recovery import Bench, opened
 from benchmarks.stand import Stand
 
 SETTLE_S = 3.0  # after the last commit: checkpoints, and what is freed
@@ -40,15 +40,22 @@ class Measurement(NamedTuple):
     lines: list[Line]
 
 
+def run_once(bench: Bench, events: int) -> float:
+    """MB of a worker that has taken so many events; it is killed then."""
+    worker = bench.start()
+    try:
+        bench.wait_past(events - 1)
+        time.sleep(SETTLE_S)  # what is freed after the last commit
+        return memory_mb(worker.pid, "VmRSS")
+    finally:
+        worker.kill()
+        worker.wait()
+
+
 def restarted(pending: int) -> dict[str, float]:
     """One app: filled, killed, started again. The peak is what the kernel says that the process ever held (VmHWM)."""
     with opened(pending) as bench:
-        worker = bench.start()
-        bench.wait_past(pending - 1)
-        time.sleep(SETTLE_S)  # nothing is measured meanwhile
-        running = memory_mb(worker.pid, "VmRSS")
-        worker.kill()
-        worker.wait()
+        running = run_once(bench, pending)
         bench.produce(200)
         before = bench.position()
         worker = bench.start()

@@ -34,7 +34,7 @@ def _owned(workers: list[Worker]) -> dict[int, str]:
 
 
 def _settled(workers: list[Worker], partitions: int) -> dict[int, str]:
-    """The same once all are ready, and each partition has one."""
+    """Which worker serves each partition, once all workers are ready and each partition has one."""
     deadline = time.monotonic() + SETTLED_S
     while time.monotonic() < deadline:
         owned = _owned(workers)

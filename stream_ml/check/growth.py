@@ -126,14 +126,15 @@ def growth(
     examples = _examples(events, domain, new_texts)
     sizes: list[Size] = []
     began_s, learned, until = time.process_time(), 0, FIRST
-    while until <= LEARNED_MAX and time.process_time() - began_s < SECONDS:
+    next_s = 0.0  # what the examples to the next size will take at least
+    while until <= LEARNED_MAX and time.process_time() - began_s + next_s < SECONDS:
         batch = [next(examples) for _ in range(until - learned)]
         started_s = time.process_time()
         for features, target in batch:
             learner.learn(features, target)
         took_s, learned = time.process_time() - started_s, until
         sizes.append(Size(learned, size_of(learner.estimator), 1e6 * took_s / len(batch)))
-        until *= 2
+        next_s, until = learned * took_s / len(batch), 2 * until
     return Growth(sizes, limits_of(learner.estimator), time.process_time() - began_s)
 
 

@@ -105,7 +105,7 @@ class Group:
         self._given -= partitions
         self._gone |= partitions
         self._come -= partitions
-        self._read.stop(partitions)
+        self.stop(partitions)
 
     def moved(self) -> bool:
         """Whether the group has moved since `settle`: partitions came or went."""
@@ -115,7 +115,6 @@ class Group:
         """Acknowledge what the group did."""
         move = Move(self._gone, self._kept, self._come)
         self._gone, self._kept, self._come = set(), False, set()
-        self._drop(move.gone)
         return move
 
     @property
@@ -125,10 +124,12 @@ class Group:
 
     def start(self, positions: Mapping[int, int]) -> None:
         """Read events of these partitions too, from these positions; also to go back after an abort."""
-        self._drop(positions)
+        self.stop(positions)
         self._read.start({number: offset for number, offset in positions.items() if number not in self._gone})
 
-    def _drop(self, partitions: Iterable[int]) -> None:
+    def stop(self, partitions: Iterable[int]) -> None:
+        """Read events of these partitions no longer, and let go of those that wait."""
+        self._read.stop(partitions)
         for number in partitions:
             self._waiting.drop(number)
             self._came.pop(number, None)
@@ -170,7 +171,7 @@ class Group:
     def take(self, partition: int, most: int) -> Records:
         """The next events of a partition."""
         messages, at_end = self._waiting.take(partition, most)
-        if at_end is not None and partition not in self._gone:
+        if at_end is not None:
             self.ends.note(partition, at_end)
         return records_of(self._topic, partition, messages)
 

@@ -59,7 +59,8 @@ class Intake:
         self._told = False
 
     def stop(self, numbers: Collection[int]) -> None:
-        """These partitions went; the group has seen to it that their events do not come any more."""
+        """These partitions went, or have another owner."""
+        self._group.stop(numbers)
         self._feedback.stop(numbers)
         self._line.leave(numbers)
         self._idle = deque(number for number in self._idle if number not in numbers)

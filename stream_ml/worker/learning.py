@@ -97,8 +97,9 @@ class Learning:
 
     def fold_past_end(
         self,
-        stall_max_s: float = START_WAIT_S,
+        end: int | None = None,
         *,
+        stall_max_s: float = START_WAIT_S,
         most_s: float = math.inf,
         stop: Callable[[], bool] = lambda: False,
         interval_s: float = math.inf,
@@ -107,6 +108,8 @@ class Learning:
 
         Parameters
         ----------
+        end
+            Of the log, where it is known already.
         most_s
             For at most so long; what is left the next process folds.
         stop
@@ -119,7 +122,8 @@ class Learning:
         FatalError
             Nothing came for `stall_max_s` before that end; a restart tries again.
         """
-        topic, end = self._parts.config.training_log_topic, self.log_end()
+        topic = self._parts.config.training_log_topic
+        end = self._log_range()[1] if end is None else end
         began_s = told_s = time.monotonic()
         deadline = began_s + stall_max_s
         self.folding = {"position": self.replica.read_position, "end": end}
@@ -144,10 +148,11 @@ class Learning:
                 )
         self.folding = None
 
-    def log_end(self) -> int:
-        """End of the training log now, open transactions included; asks Kafka."""
-        topic = self._parts.config.training_log_topic
-        return ends(admin(self._parts.config), [(topic, 0)])[topic, 0][1]
+    def _log_range(self) -> tuple[int, int]:
+        """First offset and end of the training log now, open transactions included; asks Kafka."""
+        config = self._parts.config
+        where = (config.training_log_topic, 0)
+        return ends(admin(config), [where])[where]
 
     def is_past(self, end: int) -> bool:
         """Whether everything before this end of the log is folded."""
@@ -169,7 +174,7 @@ class Learning:
                 log.info("checkpoint at %d loaded", replica.position)
                 return replica
         config = self._parts.config
-        first, _ = ends(admin(config), [(config.training_log_topic, 0)])[config.training_log_topic, 0]
+        first, _ = self._log_range()
         if first > 0:
             raise ConfigError(
                 f"{config.training_log_topic} begins at {first}, and there is no usable checkpoint of lineage "
@@ -190,7 +195,7 @@ class Learning:
         position, config = replica.position, self._parts.config
         if position == 0:
             return
-        first, end = ends(admin(config), [(config.training_log_topic, 0)])[config.training_log_topic, 0]
+        first, end = self._log_range()
         if position > end:
             raise CheckpointError(f"checkpoint {position} is ahead of the training log, which ends at {end}")
         if position - 1 < first:
@@ -444,7 +449,7 @@ class Learning:
             return
         self._write_until(until_s)  # of the one under way: it is nearer to its end than a new one
         try:
-            self.fold_past_end(stall_max_s, most_s=stall_max_s)
+            self.fold_past_end(stall_max_s=stall_max_s, most_s=stall_max_s)
         except (FatalError, KafkaException) as error:
             log.warning("not everything was folded at the end: %s", error)
         if not self._writer.busy:

@@ -251,10 +251,11 @@ class Ownership:
 
     def _folded(self) -> Iterator[bool]:
         """Until the fold is past what the log holds now: at once where nothing waits, else by the turns in between."""
-        end = self._learning.log_end()
+        where = (self._config.training_log_topic, 0)
+        end = ends(self._client, [where])[where][1]
         while not self._learning.is_past(end):
             if not self.owned:  # by now: what was owned may have gone meanwhile
-                self._learning.fold_past_end()
+                self._learning.fold_past_end(end)
                 return
             yield False
 
