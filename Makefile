@@ -24,15 +24,15 @@ test: $(VENV)/.test check
 # Workers, brokers and disks fail for ROUNDS rounds; the last line is JSON. 100 rounds take about half an hour.
 # HOSTILE=1: while somebody sends absurd numbers, false times, made-up texts and ghosts beside the honest producers.
 chaos: $(VENV)/.test
-	@$(BIN)/python tests/chaos/storm.py --rounds $(ROUNDS) --seed $(SEED) $(if $(HOSTILE),--hostile)
+	@$(BIN)/python -m tests.system.chaos.storm --rounds $(ROUNDS) --seed $(SEED) $(if $(HOSTILE),--hostile)
 
 # What every surface says while six things go wrong under load, one after the other, each for SECONDS.
 surfaces: $(VENV)/.test
-	@$(BIN)/python tests/chaos/surfaces.py --seconds $(SECONDS)
+	@$(BIN)/python -m tests.system.chaos.surfaces --seconds $(SECONDS)
 
 # Each planted bug must be caught by a test; prints the table. About half an hour.
 mutants: $(VENV)/.test
-	@$(BIN)/python tests/mutations/run.py
+	@$(BIN)/python -m tests.system.mutations.run
 
 # One fault at a time, each on a real broker: every fail point, poison, floods, oversized records, lost answers.
 faults: $(VENV)/.test

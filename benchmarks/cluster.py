@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from benchmarks.load import Load, Pair
 from benchmarks.machine import cores, pinned
-from stream_ml.kafka.broker import EmbeddedKafka
+from stream_ml.embedded.broker import EmbeddedKafka
 
 REQUEST_S = 30.0
 FLUSH_S = 120.0

@@ -12,14 +12,15 @@ from typing import Any
 
 import fastavro
 
-from stream_ml import schemas
-from stream_ml.assembly import Parts, assemble
+from stream_ml import formats
+from stream_ml.app.assemble import assemble
+from stream_ml.app.parts import Parts
 from stream_ml.config import Config
-from stream_ml.core.binary import encode_record
-from stream_ml.core.join import Join
-from stream_ml.core.metadata import OutputEnds
-from stream_ml.core.partition import Batch, Partition
-from stream_ml.core.replica import Replica
+from stream_ml.core.avro.record import encode_record
+from stream_ml.core.fold.replica import Replica
+from stream_ml.core.join.join import Join
+from stream_ml.core.partition.commit_metadata import OutputEnds
+from stream_ml.core.partition.partition import Batch, Partition
 from stream_ml.demo.flights import Item, flights
 from stream_ml.demo.model import build
 from stream_ml.records import Clock, LogRecord, Record, Records
@@ -30,7 +31,7 @@ BATCH = 400  # records of both topics
 
 def configuration() -> Config:
     """The demo's, as far as the core needs it."""
-    source = {"id": "flight_id", "schema": schemas.FOLDER / "flight.avsc", "topic": "flights"}
+    source = {"id": "flight_id", "schema": formats.FOLDER / "flight.avsc", "topic": "flights"}
     return Config(
         app={"id": "bench"},
         kafka={"bootstrap_servers": "none:1"},
@@ -38,7 +39,7 @@ def configuration() -> Config:
         feedback={
             **source,
             "topic": "arrivals",
-            "schema": schemas.FOLDER / "arrival.avsc",
+            "schema": formats.FOLDER / "arrival.avsc",
             "label": "late",
             "time": "landed_at",
             "ttl": "2d",
@@ -52,8 +53,8 @@ def configuration() -> Config:
 def records_of(items: list[Item]) -> list[Record]:
     """Both topics' records, in the order in which they happen."""
     of = {
-        "event": ("flights", fastavro.parse_schema(schemas.load("flight"))),
-        "label": ("arrivals", fastavro.parse_schema(schemas.load("arrival"))),
+        "event": ("flights", fastavro.parse_schema(formats.load("flight"))),
+        "label": ("arrivals", fastavro.parse_schema(formats.load("arrival"))),
     }
     offsets = {"flights": 0, "arrivals": 0}
     found = []

@@ -16,9 +16,9 @@ from typing import Any
 from river import linear_model, preprocessing
 from river.datasets import synth
 
-from stream_ml.core.drift import DETECTORS, ConceptMonitor, detector_of
-from stream_ml.core.input_drift import InputDrift
-from stream_ml.core.recent import Row
+from stream_ml.core.drift.concept import DETECTORS, ConceptMonitor, detector_of
+from stream_ml.core.drift.inputs import InputDrift
+from stream_ml.core.evaluation.window import Row
 
 SEEDS = 5
 BEFORE = 10_000  # labels before a planted change

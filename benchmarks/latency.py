@@ -18,7 +18,7 @@ from benchmarks.process import Measured
 from benchmarks.results import Result
 from benchmarks.service import Service
 from benchmarks.stand import Stand
-from stream_ml.core.log_entry import decode_entry
+from stream_ml.core.log.entry import decode_entry
 from stream_ml.kafka.clients import take
 
 WARM_UP_S = 5.0

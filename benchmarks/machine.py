@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-from stream_ml.kafka.broker import JARS
+from stream_ml.embedded.broker import JARS
 
 PACKAGES = ("confluent-kafka", "fastavro", "numpy", "river")
 

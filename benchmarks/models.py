@@ -20,12 +20,12 @@ import pyarrow as pa
 from river import feature_extraction, forest, linear_model, naive_bayes, preprocessing, tree
 
 from stream_ml.config import Model
-from stream_ml.core.events import Features
-from stream_ml.core.fields import find_field
-from stream_ml.core.labels import LabelDomain
-from stream_ml.core.learner import Learner
-from stream_ml.core.schema import load_schema
-from stream_ml.core.scoring import Scorer
+from stream_ml.core.avro.fields import find_field
+from stream_ml.core.avro.schema import load_schema
+from stream_ml.core.inputs.events import Features
+from stream_ml.core.inputs.label_domain import LabelDomain
+from stream_ml.core.model.estimator import Learner
+from stream_ml.core.model.scoring import Scorer
 from stream_ml.errors import CheckpointError
 from stream_ml.records import Target
 from stream_ml.storage.checkpoints import CheckpointStore

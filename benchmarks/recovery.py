@@ -20,10 +20,10 @@ import fastavro
 import yaml
 from confluent_kafka import Producer
 
+from stream_ml.admin.observer import Observer
 from stream_ml.config import Config, load_config
-from stream_ml.core.binary import encode_record
-from stream_ml.kafka.broker import EmbeddedKafka
-from stream_ml.kafka.operator import Observer
+from stream_ml.core.avro.record import encode_record
+from stream_ml.embedded.broker import EmbeddedKafka
 from stream_ml.kafka.topics import create_topics
 
 T0 = 1_600_000_000_000

@@ -17,7 +17,7 @@ import yaml
 from benchmarks.cluster import Topics
 from benchmarks.load import FEATURES, LABEL_SCHEMA, event_schema
 from benchmarks.process import ROOT, Measured
-from stream_ml.kafka.broker import free_port
+from stream_ml.embedded.broker import free_port
 
 STATUS_S = 0.5
 START_S = 60.0

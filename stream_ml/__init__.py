@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stream_ml.config import Config, load_config
-    from stream_ml.local import LocalApp
+    from stream_ml.offline.local import LocalApp
 
 __version__ = "0.1.0"
 __all__ = ["Config", "LocalApp", "load_config"]
 
-_PLACES = {"Config": "stream_ml.config", "load_config": "stream_ml.config", "LocalApp": "stream_ml.local"}
+_PLACES = {"Config": "stream_ml.config", "load_config": "stream_ml.config", "LocalApp": "stream_ml.offline.local"}
 
 
 def __getattr__(name: str) -> Any:

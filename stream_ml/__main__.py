@@ -3,7 +3,8 @@
 import contextlib
 import faulthandler
 
-from stream_ml.hash_seed import recall
+from stream_ml.runtime.deferred_imports import defer_imports_of_core
+from stream_ml.runtime.hash_seed import recall
 
 
 def main() -> None:
@@ -11,6 +12,7 @@ def main() -> None:
     with contextlib.suppress(OSError, RuntimeError, ValueError):  # no stderr, or none that is a file
         faulthandler.enable()  # a crash inside of a library says in which call
     recall()
+    defer_imports_of_core()
     from stream_ml.cli.app import main as run
 
     run()

@@ -3,8 +3,11 @@
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+Framing = Literal["bare", "confluent", "single-object"]  # how the bytes of a value name their schema
+Scalar = bool | int | float | str
+Task = Literal["binary", "multiclass", "regression"]
 Headers = Sequence[tuple[str, bytes]]
 NOT_UNPACKED = "stream_ml.not_unpacked"  # header of what stands for a record that the client could not unpack
 NOT_SEALED = "stream_ml.not_sealed"  # in place of an entry of the training log that no key of ours has sealed

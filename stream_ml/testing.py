@@ -6,17 +6,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from stream_ml.config import Features, Model, Scalar
-from stream_ml.core import made_up
-from stream_ml.core.contract import EXAMPLES
-from stream_ml.core.contract import check_model as problems_of
-from stream_ml.core.features import FeaturePlan
-from stream_ml.core.fields import find_field
-from stream_ml.core.from_json import from_json
-from stream_ml.core.labels import LABEL_TYPES, LabelDomain
-from stream_ml.core.payloads import Refused
-from stream_ml.core.schema import Schema, load_schema
+from stream_ml.config import Features, Model
+from stream_ml.core.avro.fields import find_field
+from stream_ml.core.avro.framing import Refused
+from stream_ml.core.avro.from_json import from_json
+from stream_ml.core.avro.schema import Schema, load_schema
+from stream_ml.core.inputs import made_up
+from stream_ml.core.inputs.features import FeaturePlan
+from stream_ml.core.inputs.label_domain import LABEL_TYPES, LabelDomain
+from stream_ml.core.model.checks import EXAMPLES
+from stream_ml.core.model.checks import check_model as problems_of
 from stream_ml.errors import ConfigError
+from stream_ml.records import Scalar
 from stream_ml.storage.pickling import through
 
 

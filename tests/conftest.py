@@ -5,8 +5,9 @@ import uuid
 from collections.abc import Generator, Iterator
 
 import pytest
-from brokers import broker
 from hypothesis import Phase, settings
+
+from tests.support.brokers import broker
 
 # For the planted bugs: that a test turns red is enough, the smallest example is not needed.
 settings.register_profile("no-shrinking", phases=[Phase.explicit, Phase.generate], database=None)
@@ -72,3 +73,11 @@ def kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def app_id() -> str:
     """A name that no other test has, such as ``t1f0c93ab``."""
     return f"t{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the service's is set."""
+    for name in list(os.environ):
+        if name.startswith("STREAM_ML_"):
+            monkeypatch.delenv(name)

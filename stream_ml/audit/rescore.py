@@ -3,17 +3,19 @@
 from collections import deque
 from typing import NamedTuple
 
-from stream_ml.assembly import Parts
-from stream_ml.core.checker import Findings
-from stream_ml.core.learner import ModelFailed, Scored
-from stream_ml.core.predictions import Published
-from stream_ml.core.replica import Replica
-from stream_ml.core.sample import Sample
-from stream_ml.core.scoring import same
-from stream_ml.core.seals import LogSeal
-from stream_ml.core.times import NEVER_MS
+from stream_ml.app.parts import Parts
+from stream_ml.audit.coordinates import Findings
+from stream_ml.audit.sample import Sample
+from stream_ml.core.fold.replica import Replica
+from stream_ml.core.join.watermark import NEVER_MS
+from stream_ml.core.log.seals import LogSeal
+from stream_ml.core.model.estimator import ModelFailed, Scored
+from stream_ml.core.model.scoring import same
+from stream_ml.core.partition.predictions import Published
 from stream_ml.kafka.clients import admin
-from stream_ml.kafka.reading import ends, log_value, read_range
+from stream_ml.kafka.reading.ends import ends
+from stream_ml.kafka.reading.log_reader import log_value
+from stream_ml.kafka.reading.ranges import read_range
 from stream_ml.records import Event, LogRecord, Record, Served
 
 Pairs = deque[tuple[Published, Record]]

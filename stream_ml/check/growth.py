@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from stream_ml.core.contract import walked
-from stream_ml.core.labels import LabelDomain
-from stream_ml.core.learner import Learner
+from stream_ml.core.inputs.label_domain import LabelDomain
+from stream_ml.core.model.checks import walked
+from stream_ml.core.model.estimator import Learner
 from stream_ml.records import Target
 
 FIRST, LEARNED_MAX = 250, 8_000  # examples; from one measurement to the next they double

@@ -8,8 +8,9 @@ from confluent_kafka.admin import AclOperation, AdminClient
 
 from stream_ml.config import Config
 from stream_ml.errors import Problems
-from stream_ml.kafka.clients import FETCH_BYTES, TIMEOUT_S, admin, error_of, reaching
-from stream_ml.kafka.reading import ends
+from stream_ml.kafka.clients import FETCH_BYTES, TIMEOUT_S, admin
+from stream_ml.kafka.errors import error_of, reaching
+from stream_ml.kafka.reading.ends import ends
 from stream_ml.kafka.topics import (
     Inspected,
     altered,
@@ -19,7 +20,7 @@ from stream_ml.kafka.topics import (
     topic_problems,
     wanted_topics,
 )
-from stream_ml.memory import memory_bytes
+from stream_ml.runtime.memory import memory_bytes
 from stream_ml.units import duration_text
 
 EVENT_OVERHEAD = 4_096  # what an example takes beside the event that it holds

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from stream_ml.assembly import Parts
+from stream_ml.app.parts import Parts
 from stream_ml.check.speed import HOLD_US, JOIN_US, READ_US, Speed
-from stream_ml.core import made_up
-from stream_ml.core.contract import labelled
-from stream_ml.core.log_entry import Example, encode_example
-from stream_ml.core.payloads import Payloads
+from stream_ml.core.avro.framing import Payloads
+from stream_ml.core.inputs import made_up
+from stream_ml.core.log.entry import Example, encode_example
+from stream_ml.core.model.checks import labelled
 from stream_ml.kafka.clients import COMPRESSION
 from stream_ml.records import NOT_SERVED
 

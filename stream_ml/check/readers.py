@@ -1,7 +1,7 @@
 """What readers of the predictions will meet: another schema than the one that they know."""
 
-from stream_ml.assembly import Parts
-from stream_ml.kafka.tailing import newest
+from stream_ml.app.parts import Parts
+from stream_ml.kafka.reading.newest import newest
 
 
 def changed_schema(parts: Parts) -> str:

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from stream_ml.assembly import Parts, tried_events
-from stream_ml.core import made_up
-from stream_ml.core.contract import labelled
-from stream_ml.core.events import Events, Features, Taken
-from stream_ml.core.learner import Learner
-from stream_ml.core.payloads import Payloads
-from stream_ml.core.scoring import Scorer
+from stream_ml.app.parts import Parts
+from stream_ml.app.trial import tried_events
+from stream_ml.core.avro.framing import Payloads
+from stream_ml.core.inputs import made_up
+from stream_ml.core.inputs.events import Events, Features, Taken
+from stream_ml.core.model.checks import labelled
+from stream_ml.core.model.estimator import Learner
+from stream_ml.core.model.scoring import Scorer
 from stream_ml.records import Clock, Record, Records, Version
 
 ROUNDS = 5

@@ -90,7 +90,7 @@ def broker(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0: a free one.", min=0, max=65535)] = 9092,
 ) -> None:
     """Run a real Apache Kafka in the foreground, for development: one node, on this machine only."""
-    from stream_ml.kafka.broker import EmbeddedKafka
+    from stream_ml.embedded.broker import EmbeddedKafka
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with EmbeddedKafka(directory, port=port) as kafka:

@@ -9,10 +9,10 @@ from stream_ml.cli.say import say
 from stream_ml.config import Config
 from stream_ml.config.tree import Watch
 from stream_ml.kafka.topics import inspect_topics
-from stream_ml.words import printable
+from stream_ml.observe.problems import printable
 
 if TYPE_CHECKING:
-    from stream_ml.audit.topics import Audit
+    from stream_ml.audit.audit import Audit
 
 SHOWN_MAX = 50
 
@@ -23,9 +23,9 @@ def audit(config: Config, sample: int, *, as_json: bool) -> int:
     if sample:
         fix_hash_seed(facts.training_log_id, config.model.seed)
 
-    from stream_ml.assembly import assemble
-    from stream_ml.audit.topics import audit as read_all
-    from stream_ml.kafka.clients import reaching
+    from stream_ml.app.assemble import assemble
+    from stream_ml.audit.audit import audit as read_all
+    from stream_ml.kafka.errors import reaching
 
     with reaching(config):
         found = read_all(assemble(config), facts, sample)

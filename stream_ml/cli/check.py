@@ -10,7 +10,7 @@ from stream_ml.errors import ConfigError, Problems, StreamMLError
 from stream_ml.units import duration_ms, duration_text
 
 if TYPE_CHECKING:
-    from stream_ml.assembly import Parts
+    from stream_ml.app.parts import Parts
     from stream_ml.check.speed import Speed
 
 SHOWN_FEATURES_MAX = 12
@@ -26,7 +26,7 @@ class Load(NamedTuple):
 
 def check(config: Config, *, online: bool, downtime: str, load: Load) -> int:
     """Print what is right and everything that is wrong; the exit code: 78 where something is."""
-    from stream_ml.assembly import assemble
+    from stream_ml.app.assemble import assemble
 
     problems = Problems()
     downtime_ms = problems.of(lambda: _downtime_ms(downtime))  # told whether or not Kafka is asked
@@ -73,7 +73,7 @@ def _some(texts: list[str]) -> str:
 
 def _say_parts(parts: "Parts", problems: Problems, load: Load) -> float:
     """Say what schemas and model are like; microseconds to learn an example, 0.0 where the model is refused."""
-    from stream_ml.assembly import checked
+    from stream_ml.app.trial import checked
     from stream_ml.check.speed import speed
 
     for line in _of_schemas(parts):
@@ -110,11 +110,11 @@ def _of_load(parts: "Parts", found: "Speed", load: Load) -> list[str]:
 
 def _of_growth(parts: "Parts", load: Load) -> list[str]:
     """Whether the model grows with what it learns, as far as a few seconds can tell."""
-    from stream_ml.assembly import tried_events
+    from stream_ml.app.trial import tried_events
     from stream_ml.check.growth import growth, growth_lines
-    from stream_ml.core.learner import ModelFailed
+    from stream_ml.core.model.estimator import ModelFailed
+    from stream_ml.follower.model_size import ModelSize
     from stream_ml.storage.pickling import dumps
-    from stream_ml.worker.model_size import ModelSize
 
     model = parts.config.model
     texts = {name: parts.plan.distinct.get(name) for name in parts.plan.open_texts}
@@ -185,7 +185,7 @@ def _sealed(config: Config) -> list[str]:
 
 def _bounds(parts: "Parts") -> list[str]:
     """Numbers that nothing bounds, with bounds to propose where there are samples: one event may ruin a model."""
-    from stream_ml.assembly import tried_events
+    from stream_ml.app.trial import tried_events
 
     free = [name for name in parts.plan.measured if name not in parts.plan.bounded]
     if not free:

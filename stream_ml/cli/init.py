@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from stream_ml.cli.say import say
-from stream_ml.config.tree import Framing
 from stream_ml.errors import ConfigError
+from stream_ml.records import Framing
 from stream_ml.units import duration_ms
 
 if TYPE_CHECKING:
     from stream_ml.cli.scaffold import Answers, Side
-    from stream_ml.core.schema import Schema
+    from stream_ml.core.avro.schema import Schema
 
 
 def init(
@@ -115,7 +115,7 @@ def _sides(
     from_topic: bool,
 ) -> "tuple[Side, Side]":
     from stream_ml.cli.scaffold import sides_of
-    from stream_ml.core.schema import Schema, load_schema
+    from stream_ml.core.avro.schema import Schema, load_schema
 
     def schema_of(file: Path | None) -> tuple[Schema, str] | None:
         if file is None:
@@ -135,9 +135,9 @@ def _sides(
 
 
 def _proposed(answers: "Answers", directory: Path) -> "tuple[Schema, str]":
+    from stream_ml.admin.infer_schema import propose
     from stream_ml.config import Config
-    from stream_ml.core.schema import load_schema
-    from stream_ml.kafka.proposal import propose
+    from stream_ml.core.avro.schema import load_schema
 
     anything: dict[str, Any] = {"schema": directory, "id": "key"}
     clients: dict[str, Any] = {  # only the address is used

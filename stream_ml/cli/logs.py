@@ -10,12 +10,16 @@ from typing import IO, Any
 import structlog
 
 from stream_ml.config import Config
-from stream_ml.words import printable
+from stream_ml.observe.problems import printable
 
 REPEAT_S = 30.0  # the same thing said by the Kafka client again within this time is counted, not written
 REMEMBERED_MAX = 1_000  # different things
 
 _NUMBERS = re.compile(r"\d+")
+
+
+_CLIENT = ("clients", "errors", "reading.ranges", "reading.log_reader", "reading.unpacking")  # librdkafka as the first
+CLIENT = {f"stream_ml.kafka.{name}" for name in _CLIENT}
 
 
 class Repeats(logging.Filter):
@@ -30,7 +34,9 @@ class Repeats(logging.Filter):
         self._seen: dict[str, tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the line is written."""
+        """Whether the line is written; of other loggers every one is."""
+        if record.name not in CLIENT:
+            return True
         kind = _NUMBERS.sub("#", record.getMessage())
         now_s = time.monotonic()
         with self._lock:
@@ -74,9 +80,8 @@ def set_up_log(config: Config, stream: IO[str] | None = None) -> None:
         last += [_words]
     handler = logging.StreamHandler(into)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))
+    handler.addFilter(Repeats())
     logging.basicConfig(level=config.log.level.upper(), handlers=[handler], force=True)
-    client = logging.getLogger("stream_ml.kafka")
-    client.filters = [Repeats()]
 
 
 def _words(logger: Any, name: str, event: dict[str, Any]) -> str:

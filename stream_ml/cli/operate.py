@@ -13,8 +13,8 @@ from stream_ml.config import Config
 from stream_ml.errors import ConfigError
 
 if TYPE_CHECKING:
-    from stream_ml.assembly import Parts
-    from stream_ml.core.written import WrittenSchema
+    from stream_ml.app.parts import Parts
+    from stream_ml.core.log.logged_schemas import WrittenSchema
 
 topics = typer.Typer(no_args_is_help=True, help="The topics that the service needs.")
 offsets = typer.Typer(no_args_is_help=True, help="Where each partition goes on.")
@@ -64,7 +64,8 @@ def grow(
 @configured
 def show(config: Config) -> None:
     """Committed positions of each partition beside what its topics hold."""
-    from stream_ml.kafka.operator import Observer, continuation
+    from stream_ml.admin.continuation import continuation
+    from stream_ml.admin.observer import Observer
     from stream_ml.kafka.topics import inspect_topics
     from stream_ml.storage.keys import log_seal
 
@@ -103,7 +104,7 @@ def set_(
     feedback: Annotated[int, typer.Option(min=0, help="Next label to read.")],
 ) -> None:
     """Set where a partition goes on; its sequence continues. Workers must be stopped."""
-    from stream_ml.kafka.operator import set_offsets
+    from stream_ml.admin.offsets import set_offsets
     from stream_ml.kafka.topics import inspect_topics
     from stream_ml.storage.keys import log_seal
 
@@ -124,7 +125,7 @@ def list_schemas(
 
     A worker says the same at /v1/schemas, without reading anything.
     """
-    from stream_ml.assembly import assemble
+    from stream_ml.app.assemble import assemble
 
     for one in _written(assemble(config)):
         if as_json:
@@ -142,14 +143,14 @@ def show_schema(
     ],
 ) -> None:
     """The schema of what the app writes now, or wrote once, as JSON."""
-    from stream_ml import schemas
-    from stream_ml.assembly import assemble
+    from stream_ml import formats
+    from stream_ml.app.assemble import assemble
 
     names = {"outcomes": "outcome", "training-log": "log_entry", "signals": "signal"}
     if what == "predictions":
         say(json.dumps(assemble(config).predictions.schema, indent=2))
     elif what in names:
-        say(json.dumps(schemas.load(names[what]), indent=2))
+        say(json.dumps(formats.load(names[what]), indent=2))
     elif re.fullmatch("[0-9a-fA-F]{16}", what):
         say(json.dumps(json.loads(_named(config, what.lower()).text), indent=2))
     else:
@@ -159,7 +160,7 @@ def show_schema(
 
 def _named(config: Config, fingerprint: str) -> "WrittenSchema":
     """The schema with a fingerprint: of those of now without asking Kafka."""
-    from stream_ml.assembly import assemble
+    from stream_ml.app.assemble import assemble
 
     parts = assemble(config)
     for found in (partial(parts.written_schemas, ()), partial(_written, parts)):
@@ -170,7 +171,7 @@ def _named(config: Config, fingerprint: str) -> "WrittenSchema":
 
 
 def _written(parts: "Parts") -> "list[WrittenSchema]":
-    from stream_ml.kafka.logged import logged_schemas
+    from stream_ml.admin.logged import logged_schemas
     from stream_ml.kafka.topics import inspect_topics
     from stream_ml.storage.keys import log_seal
 
@@ -227,7 +228,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def _lift(config: Config, command: str, position: int, *, anyway: bool) -> None:
-    from stream_ml.kafka.operator import check_halted
+    from stream_ml.admin.halts import check_halted
 
     if not anyway:
         check_halted(config, position, command)
@@ -235,7 +236,7 @@ def _lift(config: Config, command: str, position: int, *, anyway: bool) -> None:
 
 
 def _order(config: Config, command: str, arguments: dict[str, int]) -> None:
-    from stream_ml.kafka.operator import write_command
+    from stream_ml.kafka.commands import write_command
     from stream_ml.kafka.topics import inspect_topics
     from stream_ml.storage.keys import log_seal
 

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, TypeVar
 
 from stream_ml.cli.logs import in_json, set_up_log
 from stream_ml.config import Config
-from stream_ml.core.lineage import hash_seed
+from stream_ml.core.model.lineage import hash_seed
 from stream_ml.errors import StreamMLError
-from stream_ml.hash_seed import VARIABLE, remember, run_with
-from stream_ml.kafka.clients import Aside
+from stream_ml.kafka.threads import Aside
 from stream_ml.kafka.topics import inspect_topics
+from stream_ml.runtime.hash_seed import VARIABLE, remember, run_with
 
 T = TypeVar("T")
 
 if TYPE_CHECKING:
     from rich.live import Live
 
-    from stream_ml.worker.report import Report
+    from stream_ml.worker.status import Report
 
 INTERRUPTED = 130
 LOOK_S = 0.1  # between two looks for a signal, while a client waits for Kafka
@@ -42,7 +42,7 @@ def run(config: Config) -> None:
         if not in_json(config):
             raise
         told = {"hint": error.hint, "exit_code": error.exit_code}
-        logging.getLogger("stream_ml.worker").critical("%s", error.message, extra=told)
+        logging.getLogger(__name__).critical("%s", error.message, extra=told)
         sys.exit(error.exit_code)
 
 
@@ -51,14 +51,15 @@ def _run(config: Config) -> None:
     facts = stop.unless_told(lambda: inspect_topics(config))
     fix_hash_seed(facts.training_log_id, config.model.seed)
 
-    from stream_ml.access import Access
-    from stream_ml.assembly import assemble, checked
-    from stream_ml.endpoints import Endpoints, serve
-    from stream_ml.kafka.clients import reaching
-    from stream_ml.metrics import Metrics
+    from stream_ml.app.assemble import assemble
+    from stream_ml.app.trial import checked
+    from stream_ml.kafka.errors import reaching
+    from stream_ml.observe.access import Access
+    from stream_ml.observe.http import Endpoints, serve
+    from stream_ml.observe.metrics import Metrics
     from stream_ml.storage.keys import token_of
     from stream_ml.worker.loop import Worker
-    from stream_ml.worker.report import ALIVE_S
+    from stream_ml.worker.status import ALIVE_S
 
     parts = checked(assemble(config))
     metrics = Metrics()
@@ -92,7 +93,7 @@ def _live(report: "Report") -> "Live":
     from rich.console import Console
     from rich.live import Live
 
-    from stream_ml.live import Shown
+    from stream_ml.observe.terminal import Shown
 
     return Live(Shown(lambda: report.status), console=Console(stderr=True), refresh_per_second=2)
 
@@ -123,7 +124,7 @@ class Stop:
         while aside.is_alive():
             aside.join(LOOK_S)
             if self.told():
-                logging.getLogger("stream_ml.worker").info("stopping, because of %s: nothing was begun", self.why)
+                logging.getLogger(__name__).info("stopping, because of %s: nothing was begun", self.why)
                 sys.stdout.flush()
                 os._exit(0 if self.signal == signal.SIGTERM else INTERRUPTED)  # the thread that waits would hold it
         return aside.result()

@@ -2,7 +2,7 @@
 
 import typer
 
-from stream_ml.words import printable
+from stream_ml.observe.problems import printable
 
 
 def say(text: str, *, err: bool = False) -> None:

@@ -6,9 +6,9 @@ from typing import Any, Literal, NamedTuple
 
 import yaml
 
-from stream_ml.core.fields import scalar_fields
-from stream_ml.core.labels import LABEL_TYPES
-from stream_ml.core.schema import Schema, load_schema
+from stream_ml.core.avro.fields import scalar_fields
+from stream_ml.core.avro.schema import Schema, load_schema
+from stream_ml.core.inputs.label_domain import LABEL_TYPES
 
 Task = Literal["binary", "multiclass", "regression"]
 SAMPLES = 200

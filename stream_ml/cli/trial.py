@@ -16,8 +16,8 @@ from stream_ml.config import Config, Source
 from stream_ml.errors import ConfigError, TransientError
 
 if TYPE_CHECKING:
-    from stream_ml.core.payloads import Payloads
-    from stream_ml.kafka.produce import Timed
+    from stream_ml.admin.produce import Timed
+    from stream_ml.core.avro.framing import Payloads
 
 What = Annotated[Literal["events", "feedback"], typer.Argument(help="events or feedback.")]
 
@@ -62,10 +62,10 @@ def produce(
     History is loaded with both files at once (--labels): events that are loaded alone move time on, and their labels
     find them expired.
     """
-    from stream_ml.assembly import payloads_of
-    from stream_ml.core.from_json import RowEncoder
-    from stream_ml.kafka.produce import Line, Written, by_time, encoded_at
-    from stream_ml.kafka.produce import produce as write
+    from stream_ml.admin.produce import Line, Written, by_time, encoded_at
+    from stream_ml.admin.produce import produce as write
+    from stream_ml.app.assemble import payloads_of
+    from stream_ml.core.inputs.rows import RowEncoder
 
     if labels is not None and what != "events":
         raise ConfigError("--labels goes with events", "type stream-ml produce CONFIG events EVENTS --labels LABELS")
@@ -96,8 +96,8 @@ def play(
     step: Annotated[int, typer.Option(help="Events at a time, at most.", min=1)] = 20,
 ) -> None:
     """Write events and labels in the order of their times, each step after the worker has taken the one before."""
-    from stream_ml.assembly import payloads_of
-    from stream_ml.kafka.play import Played, play_all
+    from stream_ml.admin.play import Played, play_all
+    from stream_ml.app.assemble import payloads_of
 
     def played(source: Source, file: str, what: str) -> list[Played]:
         found = timed(source, payloads_of(config, source), what, file)
@@ -110,10 +110,9 @@ def play(
 
 def timed(source: Source, payloads: "Payloads", what: str, file: str) -> "Iterator[Timed]":
     """The records that the lines of a file describe, with their times; 0 where one has none."""
-    from stream_ml.core.codec import composed
-    from stream_ml.core.fields import find_field, getter, time_ms_of
-    from stream_ml.core.from_json import RowEncoder
-    from stream_ml.kafka.produce import Line, Written, encoded_at
+    from stream_ml.admin.produce import Line, Written, encoded_at
+    from stream_ml.core.avro.fields import composed, find_field, getter, time_ms_of
+    from stream_ml.core.inputs.rows import RowEncoder
 
     rows, time_of = RowEncoder(source, payloads, what), None
     if source.time != "record":
@@ -135,9 +134,9 @@ def attempt(
     feedback: Annotated[bool, typer.Option("--feedback", help="It is a label, not an event.")] = False,
 ) -> None:
     """Say what would become of a record, without writing anything: fields, features, prediction, or why not."""
-    from stream_ml.assembly import assemble
-    from stream_ml.core.from_json import RowEncoder
-    from stream_ml.kafka.produce import Line, encoded
+    from stream_ml.admin.produce import Line, encoded
+    from stream_ml.app.assemble import assemble
+    from stream_ml.core.inputs.rows import RowEncoder
     from stream_ml.records import Record
 
     topic_id = _topic_id(config)
@@ -165,10 +164,10 @@ def _topic_id(config: Config) -> str | None:
 
 
 def _judged(parts: Any, found: Any, topic_id: str | None) -> dict[str, Any]:
-    from stream_ml.core.learner import ModelFailed
-    from stream_ml.core.replica import Replica
+    from stream_ml.core.fold.replica import Replica
+    from stream_ml.core.model.estimator import ModelFailed
+    from stream_ml.follower.follower import newest_replica
     from stream_ml.records import DeadLetter, Label
-    from stream_ml.worker.learning import newest_replica
 
     if isinstance(found, DeadLetter):
         return {"becomes": "dead letter", "reason": found.reason, "message": found.message}

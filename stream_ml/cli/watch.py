@@ -16,7 +16,7 @@ from stream_ml.cli.options import configured
 from stream_ml.cli.say import say
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError, TransientError
-from stream_ml.words import all_printable, printable
+from stream_ml.observe.problems import all_printable, printable
 
 letters = typer.Typer(no_args_is_help=True, help="Records that could not be used.")
 
@@ -42,7 +42,7 @@ def top(
     from rich.console import Console
     from rich.live import Live
 
-    from stream_ml.live import Shown, panel
+    from stream_ml.observe.terminal import Shown, panel
     from stream_ml.storage.keys import token_of
 
     host = config.http.host if config.http.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - compared
@@ -67,7 +67,7 @@ def top(
 def _status(address: str, token: bytes) -> dict[str, Any]:
     if not re.match(r"https?://[^/\s]+", address):
         raise ConfigError(f"{address.removesuffix('/v1/status')} is no address: http://HOST:PORT")
-    from stream_ml.live import panel
+    from stream_ml.observe.terminal import panel
 
     asked = urllib.request.Request(address)  # noqa: S310 - an address of the operator's
     if token:
@@ -108,10 +108,10 @@ def tail(
     as_json: AsJson = False,
 ) -> None:
     """The newest committed records of a topic, decoded."""
-    from stream_ml.assembly import assemble
-    from stream_ml.decoded import look_at
-    from stream_ml.kafka.tailing import follow as following
-    from stream_ml.kafka.tailing import newest
+    from stream_ml.admin.decode import look_at
+    from stream_ml.app.assemble import assemble
+    from stream_ml.kafka.reading.newest import follow as following
+    from stream_ml.kafka.reading.newest import newest
 
     wanted = [_condition(text) for text in where or ()]
     topic, values_of = look_at(assemble(config), what)
@@ -142,8 +142,8 @@ def show_one(
     place: Annotated[str, typer.Argument(metavar="PARTITION:OFFSET", help="As `tail --json` names it.")],
 ) -> None:
     """One record of a topic, decoded: of the training log an example's event and its features, too."""
-    from stream_ml.assembly import assemble
-    from stream_ml.decoded import look_at, short_name
+    from stream_ml.admin.decode import look_at, short_name
+    from stream_ml.app.assemble import assemble
 
     parts = assemble(config)
     topic, values_of = look_at(parts, short_name(parts, what), whole=True)
@@ -156,9 +156,11 @@ def show_one(
 
 def _record_at(config: Config, topic: str, text: str) -> "Record":
     """The record at PARTITION:OFFSET; ConfigError says what there is instead."""
-    from stream_ml.kafka.clients import admin, reaching
-    from stream_ml.kafka.reading import ends, read_range
-    from stream_ml.kafka.tailing import partitions_of
+    from stream_ml.kafka.clients import admin
+    from stream_ml.kafka.errors import reaching
+    from stream_ml.kafka.reading.ends import ends
+    from stream_ml.kafka.reading.newest import partitions_of
+    from stream_ml.kafka.reading.ranges import read_range
 
     partition, _, offset = text.partition(":")
     if not (partition.isdecimal() and offset.isdecimal() and int(partition) < 2**31 and int(offset) < 2**63 - 1):
@@ -210,8 +212,8 @@ def ls(
     as_json: AsJson = False,
 ) -> None:
     """Dead letters by reason: how many, of which topic, since when, and one of them in words."""
-    from stream_ml.decoded import dead_letter
-    from stream_ml.kafka.tailing import newest
+    from stream_ml.admin.decode import dead_letter
+    from stream_ml.kafka.reading.newest import newest
 
     records, _ = newest(config, config.dead_letters, last)
     if each:
@@ -261,8 +263,8 @@ def show(
     letter: Annotated[str, typer.Argument(metavar="PARTITION:OFFSET", help="As `ls --each` names it.")],
 ) -> None:
     """One dead letter whole: its headers, and its value as far as it can be decoded."""
-    from stream_ml.assembly import assemble
-    from stream_ml.decoded import dead_letter, look_at
+    from stream_ml.admin.decode import dead_letter, look_at
+    from stream_ml.app.assemble import assemble
 
     found = _record_at(config, config.dead_letters, letter)
     values = dead_letter(found)
@@ -293,8 +295,8 @@ def redrive(
 
     A letter is compared with the record that it says it was: one that somebody made up is not written.
     """
-    from stream_ml.core.outputs import REASONS
-    from stream_ml.kafka.redrive import redrive as write_again
+    from stream_ml.admin.redrive import redrive as write_again
+    from stream_ml.core.partition.outputs import REASONS
 
     for name in reason:
         if name not in REASONS:

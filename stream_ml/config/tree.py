@@ -12,10 +12,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from stream_ml.records import Framing, Scalar, Task
 from stream_ml.units import Duration, Size, duration_ms, size_bytes
 
-Framing = Literal["bare", "confluent", "single-object"]
-Scalar = bool | int | float | str
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=200)]
 OWN_NAME_MAX = 64  # both stand in the metadata of every commit, which has 1,000 bytes
@@ -165,20 +164,10 @@ class Bounds(Section):
     length: int | None = Field(default=None, ge=1, le=10_000_000)
     distinct: int | None = Field(default=None, ge=1, le=1_000_000)
 
-    @property
-    def of_number(self) -> bool:
-        """Whether it says something of a number."""
-        return any(value is not None for value in (self.min, self.max, self.sigma))
-
-    @property
-    def of_text(self) -> bool:
-        """Whether it says something of a text."""
-        return self.length is not None or self.distinct is not None
-
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         given = [value for value in (self.min, self.max, self.sigma) if value is not None]
-        if not given and not self.of_text:
+        if not given and self.length is None and self.distinct is None:
             raise ValueError("say min, max or sigma of a number, length or distinct of a text")
         if not all(map(math.isfinite, given)):
             raise ValueError("a bound is a finite number")
@@ -218,7 +207,7 @@ class Model(Section):
     params: dict[str, Any] = key(
         {}, "arguments of the function; one named `seed` gets model.seed, the only place for it"
     )
-    task: Literal["binary", "multiclass", "regression"] = key(..., "`binary`, `multiclass` or `regression`")
+    task: Task = key(..., "`binary`, `multiclass` or `regression`")
     positive: Scalar = key(True, "binary: the label that the score is about")
     labels: list[Scalar] | None = key(None, "the closed list of labels, where the type of the label does not say it")
 

@@ -10,7 +10,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from stream_ml.live import Shown
+from stream_ml.observe.terminal import Shown
 
 ASK_S = 1.0  # between two looks at the worker's status
 TIMEOUT_S = 2.0

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from stream_ml.config import Config
-from stream_ml.core.log_entry import Entry, decode_entries
-from stream_ml.core.recent import Row, measures
-from stream_ml.core.signals import Signal, decode_signal
+from stream_ml.core.drift.signals import Signal, decode_signal
+from stream_ml.core.evaluation.window import Row, measures
+from stream_ml.core.log.entry import Entry, decode_entries
 from stream_ml.demo.flights import Item
 from stream_ml.kafka.clients import admin
-from stream_ml.kafka.reading import ends, read_range
+from stream_ml.kafka.reading.ends import ends
+from stream_ml.kafka.reading.ranges import read_range
 from stream_ml.records import Record
 
 DAY_MS = int(datetime(2013, 7, 1, 4, tzinfo=UTC).timestamp() * 1000)  # midnight in New York

@@ -8,16 +8,16 @@ from typing import NamedTuple
 import fastavro
 from confluent_kafka import Message, Producer, TopicPartition
 
-from stream_ml import schemas
+from stream_ml import formats
+from stream_ml.admin.produce import put
 from stream_ml.config import Config
-from stream_ml.core.binary import encode_record
-from stream_ml.core.log_entry import decode_pair
-from stream_ml.core.outputs import dead_letter_origin
+from stream_ml.core.avro.record import encode_record
+from stream_ml.core.log.entry import decode_pair
+from stream_ml.core.partition.outputs import dead_letter_origin
 from stream_ml.demo.flights import Item
 from stream_ml.errors import FatalError
 from stream_ml.kafka.clients import reader, take
 from stream_ml.kafka.messages import record_of
-from stream_ml.kafka.produce import put
 from stream_ml.records import Produce
 
 WINDOW_MS = 5 * 3_600_000  # of the flights' time is played at once
@@ -37,8 +37,8 @@ class Window(NamedTuple):
 def windows(config: Config, items: list[Item]) -> Iterator[Window]:
     """The items in windows: WINDOW_MS from an event on, with the labels up to the next window's first event."""
     targets = {
-        "event": (config.events.topic, fastavro.parse_schema(schemas.load("flight"))),
-        "label": (config.feedback.topic, fastavro.parse_schema(schemas.load("arrival"))),
+        "event": (config.events.topic, fastavro.parse_schema(formats.load("flight"))),
+        "label": (config.feedback.topic, fastavro.parse_schema(formats.load("arrival"))),
     }
     found: dict[str, list[Produce]] = {"event": [], "label": []}
     sent, end_ms = {"event": 0, "label": 0}, 0

@@ -14,16 +14,16 @@ from typing import Any
 
 from rich.console import Console
 
-from stream_ml import schemas
-from stream_ml.assembly import assemble
-from stream_ml.audit.topics import audit
+from stream_ml import formats
+from stream_ml.app.assemble import assemble
+from stream_ml.audit.audit import audit
 from stream_ml.config import Config, load_config
 from stream_ml.demo.display import Display
 from stream_ml.demo.drift import drift_report, planted
 from stream_ml.demo.flights import flights
 from stream_ml.demo.player import play
+from stream_ml.embedded.broker import EmbeddedKafka, free_port
 from stream_ml.errors import FatalError
-from stream_ml.kafka.broker import EmbeddedKafka, free_port
 from stream_ml.kafka.topics import create_topics, inspect_topics
 
 PARTITIONS = 1
@@ -78,7 +78,7 @@ def run_demo(limit: int | None, directory: Path | None, *, drift: bool) -> None:
         kafka = stack.enter_context(EmbeddedKafka(folder / "kafka"))
         file = folder / "stream_ml.yaml"
         file.write_text(
-            _CONFIG.format(servers=kafka.bootstrap_servers, schemas=schemas.FOLDER, port=free_port()), "utf-8"
+            _CONFIG.format(servers=kafka.bootstrap_servers, schemas=formats.FOLDER, port=free_port()), "utf-8"
         )
         config = load_config(file)
         create_topics(config, PARTITIONS, dry_run=False)

@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
-from stream_ml.kafka.clients import TIMEOUT_S, absent, error_of
+from stream_ml.kafka.clients import TIMEOUT_S
+from stream_ml.kafka.errors import absent, error_of
 
 PAUSE_S = 0.1  # between two questions; the deadline decides
 T = TypeVar("T")

@@ -13,7 +13,8 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, Ne
 
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError, Problems
-from stream_ml.kafka.clients import TIMEOUT_S, admin, error_of, reaching, topics_there
+from stream_ml.kafka.clients import TIMEOUT_S, admin, topics_there
+from stream_ml.kafka.errors import error_of, reaching
 from stream_ml.kafka.retries import PAUSE_S, asked
 
 CLIENT_RECORD_BYTES = 1_000_000  # librdkafka's default of message.max.bytes
@@ -22,7 +23,7 @@ RECORD_BYTES_LEAST = 16_384  # headers of a dead letter, its message and a part 
 DOWNTIME_MS = 86_400_000  # a day, as `check` takes it: for so long workers may be away from topics that are made here
 FOREVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 
-log = logging.getLogger("stream_ml.topics")
+log = logging.getLogger(__name__)
 
 
 class TopicFacts(NamedTuple):

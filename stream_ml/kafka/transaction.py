@@ -22,12 +22,14 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from stream_ml.config import Config
-from stream_ml.core.seals import LogSeal
+from stream_ml.core.log.seals import LogSeal
 from stream_ml.errors import FatalError
-from stream_ml.failpoints import passes
-from stream_ml.kafka.clients import beside, bounded, error_of, producer, reaching, step_after
-from stream_ml.kafka.statistics import BrokerStatistics
+from stream_ml.kafka.broker_statistics import BrokerStatistics
+from stream_ml.kafka.clients import producer
+from stream_ml.kafka.errors import error_of, reaching, step_after
+from stream_ml.kafka.threads import beside, bounded
 from stream_ml.records import Block
+from stream_ml.runtime.failpoints import passes
 
 COMMIT_SLOW_S = 5.0  # a healthy commit takes 1 ms, one that was retried inside librdkafka 0.5 s and more
 RETRY_MAX_S = 15.0  # for calls before the commit that say they may be repeated
@@ -36,7 +38,7 @@ FLUSH_SLICE_S = 0.2  # after a refusal the rest may never be sent: flush would w
 OPEN_S = 10.0  # for a new producer, beside twice the transaction timeout: what an open transaction may hold it up
 REOPENED_MAX = 5  # producers made in a row without one commit between them
 
-log = logging.getLogger("stream_ml.transaction")
+log = logging.getLogger(__name__)
 
 
 class Ending(Enum):

@@ -25,7 +25,7 @@ from typing import IO, Any, NamedTuple
 import zstandard
 
 from stream_ml.errors import CheckpointError, ConfigError
-from stream_ml.failpoints import passes
+from stream_ml.runtime.failpoints import passes
 from stream_ml.storage.files import created, draft_of, opened
 from stream_ml.storage.pickling import dump
 from stream_ml.storage.unpickle import load

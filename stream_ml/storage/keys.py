@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from stream_ml.config import Config
-from stream_ml.core.seals import LogSeal
+from stream_ml.core.log.seals import LogSeal
 from stream_ml.errors import ConfigError
 from stream_ml.storage.files import MAKE_KEY, own_key, read_key
 

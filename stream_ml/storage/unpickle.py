@@ -18,13 +18,7 @@ from numpy._core.multiarray import scalar as _numpy_scalar
 from numpy._core.numeric import _frombuffer as _numpy_frombuffer  # type: ignore[attr-defined]
 
 from stream_ml.errors import CheckpointError
-from stream_ml.storage.allowed import (
-    CLASS_METHODS,
-    METHODS,
-    NAMED,
-    RIVER_CLASSES,
-    TEXT_METHODS,
-)
+from stream_ml.storage.allowed import CLASS_METHODS, METHODS, NAMED, RIVER_CLASSES, TEXT_METHODS
 from stream_ml.storage.deep_copy import DeepCopy, Loading
 
 

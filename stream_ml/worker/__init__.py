@@ -1,4 +1,4 @@
 """The loop and what drives the core: the only place that sees both Kafka and the core.
 
-Read loop.py first; ownership.py takes partitions up, learning.py folds the training log.
+Read loop.py first; assignment.py takes partitions up, follower/ folds the training log.
 """

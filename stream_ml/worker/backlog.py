@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from stream_ml.core.alignment import FirstLabels, HeldFeedback
-from stream_ml.core.partition import Partition
-from stream_ml.kafka.inputs import FeedbackInput, Group
+from stream_ml.core.inputs.alignment import FirstLabels, HeldFeedback
+from stream_ml.core.partition.partition import Partition
+from stream_ml.kafka.consumers import FeedbackInput, Group
 from stream_ml.records import Clock
 
 TURNS = 2  # more than these can take is a backlog: nobody waits for one event of it

@@ -10,16 +10,16 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterable
 
-from stream_ml.assembly import Parts
-from stream_ml.core.alignment import HeldFeedback
-from stream_ml.core.partition import Batch, Coordinates, Partition
-from stream_ml.core.partitioners import PartitionerSample, disagreement
-from stream_ml.failpoints import passes
-from stream_ml.kafka.inputs import FeedbackInput, Group
+from stream_ml.app.parts import Parts
+from stream_ml.core.inputs.alignment import HeldFeedback
+from stream_ml.core.partition.partition import Batch, Coordinates, Partition
+from stream_ml.follower.follower import Learning
+from stream_ml.kafka.consumers import FeedbackInput, Group
+from stream_ml.kafka.partitioners import PartitionerSample, disagreement
 from stream_ml.records import Clock, Records
+from stream_ml.runtime.failpoints import passes
+from stream_ml.worker.assignment import Ownership
 from stream_ml.worker.backlog import Backlog
-from stream_ml.worker.learning import Learning
-from stream_ml.worker.ownership import Ownership
 from stream_ml.worker.turns import CommitFloor, Line
 
 LABELS_SHARE = 4  # of the places of a turn are as many for partitions of which nothing but labels came, one at least
@@ -29,7 +29,7 @@ IDLE_TICK_S = 1.0  # how often a partition without records has its time moved on
 TICKS_S = 25.0  # and of how many in a second at most
 FORCED_COMMIT_S = 12 * 3600.0  # Kafka forgets offsets of feedback after offsets.retention.minutes, a week by default
 
-log = logging.getLogger("stream_ml.worker")
+log = logging.getLogger(__name__)
 
 
 class Intake:

@@ -17,24 +17,25 @@ from functools import partial
 
 from confluent_kafka import KafkaException
 
-from stream_ml.assembly import Parts
-from stream_ml.core.partition import Batch, Coordinates, Outputs
+from stream_ml.app.parts import Parts
+from stream_ml.core.partition.partition import Batch, Coordinates, Outputs
 from stream_ml.errors import FatalError
-from stream_ml.failpoints import passes
-from stream_ml.kafka.clients import admin, error_of, outage
-from stream_ml.kafka.inputs import FeedbackInput, Group, unowned
-from stream_ml.kafka.pair import offsets_of, read_pairs
+from stream_ml.follower.follower import Learning
+from stream_ml.kafka.clients import admin
+from stream_ml.kafka.committed import offsets_of, read_pairs
+from stream_ml.kafka.consumers import FeedbackInput, Group, unowned
+from stream_ml.kafka.errors import error_of, outage
+from stream_ml.kafka.topic_watch import TopicWatch
 from stream_ml.kafka.topics import TopicFacts
 from stream_ml.kafka.transaction import RECORD_REFUSED, Ending, Transactor
-from stream_ml.kafka.watch import TopicWatch
-from stream_ml.metrics import Metrics
+from stream_ml.observe.metrics import Metrics
+from stream_ml.runtime.failpoints import passes
 from stream_ml.storage.keys import log_seal
+from stream_ml.worker.assignment import ClaimFailed, Ownership, new_token, refuse_lost_offsets
 from stream_ml.worker.intake import Intake, clock_now
-from stream_ml.worker.learning import Learning
-from stream_ml.worker.monitoring import Monitor
+from stream_ml.worker.monitor import Monitor
 from stream_ml.worker.moves import Moves
-from stream_ml.worker.ownership import ClaimFailed, Ownership, new_token, refuse_lost_offsets
-from stream_ml.worker.report import Report
+from stream_ml.worker.status import Report
 
 BACKLOG_FOLDS = 10  # times learning.budget_per_turn
 KEEPS_STEP_S = 1.0  # learning that lags by more in a backlog folds as much as its budget allows
@@ -46,7 +47,7 @@ BLOCKED_S = 0.1  # between two looks at topics that are not as they were
 CLOSE_STALL_S = 2.0  # for learning at the end: what is not folded by then, the next process folds
 ABORTS_MAX = 50  # in a row, a growing pause between them: then the process gives up
 
-log = logging.getLogger("stream_ml.worker")
+log = logging.getLogger(__name__)
 
 
 class Worker:

@@ -7,7 +7,7 @@ from collections import Counter, deque
 from typing import Any
 
 from stream_ml.config import Config
-from stream_ml.core.partition import Outputs
+from stream_ml.core.partition.partition import Outputs
 
 _EVENTS = {"duplicates": ("flags", "duplicate_event"), "too_old": ("events_too_old", "")}
 _LABELS = {

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from stream_ml.kafka.broker import free_port
+from stream_ml.embedded.broker import free_port
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy/prometheus/rules.yml"
 PROMTOOL, SERVER = shutil.which("promtool"), shutil.which("prometheus")
 needs_prometheus = pytest.mark.skipif(

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from service import service, until
 
-from stream_ml.kafka.broker import free_port
-from stream_ml.kafka.operator import write_command
-from stream_ml.metrics import TABLE
-
-from .prometheus import ROOT, needs_prometheus, prometheus, promtool
+from stream_ml.embedded.broker import free_port
+from stream_ml.kafka.commands import write_command
+from stream_ml.observe.metrics import TABLE
+from tests.deploy.prometheus import ROOT, needs_prometheus, prometheus, promtool
+from tests.support.service import service, until
 
 FOLDER = ROOT / "deploy/grafana"
 DASHBOARD: dict[str, Any] = json.loads((FOLDER / "dashboard.json").read_text("utf-8"))

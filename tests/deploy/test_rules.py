@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stream_ml.metrics import TABLE
-
-from .prometheus import ROOT, RULES, needs_prometheus, promtool
+from stream_ml.observe.metrics import TABLE
+from tests.deploy.prometheus import ROOT, RULES, needs_prometheus, promtool
 
 OF = 'job="stream_ml", instance="w1:8080"'
 JOB, WORKER = 'job="stream_ml"', OF

@@ -1,0 +1,1 @@
+"""What operators do to an app through Kafka: commands, offsets, redriving, producing, decoding."""

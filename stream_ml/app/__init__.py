@@ -1,0 +1,1 @@
+"""From a configuration to the parts of the core: schemas, features, labels, the model."""

@@ -1,0 +1,73 @@
+"""One Avro record to bytes and back: the only calls of fastavro on the path of a record."""
+
+import io
+from typing import Any, cast
+
+import fastavro
+
+from stream_ml.core.avro.walk import walk_of
+
+
+def encode_record(schema: Any, values: dict[str, Any], header: bytes = b"") -> bytes:
+    """Header and record as bytes; ValueError or TypeError where values do not fit the schema."""
+    stream = io.BytesIO()
+    stream.write(header)
+    fastavro.schemaless_writer(stream, schema, values)
+    return stream.getvalue()
+
+
+class Decoder:
+    """Bytes of one record type to values, for one writer schema and, where it is another one, a reader schema.
+
+    fastavro takes bytes that no Avro writer makes, so each record is walked by the specification before it is decoded.
+    """
+
+    def __init__(self, schema: Any, reader: Any = None) -> None:
+        self._schema, self._reader = schema, reader
+        self._walk = walk_of(schema)
+
+    def decode(self, value: bytes, start: int = 0) -> tuple[dict[str, Any], int]:
+        """The record at `start`, read into the reader schema, and where it ends.
+
+        Raises EOFError where the bytes end before the record does, NotAvro where they are no record; and what fastavro
+        raises where a text is not UTF-8 or the reader schema cannot take a value: ValueError and others.
+        """
+        end = self._walk(value, start)
+        stream = io.BytesIO(value)
+        stream.seek(start)
+        return cast("dict[str, Any]", fastavro.schemaless_reader(stream, self._schema, self._reader)), end
+
+
+def decode_named(value: bytes, schema: Any, start: int, reader: Any) -> dict[str, Any]:
+    """A record whose unions give their named types as (name, value): the value alone does not tell which it is."""
+    stream = io.BytesIO(value)
+    stream.seek(start)
+    found = fastavro.schemaless_reader(stream, schema, reader, return_named_type=True, return_record_name=True)
+    return cast("dict[str, Any]", found)
+
+
+def long_bytes(number: int) -> bytes:
+    """A long as Avro writes it (specification, "Binary Encoding": zigzag, seven bits a byte)."""
+    left, found = (number << 1) ^ (number >> 63), bytearray()
+    while left > 0x7F:
+        found.append(left & 0x7F | 0x80)
+        left >>= 7
+    found.append(left)
+    return bytes(found)
+
+
+def decode_own(value: bytes, decoder: Decoder, start: int = 0, *, to_end: bool = False) -> dict[str, Any]:
+    """A record of this project's own schemas, or a prefix of one; ValueError where the bytes are something else.
+
+    Parameters
+    ----------
+    to_end
+        No prefix: the record ends where the bytes do.
+    """
+    try:
+        found, end = decoder.decode(value, start)
+        if to_end and end != len(value):
+            raise ValueError(f"it ends at {end} of {len(value)} bytes")
+        return found
+    except (EOFError, LookupError, TypeError, ArithmeticError, ValueError) as error:
+        raise ValueError(f"not such a record: {type(error).__name__} {error}") from error

@@ -1,0 +1,1 @@
+"""Whether something is changing: the loss, the inputs, the score; and the signals that say so."""

@@ -1,0 +1,95 @@
+"""What was served beside what came true, of the examples of a run: one column a fact, or one by one."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from stream_ml.core.log.entry import EntryColumns
+from stream_ml.records import Served
+
+NOT_COUNTED = frozenset({"cold", "unsound"})  # flags of predictions that say nothing of how well the model does
+
+
+class Labelled(NamedTuple):
+    """One of them; `y` is what came true as the model learns it, the other fields are those of `Served` and times.
+
+    `usable`: no flag of the prediction leaves it out of quality.
+    """
+
+    y: Any
+    class_name: str | None
+    score: float | None
+    scores: dict[str, float] | None
+    value: float | None
+    position: int
+    usable: bool
+    label_ms: int
+    event_ms: int
+
+    @classmethod
+    def of(cls, y: Any, served: Served, label_ms: int, event_ms: int) -> "Labelled":
+        """Out of a prediction as it was served."""
+        said = (served.class_name, served.score, served.scores, served.value, served.position)
+        return cls(y, *said, not NOT_COUNTED.intersection(served.flags), label_ms, event_ms)
+
+
+class ScoredColumns(NamedTuple):
+    """Columns of n examples, as arrays; of each that has a class (`said`) its score."""
+
+    ys: NDArray[np.bool_]
+    said: NDArray[np.bool_]
+    scores: NDArray[np.float64]
+    positions: NDArray[np.int64]
+    usable: NDArray[np.bool_]
+    label_ms: NDArray[np.int64]
+    event_ms: NDArray[np.int64]
+
+
+class LabelledColumns:
+    """The examples of decoded entries; `ys` of each, None where the model knows no such label."""
+
+    def __init__(self, columns: EntryColumns, ys: Sequence[Any]) -> None:
+        batch = columns.batch
+        self._ys = ys
+        self._names = batch.column("served_class")
+        self._maps = batch.column("served_scores")
+        self._values = batch.column("served_value")
+        self._scores = batch.column("served_score")
+        self._positions, *self._times = (
+            batch.column(name).to_numpy(zero_copy_only=False)
+            for name in ("served_position", "label_time", "event_time")
+        )
+        self._usable = _usable(batch.column("served_flags"))
+        self._score = self._scores.to_numpy(zero_copy_only=False)  # nan where there is none
+        self._said = self._names.is_valid().to_numpy(zero_copy_only=False)
+        self._more = self._maps.is_valid().to_numpy(zero_copy_only=False) | (self._said & np.isnan(self._score))
+
+    def scored(self, first: int, stop: int) -> ScoredColumns | None:
+        """Of a binary task, these rows; None where more or less than a class and its score was said of one."""
+        of = slice(first, stop)
+        if self._more[of].any():
+            return None
+        columns = (self._said, self._score, self._positions, self._usable, *self._times)
+        return ScoredColumns(np.array(self._ys[of], np.bool_), *(column[of] for column in columns))
+
+    def rows(self, first: int, stop: int) -> Iterator[Labelled]:
+        """These rows one by one."""
+        of, count = slice(first, stop), stop - first
+        maps = [None if found is None else dict(found) for found in self._maps.slice(first, count).to_pylist()]
+        said = (self._names, self._scores, self._values)
+        names, scores, values = (array.slice(first, count).to_pylist() for array in said)
+        numbers = (numbers[of].tolist() for numbers in (self._positions, self._usable, *self._times))
+        return map(Labelled._make, zip(self._ys[of], names, scores, maps, values, *numbers, strict=True))
+
+
+def _usable(flags: pa.ListArray) -> NDArray[np.bool_]:
+    """Which rows have no flag of NOT_COUNTED."""
+    found = np.ones(len(flags), np.bool_)
+    if len(flags.flatten()):
+        wrong = pc.is_in(flags.flatten(), pa.array(sorted(NOT_COUNTED)))
+        found[pc.list_parent_indices(flags).filter(wrong).to_numpy()] = False
+    return found

@@ -1,0 +1,232 @@
+"""Records of the training log, decoded as far as that goes without the replica's state.
+
+1. What is prepared depends on the records and the settings alone, so it may be done for a thousand at once.
+2. Examples that stand one after another, and in which there is nothing to say, make a *run*: columns. Everything else
+   is single. A run can always be folded as singles, and must then come to the same.
+"""
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stream_ml.core.avro.columnar import ROWS_MIN
+from stream_ml.core.avro.framing import Payloads, Refused
+from stream_ml.core.drift.concept import ConceptMonitor
+from stream_ml.core.evaluation.labelled import LabelledColumns
+from stream_ml.core.fold.limits import Ranges, nothing_watched
+from stream_ml.core.inputs.events import picked, rows_of
+from stream_ml.core.inputs.features import FeaturePlan
+from stream_ml.core.inputs.label_domain import LabelDomain
+from stream_ml.core.log.entry import Entry, EntryColumns, decode_columns, decode_entry
+from stream_ml.core.log.sequences import Place
+from stream_ml.core.model.linear_batch import Matrix
+from stream_ml.records import NOT_SEALED, NOT_UNPACKED, TOO_LARGE, LogRecord, Target
+
+
+class FoldSettings(NamedTuple):
+    """What the fold depends on beside the log; all of it but `sealed_from` is in the lineage's digest.
+
+    `started` has the partitions that need no `start` entry, where there is no Kafka to take them up from.
+    `quarantine` says what becomes of an example that is far from all others (`halt`, `divert` or `tell`).
+    From offset `sealed_from` on (None: nowhere) entries are sealed, and a command that was written again halts.
+    """
+
+    lineage: str
+    payloads: Payloads
+    plan: FeaturePlan
+    domain: LabelDomain
+    build: Callable[[], Any]
+    concept: Callable[[], ConceptMonitor]
+    started: Collection[int] = ()
+    ranges: Callable[[], Ranges] = nothing_watched
+    quarantine: str = "tell"
+    sealed_from: int | None = None
+
+
+class Halt(NamedTuple):
+    """Where learning stopped and why. `tainted`: the model may have learned half of the example at `position`."""
+
+    position: int
+    reason: str
+    message: str
+    tainted: bool = False
+    exact: bool = True
+
+
+class Single(NamedTuple):
+    """One record; `features` of an example, or why there are none: a Halt (of no position yet) at bytes that are none.
+
+    `entry` is None where the bytes are no entry, for the `problem`.
+    """
+
+    record: LogRecord
+    entry: Entry | None
+    problem: ValueError | None
+    features: dict[str, Any] | Refused | Halt | None
+
+
+class Run(NamedTuple):
+    """k examples, one column a fact; `ys` is what the model learns, `rows` their features in the order of `names`."""
+
+    records: Sequence[LogRecord]
+    places: Sequence[Place]
+    names: Sequence[str]
+    rows: Matrix
+    ys: Sequence[Any]
+    labelled: LabelledColumns
+    first: int  # row of the first in there
+    written_at_ms: Sequence[int]
+    extremes: Mapping[str, tuple[Any, Any]]  # of its numbers, or of more rows than these; nothing of what is no column
+
+    @property
+    def size(self) -> int:
+        """k."""
+        return len(self.records)
+
+    def singles(self) -> Iterator[Single]:
+        """One by one."""
+        for number, record in enumerate(self.records):
+            yield Single(record, decode_entry(record.value), None, self.features(number))
+
+    def some(self, first: int, stop: int) -> "Run":
+        """Rows `first` to before `stop`."""
+        of = slice(first, stop)
+        own = (self.records[of], self.places[of], self.names, self.rows[of], self.ys[of])
+        return Run(*own, self.labelled, self.first + first, self.written_at_ms[of], self.extremes)
+
+    def features(self, number: int) -> dict[str, Any]:
+        """Those of one example, as River takes them."""
+        return dict(zip(self.names, self.rows[number], strict=True))
+
+
+def prepare(settings: FoldSettings, records: Sequence[LogRecord]) -> list[Run | Single]:
+    """Decode records of the log; many at once are cheaper."""
+    if len(records) < ROWS_MIN:
+        return [_single(settings, record) for record in records]
+    columns = decode_columns([record.value for record in records])
+    found: list[Run | Single] = []
+    done = 0
+    for rows, run in _runs(settings, columns, records):
+        found += [_single(settings, record) for record in records[done : rows.start]]
+        found.append(run)
+        done = rows.stop
+    return [*found, *(_single(settings, record) for record in records[done:])]
+
+
+def size_of(item: Run | Single) -> int:
+    """How many records it is."""
+    return item.size if isinstance(item, Run) else 1
+
+
+def split(prepared: Sequence[Run | Single], most: int) -> tuple[list[Run | Single], list[Run | Single]]:
+    """The first `most` records, and the rest."""
+    size = 0
+    for number, item in enumerate(prepared):
+        own = size_of(item)
+        if size + own > most:
+            left = most - size
+            if left and isinstance(item, Run):
+                return [*prepared[:number], item.some(0, left)], [item.some(left, own), *prepared[number + 1 :]]
+            return list(prepared[:number]), list(prepared[number:])
+        size += own
+    return list(prepared), []
+
+
+_NOT_READ = {
+    NOT_UNPACKED.encode(): "its batch cannot be unpacked by the client",
+    TOO_LARGE.encode(): "it is larger than any entry",
+    NOT_SEALED.encode(): "it is not sealed with the key of training_log.key_file",
+}
+
+
+def _single(settings: FoldSettings, record: LogRecord) -> Single:
+    try:
+        if record.value in _NOT_READ:
+            raise ValueError(_NOT_READ[record.value])
+        entry = decode_entry(record.value)
+    except ValueError as problem:
+        return Single(record, None, problem, None)
+    return Single(record, entry, None, features_of(settings, entry) if entry.kind == "example" else None)
+
+
+def features_of(settings: FoldSettings, entry: Entry) -> dict[str, Any] | Refused | Halt:
+    """Features of an example's event; Refused by the plan; a Halt (of no position yet) at bytes that are none."""
+    payload = settings.payloads.decode_logged(entry.event_schema, entry.event_framing, entry.event)  # type: ignore[arg-type]
+    if isinstance(payload, Refused):
+        return Halt(-1, payload.reason, f"the event of the example cannot be read: {payload.message}")
+    extracted = settings.plan.extract(payload)
+    return extracted if isinstance(extracted, Refused) else extracted[0]
+
+
+def _runs(settings: FoldSettings, columns: EntryColumns, records: Sequence[LogRecord]) -> Iterator[tuple[range, Run]]:
+    """Runs of the examples whose features are there and whose label the model knows, with the records' rows."""
+    (features, extremes), ys = _rows(settings, columns), _ys(settings.domain, columns)
+    labelled = LabelledColumns(columns, ys)
+    of_place = (
+        columns.numbers("source_partition"),
+        columns.numbers("sequence"),
+        columns.texts("trigger_topic"),
+        columns.numbers("trigger_offset"),
+    )
+    places, written_at_ms = list(zip(*of_place, strict=True)), columns.numbers("written_at")
+    usable = [number for number, y in enumerate(ys) if y is not None and number in features]
+    for first, stop in _stretches([columns.rows[number] for number in usable]):
+        own = usable[first:stop]
+        rows = range(columns.rows[own[0]], columns.rows[own[-1]] + 1)
+        of = slice(own[0], own[-1] + 1)
+        taken = [features[number] for number in own]
+        of_run = (records[rows.start : rows.stop], places[of], settings.plan.names, taken, ys[of])
+        yield rows, Run(*of_run, labelled, own[0], written_at_ms[of], extremes)
+
+
+def _stretches(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Where consecutive numbers stand: first index and exclusive stop."""
+    first = 0
+    for number in range(1, len(rows) + 1):
+        if number == len(rows) or rows[number] != rows[number - 1] + 1:
+            yield first, number
+            first = number
+
+
+def _rows(settings: FoldSettings, columns: EntryColumns) -> tuple[dict[int, Sequence[Any]], dict[str, tuple[Any, Any]]]:
+    """Features of the examples in which there is nothing to say, by their number in the columns; and their extremes."""
+    columns_of = (columns.texts("kind"), columns.numbers("event_schema"), columns.texts("event_framing"))
+    writers = list(zip(*columns_of, strict=True))
+    found: dict[int, Sequence[Any]] = {}
+    extremes: dict[str, tuple[Any, Any]] = {}
+    for writer in set(writers):
+        kind, fingerprint, framing = writer
+        own = [number for number, one in enumerate(writers) if one == writer] if kind == "example" else []
+        lane = settings.payloads.lane_logged(fingerprint, framing.replace("_", "-"), picked(columns.events, own))
+        if lane is not None:
+            table = settings.plan.extract_many(lane.batch)
+            numbers = picked(own, lane.rows)
+            found.update(zip(numbers, rows_of(table.columns), strict=True))
+            _widen(extremes, table.columns)
+            for row in np.flatnonzero(table.wrong).tolist():
+                del found[numbers[row]]
+    return found, extremes
+
+
+def _widen(extremes: dict[str, tuple[Any, Any]], table: pa.Table) -> None:
+    """Take the smallest and the largest number of each column."""
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if len(column) and (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+            low, high = pc.min_max(column).as_py().values()
+            if low is not None:
+                known = extremes.get(name, (low, high))
+                extremes[name] = min(low, known[0]), max(high, known[1])
+
+
+def _ys(domain: LabelDomain, columns: EntryColumns) -> list[Any]:
+    """What the model learns; None where it knows no such label."""
+    if domain.task == "regression":
+        found: list[Any] = columns.batch.column("label_value").to_pylist()
+        return [y if y is not None and math.isfinite(y) else None for y in found]
+    names = columns.texts("label_class")
+    known = {name: domain.y(Target(name, None)) if name in domain.classes else None for name in set(names)}
+    return [known[name] for name in names]

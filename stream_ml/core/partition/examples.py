@@ -1,0 +1,105 @@
+"""The examples of a batch as columns, out of the rows of the join, and their bytes in the training log."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from stream_ml.core.avro.arrow import maps_column, same_values, texts_column
+from stream_ml.core.avro.columnar import ROWS_MIN
+from stream_ml.core.avro.record import long_bytes
+from stream_ml.core.join.join import Pair
+from stream_ml.core.join.pending import Tag
+from stream_ml.core.log.entry import FORMAT, PREFIX, Example, encode_example
+from stream_ml.records import Framing
+
+
+class Examples:
+    """Pairs in the order in which they were joined; sequences are dense."""
+
+    def __init__(self, partition: int, first_sequence: int, framing: Framing, pairs: Sequence[Pair]) -> None:
+        self._partition, self._first, self._framing = partition, first_sequence, framing
+        chunks, rows, self.events, *label, self._topics, self._offsets = zip(*pairs, strict=True)
+        self._label_ms, self._targets, self._feedback_offsets = label
+        self._rows = list(zip(chunks, rows, strict=True))
+        self._tags = [chunk.tags[row] for chunk, row in self._rows]
+        self.schemas = [tag.schema for tag in self._tags]
+        self.event_ids = [chunk.ids[row] for chunk, row in self._rows]
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(self.events)
+
+    def example(self, number: int) -> Example:
+        """One of them."""
+        rows, row = self._rows[number]
+        event = rows.event(row)
+        return Example(
+            self._partition,
+            self._first + number,
+            self._topics[number],
+            self._offsets[number],
+            event.event_id,
+            event.time_ms,
+            event.offset,
+            event.schema,
+            self._framing,
+            self.events[number],
+            self._label_ms[number],
+            self._targets[number],
+            self._feedback_offsets[number],
+            event.served,
+        )
+
+    def columns(self, written_at_ms: int, writer: str) -> list[pa.Array]:
+        """All fields of a log entry but the event's bytes, in the schema's order."""
+        count, rows, tags = len(self), self._rows, self._tags
+        known = [None if number != number else number for number in (chunk.numbers[row] for chunk, row in rows)]  # noqa: PLR0124
+        maps = [None if chunk.maps is None else chunk.maps[row] for chunk, row in rows]
+        of = {
+            "format": same_values(FORMAT, count, pa.int32()),
+            "kind": same_values("example", count, pa.string()),
+            "source_partition": same_values(self._partition, count, pa.int32()),
+            "sequence": range(self._first, self._first + count),
+            "trigger_topic": self._topics,
+            "trigger_offset": self._offsets,
+            "event_id": self.event_ids,
+            "event_time": [chunk.times_ms[row] for chunk, row in rows],
+            "label_time": self._label_ms,
+            "event_offset": [chunk.offsets[row] for chunk, row in rows],
+            "feedback_offset": self._feedback_offsets,
+            "label_class": [target.class_name for target in self._targets],
+            "label_value": [target.value for target in self._targets],
+            "served_class": [tag.class_name for tag in tags],
+            "served_score": _either(known, tags, scored=True),
+            "served_scores": maps_column(maps if any(maps) else None, PREFIX.schema.field("served_scores").type, count),
+            "served_value": _either(known, tags, scored=False),
+            "served_lineage": [tag.lineage for tag in tags],
+            "served_position": [tag.position for tag in tags],
+            "served_flags": texts_column([tag.flags for tag in tags]),
+            "event_schema": self.schemas,
+            "event_framing": same_values(self._framing.replace("-", "_"), count, pa.string()),
+            "command": pa.nulls(count, pa.string()),
+            "arguments": pa.nulls(count, pa.string()),
+            "written_at": same_values(written_at_ms, count, pa.int64()),
+            "writer": same_values(writer, count, pa.string()),
+            "event_size": list(map(len, self.events)),
+        }
+        columns = ((field, of[field.name]) for field in PREFIX.schema)
+        return [column if isinstance(column, pa.Array) else pa.array(column, field.type) for field, column in columns]
+
+
+def _either(numbers: list[float | None], tags: list[Tag], *, scored: bool) -> list[float | None]:
+    """The numbers that are scores, or those that are values."""
+    return [number if tag.scored is scored else None for number, tag in zip(numbers, tags, strict=True)]
+
+
+def encode_examples(examples: Examples, *, written_at_ms: int, writer: str) -> list[bytes]:
+    """Bytes of entries of kind example: as `encode_example` gives them one by one."""
+    if len(examples) < ROWS_MIN:
+        some = [examples.example(number) for number in range(len(examples))]
+        return [encode_example(example, written_at_ms=written_at_ms, writer=writer) for example in some]
+    prefixes = PREFIX.encode(examples.columns(written_at_ms, writer))
+    sizes = list(map(len, examples.events))
+    spelt = {size: long_bytes(size) for size in set(sizes)}
+    parts = zip(prefixes, map(spelt.__getitem__, sizes), examples.events, strict=True)
+    return list(map(b"".join, parts))

@@ -1,0 +1,1 @@
+"""Reading topics by offset: ranges, the training log, the newest records, and what cannot be unpacked."""

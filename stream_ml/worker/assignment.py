@@ -1,0 +1,400 @@
+"""Takes partitions up and lets them go: fence, claim, check the sequence, rebuild what a crash lost.
+
+For partition p, in this order:
+
+1. committed() of both topics; where a dead writer's transaction holds them, that writer is fenced.
+2. A first transaction holds only both offsets, with this worker's id in the metadata: whoever has to fence us next
+   reads our id there, not our predecessor's. On a first start it holds also a log entry of kind start; and where the
+   log has not the schema of our predictions yet, that, so that readers have it before they meet the first of them.
+3. Fold past the log's end. The next sequence must follow the highest that the fold has seen.
+4. Rebuild the join from what was committed between the floors and the offsets.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from confluent_kafka.admin import AdminClient
+
+from stream_ml.app.parts import Parts
+from stream_ml.config import Config
+from stream_ml.core.join.join import Join
+from stream_ml.core.log.entry import encode_schema, encode_start
+from stream_ml.core.partition.commit_metadata import OutputEnds
+from stream_ml.core.partition.outputs import RECORD_OVERHEAD
+from stream_ml.core.partition.partition import Partition
+from stream_ml.errors import ConfigError
+from stream_ml.follower.follower import Learning
+from stream_ml.kafka.clients import TIMEOUT_S
+from stream_ml.kafka.committed import Pair, offsets_of, read_pairs, stable_pairs
+from stream_ml.kafka.messages import by_partition
+from stream_ml.kafka.reading.ends import ends
+from stream_ml.kafka.reading.ranges import RangeReader, Where
+from stream_ml.kafka.topics import TopicFacts
+from stream_ml.kafka.transaction import Ending, Transactor
+from stream_ml.records import Block
+from stream_ml.runtime.failpoints import passes
+from stream_ml.worker.restore import Claimed, Rebuild, merged, take_log
+
+log = logging.getLogger(__name__)
+
+TOGETHER = 8  # partitions that are rebuilt at once
+TOGETHER_MAX = 20_000  # records that are read at once; of more, first those that say what need not be held
+LOST_HINT = "go on from offsets of your choice: stream-ml offsets set CONFIG --partition {} --events N --feedback N"
+
+
+class First(NamedTuple):
+    """First offset and end of both inputs of a partition, and the ends of its outputs."""
+
+    events: tuple[int, int]
+    feedback: tuple[int, int]
+    now: OutputEnds
+
+
+class Ownership:
+    """The partitions that this worker owns, and those that it parked."""
+
+    def __init__(
+        self, parts: Parts, facts: TopicFacts, client: AdminClient, learning: Learning, transactor: Transactor
+    ) -> None:
+        self._parts, self._config, self._client = parts, parts.config, client
+        self._learning, self._transactor, self.brokers = learning, transactor, transactor.brokers
+        self._settings = parts.partition_settings(facts.record_bytes_max, facts.inputs_id(parts.config))
+        self.partitions = facts.partitions
+        self.wanted: list[int] = []  # given by the group, and neither owned nor parked yet
+        self.owned: dict[int, Partition] = {}
+        self.parked: dict[int, str] = {}
+        self.tokens: dict[int, str] = {}
+        self._kept: dict[int, Partition] = {}
+        self._ranges = RangeReader(parts.config, learning.keep_alive)
+
+    def serve(self) -> None:
+        """Now and then, between two rebuilds."""
+        self._ranges.serve()
+
+    def close(self) -> None:
+        """Let go of the reader of ranges."""
+        self._ranges.close()
+
+    def release(self, numbers: Iterable[int], *, keep: bool) -> None:
+        """Own these no longer; kept, what was held stays in memory in case one comes back untouched."""
+        for number in numbers:
+            partition = self.owned.pop(number, None)
+            self.parked.pop(number, None)
+            if keep and partition is not None:
+                self._kept[number] = partition
+
+    def forget(self, partition: int) -> None:
+        """Own this partition no longer: somebody else commits it."""
+        self.owned.pop(partition, None)
+        self.tokens.pop(partition, None)
+
+    def take_up(self, group: Callable[[], object]) -> Iterator[bool]:
+        """Own the wanted partitions, as far as they are fit, a step at a time; `owned` and `parked` say which.
+
+        Between two steps the partitions that are owned may be served; after one that gives false they must be, for
+        what is learned in their turns is waited for. Where other partitions are wanted than before, begin anew.
+
+        Parameters
+        ----------
+        group
+            Gives the metadata of this member, as it is now.
+
+        Raises
+        ------
+        ClaimFailed
+            The group has moved, or the transaction failed; begin anew.
+        """
+        numbers = list(self.wanted)
+        claims: dict[int, Claimed] = {}
+        for number in numbers:
+            self.parked.pop(number, None)
+        for number in (number for number in numbers if number >= self.partitions):
+            self._park(number, f"not every topic has a partition {number}; type stream-ml topics grow CONFIG")
+        pairs = stable_pairs(self._config, [number for number in numbers if number < self.partitions])
+        firsts = self._firsts([pair.partition for pair in pairs if pair.absent])
+        for pair in pairs:
+            number = pair.partition
+            kept = self._kept.get(number)
+            if other_inputs(self._config, pair, self._settings.inputs_id):
+                kept = None
+            if kept is not None and pair.metadata is not None and pair.metadata.token == self.tokens.get(number):
+                self._own(number, kept)
+            else:
+                claimed = self._examined(pair, firsts)
+                if claimed is not None:
+                    claims[number] = claimed
+        self._kept = {}
+        if not claims:
+            return
+        yield True
+        self._claim(claims, group())
+        self._learning.drop_checkpoint()
+        yield from self._folded()
+        sound = [claimed for claimed in claims.values() if self._sequence_is_right(claimed.partition)]
+        for first in range(0, len(sound), TOGETHER):
+            yield True
+            yield from self._rebuild(sound[first : first + TOGETHER])
+
+    def _own(self, number: int, partition: Partition) -> None:
+        """Own it from now on; never claim it again, for it is served while others are taken up."""
+        self.owned[number] = partition
+        self.wanted.remove(number)
+
+    def _park(self, number: int, problem: str) -> None:
+        self.parked[number] = problem
+        self.wanted.remove(number)
+        log.error("partition %d parked: %s", number, problem, extra={"partition": number})
+
+    # --- 1: what is committed ---
+
+    def _firsts(self, numbers: list[int]) -> dict[int, First]:
+        """Where partitions of which nothing is committed may begin; asked for all at once."""
+        if not numbers:
+            return {}
+        events, feedback = self._config.events.topic, self._config.feedback.topic
+        found = ends(self._client, [(topic, number) for topic in (events, feedback) for number in numbers])
+        now = self.output_ends(numbers)
+        return {number: First(found[events, number], found[feedback, number], now[number]) for number in numbers}
+
+    def _examined(self, pair: Pair, firsts: dict[int, First]) -> Claimed | None:
+        number = pair.partition
+        problem = other_inputs(self._config, pair, self._settings.inputs_id)
+        problem = problem or lost_offsets(pair, started=number in self._learning.replica.started)
+        if problem:
+            hint = f"stop the workers, then type {LOST_HINT.format(number)}"
+            self._park(number, f"{problem}; {hint}")
+            return None
+        if pair.absent:
+            return self._first_start(number, firsts[number])
+        assert pair.metadata is not None and pair.events is not None and pair.feedback is not None  # noqa: S101
+        metadata = pair.metadata
+        floors = (metadata.events_floor, metadata.feedback_floor)
+        join = Join(self._parts.join_settings(), metadata.times, metadata.inputs_ms)
+        partition = Partition(
+            self._settings,
+            number,
+            join,
+            (pair.events, pair.feedback),
+            metadata.next_sequence,
+            metadata.ends,
+            floors,
+        )
+        partition.signalled = metadata.signalled
+        started = number in self._learning.replica.started  # not where its offsets were set by hand before
+        blocks = [] if started else [self._start_block(number, pair.events, pair.feedback)]
+        return Claimed(partition, floors, metadata.ends, blocks)
+
+    def _first_start(self, number: int, first: First) -> Claimed:
+        end = 1 if self._config.start == "latest" and not self._came_later(number) else 0
+        events, feedback, now = first.events[end], first.feedback[end], first.now
+        join = Join(self._parts.join_settings())
+        partition = Partition(self._settings, number, join, (events, feedback), 0, now, (events, feedback))
+        log.info(
+            "partition %d starts for the first time: events %d, feedback %d",
+            *(number, events, feedback),
+            extra={"partition": number, "events": events, "feedback": feedback},
+        )
+        return Claimed(partition, (events, feedback), now, [self._start_block(number, events, feedback)])
+
+    def _came_later(self, number: int) -> bool:
+        """Whether the app was started before there was this partition: then nothing in it is passed over."""
+        started = self._learning.replica.started.values()
+        counts = [found["partitions"] for found in started if isinstance(found.get("partitions"), int)]
+        return bool(counts) and number >= min(counts)
+
+    def _start_block(self, number: int, events: int, feedback: int) -> Block:
+        """The entry that stands before every example of a partition: without it the fold learns none."""
+        config, of = self._config, (number, events, feedback, self.partitions)
+        value = encode_start(*of, written_at_ms=_now_ms(), writer=config.transactional_id)
+        return Block(config.training_log_topic, 0, [None], [value], {})
+
+    # --- 2: the claim ---
+
+    def _claim(self, claims: dict[int, Claimed], group: object) -> None:
+        token = new_token(self._config.transactional_id)
+        offsets, blocks = [], []
+        for number, claimed in claims.items():
+            partition = claimed.partition
+            metadata = partition.claim_metadata(claimed.floors, token)
+            offsets += offsets_of(
+                self._config, number, partition.events_position, partition.feedback_position, metadata
+            )
+            blocks += claimed.blocks
+        blocks += self._schema_blocks()
+        ending = self._transactor.run(blocks, offsets, group)
+        if ending is Ending.UNKNOWN:
+            self._transactor.open()
+            pairs = read_pairs(self._config, list(claims), stable=True)
+            ours = all(pair.metadata is not None and pair.metadata.token == token for pair in pairs)
+            ending = Ending.COMMITTED if ours else Ending.ABORTED
+        if ending is not Ending.COMMITTED:
+            raise ClaimFailed
+        passes("after-claim")
+        self.tokens |= dict.fromkeys(claims, token)
+
+    def _schema_blocks(self) -> list[Block]:
+        """The entry of our predictions' schema; several workers that start at once may each write it."""
+        config, codec = self._config, self._parts.predictions
+        if (codec.topic, codec.fingerprint) in self._learning.replica.output_schemas:
+            return []
+        of = (codec.fingerprint, codec.text, codec.topic)
+        value = encode_schema(*of, written_at_ms=_now_ms(), writer=config.transactional_id)
+        if len(value) + RECORD_OVERHEAD > self._settings.record_bytes_max:
+            size = f"{len(value):,} bytes, and {config.training_log_topic} takes {self._settings.record_bytes_max:,}"
+            log.warning("the schema of predictions is not put into the log: %s", size)
+            return []
+        return [Block(config.training_log_topic, 0, [None], [value], {})]
+
+    # --- 3: the invariant ---
+
+    def _folded(self) -> Iterator[bool]:
+        """Until the fold is past what the log holds now: at once where nothing waits, else by the turns in between."""
+        where = (self._config.training_log_topic, 0)
+        end = ends(self._client, [where])[where][1]
+        while not self._learning.is_past(end):
+            if not self.owned:  # by now: what was owned may have gone meanwhile
+                self._learning.fold_past_end(end)
+                return
+            yield False
+
+    def _sequence_is_right(self, partition: Partition) -> bool:
+        seen = self._learning.replica.seen.next_sequence(partition.number)
+        if seen == partition.next_sequence:
+            return True
+        now = stable_pairs(self._config, [partition.number])[0].metadata
+        if now is None or now.token != self.tokens[partition.number]:
+            raise ClaimFailed  # while this process stood still somebody else went on: the log is later than the claim
+        problem = (
+            f"its offsets say that example {partition.next_sequence} is next, the training log says {seen}: "
+            "a transaction was lost or came twice"
+        )
+        self._park(partition.number, f"{problem}; type {LOST_HINT.format(partition.number)}")
+        return False
+
+    # --- 4: what a crash lost ---
+
+    def _rebuild(self, claims: list[Claimed]) -> Iterator[bool]:
+        """Fill the joins of these partitions and own them; everything that they need is read at once."""
+        started = time.monotonic()
+        now = self.output_ends([claimed.partition.number for claimed in claims])
+        limit, seal = self._settings.record_bytes_max, self._learning.seal
+        rebuilds = {
+            claimed.partition.number: Rebuild(self._parts, claimed, now[claimed.partition.number], limit)
+            for claimed in claims
+        }
+        passes("in-rebuild")
+        for ranges in self._in_order(self._still_there(merged(rebuilds.values()))):
+            for batch in self._ranges.messages(ranges):
+                for records in by_partition(batch):
+                    if records.topic == self._config.training_log_topic:
+                        take_log(rebuilds, records, seal)
+                    else:
+                        rebuilds[records.partition].take(records)
+                yield True
+        while rebuilds:  # each lets go of what it has read before the next one is filled
+            number, rebuild = rebuilds.popitem()
+            rebuild.finish()
+            partition = rebuild.claimed.partition
+            partition.landmarks.add(partition.events_position, partition.feedback_position, now[number])
+            _tell_taken_up(partition, time.monotonic() - started)
+            self._own(number, partition)
+            yield True
+
+    def _in_order(self, ranges: dict[Where, tuple[int, int]]) -> list[dict[Where, tuple[int, int]]]:
+        """What says which labels have ended first, where there is much: then those need not be held."""
+        config = self._config
+        held = (config.events.topic, config.feedback.topic, config.predictions.topic)
+        if sum(stop - start for start, stop in ranges.values()) < TOGETHER_MAX:
+            return [ranges]
+        first = {where: found for where, found in ranges.items() if where[0] not in held}
+        return [first, {where: found for where, found in ranges.items() if where[0] in held}]
+
+    def _still_there(self, ranges: dict[Where, tuple[int, int]]) -> dict[Where, tuple[int, int]]:
+        """The same without what was deleted since."""
+        if not ranges:
+            return {}
+        first = {where: found[0] for where, found in ends(self._client, list(ranges)).items()}
+        return {where: (max(start, first[where]), stop) for where, (start, stop) in ranges.items()}
+
+    def output_ends(self, numbers: list[int], patience_s: float = TIMEOUT_S) -> dict[int, OutputEnds]:
+        """Ends of what each partition writes to, as they are now; taken between two transactions."""
+        config = self._config
+        topics = (config.predictions.topic, config.outcomes, config.dead_letters)
+        log_topic = (config.training_log_topic, 0)
+        wanted = [*[(topic, number) for topic in topics for number in numbers], log_topic]
+        found = ends(self._client, wanted, patience_s)
+        return {
+            number: OutputEnds(*[found[where][1] for where in [*((topic, number) for topic in topics), log_topic]])
+            for number in numbers
+        }
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class ClaimFailed(Exception):
+    """The group moved or the transaction failed while partitions were being taken up; done anew."""
+
+
+def _tell_taken_up(partition: Partition, seconds: float) -> None:
+    where = (partition.number, partition.events_position, partition.feedback_position)
+    log.info(
+        "partition %d taken up at events %d, feedback %d: %d events and %d labels held, rebuilt in %.1f s",
+        *where,
+        *(len(partition.join.store), len(partition.join.waiting), seconds),
+        extra=dict(zip(("partition", "events", "feedback"), where, strict=True)),
+    )
+
+
+def lost_offsets(pair: Pair, *, started: bool) -> str:
+    """What is wrong with a partition's committed offsets; empty where it can go on, or start for the first time."""
+    if pair.whole or (pair.absent and not started):
+        return ""
+    if pair.absent:
+        return "it has run before, and its committed offsets are gone (deleted by hand, or expired)"
+    return "its committed offsets carry no state of this service (reset by hand?), or not both the same"
+
+
+def other_inputs(config: Config, pair: Pair, inputs_id: tuple[str, str]) -> str:
+    """Which topic is another one than that whose offsets were committed; empty where both are the same."""
+    if pair.inputs_id is None:
+        return ""
+    topics = (config.events.topic, config.feedback.topic)
+    both = zip(topics, pair.inputs_id, inputs_id, strict=True)
+    return "; ".join(f"{topic} was deleted and made anew" for topic, then, now in both if then and now and then != now)
+
+
+def refuse_lost_offsets(parts: Parts, learning: Learning, client: AdminClient, facts: TopicFacts) -> None:
+    """Before joining the group: every partition can go on from what is committed, and its records are still there.
+
+    Raises
+    ------
+    ConfigError
+        Offsets are lost, or their records were deleted; the operator sets them by hand.
+    """
+    config, partitions = parts.config, facts.partitions
+    pairs = read_pairs(config, list(range(partitions)), stable=False)
+    if any(lost_offsets(pair, started=pair.partition in learning.replica.started) for pair in pairs):
+        # A transaction's markers come one by one: the log may show a start whose offsets are about to be readable.
+        pairs = read_pairs(config, list(range(partitions)), stable=True)
+    topics = (config.events.topic, config.feedback.topic)
+    found = ends(client, [(topic, number) for topic in topics for number in range(partitions)])
+    for pair in pairs:
+        number = pair.partition
+        problem = other_inputs(config, pair, facts.inputs_id(config))
+        problem = problem or lost_offsets(pair, started=number in learning.replica.started)
+        for topic, position in zip(topics, (pair.events, pair.feedback), strict=True):
+            first, end = found[topic, number]
+            if not problem and position is not None and not first <= position <= end:
+                problem = f"it is to go on at {topic} {position}, and the topic holds {first} to {end}"
+        if problem:
+            raise ConfigError(f"partition {number}: {problem}", LOST_HINT.format(number))
+
+
+def new_token(transactional_id: str) -> str:
+    """A name for a transaction that no other transaction has."""
+    return f"{transactional_id[:60]}-{secrets.token_hex(8)}"

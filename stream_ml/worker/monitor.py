@@ -1,0 +1,293 @@
+"""What one worker alone can see: drift of its inputs and scores, labels that stay away, latency, the last predictions.
+
+Fed once per committed batch. What it finds are signals under the worker's name, written with the next transaction; they
+are kept until that is committed.
+"""
+
+import logging
+import statistics
+import time
+from collections import deque
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_ml.app.parts import Parts
+from stream_ml.core.drift.inputs import InputDrift, Watched
+from stream_ml.core.drift.signals import Signal, encode_signal
+from stream_ml.core.fold.replica import Replica
+from stream_ml.core.join.join import Join
+from stream_ml.core.partition.partition import Batch, Outputs
+from stream_ml.observe.metrics import Metrics
+from stream_ml.observe.problems import watched as words_of
+from stream_ml.records import Block, Clock
+from stream_ml.storage.files import read_small, replaced, sealed, unsealed
+from stream_ml.storage.keys import key_of
+
+OVER_S = 60.0  # latency and scores are told over the last so many seconds
+BATCHES_MAX = 2_000  # of them in memory
+LAST_MAX = 20  # predictions that are shown
+SIGNALS_MAX = 100  # that are shown; and that wait to be written: then the oldest is dropped, and logged
+SCORE_BINS = 10
+FILE_BYTES_MAX = 16_000_000  # of the references of all features
+MATURITY_S = 5.0  # between two counts of the labelled events
+
+log = logging.getLogger(__name__)
+
+
+class Monitor:
+    """One worker's view of its inputs and outputs; one thread only."""
+
+    def __init__(self, parts: Parts, metrics: Metrics) -> None:
+        config = parts.config
+        self._config, self._metrics = config, metrics
+        self._classes = config.model.task != "regression"
+        inputs = config.drift.inputs
+        names = [name for name in parts.plan.kinds if name not in inputs.exclude]
+        self.inputs = InputDrift(names, reference=inputs.reference, window=inputs.window, threshold=inputs.psi)
+        self._starving_ms = config.drift.label_starvation or config.feedback.ttl
+        self._rebaselined_at: int | None = None
+        self._trained = False
+        self._times: dict[int, list[int]] = {}  # newest event, first event since the last label (0: none)
+        self._starving: set[int] = set()
+        self._batches: deque[tuple[float, float, list[int]]] = deque(maxlen=BATCHES_MAX)
+        self._unwritten: list[Signal] = []
+        self._offered: list[Signal] = []  # those of them that the transaction under way holds
+        self._maturity: tuple[float, dict[str, float]] = (-MATURITY_S, {})
+        self.signals: deque[Signal] = deque(maxlen=SIGNALS_MAX)
+        self.last: deque[dict[str, Any]] = deque(maxlen=LAST_MAX)
+        self._file = config.path(config.checkpoints.directory) / f"inputs-{config.instance}.json"
+        self._key = key_of(config, make=True)
+        self._load()
+
+    # --- fed by the loop ---
+
+    def committed(self, number: int, batch: Batch, outputs: Outputs) -> None:
+        """Take a batch that was committed."""
+        self._starvation(number, batch)
+        events = batch.events
+        if not len(events):
+            return
+        rows = outputs.staged.rows
+        scores = np.array(rows.numbers, np.float64)
+        now_ms = time.time() * 1000
+        oldest_ms = events.records.timestamps_ms[0]
+        latency_s = max(0.0, (now_ms - oldest_ms) / 1000)
+        self._metrics.observe("event_to_prediction_seconds", latency_s)
+        self._batches.append((time.monotonic(), latency_s, self._histogram(scores)))
+        for row in range(max(0, len(rows) - 5), len(rows)):
+            event = rows.event(row)
+            said = event.served.class_name if event.served.value is None else event.served.value
+            of = {"partition": number, "offset": event.offset, "event_id": event.event_id[:80], "said": said}
+            self.last.append({**of, "score": event.served.score, "at_ms": int(now_ms)})
+        features, known = events.features, scores.tolist() if self._trained else []
+        changed = self.inputs.take(features.table, [*features.others.values()], known, int(now_ms))
+        for subject, watched, since_ms in changed:
+            self._tell_input(subject, watched, since_ms)
+
+    def _histogram(self, scores: NDArray[np.float64]) -> list[int]:
+        counts = [0] * SCORE_BINS
+        if self._classes:
+            served = scores[~np.isnan(scores)]
+            tenths = np.minimum((served * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
+            counts = np.bincount(tenths, minlength=SCORE_BINS).tolist()
+            for number, count in enumerate(counts):
+                if count:
+                    self._metrics.count("scores", count, upto=f"{(number + 1) / SCORE_BINS:g}")
+        return counts
+
+    def follow(self, replica: Replica, owned: dict[int, Join]) -> None:
+        """Obey a `rebaseline` that the replica has met, and forget partitions that are owned no longer."""
+        self._trained = replica.examples_learned >= self.inputs.reference_size
+        if self._rebaselined_at is None:
+            self._rebaselined_at = replica.rebaselined_at
+        elif replica.rebaselined_at > self._rebaselined_at:
+            self._rebaselined_at = replica.rebaselined_at
+            self._begin_anew()
+        for number in self._times.keys() - owned.keys():
+            del self._times[number]
+            self._starving.discard(number)
+
+    def _begin_anew(self) -> None:
+        self.inputs.begin()
+        try:
+            self._file.unlink(missing_ok=True)  # else a restart would take back what was given up
+        except OSError as error:
+            log.warning("%s cannot be removed: %s", self._file, error)
+        for subject in self.inputs.watched:
+            for name in ("drifted", "drift_index", "feature_missing_ratio"):
+                self._metrics.set(name, 0, subject=subject)
+
+    # --- labels ---
+
+    def _starvation(self, number: int, batch: Batch) -> None:
+        labels_ms = batch.feedback.latest_ms(0)
+        latest_ms = batch.events.latest_ms(0)
+        times = self._times.setdefault(number, [latest_ms, 0])
+        times[0] = max(times[0], latest_ms)
+        if labels_ms:
+            times[1] = 0  # and the next event begins to wait: a quiet weekend is no starvation
+        elif latest_ms:
+            times[1] = times[1] or min(time_ms for time_ms in batch.events.times_ms if time_ms)
+        behind_ms = times[0] - times[1] if times[1] else 0
+        if (behind_ms > self._starving_ms) is (number in self._starving):
+            return
+        self._starving.symmetric_difference_update({number})
+        evidence = {"behind_seconds": behind_ms / 1000, "limit_seconds": self._starving_ms / 1000}
+        subject = f"labels:{number}"
+        if number in self._starving:
+            words = f"partition {number}: no label has come during {behind_ms / 3_600_000:.1f} h of events"
+            self._found(
+                ("label_starvation", subject, times[1], "warning"), evidence, words, "stream-ml tail CONFIG feedback"
+            )
+        else:
+            words = f"partition {number}: labels come again"
+            self._found(("recovered", subject, labels_ms, "info"), evidence, words, "stream-ml top CONFIG")
+
+    # --- inputs ---
+
+    def _tell_input(self, subject: str, watched: Watched, since_ms: int) -> None:
+        compared = watched.compared
+        assert compared is not None  # noqa: S101 - a window was compared
+        evidence = {
+            "psi": compared.psi,
+            "distance": compared.distance,
+            "psi_to_window_before": compared.psi_recent,
+            "missing_share": compared.missing,
+            "threshold": max(self.inputs.threshold, compared.noise),
+        }
+        what = words_of(subject)
+        if watched.drifted:
+            words = f"{what} has moved away from its reference: index {compared.psi:.2f}"
+            self._found(("drift", subject, since_ms, "warning"), evidence, words, "stream-ml rebaseline CONFIG")
+        else:
+            words = f"{what} is like its reference again"
+            self._found(("recovered", subject, since_ms, "info"), evidence, words, "stream-ml top CONFIG")
+
+    def _found(self, what: tuple[Any, str, int, Any], evidence: dict[str, float], words: str, suggestion: str) -> None:
+        kind, subject, position, severity = what
+        found = (self._config.instance, kind, subject, position, severity, position)
+        signal = Signal(*found, evidence, words, suggestion)
+        log.warning("%s", words, extra={"hint": suggestion})
+        self._unwritten.append(signal)
+        if len(self._unwritten) > SIGNALS_MAX:
+            log.warning("signal %s is dropped: nothing was committed for long", self._unwritten.pop(0).key)
+
+    # --- signals ---
+
+    def block(self, clock: Clock) -> Block:
+        """What waits to be written, for the next transaction; empty where nothing does."""
+        block = Block.empty(self._config.signals, 0)
+        for signal in self._unwritten:
+            block.add(signal.key.encode(), encode_signal(signal, clock))
+        self._offered = list(self._unwritten)
+        return block
+
+    def written(self) -> None:
+        """The transaction that held them was committed."""
+        for signal in self._offered:
+            self.signals.append(signal)
+            self._metrics.count("signals", 1, kind=signal.kind)
+        self._unwritten = [signal for signal in self._unwritten if signal not in self._offered]
+        self._offered = []
+
+    # --- what is shown ---
+
+    def status(self, owned: dict[int, Join]) -> dict[str, Any]:
+        """For the status: JSON values."""
+        recent = [batch for batch in self._batches if time.monotonic() - batch[0] <= OVER_S]
+        latencies = sorted(batch[1] for batch in recent)
+        return {
+            "latency_seconds": {
+                "p50": round(statistics.median(latencies), 4) if latencies else None,
+                "p99": round(latencies[int(0.99 * (len(latencies) - 1))], 4) if latencies else None,
+            },
+            "scores": self._scores([batch[2] for batch in recent]),
+            "drift": self._drift(),
+            "maturity": self._labelled(owned),
+            "starving": sorted(self._starving),
+            "last_predictions": list(self.last),
+        }
+
+    def _scores(self, histograms: list[list[int]]) -> list[int]:
+        """Predictions by tenths of the score; empty for a regression."""
+        return [sum(of) for of in zip([0] * SCORE_BINS, *histograms, strict=True)] if self._classes else []
+
+    def _drift(self) -> dict[str, Any]:
+        inputs = self.inputs
+        found = {
+            name: {**of.compared._asdict(), "drifted": of.drifted, "history": list(of.history)}
+            for name, of in inputs.watched.items()
+            if of.compared is not None
+        }
+        for values in found.values():
+            values |= {name: round(value, 4) for name, value in values.items() if isinstance(value, float)}
+        return {
+            "on": inputs.reference_size > 0,
+            "referenced": inputs.referenced,
+            "seen": inputs.seen,
+            "of": inputs.window_size if inputs.referenced else inputs.reference_size,
+            "threshold": inputs.threshold,
+            "subjects": found,
+        }
+
+    def _labelled(self, owned: dict[int, Join]) -> dict[str, float]:
+        """Which share of the events of the last window, in event time, has a label by now: how much to believe."""
+        if time.monotonic() - self._maturity[0] < MATURITY_S:
+            return self._maturity[1]
+        labelled = events = 0
+        for join in owned.values():
+            some = join.store.labelled(join.inputs.events_ms - self._config.quality.window_time)
+            labelled, events = labelled + some[0], events + some[1]
+        found = {"events": events, "labelled_share": round(labelled / events, 4) if events else 0.0}
+        self._maturity = (time.monotonic(), found)
+        return found
+
+    def gauges(self, status: dict[str, Any]) -> None:
+        """Set what is measured rather than counted."""
+        for subject, values in status["drift"]["subjects"].items():
+            self._metrics.set("drift_index", values["psi"], subject=subject)
+            self._metrics.set("drifted", values["drifted"], subject=subject)
+            self._metrics.set("feature_missing_ratio", values["missing"], subject=subject)
+        if status["maturity"]:
+            self._metrics.set("labelled_ratio", status["maturity"]["labelled_share"])
+        self._metrics.set("label_starvation", len(self._starving))
+
+    # --- kept beside the checkpoints ---
+
+    def save(self) -> None:
+        """Keep the reference for the next process of this name; a failure costs a reference, and is told."""
+        state = self.inputs.state()
+        if state is None:
+            return
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            unwritten = [signal.plain() for signal in self._unwritten]
+            kept = {"inputs": state, "rebaselined_at": self._rebaselined_at, "unwritten": unwritten}
+            if self._key is not None:
+                replaced(self._file, sealed(kept, self._key))
+        except OSError as error:
+            log.warning("the reference of input drift is not kept: %s", error)
+
+    def _load(self) -> None:
+        try:
+            if self._key is None:
+                return  # what is not sealed may be anybody's
+            kept = unsealed(read_small(self._file, FILE_BYTES_MAX), self._key)
+            known = self.inputs.restore(kept["inputs"])
+            at = kept["rebaselined_at"]
+            self._rebaselined_at = None if at is None else int(at)
+            self._unwritten = [Signal(**signal) for signal in kept["unwritten"]][-SIGNALS_MAX:]
+            for signal in self._unwritten:
+                encode_signal(signal, Clock(0, 0))
+                signal.key.encode()
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+            log.warning("%s cannot be used, input drift begins with a new reference: %s", self._file, error)
+            self.inputs.begin()
+            self._unwritten = []
+            return
+        if not known:
+            log.info("input drift begins with a new reference: features or windows were other ones")

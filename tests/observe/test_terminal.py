@@ -1,0 +1,111 @@
+"""A status for the eyes: what stands on the terminal, and in the line of the log."""
+
+import io
+from typing import Any
+
+from rich.console import Console
+
+from stream_ml.observe.terminal import Shown, line, panel
+
+STATUS: dict[str, Any] = {
+    "app": "flights",
+    "instance": "w1",
+    "ready": True,
+    "reasons": [],
+    "warnings": ["learning is frozen; stream-ml resume CONFIG goes on"],
+    "partitions": {
+        "owned": {
+            "0": {
+                "events": {"lag_records": 1200, "lag_seconds": 3.4},
+                "feedback": {"lag_records": 0, "lag_seconds": 0},
+            },
+            "1": {"events": {"lag_records": None, "lag_seconds": 0}, "feedback": {"lag_records": 0, "lag_seconds": 0}},
+        },
+        "parked": {"3": "why"},
+    },
+    "model": {
+        "lineage": "35940ee9b80f232d",
+        "position": 3288,
+        "examples_learned": 3000,
+        "lag_seconds": 0.25,
+        "halted": None,
+        "frozen": True,
+    },
+    "quality_windows": {"last": {"examples": 1000, "measures": {"auc": 0.6, "auc_baseline": 0.5}}},
+    "concept": {"loss": 0.25, "drifted": False, "below_baseline": False},
+    "latency_seconds": {"p50": 0.012, "p99": 0.2},
+    "maturity": {"events": 900, "labelled_share": 0.4},
+    "starving": [2],
+    "drift": {
+        "referenced": True,
+        "seen": 0,
+        "of": 1000,
+        "threshold": 0.2,
+        "subjects": {"feature:x": {"psi": 0.31, "drifted": True}, "score": {"psi": 0.01, "drifted": False}},
+    },
+    "quality": {"auc": 0.714, "auc_baseline": 0.507, "log_loss": 0.51, "log_loss_baseline": 0.556, "accuracy": 0.8},
+    "checkpoint": {"position": 3200, "age_seconds": 12.3},
+    "pending": {"events": 4567, "bytes": 12_000_000, "shed": 12},
+    "since_start": {
+        "predictions": 5000,
+        "labels.joined": 3000,
+        "labels.late": 7,
+        "dead_letters.truncated": 2,
+        "labels": 3010,
+    },
+    "per_second": {"events": 1234.4, "labels": 567.0},
+}
+
+
+def shown(renderable: Any) -> str:
+    """What a terminal of 120 columns would hold."""
+    console = Console(file=io.StringIO(), width=120)
+    console.print(renderable)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def test_the_panel_says_how_it_goes() -> None:
+    said = shown(panel(STATUS))
+    for text in (
+        "flights / w1  ready",
+        "1,234 /s",
+        "5,000 predicted, 2 dead letters",
+        "1,200 records (3 s) behind",
+        "3,000 joined, 7 without an example",
+        "35940ee9/3288, 3,000 examples, 0.2 s behind",
+        "ROC AUC 0.714 (knowing only the labels 0.507); log loss 0.510 (knowing only the labels 0.556)",
+        "4,567 events, 12 MB",
+        "half within 12 ms, 99 of 100 within 200 ms",
+        "ROC AUC 0.600 (knowing only the labels 0.500); 40% of the newest events have their label",
+        "loss 0.250; inputs, against 0.2: x 0.31, score 0.01",
+        "! feature x has moved away from its reference (index 0.31); type stream-ml rebaseline CONFIG",
+        "! partition 2: labels stay away",
+        "! 12 events were forgotten before their time",
+        "2 owned, 1 parked",
+        "at 3200, 12 s ago",
+        "! learning is frozen; stream-ml resume CONFIG goes on",
+    ):
+        assert text in said
+
+
+def test_before_the_first_status_only_the_reason_is_shown() -> None:
+    starting = {"app": "flights", "instance": "w1", "ready": False, "reasons": ["starting: reading the training log"]}
+    assert shown(panel(starting)) == "flights / w1  not ready\n! not ready: starting: reading the training log\n"
+
+
+def test_each_drawing_asks_for_the_newest_status() -> None:
+    statuses = iter([STATUS, {**STATUS, "instance": "w2"}])
+    view = Shown(lambda: next(statuses))
+    assert "flights / w1" in shown(view) and "flights / w2" in shown(view)
+
+
+def test_the_line_of_the_log_holds_the_same() -> None:
+    assert line(STATUS) == (
+        "1,234 events/s, 567 labels/s, 1,200 records (3 s) behind, 2 dead letters so far, model 35940ee9/3288, "
+        "3,000 examples, learning 0 s "
+        "behind, ROC AUC 0.714 (knowing only the labels 0.507), log loss 0.510 (knowing only the labels 0.556)"
+    )
+
+
+def test_without_a_labelled_prediction_no_quality_is_claimed() -> None:
+    assert "no labelled prediction yet" in shown(panel({**STATUS, "quality": {}}))

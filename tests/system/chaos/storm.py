@@ -1,0 +1,283 @@
+"""A storm: workers, brokers and disks fail while producers go on; then everything that stands in the topics is judged.
+
+``python -m tests.system.chaos.storm --rounds 100 --seed 1``: the seed alone repeats the schedule. Ends with JSON.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import KafkaException
+
+from stream_ml.embedded.broker import EmbeddedKafka
+from tests.support.service import Service, Worker, service, until
+from tests.system.chaos.hostile import PROTECTED, Hostile, compared, memory_mb
+from tests.system.chaos.schedule import INSTANCES, WEIGHTS, Fault, schedule
+from tests.system.chaos.traffic import Traffic
+
+PARTITIONS = 4
+SESSION_S = 6.0  # the least that brokers allow by default
+RECOVERY_MAX_S = 60.0  # until every partition has moved on; longer is a failure
+REACH_MAX_S = 15.0  # for a fail point to be passed; counted where it is not
+
+
+class Storm:
+    """One service in trouble."""
+
+    def __init__(self, kafka: EmbeddedKafka, made: Service, seed: int, say: Callable[[str], None]) -> None:
+        self._kafka, self._made, self._say = kafka, made, say
+        self._chance = random.Random(seed + 1)
+        self.workers: dict[str, Worker] = {}
+        self.faults: Counter[str] = Counter()
+        self.kills: Counter[str] = Counter()
+        self.unreached: Counter[str] = Counter()
+        self.ended_by_themselves = 0
+        self.recoveries_s: list[float] = []
+
+    def start(self, instance: str, fail: str = "") -> Worker:
+        """A worker with a disk of its own."""
+        checkpoints = {"directory": f"checkpoints-{instance}", "interval": "1s", "keep": 3}
+        self.workers[instance] = self._made.start(instance, fail, checkpoints=checkpoints)
+        return self.workers[instance]
+
+    def round(self, number: int, fault: Fault) -> None:
+        """Peace, then a fault, then the wait until every partition has moved on."""
+        until(lambda: False, fault.peace_s)
+        self._care()
+        self.faults[fault.kind] += 1
+        before = self._positions()
+        getattr(self, "_" + fault.kind.replace("-", "_"))(fault)
+        started, before = time.monotonic(), self._positions() or before
+        self._made.wait_for(lambda: self._moved(before), f"going on after {fault}", RECOVERY_MAX_S)
+        took_s = time.monotonic() - started
+        self.recoveries_s.append(took_s)
+        self._say(f"{number:4} {took_s:5.1f} s  {fault.kind:16} {fault.instance} {fault.detail}")
+
+    # --- faults ---
+
+    def _kill(self, fault: Fault) -> None:
+        self._worker(fault.instance).kill()
+        self.kills["anywhere"] += 1
+        self.start(fault.instance)
+
+    def _kill_at(self, fault: Fault) -> None:
+        place = fault.detail.partition(":")[0]
+        self._worker(fault.instance).kill()
+        worker = self.start(fault.instance, fault.detail)
+        if place == "on-revoke":
+            other = next(name for name in INSTANCES if name != fault.instance)
+            self._worker(other).stop()
+            until(lambda: worker.process.poll() is not None, SESSION_S)
+            self.start(other)
+        until(lambda: worker.process.poll() is not None, REACH_MAX_S)
+        if worker.process.poll() is None:
+            self.unreached[place] += 1
+            worker.kill()
+        else:
+            self.kills[place] += 1
+        self.start(fault.instance)
+
+    def _raise_at(self, fault: Fault) -> None:
+        self._worker(fault.instance).kill()
+        worker = self.start(fault.instance, fault.detail)
+        until(lambda: worker.process.poll() is not None, REACH_MAX_S)
+        self.unreached[fault.detail.partition(":")[0]] += worker.process.poll() is None
+
+    def _zombie(self, fault: Fault) -> None:
+        worker = self._worker(fault.instance)
+        worker.process.send_signal(signal.SIGSTOP)
+        until(lambda: False, SESSION_S * 1.4)
+        worker.process.send_signal(signal.SIGCONT)
+
+    def _leave(self, fault: Fault) -> None:
+        worker = self._worker(fault.instance)
+        until(lambda: worker.joined or worker.process.poll() is not None, RECOVERY_MAX_S)  # before that SIGTERM kills
+        code = worker.stop()
+        assert code == 0, (code, worker.log[-3000:])
+        del self.workers[fault.instance]
+
+    def _join(self, fault: Fault) -> None:
+        free = [name for name in INSTANCES if name not in self.workers]
+        if not free:  # all are here: one goes and comes back
+            self._leave(fault)
+        self.start(free[0] if free else fault.instance)
+
+    def _broker_restarts(self, fault: Fault) -> None:
+        self._kafka.stop()
+        self._kafka.start()
+
+    def _broker_dies(self, fault: Fault) -> None:
+        self._kafka.kill()
+        self._kafka.start()
+
+    def _disk_full(self, fault: Fault) -> None:
+        self._worker(fault.instance).kill()
+        self.start(fault.instance, "checkpoint-probed:full, checkpoint-written:full")
+
+    def _bytes_flip(self, fault: Fault) -> None:
+        self._worker(fault.instance).kill()
+        files = sorted((self._made.folder / f"checkpoints-{fault.instance}").glob("*/*.ckpt"))
+        if files:
+            content = bytearray(files[-1].read_bytes())
+            for _ in range(3):
+                content[self._chance.randrange(len(content))] ^= 1 << self._chance.randrange(8)
+            files[-1].write_bytes(content)
+        self.start(fault.instance)
+
+    # --- looking ---
+
+    def _worker(self, instance: str) -> Worker:
+        return self.workers[instance] if instance in self.workers else self.start(instance)
+
+    def _care(self) -> None:
+        """What a supervisor does: a worker that ended is started again."""
+        for instance, worker in list(self.workers.items()):
+            code = worker.process.poll()
+            if code is not None:
+                self.ended_by_themselves += 1
+                self._say(f"     {instance} ended with {code}: {worker.log.strip().rpartition(chr(10))[2][:400]}")
+                assert code in (1, 69), worker.log[-3000:]
+                self.start(instance)
+        if len(self.workers) < 2:
+            self._worker(next(name for name in INSTANCES if name not in self.workers))
+
+    def _positions(self) -> dict[int, int]:
+        try:
+            return {pair.partition: pair.events or 0 for pair in self._made.observer.pairs()}
+        except (KafkaException, RuntimeError):
+            return {}
+
+    def _moved(self, before: dict[int, int]) -> bool:
+        self._care()
+        now = self._positions()
+        return len(now) == self._made.partitions and all(now[p] > before.get(p, 0) for p in now)
+
+    def finish(self) -> dict[str, Any]:
+        """All workers up, everything read, all stopped in order; then the judge, and every replica's model."""
+        self._care()
+        for instance in INSTANCES:
+            self._worker(instance)
+        self._made.wait_for(self._all_read, "reading everything", 120)
+        self._made.wait_for(lambda: all(worker.joined for worker in self.workers.values()), "the start of all")
+        codes = {instance: worker.stop() for instance, worker in self.workers.items()}
+        assert set(codes.values()) == {0}, (codes, self._made.logs())
+        found = self._made.audited(sample=100)
+        models = {}
+        for instance in INSTANCES:
+            newest = max((self._made.folder / f"checkpoints-{instance}").glob("*/*.ckpt"))
+            models[instance] = self._made.refold(int(newest.stem), instance)
+        return {"audit": found, "models": models}
+
+    def _all_read(self) -> bool:
+        self._care()
+        return len(set(self._made.progress())) == 1
+
+
+def storm(
+    rounds: int,
+    seed: int,
+    folder: Path,
+    say: Callable[[str], None],
+    kinds: Sequence[str] = tuple(WEIGHTS),
+    *,
+    hostile: bool = False,
+    partitions: int = PARTITIONS,
+    commit_least: str = "0ms",
+) -> dict[str, Any]:
+    """Run it; the result as printed. `hostile`: beside producers that mean no good."""
+    started, memory_max_mb = time.monotonic(), list[float]()
+    with EmbeddedKafka(folder / "kafka") as kafka:
+        (folder / "app").mkdir()
+        delivery = {"batch_max_records": 200, "session_timeout": f"{SESSION_S:.0f}s", "commit_least": commit_least}
+        changes: dict[str, Any] = {"delivery": delivery}
+        changes |= PROTECTED if hostile else {}
+        with service(folder / "app", kafka.bootstrap_servers, "storm", partitions=partitions, **changes) as made:
+            tumult = Storm(kafka, made, seed, say)
+            traffic, flood = Traffic(made, seed, as_it_happens=hostile), Hostile(made, seed) if hostile else None
+            tumult.start("w1")
+            tumult.start("w2")
+            traffic.start()
+            if flood is not None:
+                flood.start()
+            faults = schedule(seed, rounds, kinds)
+            for number, fault in enumerate(faults, 1):
+                tumult.round(number, fault)
+                memory = [memory_mb(worker.process.pid) for worker in tumult.workers.values() if worker.joined]
+                memory_max_mb.append(max(memory, default=0.0))
+            if flood is not None:
+                flood.stop()
+            traffic.stop()
+            result = tumult.finish()
+            unspoilt = compared(made, made.with_hash_seed()) if hostile else {}
+    audit, models, half = result["audit"], result["models"], max(1, len(memory_max_mb) // 2)
+    return {
+        "rounds": sum(tumult.faults.values()),
+        "seed": seed,
+        "faults": dict(tumult.faults),
+        "kills": dict(tumult.kills),
+        "places_not_reached": dict(+tumult.unreached),
+        "ended_by_themselves": tumult.ended_by_themselves,
+        "events": audit["events"],
+        "predictions": audit["predictions"],
+        "examples": audit["examples"],
+        "outcomes": audit["outcomes"],
+        "dead_letters": audit["dead_letters"],
+        "lost": audit["counts"].get("lost", 0) + audit["unread"],
+        "duplicated": audit["counts"].get("repeated", 0) + audit["counts"].get("sequence", 0),
+        "findings": audit["findings"][:20],
+        "waiting": len(audit["waiting"]),
+        "rescored": audit["rescored"]["checked"],
+        "models_identical": all(m["equal"] and m["quality_equal"] and not m["dropped"] for m in models.values()),
+        "positions": {instance: m["checkpoint_position"] for instance, m in models.items()},
+        **({"hostile": {**unspoilt, "sent": flood.sent}} if flood is not None else {}),
+        "memory_mb": [round(max(memory_max_mb[:half]), 1), round(max(memory_max_mb[half:]), 1)],
+        "worst_recovery_s": round(max(tumult.recoveries_s, default=0.0), 1),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def passed(result: dict[str, Any], rounds: int) -> bool:
+    """Whether a storm left nothing wrong."""
+    whole = result["rounds"] == rounds and result["models_identical"]
+    if "hostile" in result:
+        whole = whole and abs(result["hostile"]["auc"] - result["hostile"]["auc_without"]) < 0.01
+    return whole and not result["findings"] and not result["lost"] and not result["duplicated"]
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--rounds", type=int, default=20)
+    arguments.add_argument("--seed", type=int, default=1)
+    arguments.add_argument("--hostile", action="store_true", help="beside producers that mean no good")
+    arguments.add_argument("--only", nargs="*", choices=WEIGHTS, default=tuple(WEIGHTS), help="kinds of faults")
+    arguments.add_argument("--partitions", type=int, default=PARTITIONS)
+    arguments.add_argument("--commit-least", default="0ms", help="delivery.commit_least of the workers")
+    given = arguments.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="stream-ml-storm-"))
+    try:
+        result = storm(
+            *(given.rounds, given.seed, folder, lambda line: print(line, file=sys.stderr, flush=True), given.only),
+            hostile=given.hostile,
+            partitions=given.partitions,
+            commit_least=given.commit_least,
+        )
+    except BaseException:
+        print(f"topics, logs and checkpoints are in {folder}", file=sys.stderr)
+        raise
+    print(json.dumps(result))
+    if not passed(result, given.rounds):
+        sys.exit(f"topics, logs and checkpoints are in {folder}")
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
