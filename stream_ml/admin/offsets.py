@@ -7,11 +7,11 @@ from confluent_kafka import KafkaException, TopicPartition
 from stream_ml.admin.continuation import continuation
 from stream_ml.config import Config
 from stream_ml.core.drift.signals import OF_THE_FOLD, decode_signal
-from stream_ml.core.fold.overrides import is_order
+from stream_ml.core.fold.halt import is_order
 from stream_ml.core.join.watermark import BEGINNING
 from stream_ml.core.log.entry import decode_entry
 from stream_ml.core.log.seals import LogSeal, is_new
-from stream_ml.core.log.sequences import Ledger
+from stream_ml.core.log.sequences import SequenceTracker
 from stream_ml.core.partition.commit_metadata import Metadata, OutputEnds, last_signalled, signalled_upto
 from stream_ml.errors import ConfigError, FatalError
 from stream_ml.kafka.clients import admin, reader
@@ -43,7 +43,7 @@ def set_offsets(config: Config, partition: int, events: int, feedback: int, seal
     client = admin(config)
     with reaching(config):
         pair = read_pairs(config, [partition], stable=True)[0]
-        ledger = _ledger(config, seal)
+        sequences = _ledger(config, seal)
         outputs = [(t, partition) for t in (config.predictions.topic, config.outcomes, config.dead_letters)]
         found = ends(client, [*outputs, (config.training_log_topic, 0)])
         inputs = [(config.events.topic, partition), (config.feedback.topic, partition)]
@@ -63,11 +63,11 @@ def set_offsets(config: Config, partition: int, events: int, feedback: int, seal
         max(held[inputs[0]][0], events - config.pending.events_max),
         max(held[inputs[1]][0], feedback - config.pending.early_labels_max),
     )
-    last = [ledger.last_trigger(partition, topic) for topic in (config.events.topic, config.feedback.topic)]
+    last = [sequences.last_trigger(partition, topic) for topic in (config.events.topic, config.feedback.topic)]
     backwards = events <= last[0] or feedback <= last[1]
     old = pair.metadata if pair.whole and not _before(pair, events, feedback) else None
     metadata = Metadata(
-        next_sequence=ledger.next_sequence(partition),
+        next_sequence=sequences.next_sequence(partition),
         times=old.times if old else BEGINNING,
         inputs_ms=old.inputs_ms if old else (BEGINNING.watermark_ms, BEGINNING.watermark_ms),
         events_floor=old.events_floor if old else floors[0],
@@ -124,10 +124,10 @@ def _commit(config: Config, offsets: list[TopicPartition]) -> None:
         consumer.close()
 
 
-def _ledger(config: Config, seal: LogSeal | None) -> Ledger:
-    """The ledger of the whole log, counting every example as seen."""
+def _ledger(config: Config, seal: LogSeal | None) -> SequenceTracker:
+    """The sequences of the whole log, counting every example as seen."""
     first, end = ends(admin(config), [(config.training_log_topic, 0)])[config.training_log_topic, 0]
-    ledger, commanded_at = Ledger(), -1
+    sequences, commanded_at = SequenceTracker(), -1
     for records in read_range(config, config.training_log_topic, 0, first, end, keep_alive=lambda: None):
         for record in records:
             if not is_sealed(record, seal):
@@ -135,12 +135,12 @@ def _ledger(config: Config, seal: LogSeal | None) -> Ledger:
             with contextlib.suppress(ValueError, LookupError, TypeError, OverflowError):  # as the fold passes it by
                 entry = decode_entry(record.value or b"")
                 if entry.kind == "example":
-                    ledger.saw(entry.source_partition, entry.sequence, entry.trigger_topic, entry.trigger_offset)
+                    sequences.record(entry.source_partition, entry.sequence, entry.trigger_topic, entry.trigger_offset)
                 elif is_order(entry):
                     said = entry.parsed_arguments()
                     if seal is not None and seal.asked(record.offset) and not is_new(said, commanded_at, record.offset):
                         continue
                     commanded_at = record.offset
                     if entry.command == "rebase" and said.get("back", True):
-                        ledger.rebase(int(said["partition"]))
-    return ledger
+                        sequences.rebase(int(said["partition"]))
+    return sequences

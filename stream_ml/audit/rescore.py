@@ -6,6 +6,7 @@ from typing import NamedTuple
 from stream_ml.app.parts import Parts
 from stream_ml.audit.coordinates import Findings
 from stream_ml.audit.sample import Sample
+from stream_ml.core.fold.halt import Corrupted, Refold
 from stream_ml.core.fold.replica import Replica
 from stream_ml.core.join.watermark import NEVER_MS
 from stream_ml.core.log.seals import LogSeal
@@ -66,12 +67,12 @@ def _fold(parts: Parts, rescorer: "_Rescorer", left: Pairs, end: int) -> bool:
             replica = rescorer.replica
             if replica.halt is None:
                 rescorer.score(left, record.offset)
-            replica.fold([LogRecord(record.offset, log_value(record, rescorer.seal))])
-            if replica.halt is not None and replica.halt.tainted:
-                rescorer.replica = replica.heir(Replica(rescorer.settings))
+            result = replica.fold([LogRecord(record.offset, log_value(record, rescorer.seal))])
+            if isinstance(result, Corrupted):
+                rescorer.replica = replica.successor(Replica(rescorer.settings))
                 return True
-            if replica.refold_from is not None:
-                replica.lift()
+            if isinstance(result, Refold):
+                replica.clear_halt()
                 return True
     return False
 
@@ -101,7 +102,7 @@ class _Rescorer:
                 self._found.add("score", *where, f"its event cannot be scored again: {event.message}")
                 continue
             try:
-                scored = self.replica.score(event.features)
+                scored = self.replica.model.score_one(event.features)
             except ModelFailed as error:
                 self._found.add("score", *where, f"the model raises: {error}")
                 continue

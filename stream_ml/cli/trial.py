@@ -166,7 +166,7 @@ def _topic_id(config: Config) -> str | None:
 def _judged(parts: Any, found: Any, topic_id: str | None) -> dict[str, Any]:
     from stream_ml.core.fold.replica import Replica
     from stream_ml.core.model.estimator import ModelFailed
-    from stream_ml.follower.follower import newest_replica
+    from stream_ml.follower.restore import newest_replica
     from stream_ml.records import DeadLetter, Label
 
     if isinstance(found, DeadLetter):
@@ -177,7 +177,7 @@ def _judged(parts: Any, found: Any, topic_id: str | None) -> dict[str, Any]:
     replica = newest_replica(parts, topic_id) if topic_id else Replica(parts.fold_settings(""))
     head = {"event_id": found.event_id, "time_ms": found.time_ms, "features": found.features}
     try:
-        scored = replica.score(found.features)
+        scored = replica.model.score_one(found.features)
     except ModelFailed as error:
         return {"becomes": "dead letter", "reason": "model_refused", "message": f"the model raised {error}", **head}
     by = f"{replica.version.lineage}/{replica.position}" if replica.position else "an untrained model"

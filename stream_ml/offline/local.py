@@ -110,7 +110,7 @@ class LocalApp:
     @property
     def model(self) -> Any:
         """The River estimator as it has learned so far."""
-        return self._replica.learner.estimator
+        return self._replica.model.learner.estimator
 
     @property
     def examples_learned(self) -> int:

@@ -30,7 +30,7 @@ from stream_ml.storage.files import created, draft_of, opened
 from stream_ml.storage.pickling import dump
 from stream_ml.storage.unpickle import load
 
-FORMAT = 1
+FORMAT = 2  # 1: the state of a replica as one level of names
 HEADER_BYTES_MAX = 1_048_576
 PAYLOAD_BYTES_MAX = 8 * 2**30
 IN_MEMORY_MAX = 16 * 2**20  # of a payload that is read; of a larger one the copy is on the disk

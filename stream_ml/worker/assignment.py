@@ -26,7 +26,7 @@ from stream_ml.core.partition.commit_metadata import OutputEnds
 from stream_ml.core.partition.outputs import RECORD_OVERHEAD
 from stream_ml.core.partition.partition import Partition
 from stream_ml.errors import ConfigError
-from stream_ml.follower.follower import Learning
+from stream_ml.follower.follower import Follower
 from stream_ml.kafka.clients import TIMEOUT_S
 from stream_ml.kafka.committed import Pair, offsets_of, read_pairs, stable_pairs
 from stream_ml.kafka.messages import by_partition
@@ -57,10 +57,10 @@ class Ownership:
     """The partitions that this worker owns, and those that it parked."""
 
     def __init__(
-        self, parts: Parts, facts: TopicFacts, client: AdminClient, learning: Learning, transactor: Transactor
+        self, parts: Parts, facts: TopicFacts, client: AdminClient, follower: Follower, transactor: Transactor
     ) -> None:
         self._parts, self._config, self._client = parts, parts.config, client
-        self._learning, self._transactor, self.brokers = learning, transactor, transactor.brokers
+        self._follower, self._transactor, self.brokers = follower, transactor, transactor.brokers
         self._settings = parts.partition_settings(facts.record_bytes_max, facts.inputs_id(parts.config))
         self.partitions = facts.partitions
         self.wanted: list[int] = []  # given by the group, and neither owned nor parked yet
@@ -68,7 +68,7 @@ class Ownership:
         self.parked: dict[int, str] = {}
         self.tokens: dict[int, str] = {}
         self._kept: dict[int, Partition] = {}
-        self._ranges = RangeReader(parts.config, learning.keep_alive)
+        self._ranges = RangeReader(parts.config, follower.keep_alive)
 
     def serve(self) -> None:
         """Now and then, between two rebuilds."""
@@ -131,7 +131,7 @@ class Ownership:
             return
         yield True
         self._claim(claims, group())
-        self._learning.drop_checkpoint()
+        self._follower.checkpoints.give_up()
         yield from self._folded()
         sound = [claimed for claimed in claims.values() if self._sequence_is_right(claimed.partition)]
         for first in range(0, len(sound), TOGETHER):
@@ -162,7 +162,7 @@ class Ownership:
     def _examined(self, pair: Pair, firsts: dict[int, First]) -> Claimed | None:
         number = pair.partition
         problem = other_inputs(self._config, pair, self._settings.inputs_id)
-        problem = problem or lost_offsets(pair, started=number in self._learning.replica.started)
+        problem = problem or lost_offsets(pair, started=number in self._follower.replica.facts.started)
         if problem:
             hint = f"stop the workers, then type {LOST_HINT.format(number)}"
             self._park(number, f"{problem}; {hint}")
@@ -183,7 +183,7 @@ class Ownership:
             floors,
         )
         partition.signalled = metadata.signalled
-        started = number in self._learning.replica.started  # not where its offsets were set by hand before
+        started = number in self._follower.replica.facts.started  # not where its offsets were set by hand before
         blocks = [] if started else [self._start_block(number, pair.events, pair.feedback)]
         return Claimed(partition, floors, metadata.ends, blocks)
 
@@ -201,7 +201,7 @@ class Ownership:
 
     def _came_later(self, number: int) -> bool:
         """Whether the app was started before there was this partition: then nothing in it is passed over."""
-        started = self._learning.replica.started.values()
+        started = self._follower.replica.facts.started.values()
         counts = [found["partitions"] for found in started if isinstance(found.get("partitions"), int)]
         return bool(counts) and number >= min(counts)
 
@@ -238,7 +238,7 @@ class Ownership:
     def _schema_blocks(self) -> list[Block]:
         """The entry of our predictions' schema; several workers that start at once may each write it."""
         config, codec = self._config, self._parts.predictions
-        if (codec.topic, codec.fingerprint) in self._learning.replica.output_schemas:
+        if (codec.topic, codec.fingerprint) in self._follower.replica.facts.output_schemas:
             return []
         of = (codec.fingerprint, codec.text, codec.topic)
         value = encode_schema(*of, written_at_ms=_now_ms(), writer=config.transactional_id)
@@ -254,14 +254,14 @@ class Ownership:
         """Until the fold is past what the log holds now: at once where nothing waits, else by the turns in between."""
         where = (self._config.training_log_topic, 0)
         end = ends(self._client, [where])[where][1]
-        while not self._learning.is_past(end):
+        while not self._follower.is_past(end):
             if not self.owned:  # by now: what was owned may have gone meanwhile
-                self._learning.fold_past_end(end)
+                self._follower.fold_past_end(end)
                 return
             yield False
 
     def _sequence_is_right(self, partition: Partition) -> bool:
-        seen = self._learning.replica.seen.next_sequence(partition.number)
+        seen = self._follower.replica.seen.next_sequence(partition.number)
         if seen == partition.next_sequence:
             return True
         now = stable_pairs(self._config, [partition.number])[0].metadata
@@ -280,7 +280,7 @@ class Ownership:
         """Fill the joins of these partitions and own them; everything that they need is read at once."""
         started = time.monotonic()
         now = self.output_ends([claimed.partition.number for claimed in claims])
-        limit, seal = self._settings.record_bytes_max, self._learning.seal
+        limit, seal = self._settings.record_bytes_max, self._follower.seal
         rebuilds = {
             claimed.partition.number: Rebuild(self._parts, claimed, now[claimed.partition.number], limit)
             for claimed in claims
@@ -368,7 +368,7 @@ def other_inputs(config: Config, pair: Pair, inputs_id: tuple[str, str]) -> str:
     return "; ".join(f"{topic} was deleted and made anew" for topic, then, now in both if then and now and then != now)
 
 
-def refuse_lost_offsets(parts: Parts, learning: Learning, client: AdminClient, facts: TopicFacts) -> None:
+def refuse_lost_offsets(parts: Parts, follower: Follower, client: AdminClient, facts: TopicFacts) -> None:
     """Before joining the group: every partition can go on from what is committed, and its records are still there.
 
     Raises
@@ -378,7 +378,7 @@ def refuse_lost_offsets(parts: Parts, learning: Learning, client: AdminClient, f
     """
     config, partitions = parts.config, facts.partitions
     pairs = read_pairs(config, list(range(partitions)), stable=False)
-    if any(lost_offsets(pair, started=pair.partition in learning.replica.started) for pair in pairs):
+    if any(lost_offsets(pair, started=pair.partition in follower.replica.facts.started) for pair in pairs):
         # A transaction's markers come one by one: the log may show a start whose offsets are about to be readable.
         pairs = read_pairs(config, list(range(partitions)), stable=True)
     topics = (config.events.topic, config.feedback.topic)
@@ -386,7 +386,7 @@ def refuse_lost_offsets(parts: Parts, learning: Learning, client: AdminClient, f
     for pair in pairs:
         number = pair.partition
         problem = other_inputs(config, pair, facts.inputs_id(config))
-        problem = problem or lost_offsets(pair, started=number in learning.replica.started)
+        problem = problem or lost_offsets(pair, started=number in follower.replica.facts.started)
         for topic, position in zip(topics, (pair.events, pair.feedback), strict=True):
             first, end = found[topic, number]
             if not problem and position is not None and not first <= position <= end:

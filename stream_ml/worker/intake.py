@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable
 from stream_ml.app.parts import Parts
 from stream_ml.core.inputs.alignment import HeldFeedback
 from stream_ml.core.partition.partition import Batch, Coordinates, Partition
-from stream_ml.follower.follower import Learning
+from stream_ml.follower.follower import Follower
 from stream_ml.kafka.consumers import FeedbackInput, Group
 from stream_ml.kafka.partitioners import PartitionerSample, disagreement
 from stream_ml.records import Clock, Records
@@ -41,12 +41,12 @@ class Intake:
         group: Group,
         feedback: FeedbackInput,
         ownership: Ownership,
-        learning: Learning,
+        follower: Follower,
         partitions: int,
     ) -> None:
         self._parts, self._delivery = parts, parts.config.delivery
         self._group, self._feedback = group, feedback
-        self._ownership, self._learning = ownership, learning
+        self._ownership, self._follower = ownership, follower
         self._lag = Backlog(group, feedback, clock_now())
         self._floor = CommitFloor(self._delivery.commit_least)
         self.sample_keys(partitions)
@@ -128,14 +128,14 @@ class Intake:
             awaited = self._lag.labels_awaited(self._ownership.owned, self._held, limit, clock_now())
             self._read_feedback(limit, slice_s if awaited else 0.0)
             floor_s = self._floor_s(limit)
-            at_once = self._learning.behind or any(map(self._labels_ready, self._line))
+            at_once = self._follower.behind or any(map(self._labels_ready, self._line))
             if not awaited:
                 wait_s = floor_s or (0.0 if at_once or self._group.waiting else slice_s)
                 self._line.add(self._group.read(limit, min(wait_s, slice_s)))
             found = {} if self._floor_s(limit) else self._next(0 if awaited else limit, limit, condemned)
             if found or self._group.moved() or time.monotonic() >= deadline:
                 return found
-            self._learning.turn(max(slice_s, IDLE_FOLD_S))
+            self._follower.turn(max(slice_s, IDLE_FOLD_S))
         return {}
 
     def _floor_s(self, limit: int) -> float:

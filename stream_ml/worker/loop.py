@@ -20,7 +20,7 @@ from confluent_kafka import KafkaException
 from stream_ml.app.parts import Parts
 from stream_ml.core.partition.partition import Batch, Coordinates, Outputs
 from stream_ml.errors import FatalError
-from stream_ml.follower.follower import Learning
+from stream_ml.follower.follower import Follower
 from stream_ml.kafka.clients import admin
 from stream_ml.kafka.committed import offsets_of, read_pairs
 from stream_ml.kafka.consumers import FeedbackInput, Group, unowned
@@ -66,12 +66,12 @@ class Worker:
         self._feedback = FeedbackInput(config, facts.partitions)
         self._topics = TopicWatch(config, self._client, facts)
         self._verdict = self._topics.verdict
-        self.learning = Learning(parts, facts.training_log_id, metrics, self._keep_alive, seal)
-        self._ownership = Ownership(parts, facts, self._client, self.learning, self._transactor)
+        self.follower = Follower(parts, facts.training_log_id, metrics, self._keep_alive, seal)
+        self._ownership = Ownership(parts, facts, self._client, self.follower, self._transactor)
         self.monitor = Monitor(parts, metrics)
         inputs = (self._group, self._feedback)
-        self.report = Report(parts, metrics, self.learning, self._ownership, inputs, self.monitor, self._topics)
-        self._intake = Intake(parts, self._group, self._feedback, self._ownership, self.learning, facts.partitions)
+        self.report = Report(parts, metrics, self.follower, self._ownership, inputs, self.monitor, self._topics)
+        self._intake = Intake(parts, self._group, self._feedback, self._ownership, self.follower, facts.partitions)
         self._moves = Moves(self._group, self._ownership, self._intake, metrics, self._keep_alive)
         self._disagreement = ""
         self._unowned: set[int] = set()
@@ -83,10 +83,10 @@ class Worker:
     def start(self) -> None:
         """Everything that can be refused is refused here, before anything is consumed; then join the group."""
         self._topics.begin()
-        self.learning.start(self._stop, self._config.checkpoints.interval / 1000)
+        self.follower.start(self._stop, self._config.checkpoints.interval / 1000)
         if self._stop():
             return
-        refuse_lost_offsets(self._parts, self.learning, self._client, self._facts)
+        refuse_lost_offsets(self._parts, self.follower, self._client, self._facts)
         self._group.join()
         log.info("joining group %s as %s", self._config.app.id, self._config.transactional_id)
 
@@ -107,15 +107,15 @@ class Worker:
             self.report.renew()
             return
         batches = self._batches()
-        if not batches or self.learning.spoilt or not self._intake.backlog(self._limit):
-            self._fold(partial(self.learning.turn, self._config.learning.budget_per_turn / 1000))
+        if not batches or self.follower.replica.corrupted or not self._intake.backlog(self._limit):
+            self._fold(partial(self.follower.turn, self._config.learning.budget_per_turn / 1000))
         began_s = time.monotonic()
         outputs = self._process(self._still_ours(batches))
         if outputs:
             passes("after-process")
             self._observe(process=time.monotonic() - began_s)
             self._finish(batches, outputs, *self._commit(outputs))
-        if self.learning.checkpoint_if_due(self._config.checkpoints.interval / 1000):
+        if self.follower.checkpoint_if_due(self._config.checkpoints.interval / 1000):
             self.monitor.save()
         self._look_around()
         self.report.renew()
@@ -138,8 +138,8 @@ class Worker:
 
     def _catching_up(self) -> bool:
         """Whether learning lags too far behind a backlog: then events wait, so that the model is not left behind."""
-        lags = self.learning.lag_s > self._config.learning.lag_max / 1000 and self.learning.replica.halt is None
-        held = self.learning.held_s is not None  # then there is nothing to catch up with
+        lags = self.follower.lag_s > self._config.learning.lag_max / 1000 and self.follower.replica.halt is None
+        held = self.follower.held_s is not None  # then there is nothing to catch up with
         return lags and not held and not self._group.ends.all_reached()
 
     def _observe(self, **seconds: float) -> None:
@@ -185,14 +185,14 @@ class Worker:
         A static member's place is kept for the session timeout.
         """
         log.info("stopping, because of %s: what is committed is learned, then a checkpoint", why)
-        self.learning.finish(CLOSE_STALL_S, self._config.checkpoints.stop_wait / 1000)
+        self.follower.finish(CLOSE_STALL_S, self._config.checkpoints.stop_wait / 1000)
         self.monitor.save()
         self._topics.close()
         self._transactor.close()
         self._ownership.close()
         self._feedback.close()
         self._group.close()
-        log.info("stopped at model %s/%d", *self.learning.replica.version)
+        log.info("stopped at model %s/%d", *self.follower.replica.version)
 
     # --- the group moved ---
 
@@ -223,9 +223,11 @@ class Worker:
 
         Of the log as much as this transaction adds to it, so that something is left for the next one's wait.
         """
-        most = None if self.learning.lag_s > KEEPS_STEP_S else examples
+        most = None if self.follower.lag_s > KEEPS_STEP_S else examples
         self._fold(
-            partial(self.learning.turn_beside, BACKLOG_FOLDS * self._config.learning.budget_per_turn / 1000, most)
+            partial(
+                self.follower.turn_during_commit, BACKLOG_FOLDS * self._config.learning.budget_per_turn / 1000, most
+            )
         )
 
     # --- 3: process ---
@@ -236,11 +238,11 @@ class Worker:
         if not batches:
             return found
         clock, token = clock_now(), new_token(self._config.transactional_id)
-        stale = self.learning.lag_s > self._config.learning.lag_max / 1000
+        stale = self.follower.lag_s > self._config.learning.lag_max / 1000
         for number, batch in batches.items():
             partition = self._ownership.owned[number]
-            with self.learning.cost.of("score") as scored:
-                outputs = partition.process(batch, self.learning.replica, clock, stale=stale, token=token)
+            with self.follower.cost.of("score") as scored:
+                outputs = partition.process(batch, self.follower.replica, clock, stale=stale, token=token)
                 scored.append(len(batch.events))
             self._is_alive()
             if len(batch.events) or len(batch.feedback) or outputs.moved or self._intake.commit_is_due(number):

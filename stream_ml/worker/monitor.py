@@ -101,9 +101,9 @@ class Monitor:
         """Obey a `rebaseline` that the replica has met, and forget partitions that are owned no longer."""
         self._trained = replica.examples_learned >= self.inputs.reference_size
         if self._rebaselined_at is None:
-            self._rebaselined_at = replica.rebaselined_at
-        elif replica.rebaselined_at > self._rebaselined_at:
-            self._rebaselined_at = replica.rebaselined_at
+            self._rebaselined_at = replica.facts.rebaselined_at
+        elif replica.facts.rebaselined_at > self._rebaselined_at:
+            self._rebaselined_at = replica.facts.rebaselined_at
             self._begin_anew()
         for number in self._times.keys() - owned.keys():
             del self._times[number]

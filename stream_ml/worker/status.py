@@ -16,7 +16,7 @@ from stream_ml.app.parts import Parts
 from stream_ml.core.join.join import Join
 from stream_ml.core.log.logged_schemas import WrittenSchema
 from stream_ml.core.partition.partition import Batch, Outputs
-from stream_ml.follower.follower import Learning
+from stream_ml.follower.follower import Follower
 from stream_ml.kafka.consumers import FeedbackInput, Group
 from stream_ml.kafka.topic_watch import TopicWatch
 from stream_ml.observe.metrics import Metrics
@@ -57,14 +57,14 @@ class Report:
         self,
         parts: Parts,
         metrics: Metrics,
-        learning: Learning,
+        follower: Follower,
         ownership: Ownership,
         inputs: tuple[Group, FeedbackInput],
         monitor: Monitor,
         topics: TopicWatch,
     ) -> None:
         self._parts, self._config, self._metrics = parts, parts.config, metrics
-        self._learning, self._ownership = learning, ownership
+        self._follower, self._ownership = follower, ownership
         self._group, self._feedback = inputs
         self._monitor, self._shares = monitor, Shares(parts.config)
         self._above: set[str] = set()
@@ -121,7 +121,7 @@ class Report:
 
     def _starting(self, status: dict[str, Any]) -> dict[str, Any]:
         """How far the fold is that comes before everything else."""
-        folding = self._learning.folding
+        folding = self._follower.folding
         if folding is None:
             return status
         reason = f"starting: folded {folding['position']:,} of {folding['end']:,} entries of the training log"
@@ -143,7 +143,7 @@ class Report:
     @property
     def schemas(self) -> list[WrittenSchema]:
         """The schemas that records of the app have, as far as the log was read."""
-        return self._parts.written_schemas(self._learning.replica.logged_schemas)
+        return self._parts.written_schemas(self._follower.replica.facts.logged_schemas)
 
     @property
     def silent_s(self) -> float:
@@ -199,7 +199,7 @@ class Report:
         self._due_s = now_s + INTERVAL_S
         lately = [seen for seen in self._seen_lately if now_s - seen[0] <= RATE_OVER_S]
         self._seen_lately = [*lately, self._seen(now_s)]
-        self._monitor.follow(self._learning.replica, self._joins())
+        self._monitor.follow(self._follower.replica, self._joins())
         status = self._made(now_s)
         status["point"] = point(status)
         status["problems"] = problems(status)
@@ -245,7 +245,7 @@ class Report:
             "concept": self._concept(),
             **self._monitor.status(joins),
             "signals": self._signals(),
-            "checkpoint": self._learning.checkpointed(),
+            "checkpoint": self._follower.checkpoints.written(),
             "pending": {
                 "events": sum(len(join.store) for join in joins.values()),
                 "labels": sum(len(join.waiting) for join in joins.values()),
@@ -269,14 +269,14 @@ class Report:
     def _windows(self, now_s: float) -> dict[str, Any]:
         """Quality of the two windows; made anew only now and then: it takes some milliseconds."""
         then_s, count, _ = self._windows_then
-        quality, settings = self._learning.replica.quality, self._config.quality
+        quality, settings = self._follower.replica.quality, self._config.quality
         if quality.count != count and now_s - then_s >= WINDOWS_S:
             windows = quality.windows(settings.window, settings.window_time)
             self._windows_then = (now_s, quality.count, windows)
         return self._windows_then[2]
 
     def _concept(self) -> dict[str, Any]:
-        concept = self._learning.replica.concept
+        concept = self._follower.replica.concept
         return {
             "loss": round(concept.losses.mean(), 4),
             "drifted": concept.drifted is not None,
@@ -285,7 +285,7 @@ class Report:
 
     def _signals(self) -> list[dict[str, Any]]:
         """The newest of the fold's and of this worker's own; each part in its order."""
-        fold = self._learning.replica.signals_after(-1)[-SIGNALS_SHOWN:]
+        fold = self._follower.replica.signals_after(-1)[-SIGNALS_SHOWN:]
         return [signal.plain() for signal in [*fold, *list(self._monitor.signals)[-SIGNALS_SHOWN:]]]
 
     def _reasons(self) -> list[str]:
@@ -313,31 +313,32 @@ class Report:
         ]
 
     def _warnings(self) -> list[str]:
-        replica, config = self._learning.replica, self._config
+        replica, config = self._follower.replica, self._config
         found = [text for text in self.warnings.values() if text]
         recent = [text for at_s, text in self._letters.values() if time.monotonic() - at_s < LINE_S]
         found += [f"{text} -> stream-ml dead-letters ls CONFIG" for text in recent]
         found += [*self._topics.verdict.warnings, *self._held()]
-        if self._learning.checkpoint_problem:
+        if self._follower.checkpoints.problem:
             text = "a start folds from the last one that was, or the log's beginning"
-            why = self._learning.checkpoint_problem
+            why = self._follower.checkpoints.problem
             found.append(f"checkpoints cannot be written, {text}: {why} -> stream-ml config show CONFIG")
-        if replica.frozen:
+        if replica.facts.frozen:
             found.append("learning is frozen -> stream-ml resume CONFIG")
-        elif self._learning.lag_s > config.learning.lag_max / 1000:
+        elif self._follower.lag_s > config.learning.lag_max / 1000:
             found.append(
-                f"learning lags {self._learning.lag_s:.0f} s behind: predictions are flagged stale "
+                f"learning lags {self._follower.lag_s:.0f} s behind: predictions are flagged stale "
                 "-> stream-ml top CONFIG"
             )
-        if replica.far.is_recent(replica.ranges.seen):
+        far = replica.model.far
+        if far.is_recent(replica.model.limits.seen):
             what = "left out" if config.learning.quarantine == "divert" else "learned"
             found.append(
-                f"examples far from all others: {replica.far.count}, {what}, the last at {replica.far.last} of the "
-                "training log -> stream-ml tail CONFIG signals"
+                f"examples far from all others: {far.count}, {what}, the last at {far.last} of the training log "
+                "-> stream-ml tail CONFIG signals"
             )
-        found += [*self._learning.cost.words(), *self._learning.size.words()]
-        if replica.learner.why_singly:
-            found.append(f"the model learns right, but slower than it could: {replica.learner.why_singly}")
+        found += [*self._follower.cost.words(), *self._follower.checkpoints.size.words()]
+        if replica.model.learner.why_singly:
+            found.append(f"the model learns right, but slower than it could: {replica.model.learner.why_singly}")
         return found
 
     def _held(self) -> list[str]:
@@ -349,7 +350,7 @@ class Report:
                 if held is not None and held[2] > HELD_S:
                     at, end, seconds = held
                     found.append(_held_words(f"{topic} [{number}] {at}", f"{end - at:,} records", seconds))
-        held_s = self._learning.held_s
+        held_s = self._follower.held_s
         if held_s is not None and held_s > HELD_S:
             found.append(_held_words(config.training_log_topic, "what was to be learned", held_s))
         return found
@@ -378,25 +379,25 @@ class Report:
         return found if held is None else {**found, "held_at": held[0], "held_seconds": round(held[2], 1)}
 
     def _model(self) -> dict[str, Any]:
-        replica, halt = self._learning.replica, self._learning.replica.halt
+        replica, halt = self._follower.replica, self._follower.replica.halt
         return {
             "lineage": replica.version.lineage,
             "position": replica.position,
             "examples_learned": replica.examples_learned,
-            "examples_dropped": replica.dropped,
-            "examples_far": replica.far.count,
-            "lag_seconds": round(self._learning.lag_s, 1),
-            "cost": self._learning.cost.report(),
-            "bytes": self._learning.size.bytes,
-            "bytes_max": self._learning.size.most,
+            "examples_dropped": replica.passed_over.dropped,
+            "examples_far": replica.model.far.count,
+            "lag_seconds": round(self._follower.lag_s, 1),
+            "cost": self._follower.cost.report(),
+            "bytes": self._follower.checkpoints.size.bytes,
+            "bytes_max": self._follower.checkpoints.size.most,
             "halted": None if halt is None else {"position": halt.position, "reason": halt.reason, "why": halt.message},
-            "frozen": replica.frozen,
-            "checkpoints_sealed": self._learning.sealed,
+            "frozen": replica.facts.frozen,
+            "checkpoints_sealed": self._follower.checkpoints.sealed,
             "cold_below": self._config.quality.cold_below,
         }
 
     def _quality(self) -> dict[str, float]:
-        quality = self._learning.replica.quality
+        quality = self._follower.replica.quality
         if quality.count != self._quality_then[0]:
             self._quality_then = (quality.count, quality.report())
         return self._quality_then[1]
@@ -422,11 +423,11 @@ class Report:
             metrics.set("cost_seconds", cost["us"] / 1e6, of=of)
             metrics.set("cost_growth", cost["growth"], of=of)
         metrics.set("model_position", model["position"])
-        metrics.set("learning_lag_seconds", self._learning.lag_s)
+        metrics.set("learning_lag_seconds", self._follower.lag_s)
         metrics.set("learning_halted", model["halted"] is not None)
         metrics.set("learning_frozen", model["frozen"])
         metrics.set("ready", status["ready"])
-        metrics.set("checkpoint_failing", bool(self._learning.checkpoint_problem))
+        metrics.set("checkpoint_failing", bool(self._follower.checkpoints.problem))
         for name in ("events", "labels", "bytes"):
             metrics.set(f"pending_{name}", status["pending"][name])
         metrics.set("partitions", len(owned), state="owned")

@@ -13,7 +13,8 @@ from river import linear_model, preprocessing
 
 from stream_ml.core.drift.signals import Signal
 from stream_ml.core.fold.batches import FoldSettings, Run, Single, prepare, split
-from stream_ml.core.fold.replica import SOUND_EVERY, Replica
+from stream_ml.core.fold.health import CHECK_EVERY
+from stream_ml.core.fold.replica import Replica
 from stream_ml.core.model.estimator import COLD, Scored
 from stream_ml.core.partition.predictions import served_of
 from stream_ml.errors import FatalError
@@ -102,9 +103,9 @@ def whole(replica: Replica) -> dict[str, Any]:
         "recent": np.asarray(quality[6]).tobytes(),
         "concept": {name: value for name, value in concept.items() if name != "detector"},
         "detector": pickle.dumps(concept["detector"]),
-        "probes": replica.probes,
-        "sound": replica.sound_examples,
-        "written": replica.last_written_at_ms,
+        "probes": replica.health.probes,
+        "sound": replica.health.healthy_examples,
+        "written": replica.progress.written_at_ms,
     }
 
 
@@ -112,7 +113,7 @@ def whole(replica: Replica) -> dict[str, Any]:
 @given(
     stretches=st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 250)), min_size=1, max_size=6),
     seed=st.integers(0, 1000),
-    chunk=st.sampled_from((SOUND_EVERY, 100, 1000)),
+    chunk=st.sampled_from((CHECK_EVERY, 100, 1000)),
     using=st.sampled_from((brittle, fold_settings, scaled)),
 )
 def test_runs_leave_what_singles_leave(
@@ -174,7 +175,7 @@ def test_a_label_that_the_model_does_not_know_stands_alone() -> None:
     assert [single.record.offset for single in singles] == [70]
     replica = Replica(fold_settings())
     replica.fold(log_of(values))
-    assert (replica.unusable, replica.examples_learned, replica.halt) == (1, 99, None)
+    assert (replica.passed_over.unusable, replica.examples_learned, replica.halt) == (1, 99, None)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +192,7 @@ def test_an_example_that_is_not_the_next_one_halts_in_the_middle_of_a_run(
     replica = Replica(fold_settings())
     replica.fold(log_of(values))
     assert replica.halt is not None
-    assert (replica.halt.position, replica.halt.reason, replica.halt.tainted) == (150, reason, False)
+    assert (replica.halt.position, replica.halt.reason, replica.halt.corrupted) == (150, reason, False)
     assert (replica.position, replica.examples_learned, replica.read_position) == (150, 150, 199)
 
 
@@ -199,7 +200,12 @@ def test_a_repeat_in_the_middle_of_a_run_is_dropped_and_counted() -> None:
     values = [example(n, trigger=(EVENTS, n)) for n in range(200)]
     replica = Replica(fold_settings())
     replica.fold(log_of([*values[:150], values[149], *values[150:]]))
-    assert (replica.halt, replica.dropped, replica.examples_learned, replica.position) == (None, 1, 200, 201)
+    assert (replica.halt, replica.passed_over.dropped, replica.examples_learned, replica.position) == (
+        None,
+        1,
+        200,
+        201,
+    )
 
 
 class Interrupted(linear_model.LogisticRegression):
@@ -213,12 +219,12 @@ class Interrupted(linear_model.LogisticRegression):
 
 @pytest.mark.parametrize("before", [10, 100])
 def test_a_fold_that_is_interrupted_is_of_no_use_any_more(before: int) -> None:
-    """The ledger runs ahead of the model: what follows would be learned as if nothing were missing."""
+    """The sequences runs ahead of the model: what follows would be learned as if nothing were missing."""
     values = [example(number, BAD if number == before else 1.0) for number in range(200)]
     replica = Replica(fold_settings()._replace(build=Interrupted))
     with pytest.raises(KeyboardInterrupt):
         replica.fold(log_of(values))
-    assert replica.torn
+    assert replica.interrupted
     with pytest.raises(FatalError, match="interrupted"):
         replica.fold(log_of(values[150:], 150))
     with pytest.raises(AssertionError):
@@ -230,7 +236,7 @@ def test_a_skip_leaves_later_runs_runs() -> None:
     values += [example(n) for n in range(101, 400)]
     driver = Driver(log_of(values), brittle)
     driver.run(1000)
-    assert driver.replica.pardons.get(100) == "skip"
+    assert driver.replica.halts.overrides.get(100) == "skip"
     replica = driver.replica
     log = log_of([example(n) for n in range(400, 500)], len(values))
     runs, learned = [item for item in replica.prepare(log) if isinstance(item, Run)], replica.examples_learned

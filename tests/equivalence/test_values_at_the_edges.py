@@ -249,7 +249,10 @@ def test_replicas_that_fold_at_once_and_one_by_one_have_the_same_bits() -> None:
     at_once.fold(log)
     for record in log:
         singly.fold([record])
-    assert (at_once.examples_learned, at_once.unusable) == (singly.examples_learned, singly.unusable)
+    assert (at_once.examples_learned, at_once.passed_over.unusable) == (
+        singly.examples_learned,
+        singly.passed_over.unusable,
+    )
     assert at_once.probe_bits() == singly.probe_bits()
 
 

@@ -22,7 +22,7 @@ from river.drift.datasets import AirlinePassengers
 
 from stream_ml.core.model.estimator import Learner
 from stream_ml.errors import CheckpointError, ConfigError
-from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
+from stream_ml.storage.checkpoints import FORMAT, Checkpoint, CheckpointStore
 from stream_ml.storage.unpickle import loads
 from tests.support.catalogue import CATALOGUE, answers, taught, teach
 from tests.support.inputs import run_python
@@ -301,7 +301,7 @@ def test_folder_in_the_place_of_a_file_is_passed_over(store: CheckpointStore, tm
 
 
 def _forged(at: int, payload: bytes, **header: Any) -> bytes:
-    head = {"format": 1, "lineage": "abc", "position": at, "hmac": None, **HEADER}
+    head = {"format": FORMAT, "lineage": "abc", "position": at, "hmac": None, **HEADER}
     head |= {"payload_bytes": len(payload), "sha256": hashlib.sha256(payload).hexdigest(), **header}
     sealed = {name: value for name, value in head.items() if name != "hmac"}
     head["header_sha256"] = hashlib.sha256(json.dumps(sealed, sort_keys=True).encode()).hexdigest()
@@ -325,8 +325,8 @@ def test_forged_file_without_a_flaw_loads_without_a_key(store: CheckpointStore, 
     [
         ({"lineage": "other"}, "belongs elsewhere"),
         ({"position": 3}, "belongs elsewhere"),
-        ({"format": 2}, "has format 2"),
-        ({"format": 0}, "has format 0"),
+        ({"format": FORMAT + 1}, f"has format {FORMAT + 1}"),
+        ({"format": FORMAT - 1}, f"has format {FORMAT - 1}"),
         ({"sha256": "0" * 64}, "does not fit its digest"),
         ({"payload_bytes": 1}, "does not fit its header"),
     ],

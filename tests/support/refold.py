@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stream_ml.app.assemble import assemble
 from stream_ml.config import Config, load_config
-from stream_ml.core.fold.batches import Halt
+from stream_ml.core.fold.halt import Halt
 from stream_ml.core.fold.replica import Replica
 from stream_ml.errors import CheckpointError
 from stream_ml.kafka.reading.ranges import read_range
@@ -27,7 +27,7 @@ def main() -> None:
     lineage = parts.lineage(facts.training_log_id)
     replica = Replica(parts.fold_settings(lineage))
     for at, command in pardons.items():
-        replica.pardons.lift(Halt(int(at), "", ""), command)
+        replica.halts.overrides.add(Halt(int(at), "", ""), command)
     for records in read_range(config, config.training_log_topic, 0, 0, position, keep_alive=lambda: None):
         replica.fold([LogRecord(record.offset, record.value or b"") for record in records])
     probes, report = replica.probe_bits(), replica.quality.report()
@@ -38,10 +38,10 @@ def main() -> None:
                 "position": replica.position,
                 "checkpoint_position": checkpoints[0][0].position,
                 "examples": replica.examples_learned,
-                "probes": len(replica.probes),
+                "probes": len(replica.health.probes),
                 "equal": all(content["probe_bits"] == probes for _, content in checkpoints),
                 "quality_equal": all(checkpoint.header["quality"] == report for checkpoint, _ in checkpoints),
-                "dropped": replica.dropped,
+                "dropped": replica.passed_over.dropped,
                 "halt": replica.halt,
             }
         )

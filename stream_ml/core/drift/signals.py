@@ -21,7 +21,17 @@ OF_THE_FOLD = frozenset({"loss", "quality", "learning"})  # subjects; all others
 MESSAGE_MAX = 1_000  # characters: an error's words may hold a whole record
 KEPT_MAX = 1_000  # of the fold's signals in memory: a new owner of partition 0 writes those that are not written yet
 
-Kind = Literal["drift", "recovered", "halted", "resumed", "frozen", "rebaselined", "below_baseline", "label_starvation"]
+Kind = Literal[
+    "drift",
+    "recovered",
+    "halted",
+    "resumed",
+    "frozen",
+    "rebaselined",
+    "below_baseline",
+    "label_starvation",
+    "far_example",
+]
 Severity = Literal["info", "warning", "critical"]
 
 _RAW = formats.load("signal")

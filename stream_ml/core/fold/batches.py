@@ -17,6 +17,7 @@ from stream_ml.core.avro.columnar import ROWS_MIN
 from stream_ml.core.avro.framing import Payloads, Refused
 from stream_ml.core.drift.concept import ConceptMonitor
 from stream_ml.core.evaluation.labelled import LabelledColumns
+from stream_ml.core.fold.halt import Halt
 from stream_ml.core.fold.limits import Ranges, nothing_watched
 from stream_ml.core.inputs.events import picked, rows_of
 from stream_ml.core.inputs.features import FeaturePlan
@@ -45,16 +46,6 @@ class FoldSettings(NamedTuple):
     ranges: Callable[[], Ranges] = nothing_watched
     quarantine: str = "tell"
     sealed_from: int | None = None
-
-
-class Halt(NamedTuple):
-    """Where learning stopped and why. `tainted`: the model may have learned half of the example at `position`."""
-
-    position: int
-    reason: str
-    message: str
-    tainted: bool = False
-    exact: bool = True
 
 
 class Single(NamedTuple):

@@ -232,9 +232,9 @@ class _Turn:
         for row in self._condemned_rows(events.records):
             letters[row] = _condemned_letter(events.records.record(row))
         self._events_ms = events.latest_ms(self._events_ms, letters)
-        if len(events) and not self._replica.sound():
+        if len(events) and not self._replica.is_healthy:
             self._flags += ("unsound",)
-        scores = self._replica.score_many(events.features, len(events))
+        scores = self._replica.model.score_many(events.features, len(events))
         for row, why in scores.failed.items():
             if row not in letters:
                 letters[row] = DeadLetter(
@@ -350,7 +350,7 @@ class _Turn:
         self._counts["labels", "joined"] += len(values)
 
     def _write_schema(self, fingerprint: int) -> None:
-        if self._replica.knows_schema(fingerprint):
+        if fingerprint in self._replica.facts.schemas:
             return
         text = self._settings.reader.payloads.schemas[fingerprint].text
         value = encode_schema(fingerprint, text, written_at_ms=self._clock.now_ms, writer=self._settings.writer)

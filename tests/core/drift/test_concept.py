@@ -252,8 +252,8 @@ def test_a_halt_and_the_command_that_ends_it_are_signals() -> None:
     (halted,) = replica.signals_after(-1)
     assert (halted.kind, halted.position, halted.severity) == ("halted", 1, "critical")
     assert halted.suggestion == "stream-ml skip CONFIG 1" and "gap" in halted.message
-    assert replica.refold_from == 1
-    replica.lift()
+    assert replica.halts.refold_from == 1
+    replica.clear_halt()
     replica.fold(log[1:])
     told = [(signal.kind, signal.position) for signal in replica.signals_after(halted.position)]
     assert told == [("resumed", 2), ("frozen", 3), ("resumed", 4)]
@@ -265,8 +265,8 @@ def test_a_halt_is_told_also_where_its_command_came_with_it(chunk: int) -> None:
     replica, told, signalled = Replica(fold_settings()), [], -1
     while replica.read_position < len(log):
         replica.fold(log[replica.read_position : replica.read_position + chunk])
-        if replica.refold_from is not None:
-            replica.lift()
+        if replica.halts.refold_from is not None:
+            replica.clear_halt()
         for signal in replica.signals_after(signalled):
             told.append((signal.kind, signal.position))
             signalled = signal.position
@@ -285,7 +285,7 @@ def test_rebaseline_forgets_what_was_before() -> None:
     assert replica.concept.drifted is not None and replica.concept.below
     replica.fold([LogRecord(len(log), command("rebaseline"))])
     assert replica.concept.drifted is None and not replica.concept.below
-    assert replica.rebaselined_at == len(log)
+    assert replica.facts.rebaselined_at == len(log)
 
 
 def test_a_signal_reads_back_and_others_are_a_value_error() -> None:

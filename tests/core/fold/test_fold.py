@@ -13,8 +13,10 @@ from river import dummy, linear_model, metrics, stats
 
 from stream_ml.core.avro.schema import load_schema
 from stream_ml.core.evaluation.progressive import BinnedRocAuc, Quality
-from stream_ml.core.fold.batches import FoldSettings, Halt
-from stream_ml.core.fold.replica import PROBES_MAX, SOUND_EVERY, Replica
+from stream_ml.core.fold.batches import FoldSettings
+from stream_ml.core.fold.halt import Halt
+from stream_ml.core.fold.health import CHECK_EVERY, PROBES_MAX
+from stream_ml.core.fold.replica import Replica
 from stream_ml.core.log.entry import encode_schema, encode_start
 from stream_ml.core.model.estimator import COLD, Scored
 from stream_ml.core.partition.predictions import served_of
@@ -83,10 +85,10 @@ class Driver:
         start = self.replica.read_position
         records = [record for record in self.log if record.offset >= start][:chunk]
         self.replica.fold(records)
-        while self.replica.halt is not None and self.replica.halt.tainted:
+        while self.replica.halt is not None and self.replica.halt.corrupted:
             self.recover()
-        if self.replica.refold_from is not None:
-            self.replica.lift()
+        if self.replica.halts.refold_from is not None:
+            self.replica.clear_halt()
         return bool(records)
 
     def recover(self) -> None:
@@ -95,11 +97,11 @@ class Driver:
         assert self.turns < 2_000, "it goes round in circles"
         old, halt = self.replica, self.replica.halt
         assert halt is not None
-        fresh = old.heir(self.restored(halt.position))
+        fresh = old.successor(self.restored(halt.position))
         fresh.fold([record for record in self.log if fresh.read_position <= record.offset < old.read_position])
         self.replica = fresh
-        if fresh.halt is None or not fresh.halt.tainted:
-            fresh.check_each_after = None
+        if fresh.halt is None or not fresh.halt.corrupted:
+            fresh.health.each_after = None
 
     def checkpoint(self) -> None:
         """Keep the state, where there is one to keep."""
@@ -122,23 +124,23 @@ def facts(replica: Replica) -> dict[str, Any]:
         "bits": replica.probe_bits(),
         "quality": pickle.dumps(replica.quality.report()),
         "counted": (replica.quality.count, replica.quality.left_out),
-        "ledger": replica.ledger.plain(),
+        "sequences": replica.sequences.plain(),
         "seen": replica.seen.plain(),
         "position": replica.position,
         "read": replica.read_position,
         "halt": replica.halt,
         "learned": replica.examples_learned,
-        "counts": (replica.dropped, replica.unusable, replica.frozen),
+        "counts": (replica.passed_over.dropped, replica.passed_over.unusable, replica.facts.frozen),
         "digest": replica.last_digest,
-        "schemas": replica.schemas,
-        "output_schemas": replica.output_schemas,
-        "started": replica.started,
+        "schemas": replica.facts.schemas,
+        "output_schemas": replica.facts.output_schemas,
+        "started": replica.facts.started,
     }
 
 
 def features(replica: Replica) -> list[Any]:
     """Weights, as a witness of what was learned."""
-    model = replica.learner.estimator
+    model = replica.model.learner.estimator
     return [dict(model.weights), model.intercept]
 
 
@@ -162,7 +164,7 @@ def test_next_sequence_with_a_later_trigger_is_learned() -> None:
 def test_a_repeat_is_dropped_and_counted() -> None:
     one, two = examples(1.0, -2.0)
     replica = fold(one, two, one, two)
-    assert (replica.examples_learned, replica.dropped, replica.halt, replica.position) == (2, 2, None, 4)
+    assert (replica.examples_learned, replica.passed_over.dropped, replica.halt, replica.position) == (2, 2, None, 4)
     assert features(replica) == features(fold(one, two))
     assert replica.quality.left_out == 2
 
@@ -177,8 +179,8 @@ def test_each_partition_and_each_trigger_topic_has_its_own_account() -> None:
         using=fold_settings()._replace(started=(0, 1)),
     )
     assert (replica.examples_learned, replica.halt) == (5, None)
-    assert [replica.ledger.next_sequence(p) for p in (0, 1, 2)] == [3, 2, 0]
-    assert replica.ledger.plain()[0] == (3, {FEEDBACK: 10, EVENTS: 4})
+    assert [replica.sequences.next_sequence(p) for p in (0, 1, 2)] == [3, 2, 0]
+    assert replica.sequences.plain()[0] == (3, {FEEDBACK: 10, EVENTS: 4})
 
 
 @pytest.mark.parametrize(
@@ -188,7 +190,7 @@ def test_each_partition_and_each_trigger_topic_has_its_own_account() -> None:
 def test_a_gap_or_a_disagreement_halts_learning(sequence: int, trigger: int, reason: str) -> None:
     replica = fold(*examples(1.0, -2.0), example(sequence, 5.0, trigger=(FEEDBACK, trigger)))
     assert replica.halt is not None
-    assert (replica.halt.reason, replica.halt.position, replica.halt.tainted) == (reason, 2, False)
+    assert (replica.halt.reason, replica.halt.position, replica.halt.corrupted) == (reason, 2, False)
     assert (replica.examples_learned, replica.position) == (2, 2)
 
 
@@ -199,9 +201,9 @@ def test_a_halted_replica_reads_on_and_counts_what_it_saw() -> None:
     values = (*examples(1.0), example(4), example(5), example(0, partition=3))
     replica = fold(*values, using=fold_settings()._replace(started=(0, 3)))
     assert (replica.position, replica.read_position, replica.version) == (1, 4, Version(LINEAGE, 1))
-    assert (replica.ledger.next_sequence(0), replica.seen.next_sequence(0)) == (1, 6)
-    assert (replica.ledger.next_sequence(3), replica.seen.next_sequence(3)) == (0, 1)
-    assert replica.score({"x": 1.0}) != COLD
+    assert (replica.sequences.next_sequence(0), replica.seen.next_sequence(0)) == (1, 6)
+    assert (replica.sequences.next_sequence(3), replica.seen.next_sequence(3)) == (0, 1)
+    assert replica.model.score_one({"x": 1.0}) != COLD
 
 
 def test_a_halted_replica_notes_schemas_and_starts() -> None:
@@ -211,18 +213,18 @@ def test_a_halted_replica_notes_schemas_and_starts() -> None:
         encode_schema(schema.fingerprint, schema.text, written_at_ms=NOW_MS, writer="w"),
         encode_start(4, 10, 20, written_at_ms=NOW_MS, writer="w"),
     )
-    assert replica.knows_schema(schema.fingerprint)
-    assert replica.started == {4: {"events": 10, "feedback": 20, "partitions": 1}}
+    assert schema.fingerprint in replica.facts.schemas
+    assert replica.facts.started == {4: {"events": 10, "feedback": 20, "partitions": 1}}
 
 
 def test_learn_one_that_raises_taints_and_the_replica_is_made_anew_up_to_there() -> None:
     values = [*examples(1.0, -2.0, BAD), *examples(4.0, first=3)]
     replica = fold(*values, using=brittle())
     assert replica.halt is not None
-    assert (replica.halt.reason, replica.halt.position, replica.halt.tainted) == ("model_raised", 2, True)
+    assert (replica.halt.reason, replica.halt.position, replica.halt.corrupted) == ("model_raised", 2, True)
     clean = Driver(log_of(values)).run()
     assert clean.halt is not None
-    assert (clean.halt.position, clean.halt.tainted, clean.position, clean.read_position) == (2, False, 2, 4)
+    assert (clean.halt.position, clean.halt.corrupted, clean.position, clean.read_position) == (2, False, 2, 4)
     assert features(clean) == features(fold(*values[:2], using=brittle()))
     assert features(clean) != features(replica)
     assert clean.seen.next_sequence(0) == 4
@@ -231,14 +233,14 @@ def test_learn_one_that_raises_taints_and_the_replica_is_made_anew_up_to_there()
 def test_whatever_learn_one_raises_halts_learning() -> None:
     replica = fold(*examples(1.0, ODD), using=brittle())
     assert replica.halt is not None
-    assert (replica.halt.position, replica.halt.tainted) == (1, True)
+    assert (replica.halt.position, replica.halt.corrupted) == (1, True)
 
 
-@pytest.mark.parametrize("before", [3, SOUND_EVERY - 1, SOUND_EVERY + 5])
+@pytest.mark.parametrize("before", [3, CHECK_EVERY - 1, CHECK_EVERY + 5])
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 def test_a_model_that_stops_being_finite_halts_at_the_example_that_spoilt_it(before: int, chunk: int) -> None:
     xs = [float(number % 5 - 2) for number in range(before)]
-    log = log_of(examples(*xs, SPOILS, *[1.0] * (2 * SOUND_EVERY)))
+    log = log_of(examples(*xs, SPOILS, *[1.0] * (2 * CHECK_EVERY)))
     driver = Driver(log)
     while driver.turn(chunk):
         driver.checkpoint()
@@ -265,7 +267,7 @@ def test_a_spoilt_model_tells_nothing_before_the_halt_that_comes_first(chunk: in
 
 @pytest.mark.parametrize("chunk", [1, 7, 40])
 def test_every_checkpoint_leads_to_the_same_model_also_one_written_after_the_model_was_spoilt(chunk: int) -> None:
-    before = SOUND_EVERY + 5
+    before = CHECK_EVERY + 5
     xs = [float(number % 5 - 2) for number in range(before)]
     values = examples(*xs, SPOILS, *[1.0] * 80)
     values += [command("skip", position=before), *examples(2.0, 3.0, first=len(values))]
@@ -285,7 +287,7 @@ def test_skip_folds_on_from_the_halt_and_past_the_command() -> None:
     values = [*examples(1.0, -2.0, BAD, 4.0), command("skip", position=2), *examples(-5.0, first=4)]
     replica = Driver(log_of(values)).run()
     assert (replica.halt, replica.position, replica.examples_learned) == (None, 6, 4)
-    assert replica.ledger.next_sequence(0) == 5
+    assert replica.sequences.next_sequence(0) == 5
     model = Brittle()
     for x in (1.0, -2.0, 4.0, -5.0):
         model.learn_one({"x": x}, x > 0)
@@ -301,20 +303,20 @@ def test_a_command_for_another_position_lifts_nothing() -> None:
 def test_a_skipped_example_counts_as_seen() -> None:
     values = [example(0), example(5), command("skip", position=1), example(6)]
     replica = Driver(log_of(values)).run()
-    assert (replica.halt, replica.examples_learned, replica.ledger.next_sequence(0)) == (None, 2, 7)
+    assert (replica.halt, replica.examples_learned, replica.sequences.next_sequence(0)) == (None, 2, 7)
 
 
 def test_accept_gap_takes_the_sequence_as_the_next_and_learns_it() -> None:
     values = [example(0, 1.0), example(5, -3.0, False), command("accept-gap", position=1), example(6, 2.0)]
     replica = Driver(log_of(values)).run()
-    assert (replica.halt, replica.examples_learned, replica.ledger.next_sequence(0)) == (None, 3, 7)
+    assert (replica.halt, replica.examples_learned, replica.sequences.next_sequence(0)) == (None, 3, 7)
     assert replica.seen.next_sequence(0) == 7
 
 
 def test_accept_gap_may_take_the_sequence_back() -> None:
     values = [*examples(1.0, -2.0, 3.0), example(1, 4.0, trigger=(FEEDBACK, 9)), command("accept-gap", position=3)]
     replica = Driver(log_of([*values, example(2, 5.0, trigger=(FEEDBACK, 10))])).run()
-    assert (replica.halt, replica.examples_learned, replica.ledger.next_sequence(0)) == (None, 5, 3)
+    assert (replica.halt, replica.examples_learned, replica.sequences.next_sequence(0)) == (None, 5, 3)
     assert replica.seen.next_sequence(0) == 3
 
 
@@ -332,7 +334,7 @@ def test_accept_gap_on_an_example_that_raises_stays_halted_until_it_is_skipped()
 def test_two_halts_are_lifted_one_after_the_other() -> None:
     values = [*examples(1.0, BAD), example(5, 2.0), command("skip", position=1), command("accept-gap", position=2)]
     replica = Driver(log_of(values)).run()
-    assert (replica.halt, replica.examples_learned, replica.ledger.next_sequence(0)) == (None, 2, 6)
+    assert (replica.halt, replica.examples_learned, replica.sequences.next_sequence(0)) == (None, 2, 6)
 
 
 @pytest.mark.parametrize("foreign", [b"", b"\x00", b"{}", b'{"hello": 1}', b"\xff" * 40, b"\x04" + b"\x00" * 60])
@@ -340,7 +342,7 @@ def test_foreign_bytes_halt_and_skip_passes_them(foreign: bytes) -> None:
     values = [*examples(1.0), foreign, *examples(2.0, first=1)]
     replica = fold(*values)
     assert replica.halt is not None
-    assert (replica.halt.reason, replica.halt.position, replica.halt.tainted) == ("not_an_entry", 1, False)
+    assert (replica.halt.reason, replica.halt.position, replica.halt.corrupted) == ("not_an_entry", 1, False)
     replica = Driver(log_of([*values, command("accept-gap", position=1)])).run()
     assert replica.halt is not None
     replica = Driver(log_of([*values, command("skip", position=1)])).run()
@@ -368,7 +370,7 @@ def test_an_entry_that_makes_no_sense_does_not_stop_the_fold(entry: bytes) -> No
 def test_an_example_whose_event_cannot_be_read_halts() -> None:
     replica = fold(*examples(1.0), example(1, event=b"\xff"))
     assert replica.halt is not None
-    assert (replica.halt.position, replica.halt.tainted, replica.examples_learned) == (1, False, 1)
+    assert (replica.halt.position, replica.halt.corrupted, replica.examples_learned) == (1, False, 1)
 
 
 # --- freeze, rebase ---
@@ -377,10 +379,10 @@ def test_an_example_whose_event_cannot_be_read_halts() -> None:
 def test_frozen_entries_count_as_seen_and_are_never_learned() -> None:
     values = [*examples(1.0), command("freeze"), *examples(5.0, 6.0, first=1), command("resume")]
     replica = fold(*values[:4])
-    assert (replica.frozen, replica.position, replica.examples_learned) == (True, 4, 1)
+    assert (replica.facts.frozen, replica.position, replica.examples_learned) == (True, 4, 1)
     assert features(replica) == features(fold(values[0]))
     replica = fold(*values, *examples(2.0, first=3))
-    assert (replica.frozen, replica.position, replica.examples_learned) == (False, 6, 2)
+    assert (replica.facts.frozen, replica.position, replica.examples_learned) == (False, 6, 2)
     model = linear_model.LogisticRegression()
     model.learn_one({"x": 1.0}, True)
     model.learn_one({"x": 2.0}, True)
@@ -395,13 +397,13 @@ def test_a_gap_halts_while_frozen_too() -> None:
 def test_a_freeze_met_while_halted_holds_from_its_own_place_on(chunk: int) -> None:
     values = [*examples(1.0, BAD, 2.0), command("freeze"), *examples(3.0, first=3), command("skip", position=1)]
     replica = Driver(log_of(values)).run(chunk)
-    assert (replica.halt, replica.frozen, replica.examples_learned) == (None, True, 2)
+    assert (replica.halt, replica.facts.frozen, replica.examples_learned) == (None, True, 2)
 
 
 def test_rebase_forgets_triggers_and_keeps_the_sequence() -> None:
     values = [example(0, trigger=(FEEDBACK, 50)), command("rebase", partition=0), example(1, trigger=(FEEDBACK, 3))]
     replica = fold(*values)
-    assert (replica.halt, replica.ledger.next_sequence(0), replica.seen.next_sequence(0)) == (None, 2, 2)
+    assert (replica.halt, replica.sequences.next_sequence(0), replica.seen.next_sequence(0)) == (None, 2, 2)
     assert fold(values[0], values[2]).halt is not None
     other = fold(values[0], command("rebase", partition=1), values[2])
     assert other.halt is not None
@@ -486,13 +488,13 @@ def test_state_restored_is_the_same_state() -> None:
 
 def test_probes_are_the_examples_numbered_by_powers_of_two() -> None:
     replica = fold(*examples(*[float(n) for n in range(1, 40)]))
-    assert [probe["x"] for probe in replica.probes] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]
+    assert [probe["x"] for probe in replica.health.probes] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]
     assert len(replica.probe_bits()) <= PROBES_MAX
 
 
 def test_an_example_of_an_unknown_class_is_passed_and_counted() -> None:
     replica = fold(example(0, y=Target("maybe", None)), *examples(1.0, first=1))
-    assert (replica.unusable, replica.examples_learned, replica.halt) == (1, 1, None)
+    assert (replica.passed_over.unusable, replica.examples_learned, replica.halt) == (1, 1, None)
 
 
 # --- quality ---
@@ -627,7 +629,7 @@ def test_the_baseline_knows_only_labels_and_learns_those_left_out_too() -> None:
 def test_quality_is_of_what_was_served_not_of_the_model_now() -> None:
     said = served(Scored("false", 0.1, None, None))
     replica = fold(*[example(n, 1.0, True, served=said) for n in range(100)])
-    assert replica.score({"x": 1.0}).class_name == "true"
+    assert replica.model.score_one({"x": 1.0}).class_name == "true"
     assert replica.quality.report()["accuracy"] == 0.0
 
 
@@ -637,10 +639,10 @@ def test_frozen_entries_count_for_quality() -> None:
     assert (replica.quality.count, replica.examples_learned) == (5, 0)
 
 
-def test_the_heir_of_a_spoilt_replica_keeps_what_was_pardoned_also_when_the_checkpoint_came_too_late() -> None:
+def test_the_successor_of_a_corrupted_replica_keeps_its_overrides_also_when_the_checkpoint_came_too_late() -> None:
     old, late = Replica(brittle()), Replica(brittle())
-    old.pardons.lift(Halt(3, "gap", ""), "skip")
-    old.halt = Halt(70, "not_finite", "", tainted=True, exact=False)
-    late.examples_learned = 65
-    heir = old.heir(late)
-    assert heir is not late and heir.pardons.get(3) == "skip" and heir.check_each_after == 0
+    old.halts.overrides.add(Halt(3, "gap", ""), "skip")
+    old.halts.current = Halt(70, "not_finite", "", corrupted=True, exact=False)
+    late.model.examples_learned = 65
+    successor = old.successor(late)
+    assert successor is not late and successor.halts.overrides.get(3) == "skip" and successor.health.each_after == 0

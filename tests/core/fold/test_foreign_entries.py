@@ -80,13 +80,13 @@ def test_a_schema_entry_whose_text_has_another_fingerprint_halts(at: int) -> Non
 def test_a_false_text_for_a_fingerprint_that_nobody_knows_halts_too() -> None:
     replica = both_ways(entry(12345, FALSE), *examples(*XS))
     assert halted(replica) == (0, "not_an_entry")
-    assert not replica.knows_schema(12345)
+    assert 12345 not in replica.facts.schemas
 
 
 def test_skip_passes_a_false_schema_and_what_follows_is_read_as_if_it_were_not_there() -> None:
     values = examples(*XS)
     replica = both_ways(*values[:70], entry(READER, FALSE), *values[70:], command("skip", position=70))
-    assert (replica.halt, replica.examples_learned, replica.unusable) == (None, 140, 0)
+    assert (replica.halt, replica.examples_learned, replica.passed_over.unusable) == (None, 140, 0)
     assert features(replica) == features(fold(*values))
 
 
@@ -99,14 +99,14 @@ def test_a_false_schema_met_while_halted_changes_nothing() -> None:
     replica = both_ways(
         *log, *(command(name, position=at) for name, at in (("accept-gap", 0), ("skip", 1), ("skip", 2)))
     )
-    assert (replica.halt, replica.examples_learned, replica.unusable) == (None, 141, 0)
-    assert not replica.knows_schema(77)
+    assert (replica.halt, replica.examples_learned, replica.passed_over.unusable) == (None, 141, 0)
+    assert 77 not in replica.facts.schemas
 
 
 def test_of_two_texts_with_one_fingerprint_the_first_stays() -> None:
     assert loaded(MICROS).fingerprint == loaded(EVENT).fingerprint
     replica = both_ways(entry(READER, EVENT), *examples(*XS[:70]), entry(READER, MICROS))
-    assert (replica.halt, replica.schemas[READER]) == (None, loaded(EVENT).text)
+    assert (replica.halt, replica.facts.schemas[READER]) == (None, loaded(EVENT).text)
 
 
 def test_the_text_of_a_checkpoint_stays_too() -> None:
@@ -114,7 +114,7 @@ def test_the_text_of_a_checkpoint_stays_too() -> None:
     again = Replica(fold_settings())
     again.restore(first.state())
     again.fold([LogRecord(71, entry(READER, MICROS))])
-    assert again.schemas[READER] == loaded(EVENT).text
+    assert again.facts.schemas[READER] == loaded(EVENT).text
 
 
 # --- arguments ---
@@ -152,13 +152,13 @@ def test_arguments_that_nest_without_end_pass_a_halted_replica(arguments: str) -
 def test_a_start_at_what_is_no_offset_halts(offset: str) -> None:
     entry_ = said(f'{{"events": {offset}, "feedback": 0, "partitions": 4}}', kind="start", source_partition=3)
     replica = both_ways(*examples(*XS[:5]), entry_)
-    assert (halted(replica), 3 in replica.started) == ((5, "not_an_entry"), False)
+    assert (halted(replica), 3 in replica.facts.started) == ((5, "not_an_entry"), False)
 
 
 def test_of_a_start_nothing_is_kept_but_where_it_is() -> None:
     text = json.dumps({"events": 1, "feedback": 2, "partitions": 4, "more": "x" * 10_000})
     replica = both_ways(said(text, kind="start", source_partition=3))
-    assert replica.started[3] == {"events": 1, "feedback": 2, "partitions": 4}
+    assert replica.facts.started[3] == {"events": 1, "feedback": 2, "partitions": 4}
 
 
 def _confluent(folder: Path, **writers: dict[str, Any]) -> Parts:
@@ -214,7 +214,7 @@ def test_skip_passes_one_of_them_and_the_next_halts_again() -> None:
     strange = [example(number, 5.0, partition=7) for number in range(100)]
     replica = both_ways(start(0), *examples(*XS[:70]), *strange, command("skip", position=71))
     assert halted(replica) == (72, "not_an_entry")
-    assert replica.ledger.next_sequence(7) == 0
+    assert replica.sequences.next_sequence(7) == 0
 
 
 def test_a_partition_that_is_added_later_starts_and_its_examples_are_learned() -> None:
@@ -229,7 +229,7 @@ def test_a_start_of_a_negative_partition_halts() -> None:
 
 
 def test_a_rebase_starts_no_partition() -> None:
-    """The ledger knows the partition by then, so the run takes its examples where one alone halts."""
+    """The sequences knows the partition by then, so the run takes its examples where one alone halts."""
     strange = [example(number, 5.0, partition=7) for number in range(100)]
     replica = both_ways(start(0), *examples(*XS), command("rebase", partition=7), *strange)
     assert halted(replica) == (142, "not_an_entry")

@@ -185,7 +185,7 @@ def test_runs_with_far_examples_leave_what_singles_leave(seed: int, mode: str, s
     using = of_fold(mode, sigma=sigma)
     one, other = Driver(log, using).run(1000), Driver(log, using).run(16)
     assert whole(one) == whole(other)
-    assert one.ranges.state() == other.ranges.state() and one.far.state() == other.far.state()
+    assert one.model.limits.state() == other.model.limits.state() and one.model.far.state() == other.model.far.state()
 
 
 def with_far(log: list[LogRecord], seed: int) -> list[LogRecord]:
@@ -221,7 +221,7 @@ def accuracy(replica: Replica) -> float:
     """Of honest events that the model has never seen."""
     found = metrics.Accuracy()
     for x in usual(2_000, 77):
-        found.update(x > 5, replica.score({"x": x}).class_name == "true")
+        found.update(x > 5, replica.model.score_one({"x": x}).class_name == "true")
     return float(found.get())
 
 
@@ -254,21 +254,21 @@ def test_a_far_example_that_is_only_told_is_learned_and_named_by_position() -> N
         "warning",
     )
     assert "x is 1e+09" in signal.message and "was learned" in signal.message and "features.bounds" in signal.message
-    assert replica.examples_learned == 200 and replica.far.count == 1 and replica.far.last == 100
+    assert replica.examples_learned == 200 and replica.model.far.count == 1 and replica.model.far.last == 100
 
 
 def test_a_flood_of_far_examples_is_told_once_in_a_thousand() -> None:
     values = usual(3 * TOLD_EVERY)
     poison = dict.fromkeys(range(600, len(values), 50), 1e9)
     replica = Driver(log_of(labelled(values, poison)), of_fold("divert")).run(1000)
-    assert replica.far.count == len(poison)
+    assert replica.model.far.count == len(poison)
     assert 2 <= len(replica.concept.signals) <= 3
 
 
 def test_a_strict_quarantine_halts_before_the_example_and_either_command_goes_on() -> None:
     values = labelled(usual(400), {100: 1e9})
     halted = Driver(log_of(values), of_fold("halt")).run(1000)
-    assert halted.halt is not None and not halted.halt.tainted
+    assert halted.halt is not None and not halted.halt.corrupted
     assert (halted.halt.position, halted.halt.reason, halted.position) == (100, "far_example", 100)
     left_out = Driver(log_of([*values, command("skip", position=100)]), of_fold("halt")).run(1000)
     taken = Driver(log_of([*values, command("accept", position=100)]), of_fold("halt")).run(1000)
@@ -288,7 +288,7 @@ def test_the_label_of_a_regression_is_guarded_too(label: float) -> None:
     log = log_of([example(n, x, Target(None, label if n == 300 else 2 * x)) for n, x in enumerate(usual(600))])
     replica = Driver(log, of_fold("divert", task="regression")).run(1000)
     assert replica.examples_learned == 599 and LABEL in replica.concept.signals[0].message
-    assert abs((replica.score({"x": 5.0}).value or 0) - 10) < 3
+    assert abs((replica.model.score_one({"x": 5.0}).value or 0) - 10) < 3
 
 
 def test_a_checkpoint_keeps_what_is_usual() -> None:
@@ -301,7 +301,9 @@ def test_a_checkpoint_keeps_what_is_usual() -> None:
     second = Replica(using())
     second.restore(first.state())
     second.fold(log[555:])
-    assert second.state()["ranges"] == at_once.state()["ranges"] and second.far.state() == at_once.far.state()
+    assert (
+        second.state()["limits"] == at_once.state()["limits"] and second.model.far.state() == at_once.model.far.state()
+    )
     assert second.probe_bits() == at_once.probe_bits()
 
 
@@ -316,7 +318,7 @@ def test_what_is_clipped_is_what_a_clipping_step_before_the_model_would_learn() 
         model.learn_one(features, y)
         beside.saw_one(features, y)
     asked = beside.clip_one({"x": 1e7})
-    assert replica.score({"x": 1e7}).score == model.predict_proba_one(asked)[True]
+    assert replica.model.score_one({"x": 1e7}).score == model.predict_proba_one(asked)[True]
 
 
 # --- texts ---
@@ -417,4 +419,4 @@ def test_a_label_that_is_no_number_is_passed_over_in_every_lane(mode: str) -> No
         [example(n, x, Target(None, math.nan if n == 205 else 2 * x)) for n, x in enumerate(usual(400))]
     )  # fmt: skip
     one, other = (Driver(log, of_fold(mode, task="regression")).run(chunk) for chunk in (1000, 16))
-    assert whole(one) == whole(other) and (one.examples_learned, one.unusable, one.halt) == (399, 1, None)
+    assert whole(one) == whole(other) and (one.examples_learned, one.passed_over.unusable, one.halt) == (399, 1, None)

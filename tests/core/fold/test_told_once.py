@@ -3,7 +3,8 @@
 import pytest
 
 from stream_ml.core.drift.signals import decode_signal
-from stream_ml.core.fold.replica import SOUND_EVERY, Replica
+from stream_ml.core.fold.health import CHECK_EVERY
+from stream_ml.core.fold.replica import Replica
 from stream_ml.records import LogRecord
 from tests.core.fold.test_fold import BAD, SPOILS, Driver, examples, fold
 from tests.support.partition import (
@@ -80,8 +81,8 @@ def test_the_end_of_a_halt_is_told_once_also_after_a_restart_between_the_halt_an
 @pytest.mark.parametrize("first", [BAD, SPOILS])
 def test_a_new_replica_tells_every_halt_of_the_past(first: float, second: float, chunk: int) -> None:
     """The second one makes the replica anew, from before the first."""
-    one, two = 70, 70 + 2 * SOUND_EVERY + 1
-    xs = [*finite(one), first, *finite(2 * SOUND_EVERY), second, *finite(2 * SOUND_EVERY)]
+    one, two = 70, 70 + 2 * CHECK_EVERY + 1
+    xs = [*finite(one), first, *finite(2 * CHECK_EVERY), second, *finite(2 * CHECK_EVERY)]
     values = [*examples(*xs), command("skip", position=one), command("skip", position=two)]
     end = len(values)
     found = told(Driver(log_of(values)).run(chunk))
@@ -113,7 +114,7 @@ def test_a_new_lineage_tells_its_halt_although_another_one_has_told_later_positi
     gap, made = example(7, 1.0), world(6)
     log = log_of([*examples(1.0, 2.0), gap, command("skip", position=2), command("rebaseline")])
     made.replica.fold(log)
-    made.replica.lift()
+    made.replica.clear_halt()
     made.replica.fold(log[2:])
     lineage = made.replica.version.lineage
     made.turn(1, 0)
@@ -127,7 +128,7 @@ def test_a_new_lineage_tells_its_halt_although_another_one_has_told_later_positi
         made.crash()
     assert written(made) == [*first, (OTHER, "halted", 2)]
     made.replica.fold(log[3:4])
-    made.replica.lift()
+    made.replica.clear_halt()
     made.replica.fold(log[2:])
     made.turn(1, 0)
     assert written(made) == [*first, (OTHER, "halted", 2), (OTHER, "resumed", 3), (OTHER, "rebaselined", 4)]

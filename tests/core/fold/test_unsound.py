@@ -13,7 +13,8 @@ from stream_ml.audit.coordinates import Findings
 from stream_ml.audit.rescore import _Rescorer
 from stream_ml.core.evaluation.progressive import Quality
 from stream_ml.core.fold.batches import FoldSettings
-from stream_ml.core.fold.replica import SOUND_EVERY, Replica
+from stream_ml.core.fold.health import CHECK_EVERY
+from stream_ml.core.fold.replica import Replica
 from stream_ml.core.partition.predictions import Published
 from stream_ml.records import Served, Target
 from tests.core.fold.test_fold import SPOILS, Driver, brittle, examples, facts
@@ -32,7 +33,7 @@ from tests.support.partition import (
 )
 
 XS = [float(number % 5 - 2) for number in range(70)]
-SPOILT_AT = 70  # found by the fold at the next multiple of SOUND_EVERY
+SPOILT_AT = 70  # found by the fold at the next multiple of CHECK_EVERY
 
 
 class Half(linear_model.LogisticRegression):
@@ -85,7 +86,7 @@ def flags(made: World, count: int) -> set[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("count", [1, 3, 200])
-@pytest.mark.parametrize("after", [0, 5, SOUND_EVERY - 8])
+@pytest.mark.parametrize("after", [0, 5, CHECK_EVERY - 8])
 @pytest.mark.parametrize("x", [-1.0, 1.0])
 @pytest.mark.parametrize("using", [half, brittle])
 def test_what_a_spoilt_model_says_is_flagged_unsound(using: Any, x: float, after: int, count: int) -> None:
@@ -110,7 +111,7 @@ def test_flagged_is_what_is_said_between_the_spoiling_and_the_halt_and_nothing_e
 
 def test_a_batch_is_probed_once_and_not_again_before_something_is_learned() -> None:
     made = world(40, half(), examples(*XS))
-    probes = len(made.replica.probes)
+    probes = len(made.replica.health.probes)
     asked = []
     for learns in (False, False, True, False):
         if learns:

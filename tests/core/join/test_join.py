@@ -656,7 +656,7 @@ def check_invariants(world: World) -> None:
         assert committed[-1].feedback_floor <= waiting[0]
     replica = Replica(fold_settings())
     replica.fold([LogRecord(r.offset, r.value or b"") for r in world.topics[world.settings.topics.training_log]])
-    assert (replica.halt, replica.dropped, replica.examples_learned) == (None, 0, len(pairings))
+    assert (replica.halt, replica.passed_over.dropped, replica.examples_learned) == (None, 0, len(pairings))
 
 
 @LAW

@@ -72,4 +72,4 @@ def test_examples_of_a_writer_that_means_the_same_are_learned() -> None:
     replica = Replica(_settings(reader))
     replica.fold(log_of(_log(writer, b"\x01\x3a", ROWS_MIN)))
     assert (replica.halt, replica.examples_learned) == (None, ROWS_MIN)
-    assert replica.probes[0] == {"price": 3.14}
+    assert replica.health.probes[0] == {"price": 3.14}

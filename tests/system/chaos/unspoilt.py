@@ -12,7 +12,7 @@ from river import metrics
 from stream_ml.app.assemble import assemble
 from stream_ml.app.parts import Parts
 from stream_ml.config import load_config
-from stream_ml.core.fold.batches import Halt
+from stream_ml.core.fold.halt import Halt
 from stream_ml.core.fold.replica import Replica
 from stream_ml.core.log.entry import decode_entry
 from stream_ml.kafka.clients import admin
@@ -35,7 +35,7 @@ def main() -> None:
     lineage = parts.lineage(facts.training_log_id)
     as_it_is, without = Replica(parts.fold_settings(lineage)), Replica(parts.fold_settings(lineage))
     for at in hostile:
-        without.pardons.lift(Halt(at, "hostile", ""), "skip")
+        without.halts.overrides.add(Halt(at, "hostile", ""), "skip")
     for replica in (as_it_is, without):
         replica.fold(log)
     print(
@@ -46,7 +46,7 @@ def main() -> None:
                 "learned": as_it_is.examples_learned,
                 "learned_without": without.examples_learned,
                 "hostile_examples": len(hostile),
-                "far": as_it_is.far.count,
+                "far": as_it_is.model.far.count,
             }
         )
     )
@@ -58,7 +58,7 @@ def auc(parts: Parts, replica: Replica) -> float:
     for number in range(ASKED):
         x = float(number * 7919 % 100)
         features = {"x": x, "kind": f"k{number % 3}"}
-        found.update(x > 50, replica.score({name: features[name] for name in parts.plan.names}).score or 0.0)
+        found.update(x > 50, replica.model.score_one({name: features[name] for name in parts.plan.names}).score or 0.0)
     return round(float(found.get()), 5)
 
 

@@ -98,7 +98,7 @@ def test_entries_of_the_training_log() -> None:
         values = [*chance.sample(seeds, 8), value, *chance.sample(seeds, 8)]
         replica = Replica(fold_settings())
         replica.fold(log_of(values))
-        assert replica.read_position == len(values) or replica.refold_from is not None
+        assert replica.read_position == len(values) or replica.halts.refold_from is not None
         together = Replica(fold_settings())
         together.fold([*log[:66], LogRecord(66, value), *log[67:]])
 

@@ -406,30 +406,30 @@ BUGS = (
     Bug(
         "a spoilt model goes on",
         "stream_ml/core/fold/replica.py",
-        """f"learn_one raised {error}", tainted=True)
+        """f"learn_one raised {error}", corrupted=True)
 """,
-        """f"learn_one raised {error}", tainted=False)
+        """f"learn_one raised {error}", corrupted=False)
 """,
         (FOLD,),
     ),
     Bug(
         "what came while frozen is learned",
         "stream_ml/core/fold/replica.py",
-        "        return True if self.frozen else self._learn_features(single.record.offset, features, entry)\n",
+        "        return True if self.facts.frozen else self._learn_features(single.record.offset, features, entry)\n",
         "        return self._learn_features(single.record.offset, features, entry)\n",
         (FOLD,),
     ),
     Bug(
         "an example of a run that is not the next one is learned",
         "stream_ml/core/log/sequences.py",
-        "            if account is None or sequence != account.next_sequence or offset <= account.triggers.get(topic, -1):\n",
-        "            if account is None or sequence < account.next_sequence or offset <= account.triggers.get(topic, -1):\n",
+        "            if state is None or sequence != state.next_sequence or offset <= state.triggers.get(topic, -1):\n",
+        "            if state is None or sequence < state.next_sequence or offset <= state.triggers.get(topic, -1):\n",
         (RUNS,),
     ),
     Bug(
         "a fold that was interrupted goes on",
         "stream_ml/core/fold/replica.py",
-        "        self.torn = True\n",
+        "        self.interrupted = True\n",
         "",
         (RUNS,),
     ),
@@ -508,7 +508,7 @@ BUGS = (
     Bug(
         "a run is learned unclipped",
         "stream_ml/core/fold/replica.py",
-        "            rows, ys = self.ranges.clip_rows(run.names, run.rows[first:last]), run.ys[first:last]\n",
+        "            rows, ys = self.model.limits.clip_rows(run.names, run.rows[first:last]), run.ys[first:last]\n",
         "            rows, ys = run.rows[first:last], run.ys[first:last]\n",
         (RANGES,),
     ),
@@ -535,9 +535,9 @@ BUGS = (
     ),
     Bug(
         "a blank model where no checkpoint can be used and the log has lost its beginning",
-        "stream_ml/follower/follower.py",
-        "        if first > 0:\n",
-        "        if first < 0:\n",
+        "stream_ml/follower/restore.py",
+        "    if first > 0:\n",
+        "    if first < 0:\n",
         ("tests/system/kafka/test_refusals.py",),
     ),
     # --- runs ---
@@ -606,17 +606,17 @@ BUGS = (
         (SIGNALS,),
     ),
     Bug(
-        "a spoilt model tells what it finds",
+        "a corrupted model reports what it finds",
         "stream_ml/core/fold/replica.py",
-        "        if not signals or signals[-1].position != offset or self.sound():\n",
+        "        if not signals or signals[-1].position != offset or self.is_healthy:\n",
         "        if True:\n",
         (FOLD,),
     ),
     Bug(
         "a model from a checkpoint goes through its sets as the pickle has them",
         "stream_ml/core/fold/replica.py",
-        '        self._take(keep_born_sets(state["estimator"], self._settings.build()))\n',
-        '        self._take(state["estimator"])\n',
+        '        self.model.begin(keep_born_sets(state["estimator"], self._settings.build()))\n',
+        '        self.model.begin(state["estimator"])\n',
         ("tests/core/model/test_born_sets.py",),
     ),
     # --- what others may write ---
@@ -644,7 +644,7 @@ BUGS = (
     Bug(
         "a sealed command that is written once more is obeyed",
         "stream_ml/core/fold/replica.py",
-        "            self._check_new(single.record.offset, entry)\n",
+        "            self.facts.check_new(single.record.offset, entry)\n",
         "",
         ("tests/core/log/test_seals.py",),
     ),

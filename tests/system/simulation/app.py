@@ -13,6 +13,7 @@ from unittest import mock
 
 import fastavro
 
+import stream_ml.follower.checkpointing
 import stream_ml.follower.follower
 import stream_ml.kafka.clients
 import stream_ml.kafka.consumers
@@ -258,9 +259,9 @@ class _ToTrace(logging.Handler):
 def simulated(sim: Simulation, *, tracing: bool = False) -> Iterator[None]:
     """The service's modules meet simulated clients and a simulated clock in here."""
     kafka, reading, worker = stream_ml.kafka, stream_ml.kafka.reading, stream_ml.worker
-    follower = stream_ml.follower.follower
+    follower, checkpointing = stream_ml.follower.follower, stream_ml.follower.checkpointing
     timed = (kafka.consumers, kafka.errors, reading.ranges, reading.log_reader, reading.assigned, kafka.transaction)
-    timed += (follower, worker.loop, worker.assignment, worker.status, worker.intake, worker.moves)
+    timed += (follower, checkpointing, worker.loop, worker.assignment, worker.status, worker.intake, worker.moves)
     changes: list[tuple[Any, str, Any]] = [(module, "time", SimulatedTime) for module in timed]
     changes += [(kafka.clients, name, getattr(clients, name)) for name in ("Consumer", "AdminClient")]
     changes += [(kafka.clients, "Producer", producer.Producer)]
@@ -269,8 +270,8 @@ def simulated(sim: Simulation, *, tracing: bool = False) -> Iterator[None]:
     changes += [(Parts, "lineage", lambda *_: known), (Parts, "spec", lambda *_: said)]
     changes += [(kafka.transaction, "beside", _one_after_the_other)]
     changes += [(reading.ends, "OffsetSpec", clients.OffsetSpec)]
-    changes += [(follower, "CheckpointStore", MemoryStore)]
-    changes += [(follower, "CheckpointWriter", AtOnceWriter), (worker.assignment, "secrets", _Tokens)]
+    changes += [(checkpointing, "CheckpointStore", MemoryStore)]
+    changes += [(checkpointing, "CheckpointWriter", AtOnceWriter), (worker.assignment, "secrets", _Tokens)]
     changes += [(worker.loop, "TopicWatch", _SameTopics), (worker.loop, "unowned", _unowned)]
     # Of two partitions the second is taken up after a turn of the first, wherever the group has moved meanwhile.
     changes += [(worker.assignment, "TOGETHER", 1), (worker.moves, "TAKE_UP_S", 0.0), (worker.moves, "ALONE_S", 0.0)]

@@ -205,7 +205,7 @@ class Judge:
             if bits != fold.probe_bits():
                 self._found(f"{name} differs from the log folded to {fold.position}")
         for output, x in scores.pop(fold.position, ()):
-            score = fold.score({"x": x}).score
+            score = fold.model.score_one({"x": x}).score
             if score != output.score:
                 self._found(f"{output} was scored {output.score}, the log gives {score}")
 

@@ -157,5 +157,5 @@ def test_a_model_that_is_spoilt_in_a_backlog_is_made_anew_and_scoring_goes_on() 
     schedule.run()
     (replica,) = schedule.replicas
     assert replica.halt is not None
-    assert (replica.halt.reason, replica.halt.tainted) == ("model_raised", False)
+    assert (replica.halt.reason, replica.halt.corrupted) == ("model_raised", False)
     assert len(schedule.committed(PREDICTIONS)) == 60

@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-from stream_ml.core.log.sequences import Ledger
+from stream_ml.core.log.sequences import SequenceTracker
 from stream_ml.worker.assignment import Ownership
 from tests.system.simulation.app import EVENTS, FEEDBACK, LOG, PREDICTIONS
 from tests.system.simulation.directed import Directed, Steps, pairs
@@ -89,7 +89,7 @@ def alarms(schedule: Directed) -> list[str]:
 
 def unchecked() -> Any:
     """The service without the checks of sequence and trigger, in the fold and on taking up."""
-    return mock.patch.multiple(Ledger, judge=lambda *_: "learn"), mock.patch.multiple(
+    return mock.patch.multiple(SequenceTracker, check=lambda *_: "learn"), mock.patch.multiple(
         Ownership, _sequence_is_right=lambda *_: True
     )
 

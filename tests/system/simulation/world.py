@@ -94,12 +94,12 @@ class Schedule:
     def _remember(self, process: Process) -> None:
         if process.worker is None:
             return
-        replica = process.worker.learning.replica
+        replica = process.worker.follower.replica
         if replica.halt is None:
             bits = replica.probe_bits()
-            self.replicas.append(Replica(process.name, replica.position, bits, None, replica.dropped))
+            self.replicas.append(Replica(process.name, replica.position, bits, None, replica.passed_over.dropped))
         else:
-            self.replicas.append(Replica(process.name, -1, [], replica.halt, replica.dropped))
+            self.replicas.append(Replica(process.name, -1, [], replica.halt, replica.passed_over.dropped))
         self.parked |= process.worker._ownership.parked
 
     def _start(self, instance: str) -> None:
@@ -207,7 +207,7 @@ class Schedule:
                 if number not in parked and end and (stored is None or stored.offset != end):
                     return False
         last = max((offset for offset, _ in self.log()), default=-1)
-        return all(p.worker.learning.replica.read_position == last + 1 for p in running)
+        return all(p.worker.follower.replica.read_position == last + 1 for p in running)
 
     def checkpoint_bits(self) -> list[tuple[int, Any]]:
         """Positions and probes of the checkpoints that were kept."""

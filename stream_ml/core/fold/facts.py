@@ -1,0 +1,126 @@
+"""What the training log says beside its examples: starts of partitions, schemas, orders. It holds while halted, too."""
+
+from typing import Any
+
+from stream_ml.core.avro.resolution import check_meaning
+from stream_ml.core.avro.schema import load_schema
+from stream_ml.core.fold.batches import FoldSettings
+from stream_ml.core.fold.halt import is_order
+from stream_ml.core.log.entry import Entry
+from stream_ml.core.log.logged_schemas import LoggedSchema
+from stream_ml.core.log.seals import is_new
+from stream_ml.core.log.sequences import SequenceTracker
+from stream_ml.errors import ConfigError
+
+STATE = ("started", "schemas", "output_schemas", "frozen", "rebaselined_at", "commanded_at")
+
+
+class LogFacts:
+    """Facts of one log up to where it was read.
+
+    Attributes
+    ----------
+    started
+        By partition: where it started, as its first worker wrote.
+    schemas, output_schemas
+        Texts of writer schemas by fingerprint; of what is published by topic and fingerprint.
+    unreadable
+        By fingerprint: why examples with this schema of events halt.
+    frozen
+        Whether a command has frozen learning.
+    rebaselined_at, commanded_at
+        Offsets of the last `rebaseline`, and of the last order of any kind; -1 before the first.
+    """
+
+    def __init__(self, settings: FoldSettings) -> None:
+        self._settings = settings
+        self.started: dict[int, dict[str, Any]] = {}
+        self.schemas: dict[int, str] = {}
+        self.output_schemas: dict[tuple[str, int], str] = {}
+        self.unreadable: dict[int, str] = {}
+        self.frozen = False
+        self.rebaselined_at = -1
+        self.commanded_at = -1
+
+    def has_started(self, partition: int) -> bool:
+        """Whether a worker has started this partition: nobody else's examples are learned."""
+        return partition in self.started or partition in self._settings.started
+
+    @property
+    def logged_schemas(self) -> list[LoggedSchema]:
+        """Every schema that the log holds up to where it was read; may be asked from another thread."""
+        events = [LoggedSchema("", fingerprint, text) for fingerprint, text in list(self.schemas.items())]
+        return events + [LoggedSchema(*of, text) for of, text in list(self.output_schemas.items())]
+
+    def note(self, entry: Entry, seen: SequenceTracker) -> None:
+        """Take what an entry says; ValueError and its like where it makes no sense."""
+        if entry.kind == "schema":
+            if entry.trigger_topic:
+                found = LoggedSchema.of(entry)
+                self.output_schemas.setdefault((found.topic, found.fingerprint), found.text)
+            else:
+                self._note_schema(entry.event_schema, entry.arguments or "")
+        elif entry.kind == "start":
+            self.started[entry.source_partition] = _start_of(entry)
+        elif entry.command == "rebase" and entry.parsed_arguments().get("back", True):
+            partition = int(entry.parsed_arguments()["partition"])
+            if self.has_started(partition):
+                seen.rebase(partition)
+
+    def check_new(self, offset: int, entry: Entry) -> None:
+        """ValueError at an order that somebody without a key has written once more: a later one was known by then."""
+        sealed_from = self._settings.sealed_from
+        if sealed_from is None or offset < sealed_from or not is_order(entry):
+            return
+        said = entry.parsed_arguments()
+        if not is_new(said, self.commanded_at, offset):
+            seen = said.get("seen")
+            message = f"{entry.command} says that the log ended at {seen} when it was written, and a command stands at"
+            raise ValueError(f"{message} {self.commanded_at}: it was written once more, or two were at once")
+
+    def obey(self, offset: int, entry: Entry) -> None:
+        """Do what a command orders, beside what the fold does itself."""
+        if is_order(entry):
+            self.commanded_at = offset
+        if entry.command in ("freeze", "resume"):
+            self.frozen = entry.command == "freeze"
+        if entry.command == "rebaseline":
+            self.rebaselined_at = offset
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {name: getattr(self, name) for name in STATE}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back what `state` gave."""
+        self.started, self.output_schemas = state["started"], state["output_schemas"]
+        self.frozen = state["frozen"]
+        self.rebaselined_at, self.commanded_at = state["rebaselined_at"], state["commanded_at"]
+        for fingerprint, text in state["schemas"].items():
+            self._note_schema(fingerprint, text)
+
+    def _note_schema(self, fingerprint: int, text: str) -> None:
+        """Know a writer schema by its own fingerprint; the first text of one stays, whatever comes later."""
+        if fingerprint in self.schemas:
+            return
+        schema = load_schema(text, where="a schema entry of the training log")
+        if schema.fingerprint != fingerprint:
+            raise ValueError(f"a schema entry says fingerprint {fingerprint}, its text has {schema.fingerprint}")
+        self.schemas[fingerprint] = text
+        try:
+            check_meaning(schema, self._settings.payloads.reader, where="the schema that the log holds for it")
+        except ConfigError as error:
+            # Its examples halt: a fingerprint leaves logical types out, so the log cannot tell the two apart.
+            self.unreadable[fingerprint] = f"{error.message}; give the field another name, or take another app.id"
+            return
+        self._settings.payloads.add(schema)
+
+
+def _start_of(entry: Entry) -> dict[str, Any]:
+    """Where a partition started, and nothing else that somebody may have written there."""
+    said = entry.parsed_arguments()
+    found: dict[str, Any] = {name: said[name] for name in ("events", "feedback")}
+    found |= {"partitions": said["partitions"]} if "partitions" in said else {}
+    if entry.source_partition < 0 or not all(type(of) is int and 0 <= of < 2**63 for of in found.values()):
+        raise ValueError(f"a start of partition {entry.source_partition} at {str(said)[:50]}")
+    return found

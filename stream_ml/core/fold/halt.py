@@ -1,0 +1,177 @@
+"""Where learning is halted, what folding came to, and the commands that end a halt."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from stream_ml.core.log.entry import Entry
+
+ENDING_A_HALT = ("skip", "accept", "accept-gap")
+
+
+class Halt(NamedTuple):
+    """Where learning stopped and why.
+
+    Parameters
+    ----------
+    position
+        Offset of the entry before which it stopped.
+    reason
+        As a signal and the status name it: gap, disagree, not_an_entry, far_example, model_raised, not_finite ...
+    message
+        The same for people.
+    corrupted
+        Whether the model may have learned half of the example, or others that came before: it cannot be used.
+    exact
+        Whether that example is the one that did it; else it is found by folding again, one example at a time.
+    """
+
+    position: int
+    reason: str
+    message: str
+    corrupted: bool = False
+    exact: bool = True
+
+
+class Folded(NamedTuple):
+    """Everything was folded, or read on while learning was halted before."""
+
+
+class Halted(NamedTuple):
+    """Learning has halted now; what came after it was only read on."""
+
+    halt: Halt
+
+
+class Corrupted(NamedTuple):
+    """The model is spoiled: somebody has to make a successor from a checkpoint."""
+
+    halt: Halt
+
+
+class Refold(NamedTuple):
+    """A command has ended the halt: clear it, and read the log again from this offset."""
+
+    position: int
+
+
+FoldResult = Folded | Halted | Corrupted | Refold
+
+
+def is_order(entry: Entry) -> bool:
+    """Whether it is a command that is obeyed wherever it stands; one that ends a halt names its position."""
+    return entry.kind == "command" and entry.command not in ENDING_A_HALT
+
+
+class Overrides:
+    """Halts that commands have ended: by the position of each halt the command.
+
+    A halt is reported when its position is passed again, and its end at the command that ordered it: once each, in
+    every replica alike, however the log was cut into chunks and whoever met the command first.
+    """
+
+    def __init__(self) -> None:
+        self._commands: dict[int, str] = {}
+        self._halts: dict[int, Halt] = {}
+        self._open: dict[int, str] = {}
+
+    def __iter__(self) -> Iterator[int]:
+        """Positions."""
+        return iter(self._commands)
+
+    def get(self, position: int) -> str | None:
+        """The command that ends a halt there; None where there is none."""
+        return self._commands.get(position)
+
+    def add(self, halt: Halt, command: str) -> None:
+        """Note that this command ends this halt."""
+        self._commands[halt.position] = command
+        self._halts[halt.position] = halt
+
+    def passed(self, position: int) -> Halt | None:
+        """The halt to be reported, now that its position is passed; None where nothing halted."""
+        halt = self._halts.get(position)
+        if halt is not None:
+            self._open[position] = self._commands[position]
+        return halt
+
+    def ends(self, command: str | None, position: Any) -> bool:
+        """Whether this command is the one that ended a halt that was reported; it does so once."""
+        if command is None or not isinstance(position, int) or self._open.get(position) != command:
+            return False
+        del self._open[position]
+        return True
+
+    def handed_on(self) -> "Overrides":
+        """For the successor of a replica; it passes the positions itself."""
+        found = Overrides()
+        found._commands, found._halts = dict(self._commands), dict(self._halts)
+        return found
+
+    def state(self) -> dict[int, str]:
+        """What a checkpoint keeps: what was reported and has not ended."""
+        return dict(self._open)
+
+    def restore(self, state: dict[int, str]) -> None:
+        """Take back what `state` gave."""
+        self._open = dict(state)
+
+
+class HaltControl:
+    """The halt of one replica, if there is one::
+
+        learning --- an entry that cannot be folded ---> halted --- its command in the log ---> refold
+           ^                                                                                      |
+           '----------------- clear(): the driver reads again from the halt's position -----------'
+
+    Attributes
+    ----------
+    current
+        The halt; None while learning.
+    refold_from
+        Offset from which the log is to be read again, once a command has ended the halt.
+    stop_at
+        Where a successor halts before the example that corrupted its predecessor.
+    """
+
+    def __init__(self) -> None:
+        self.current: Halt | None = None
+        self.refold_from: int | None = None
+        self.stop_at: Halt | None = None
+        self.overrides = Overrides()
+
+    @property
+    def corrupted(self) -> bool:
+        """Whether the model cannot be used any more."""
+        return self.current is not None and self.current.corrupted
+
+    def obey(self, entry: Entry) -> None:
+        """Look whether an entry is the command that ends the halt; ValueError and its like at bad arguments."""
+        halt = self.current
+        if halt is None or entry.command not in ENDING_A_HALT:
+            return
+        position = int(entry.parsed_arguments()["position"])
+        if position == halt.position and self.overrides.get(position) != entry.command:
+            self.overrides.add(halt, entry.command)
+            self.refold_from = position
+
+    def clear(self) -> int:
+        """Forget the halt whose command was met; the offset to fold again from."""
+        assert self.refold_from is not None  # noqa: S101 - drivers have been given a Refold
+        position = self.refold_from
+        self.current = self.refold_from = self.stop_at = None
+        return position
+
+    def noted_after(self, offset: int) -> bool:
+        """Whether something is known of a position from this offset on, which has to be looked at alone."""
+        noted = [*self.overrides, *([self.stop_at.position] if self.stop_at is not None else [])]
+        return any(position >= offset for position in noted)
+
+    def result(self, before: Halt | None) -> FoldResult:
+        """What has come of folding, where learning was halted by `before`."""
+        if self.refold_from is not None:
+            return Refold(self.refold_from)
+        if self.current is None:
+            return Folded()
+        if self.current.corrupted:
+            return Corrupted(self.current)
+        return Folded() if before is not None else Halted(self.current)
