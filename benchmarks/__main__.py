@@ -78,7 +78,7 @@ def _one(case: Case, stand: Stand, number: int, results: Results, said: list[str
     except Missing as error:
         results.add(case.name, number, Result({}, [str(error)]))
         said.append(str(error))
-    except Exception as error:  # one case that fails is told, and the others go on
+    except Exception as error:  # one case that fails is reported, and the others go on
         results.fail(case.name, f"failed: {error!r}")
         said.append(f"failed: {error!r}")
     else:

@@ -56,7 +56,7 @@ class Group:
 
 
 @contextmanager
-def bounded(limit_bytes: int) -> Iterator[Group]:
+def call_within(limit_bytes: int) -> Iterator[Group]:
     made = Group(limit_bytes)
     try:
         yield made
@@ -68,7 +68,7 @@ def measured(bench: Bench, events: int, watch_s: float) -> dict[str, Any]:
     """One app: run, killed, started again with little room, fed and watched."""
     running_mb = run_once(bench, events)
     bench.produce(200)
-    with bounded(int(ROOM * running_mb * 1e6)) as group:
+    with call_within(int(ROOM * running_mb * 1e6)) as group:
         before, began_s = bench.position(), time.monotonic()
         worker = bench.start(group.enter)
         try:

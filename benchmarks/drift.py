@@ -1,4 +1,4 @@
-"""How often drift is told where there is none, and how late where there is some.
+"""How often drift is reported where there is none, and how late where there is some.
 
 Run it as ``python benchmarks/drift.py [LABELS]``. Concept drift: River's generators and models, each prediction made
 before its label is learned, as the service does; a stream without a change for the false alarms, then planted changes:
@@ -41,7 +41,7 @@ def numbers(stream: Iterator[tuple[dict[str, Any], Any]]) -> Iterator[tuple[dict
 
 
 def alarms(monitor: ConceptMonitor, stream: Any) -> list[int]:
-    """Numbers of the labels at which a rise of the loss was told."""
+    """Numbers of the labels at which a rise of the loss was reported."""
     learner, seen = model(), [1, 2]
     for number, (x, y) in enumerate(numbers(stream)):
         p = learner.predict_proba_one(x).get(True, 0.5)

@@ -2,7 +2,7 @@
 
 Run it as ``make soak MINUTES=120`` or ``python -m benchmarks.endurance [MINUTES [RATE]]``: an embedded Kafka, two
 partitions. Each minute is a line: memory, open files and threads of each worker, checkpoints and broker on the disk.
-In the end what the workers wrote is audited, and memory's slope is told with its 95 % interval, of the minutes from
+In the end what the workers wrote is audited, and memory's slope is reported with its 95 % interval, of the minutes from
 SETTLED_MIN after each start on: pending events have come to their number by then.
 """
 

@@ -47,7 +47,7 @@ def latency(stand: Stand, rate: float, *, partitions: int = 1) -> Result:
     """Events at a rate, a tenth as many labels; milliseconds by percentile, warm-up left out.
 
     Beside them what the worker takes of a core while nothing comes, its CPU time an event and its transactions a
-    second. How long a label takes is told for one partition only: predictions of several come in any order.
+    second. How long a label takes is reported for one partition only: predictions of several come in any order.
     """
     topics = stand.cluster.fresh("latency", partitions)
     service = Service(stand.scratch("latency"), stand.cluster.servers, topics)

@@ -154,7 +154,7 @@ def _learned_marks(learned: Progress | None, reported: dict[str, Any], labels: i
 
 
 def steady_end(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
-    """Progress that is told once a second, its last point as early as the pace before it says."""
+    """Progress that is reported once a second, its last point as early as the pace before it says."""
     if len(points) < 3:
         return points
     (first_s, first), (before_s, before), (last_s, last) = points[-3:]

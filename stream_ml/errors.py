@@ -39,7 +39,7 @@ class ConfigError(StreamMLError):
 
 
 class Problems:
-    """Gathers errors of one configuration, so that the operator is told all of them and not only the first."""
+    """Gathers errors of one configuration, so that the operator is reported all of them and not only the first."""
 
     def __init__(self) -> None:
         self.found: list[ConfigError] = []

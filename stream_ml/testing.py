@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from stream_ml.config import Features, Model
 from stream_ml.core.avro.fields import find_field
-from stream_ml.core.avro.framing import Refused
+from stream_ml.core.avro.framing import Rejected
 from stream_ml.core.avro.from_json import from_json
 from stream_ml.core.avro.schema import Schema, load_schema
 from stream_ml.core.inputs import made_up
@@ -82,6 +82,6 @@ def _features(plan: FeaturePlan, reader: Schema, row: Mapping[str, Any]) -> dict
         found = plan.extract(from_json(reader, dict(row)))
     except ValueError as error:
         raise ConfigError(f"a sample is not of the schema: {error}") from None
-    if isinstance(found, Refused):
+    if isinstance(found, Rejected):
         raise ConfigError(f"a sample cannot be used: {found.message}")
     return found[0]

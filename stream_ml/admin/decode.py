@@ -11,7 +11,7 @@ from typing import Any
 import fastavro
 
 from stream_ml.app.parts import Parts
-from stream_ml.core.avro.framing import Payloads, Refused
+from stream_ml.core.avro.framing import Payloads, Rejected
 from stream_ml.core.avro.record import Decoder, decode_own
 from stream_ml.core.avro.to_json import to_json
 from stream_ml.core.drift.signals import decode_signal
@@ -84,7 +84,7 @@ def dead_letter(record: Record) -> Plain:
 
 def _payload(payloads: Payloads, record: Record) -> Plain:
     named = payloads.named(record.value)
-    if isinstance(named, Refused):
+    if isinstance(named, Rejected):
         raise ValueError(f"{named.reason}: {named.message}")
     return to_json(payloads.reader, named)
 
@@ -127,10 +127,10 @@ def _whole_entry(parts: Parts, record: Record) -> Plain:
         return found
     payloads = parts.reader.payloads
     decoded = payloads.decode_logged(entry.event_schema, entry.event_framing, entry.event)  # type: ignore[arg-type]
-    if isinstance(decoded, Refused):
+    if isinstance(decoded, Rejected):
         return found | {"event": {"unreadable": f"{decoded.reason}: {decoded.message}"}}
     extracted = parts.plan.extract(decoded)
-    features = extracted.message if isinstance(extracted, Refused) else _plain(extracted[0])
+    features = extracted.message if isinstance(extracted, Rejected) else _plain(extracted[0])
     return found | {"event": to_json(payloads.reader, decoded), "features": features}
 
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from stream_ml.config import Config
 from stream_ml.kafka.clients import TIMEOUT_S, admin
-from stream_ml.kafka.committed import Pair, committed_pairs, pair_reader
+from stream_ml.kafka.committed import CommittedState, committed_reader, committed_states
 from stream_ml.kafka.errors import reaching
 from stream_ml.kafka.reading.ends import ends
 
@@ -12,7 +12,7 @@ from stream_ml.kafka.reading.ends import ends
 class Shown(NamedTuple):
     """A partition's committed state beside what there is to read, in offsets."""
 
-    pair: Pair
+    pair: CommittedState
     events: tuple[int, int]
     feedback: tuple[int, int]
 
@@ -23,12 +23,12 @@ class Observer:
     def __init__(self, config: Config, partitions: int) -> None:
         self._config, self._numbers = config, range(partitions)
         self._admin = admin(config)
-        self._consumer = pair_reader(config, stable=False)
+        self._consumer = committed_reader(config, stable=False)
 
-    def pairs(self) -> list[Pair]:
+    def pairs(self) -> list[CommittedState]:
         """Committed state of all partitions."""
         with reaching(self._config):
-            return committed_pairs(self._config, self._consumer, list(self._numbers), TIMEOUT_S)
+            return committed_states(self._config, self._consumer, list(self._numbers), TIMEOUT_S)
 
     def shown(self) -> list[Shown]:
         """Committed positions and the ranges of both topics."""

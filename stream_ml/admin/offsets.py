@@ -16,7 +16,7 @@ from stream_ml.core.partition.commit_metadata import Metadata, OutputEnds, last_
 from stream_ml.errors import ConfigError, FatalError
 from stream_ml.kafka.clients import admin, reader
 from stream_ml.kafka.commands import write_command
-from stream_ml.kafka.committed import Pair, offsets_of, read_pairs
+from stream_ml.kafka.committed import CommittedState, offsets_of, read_committed
 from stream_ml.kafka.errors import reaching
 from stream_ml.kafka.reading.ends import ends
 from stream_ml.kafka.reading.log_reader import is_sealed
@@ -42,7 +42,7 @@ def set_offsets(config: Config, partition: int, events: int, feedback: int, seal
     """
     client = admin(config)
     with reaching(config):
-        pair = read_pairs(config, [partition], stable=True)[0]
+        pair = read_committed(config, [partition], stable=True)[0]
         sequences = _ledger(config, seal)
         outputs = [(t, partition) for t in (config.predictions.topic, config.outcomes, config.dead_letters)]
         found = ends(client, [*outputs, (config.training_log_topic, 0)])
@@ -106,7 +106,7 @@ def _signalled(config: Config) -> dict[str, int]:
     return found
 
 
-def _before(pair: Pair, events: int, feedback: int) -> bool:
+def _before(pair: CommittedState, events: int, feedback: int) -> bool:
     return events < (pair.events or 0) or feedback < (pair.feedback or 0)
 
 

@@ -1,4 +1,4 @@
-"""The records that dead letters say they were, read where they say: who may write letters may not make up records."""
+"""The records that dead letters say they were, read where they say: nobody can make one up by a dead letter."""
 
 import itertools
 from collections.abc import Iterable, Iterator

@@ -16,7 +16,7 @@ from stream_ml.admin.origins import Origins, Place
 from stream_ml.config import Config
 from stream_ml.core.partition.outputs import CUT, dead_letter_origin, dead_letter_words
 from stream_ml.errors import ConfigError, TransientError
-from stream_ml.kafka.clients import TIMEOUT_S, admin, let_go, producer, reader
+from stream_ml.kafka.clients import TIMEOUT_S, admin, close_within, producer, reader
 from stream_ml.kafka.committed import committed_offsets
 from stream_ml.kafka.errors import error_of, reaching
 from stream_ml.kafka.messages import record_of
@@ -28,12 +28,12 @@ from stream_ml.records import NOT_UNPACKED, Produce, Record
 
 FROM = "stream_ml.redriven.from"  # header: dead-letter topic, partition and offset
 OURS = ("__connect.errors.", "stream_ml.value.", FROM)
-BATCH = 1_000  # letters in one transaction
+BATCH = 1_000  # dead_letters in one transaction
 FRESH_S = 6 * 86_400.0  # less than offsets.retention.minutes, a week by default
 
 
 class Redriven(NamedTuple):
-    """What was done, by topic, and of which letters nothing was.
+    """What was done, by topic, and of which dead_letters nothing was.
 
     `cut` ones have lost a part, `foreign` ones name no record of the app's inputs or another one than they hold, and
     what `unproven` ones name was deleted.
@@ -57,12 +57,12 @@ def redrive(
     Parameters
     ----------
     unproven
-        Whether letters are written, too, whose record retention has deleted; None: the first such ends it.
+        Whether dead letters are written, too, whose record retention has deleted; None: the first such ends it.
 
     Raises
     ------
     ConfigError
-        Such a letter was met, and nobody has said what to do with it; the transactions before its own stand.
+        Such a dead letter was met, and nobody has said what to do with it; the transactions before its own stand.
     TransientError
         A transaction was not committed; what it held is redriven by the next call.
     """
@@ -87,7 +87,7 @@ def redrive(
                         break
                     done = _step([record_of(message) for message in batch], sort, left, done, write)
     finally:
-        let_go(consumer)
+        close_within(consumer)
     return done
 
 
@@ -107,13 +107,13 @@ def _starts(
     return starts
 
 
-def _step(letters: list[Record], sort: "_Sorting", most: int, done: Redriven, write: "_Writer | None") -> Redriven:
-    """One batch, in transactions of BATCH letters."""
+def _step(dead_letters: list[Record], sort: "_Sorting", most: int, done: Redriven, write: "_Writer | None") -> Redriven:
+    """One batch, in transactions of BATCH dead letters."""
     written, counts = Counter(done.written), Counter(dict(zip(_COUNTED, done[1:], strict=True)))
-    for first in range(0, len(letters), BATCH):
+    for first in range(0, len(dead_letters), BATCH):
         chosen: list[Produce] = []
         seen: dict[int, int] = {}
-        some = letters[first : first + BATCH]
+        some = dead_letters[first : first + BATCH]
         sort.look_up(some)
         for record in some:
             if len(chosen) >= most:
@@ -135,7 +135,7 @@ _COUNTED = Redriven._fields[1:]
 
 
 class _Sorting:
-    """Says which letters are to be written, and of the others why not.
+    """Says which dead letters are to be written, and of the others why not.
 
     `inputs` are the partitions that may be written to.
     """
@@ -144,19 +144,19 @@ class _Sorting:
         self._inputs, self._origins, self._reason, self._unproven = inputs, origins, reason, unproven
         self._there: dict[Place, Record] = {}
 
-    def look_up(self, letters: list[Record]) -> None:
+    def look_up(self, dead_letters: list[Record]) -> None:
         """Read the records that these say they were, all at once."""
-        places = (self._place(record) for record in letters)
+        places = (self._place(record) for record in dead_letters)
         self._there = self._origins.records(place for place in places if place is not None)
 
     def _place(self, record: Record) -> Place | None:
-        """Where a letter of the reason says that it was, in one of the inputs."""
+        """Where a dead letter of the reason says that it was, in one of the inputs."""
         origin = dead_letter_origin(record)
         ours = origin is not None and origin[:2] in self._inputs and dead_letter_words(record)[0] == self._reason
         return origin if ours else None
 
     def judged(self, record: Record) -> Produce | str:
-        """What is written for a letter that was looked up; else a counted kind, or `other` where its reason is another.
+        """What is written for a dead letter that was looked up; else a counted kind, or `other`.
 
         ConfigError as of `redrive`.
         """
@@ -170,10 +170,10 @@ class _Sorting:
             return "cut"
         if self._origins.deleted(place):
             if self._unproven is None:
-                where = f"letter {record.partition}:{record.offset} was {place[0]} [{place[1]}] {place[2]}"
+                where = f"dead letter {record.partition}:{record.offset} was {place[0]} [{place[1]}] {place[2]}"
                 raise ConfigError(
                     f"{where}, which retention has deleted: nothing proves that it was so",
-                    "--unproven writes such letters all the same, --no-unproven passes them over",
+                    "--unproven writes such dead letters all the same, --no-unproven passes them over",
                 )
             return again if self._unproven else "unproven"
         return again if _content(again) == _content(self._there.get(place)) else "foreign"
@@ -203,7 +203,7 @@ class _Writer:
         self._config, self._made, self._consumer = config, made, consumer
 
     def transaction(self, records: list[Produce], seen: dict[int, int]) -> None:
-        """Write these, and that letters up to these offsets of each partition are done with."""
+        """Write these, and that dead letters up to these offsets of each partition are done with."""
         made, refused = self._made, list[str]()
         offsets = [TopicPartition(self._config.dead_letters, partition, offset) for partition, offset in seen.items()]
         try:

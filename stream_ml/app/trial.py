@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from stream_ml.app.parts import Parts
-from stream_ml.core.avro.framing import Refused
+from stream_ml.core.avro.framing import Rejected
 from stream_ml.core.avro.from_json import from_json
 from stream_ml.core.avro.json_text import read_json
 from stream_ml.core.inputs import made_up
@@ -55,6 +55,6 @@ def _sample(parts: Parts, where: str, line: str) -> dict[str, Any]:
         found = parts.plan.extract(from_json(parts.reader.payloads.reader, row))
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from None
-    if isinstance(found, Refused):
+    if isinstance(found, Rejected):
         raise ConfigError(f"{where}: {found.message}")
     return found[0]

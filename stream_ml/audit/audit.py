@@ -14,14 +14,14 @@ from stream_ml.audit.contents import Contents
 from stream_ml.audit.coordinates import Coordinates, Ends, Finding, Findings, Progress, Rule
 from stream_ml.audit.rescore import Rescored, rescore
 from stream_ml.audit.sample import Sample
-from stream_ml.core.avro.framing import Refused
+from stream_ml.core.avro.framing import Rejected
 from stream_ml.core.drift.signals import OF_THE_FOLD, decode_signal
 from stream_ml.core.join.watermark import BEGINNING, NEVER_MS
 from stream_ml.core.log.entry import decode_entry, decode_pair
 from stream_ml.core.partition.outputs import dead_letter_origin, decode_outcome
 from stream_ml.core.partition.predictions import Published
 from stream_ml.kafka.clients import admin
-from stream_ml.kafka.committed import read_pairs
+from stream_ml.kafka.committed import read_committed
 from stream_ml.kafka.messages import record_of
 from stream_ml.kafka.reading.ends import ends
 from stream_ml.kafka.reading.log_reader import is_sealed
@@ -74,7 +74,7 @@ class _Audit:
         self._lineage = parts.lineage(facts.training_log_id)
         self._seal = log_seal(parts.config, facts.training_log_id)
         self._numbers = range(facts.partitions)
-        self._pairs = {pair.partition: pair for pair in read_pairs(parts.config, list(self._numbers), stable=True)}
+        self._pairs = {pair.partition: pair for pair in read_committed(parts.config, list(self._numbers), stable=True)}
         config = parts.config
         inputs = [(topic, p) for p in self._numbers for topic in (config.events.topic, config.feedback.topic)]
         self._inputs = ends(admin(config), inputs)  # before the outputs' ends: every input seen has its outputs seen
@@ -162,7 +162,7 @@ class _Audit:
             return
         for record in records:
             head = parts.reader.head(record, NEVER_MS)
-            if not isinstance(head, Refused):
+            if not isinstance(head, Rejected):
                 contents.event(record, head[2], head[3])
                 self._sample.keep(record)
 
@@ -244,7 +244,7 @@ class _Audit:
     # --- signals ---
 
     def _read_signals(self) -> None:
-        """What the fold finds is told once, however many replicas have found it."""
+        """What the fold finds is reported once, however many replicas have found it."""
         seen: dict[str, int] = {}
         for record in self._all(self._config.signals, 0):
             try:
@@ -262,7 +262,7 @@ class _Audit:
         config, coordinates = self._config, self._coordinates[partition]
         coordinates.finish(config.events.topic, config.feedback.topic)
         if self._whole:
-            now = read_pairs(config, [partition], stable=True)[0].metadata
+            now = read_committed(config, [partition], stable=True)[0].metadata
             times, floor = (now.times, now.events_floor) if now else (BEGINNING, 0)
             self._contents[partition].finish(partition, coordinates.waiting, times, floor)
         return coordinates.waiting

@@ -90,7 +90,7 @@ class _Rescorer:
         while left and left[0][0].served.position <= position:
             said, record = left.popleft()
             if "unsound" in said.served.flags:
-                continue  # the log does not give what a spoilt model said, and the flag says so
+                continue  # the log does not give what a corrupted model said, and the flag says so
             where = (said.topic, said.partition, said.offset)
             self.checked += 1
             if said.served.position != self.replica.position:

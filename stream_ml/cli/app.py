@@ -31,7 +31,7 @@ app = typer.Typer(
 app.add_typer(operate.topics, name="topics")
 app.add_typer(operate.offsets, name="offsets")
 app.add_typer(operate.schema, name="schema")
-app.add_typer(watch.letters, name="dead-letters")
+app.add_typer(watch.dead_letters, name="dead-letters")
 app.add_typer(config_verbs, name="config")
 operate.add_commands(app)
 app.command("init")(init)

@@ -15,7 +15,7 @@ from stream_ml.cli.logs import in_json, set_up_log
 from stream_ml.config import Config
 from stream_ml.core.model.lineage import hash_seed
 from stream_ml.errors import StreamMLError
-from stream_ml.kafka.threads import Aside
+from stream_ml.kafka.threads import BackgroundCall
 from stream_ml.kafka.topics import inspect_topics
 from stream_ml.runtime.hash_seed import VARIABLE, remember, run_with
 
@@ -120,7 +120,7 @@ class Stop:
 
         A client's call holds a signal back until it returns, so it is done in another thread.
         """
-        aside = Aside(call)
+        aside = BackgroundCall(call)
         while aside.is_alive():
             aside.join(LOOK_S)
             if self.told():

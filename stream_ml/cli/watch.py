@@ -18,7 +18,7 @@ from stream_ml.config import Config
 from stream_ml.errors import ConfigError, TransientError
 from stream_ml.observe.problems import all_printable, printable
 
-letters = typer.Typer(no_args_is_help=True, help="Records that could not be used.")
+dead_letters = typer.Typer(no_args_is_help=True, help="Records that could not be used.")
 
 ASK_S = 1.0
 TIMEOUT_S = 5.0
@@ -203,12 +203,12 @@ def _line(record: "Record", values: dict[str, Any]) -> str:
     return f"{at} {record.partition}:{record.offset} {said}"
 
 
-@letters.command("ls")
+@dead_letters.command("ls")
 @configured
 def ls(
     config: Config,
     last: Last = 1000,
-    each: Annotated[bool, typer.Option("--each", help="Each letter instead of one line a reason.")] = False,
+    each: Annotated[bool, typer.Option("--each", help="Each dead letter instead of one line a reason.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Dead letters by reason: how many, of which topic, since when, and one of them in words."""
@@ -218,7 +218,7 @@ def ls(
     records, _ = newest(config, config.dead_letters, last)
     if each:
         for record in records:
-            place = {"letter": f"{record.partition}:{record.offset}"}
+            place = {"dead_letter": f"{record.partition}:{record.offset}"}
             say(json.dumps(place | dead_letter(record)))
         return
     groups: dict[tuple[str, str], list[tuple[int, dict[str, Any]]]] = {}
@@ -229,7 +229,7 @@ def ls(
         {
             "reason": reason,
             "topic": topic,
-            "letters": len(found),
+            "dead_letters": len(found),
             "first": _when(found[0][0]),
             "last": _when(found[-1][0]),
             "example": found[-1][1]["message"],
@@ -244,7 +244,7 @@ def ls(
     else:
         for row in rows:
             where = printable(f"{row['reason']} in {row['topic']}, {row['first']} to {row['last']}")
-            say(f"{row['letters']:>7} {where}")
+            say(f"{row['dead_letters']:>7} {where}")
             say(f"        {printable(str(row['example']))}")
         say("\n-> once what is wrong is mended: stream-ml dead-letters redrive CONFIG --reason R")
 
@@ -256,18 +256,19 @@ def _when(timestamp_ms: int) -> str:
         return f"{timestamp_ms} ms"  # a producer that writes other units
 
 
-@letters.command("show")
+@dead_letters.command("show")
 @configured
 def show(
     config: Config,
-    letter: Annotated[str, typer.Argument(metavar="PARTITION:OFFSET", help="As `ls --each` names it.")],
+    dead_letter: Annotated[str, typer.Argument(metavar="PARTITION:OFFSET", help="As `ls --each` names it.")],
 ) -> None:
     """One dead letter whole: its headers, and its value as far as it can be decoded."""
-    from stream_ml.admin.decode import dead_letter, look_at
+    from stream_ml.admin.decode import dead_letter as decoded
+    from stream_ml.admin.decode import look_at
     from stream_ml.app.assemble import assemble
 
-    found = _record_at(config, config.dead_letters, letter)
-    values = dead_letter(found)
+    found = _record_at(config, config.dead_letters, dead_letter)
+    values = decoded(found)
     parts = assemble(config)
     what = {config.events.topic: "events", config.feedback.topic: "feedback"}.get(values["topic"])
     values["headers"] = {name: (value or b"").decode("utf-8", "replace") for name, value in found.headers}
@@ -276,7 +277,7 @@ def show(
     say(json.dumps(values, indent=2))
 
 
-@letters.command("redrive")
+@dead_letters.command("redrive")
 @configured
 def redrive(
     config: Config,
@@ -284,16 +285,17 @@ def redrive(
     most: Annotated[int, typer.Option(help="So many at most.", min=1)] = 1_000_000,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be written.")] = False,
     old: Annotated[
-        bool, typer.Option("--old", help="Where none was ever redriven, or long ago: letters older than 6 days, too.")
+        bool,
+        typer.Option("--old", help="Where none was ever redriven, or long ago: dead letters older than 6 days, too."),
     ] = False,
     unproven: Annotated[
         bool | None,
-        typer.Option(help="Whether letters are written whose record retention has deleted; nothing proves them."),
+        typer.Option(help="Whether dead letters are written whose record retention has deleted; nothing proves them."),
     ] = None,
 ) -> None:
     """Write dead letters to their topics again, each once, after what was wrong with them is mended.
 
-    A letter is compared with the record that it says it was: one that somebody made up is not written.
+    A dead letter is compared with the record that it says it was: one that somebody made up is not written.
     """
     from stream_ml.admin.redrive import redrive as write_again
     from stream_ml.core.partition.outputs import REASONS

@@ -23,7 +23,7 @@ NODES_MAX = 100_000  # values of a file, those that aliases repeat counted each 
 UNDERSCORED = {"log_level"}  # librdkafka's only key with an underscore that a file can set
 CLIENT_MAPS = (("kafka", "properties"), ("kafka", "consumer"), ("kafka", "producer"))
 # What Kubernetes sets in every pod of the namespace for a Service called stream-ml or stream-ml-anything: an address
-# under names that end like this. A number under ..._PORT is a key of ours that lacks an underscore, so it is told.
+# under names that end like this. A number under ..._PORT is a key of ours that lacks an underscore, so it is reported.
 _OF_KUBERNETES = re.compile(
     r"STREAM_ML_(\w+?_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )

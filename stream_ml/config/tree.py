@@ -287,7 +287,7 @@ class Learning(Section):
 
 
 class Quality(Section):
-    """Windows over which the quality of what was served is told, beside its whole life."""
+    """Windows over which the quality of what was served is reported, beside its whole life."""
 
     window: int = key(1000, "labelled predictions of the rolling window", ge=50, le=10_000)
     window_time: Duration = key(
@@ -333,7 +333,7 @@ class Drift(Section):
     concept: ConceptDrift = ConceptDrift()
     inputs: InputDrift = InputDrift()
     label_starvation: Duration | None = key(
-        None, "so much record time of events without one label is told; null: feedback.ttl"
+        None, "so much record time of events without one label is reported; null: feedback.ttl"
     )
 
 
@@ -341,7 +341,7 @@ class Watch(Section):
     """Shares of the last records from which on something is wrong: a problem in words on every surface."""
 
     window: int = key(1000, "records over which the shares are taken", ge=100, le=1_000_000)
-    least: int = key(100, "records from which on a share is told", ge=1)
+    least: int = key(100, "records from which on a share is reported", ge=1)
     duplicates_max: float = key(0.2, "events whose id came before", ge=0.0, le=1.0)
     too_old_max: float = key(0.2, "events older than feedback.ttl when they come", ge=0.0, le=1.0)
     orphans_max: float = key(0.2, "labels that found no event", ge=0.0, le=1.0)

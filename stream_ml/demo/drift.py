@@ -17,7 +17,7 @@ from stream_ml.kafka.reading.ranges import read_range
 from stream_ml.records import Record
 
 DAY_MS = int(datetime(2013, 7, 1, 4, tzinfo=UTC).timestamp() * 1000)  # midnight in New York
-SPAN = 5_000  # labels over which quality is told: five days
+SPAN = 5_000  # labels over which quality is reported: five days
 STEP = 3_000
 WITHIN = 15_000  # labels after DAY among which the worst is looked for
 SUBJECT = "feature:hour"

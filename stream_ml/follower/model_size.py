@@ -5,7 +5,7 @@ from typing import Literal
 
 from stream_ml.runtime.memory import memory_bytes
 
-NEAR = 0.8  # of the limit: from there on it is told
+NEAR = 0.8  # of the limit: from there on it is reported
 OF_MEMORY = 4  # the limit is one part of so many of the process's memory, where none is configured
 
 Policy = Literal["tell", "freeze", "halt"]

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError
 from stream_ml.kafka.errors import error_of, on_error
-from stream_ml.kafka.threads import bounded
+from stream_ml.kafka.threads import call_within
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ MAX_POLL_INTERVAL_MS = 300_000  # a turn takes milliseconds; a rebuild polls whi
 HEARTBEAT_MS = 1_000  # of a member, and how late it may hear that the group moves
 FETCH_BACKOFF_MS = 2  # with small queues and librdkafka's 1000 ms, throughput collapses to a tenth (measured)
 QUEUED_KBYTES = 16_384  # prefetched per consumer; the default of 64 MB is for clients without other memory
-ACQUAINT_S = 1.0  # for a question that is answered in milliseconds, and that one can do without
+PREFETCH_S = 1.0  # for a question that is answered in milliseconds, and that one can do without
 CLOSE_S = 5.0  # of a consumer: it takes milliseconds, and longer only where Kafka is away
 FETCH_BYTES = 131_072  # of an answer to a consumer, and no slower (measured): as gzip it unpacks to 135 MB at most
 UNPACKED_BYTES = 134_217_728  # of a batch as zstd; of one whose size is not said it unpacks a third of that, at worst
@@ -78,7 +78,7 @@ def reader(config: Config, **changes: Any) -> Consumer:
     return made(Consumer, {**reading(config), **changes})
 
 
-def acquaint(consumer: Consumer, topics: Iterable[str]) -> None:
+def prefetch_metadata(consumer: Consumer, topics: Iterable[str]) -> None:
     """Let a consumer know who leads these topics, before it is assigned partitions of theirs.
 
     One that learns it on the way waits 0.4 s for its first record, half of the time (measured). Where Kafka does not
@@ -86,7 +86,7 @@ def acquaint(consumer: Consumer, topics: Iterable[str]) -> None:
     """
     for topic in topics:
         try:
-            consumer.list_topics(topic, timeout=ACQUAINT_S)
+            consumer.list_topics(topic, timeout=PREFETCH_S)
         except KafkaException as exception:
             log.debug("%s: %s", topic, error_of(exception).str())
             return
@@ -156,10 +156,10 @@ def made(client: type[Client], settings: dict[str, Any]) -> Client:
         ) from exception
 
 
-def let_go(consumer: Consumer) -> None:
+def close_within(consumer: Consumer) -> None:
     """Close a consumer, as long as that goes: one whose broker was away was seen to spin for ever in its close."""
     try:
-        bounded(consumer.close, CLOSE_S)
+        call_within(consumer.close, CLOSE_S)
     except KafkaException:
         log.warning("a consumer could not be closed within %.0f s; it is left behind", CLOSE_S)
 

@@ -16,7 +16,7 @@ UNSTABLE_WAIT_S = 2.0  # how long committed() may stay unstable before its write
 log = logging.getLogger(__name__)
 
 
-class Pair(NamedTuple):
+class CommittedState(NamedTuple):
     """Positions of partition p in both topics and the metadata that both carry; None where nothing is committed.
 
     `whole` says that both offsets are there with the same metadata of ours. `inputs_id` names the topics that they were
@@ -40,13 +40,13 @@ class Pair(NamedTuple):
         return self.events is not None and self.feedback is not None and self.metadata is not None
 
 
-def pair_of(config: Config, partition: int, found: list[TopicPartition]) -> Pair:
+def pair_of(config: Config, partition: int, found: list[TopicPartition]) -> CommittedState:
     """The pair out of a partition's committed offsets of both topics."""
     by_topic = {tp.topic: tp for tp in found}
     events, feedback = by_topic[config.events.topic], by_topic[config.feedback.topic]
     same = events.metadata == feedback.metadata
     known = parse_metadata(events.metadata) or parse_metadata(feedback.metadata)
-    return Pair(
+    return CommittedState(
         partition,
         events.offset if events.offset >= 0 else None,
         feedback.offset if feedback.offset >= 0 else None,
@@ -69,7 +69,7 @@ def offsets_of(config: Config, partition: int, events: int, feedback: int, metad
     ]
 
 
-def read_pairs(config: Config, partitions: list[int], *, stable: bool) -> list[Pair]:
+def read_committed(config: Config, partitions: list[int], *, stable: bool) -> list[CommittedState]:
     """Committed state of these partitions, read without joining the group.
 
     Parameters
@@ -77,23 +77,23 @@ def read_pairs(config: Config, partitions: list[int], *, stable: bool) -> list[P
     stable
         Wait for open transactions to end; otherwise what was committed before them.
     """
-    consumer = pair_reader(config, stable=stable)
+    consumer = committed_reader(config, stable=stable)
     try:
-        return committed_pairs(config, consumer, partitions, TIMEOUT_S)
+        return committed_states(config, consumer, partitions, TIMEOUT_S)
     finally:
         consumer.close()
 
 
-def pair_reader(config: Config, *, stable: bool) -> Consumer:
-    """A consumer for `committed_pairs`."""
+def committed_reader(config: Config, *, stable: bool) -> Consumer:
+    """A consumer for `committed_states`."""
     return reader(config, **{"isolation.level": "read_committed" if stable else "read_uncommitted"})
 
 
-def stable_pairs(config: Config, partitions: list[int]) -> list[Pair]:
+def read_committed_stable(config: Config, partitions: list[int]) -> list[CommittedState]:
     """Committed state of these partitions once no transaction holds one any more; asked for all at once."""
     consumer = reader(config)
     try:
-        return committed_pairs(config, consumer, partitions, UNSTABLE_WAIT_S)
+        return committed_states(config, consumer, partitions, UNSTABLE_WAIT_S)
     except KafkaException as exception:
         if error_of(exception).code() not in _UNSTABLE:
             raise
@@ -102,7 +102,7 @@ def stable_pairs(config: Config, partitions: list[int]) -> list[Pair]:
     return [stable_pair(config, partition) for partition in partitions]  # which of them it is, nobody says
 
 
-def stable_pair(config: Config, partition: int) -> Pair:
+def stable_pair(config: Config, partition: int) -> CommittedState:
     """Committed state of one partition once no transaction holds it any more.
 
     Where one stays open, its writer stands in the metadata before it, because an owner's first transaction on a
@@ -122,12 +122,14 @@ def stable_pair(config: Config, partition: int) -> Pair:
         consumer.close()
 
 
-def committed_pair(config: Config, consumer: Consumer, partition: int, timeout_s: float) -> Pair:
+def committed_pair(config: Config, consumer: Consumer, partition: int, timeout_s: float) -> CommittedState:
     """Committed state of a partition; KafkaException where it cannot be read in time."""
-    return committed_pairs(config, consumer, [partition], timeout_s)[0]
+    return committed_states(config, consumer, [partition], timeout_s)[0]
 
 
-def committed_pairs(config: Config, consumer: Consumer, partitions: list[int], timeout_s: float) -> list[Pair]:
+def committed_states(
+    config: Config, consumer: Consumer, partitions: list[int], timeout_s: float
+) -> list[CommittedState]:
     """Committed state of these partitions, asked for at once; KafkaException where it cannot be read in time."""
     found = committed_offsets(consumer, wanted(config, partitions), timeout_s) if partitions else []
     by_number: dict[int, list[TopicPartition]] = {}
@@ -150,7 +152,7 @@ def committed_offsets(consumer: Consumer, places: list[TopicPartition], timeout_
 
 
 def _fence(config: Config, partition: int) -> None:
-    pair = read_pairs(config, [partition], stable=False)[0]
+    pair = read_committed(config, [partition], stable=False)[0]
     writer = pair.metadata.writer if pair.metadata else ""
     if writer in ("", config.transactional_id):
         return

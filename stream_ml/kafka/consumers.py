@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 
 from stream_ml.config import Config
 from stream_ml.errors import FatalError
-from stream_ml.kafka.clients import acquaint, fetching, let_go, member, reader
+from stream_ml.kafka.clients import close_within, fetching, member, prefetch_metadata, reader
 from stream_ml.kafka.errors import outage
 from stream_ml.kafka.messages import records_of
 from stream_ml.kafka.reading.assigned import Assigned, tell
@@ -51,7 +51,7 @@ class Group:
         self._topic = config.events.topic
         self._member = member(config)
         self._reader = reader(config, **fetching(config, partitions))
-        acquaint(self._reader, [self._topic])
+        prefetch_metadata(self._reader, [self._topic])
         self._read = Assigned(self._reader, self._topic)
         self.ends = self._read.ends
         self._given: set[int] = set()
@@ -60,7 +60,7 @@ class Group:
         self._kept = self._joined = self._asked = False
         self.metadata: Any = None
         self._waiting = Waiting()
-        self._came: dict[int, None] = {}  # partitions, since it was told last
+        self._came: dict[int, None] = {}  # partitions, since it was reported last
         self._alive_s = 0.0
 
     def join(self) -> None:
@@ -207,8 +207,8 @@ class Group:
         while self._asked and outage.seconds is None and time.monotonic() < until_s:
             with contextlib.suppress(KafkaException, FatalError):
                 self._hear(ANSWER_LOOK_S)
-        let_go(self._member)
-        let_go(self._reader)
+        close_within(self._member)
+        close_within(self._reader)
 
 
 def _metadata(consumer: Consumer) -> Any:
@@ -226,7 +226,7 @@ class FeedbackInput:
     def __init__(self, config: Config, partitions: int) -> None:
         self._topic = config.feedback.topic
         self._consumer = reader(config, **fetching(config, partitions))
-        acquaint(self._consumer, [self._topic])
+        prefetch_metadata(self._consumer, [self._topic])
         self._read = Assigned(self._consumer, self._topic)
         self.ends = self._read.ends
         self.start, self.stop, self.end = self._read.start, self._read.stop, self._read.end
@@ -242,7 +242,7 @@ class FeedbackInput:
 
     def close(self) -> None:
         """Let go of the consumer."""
-        let_go(self._consumer)
+        close_within(self._consumer)
 
 
 def unowned(client: AdminClient, group: str, topic: str, partitions: int, member_id: str) -> list[int]:

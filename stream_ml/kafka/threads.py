@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 Result = TypeVar("Result")
 
 
-class Aside(threading.Thread, Generic[Result]):
+class BackgroundCall(threading.Thread, Generic[Result]):
     """A call in a thread of its own, which the end of the process does not wait for."""
 
     def __init__(self, call: Callable[[], Result]) -> None:
@@ -37,18 +37,18 @@ class Aside(threading.Thread, Generic[Result]):
         return self._found[0]
 
 
-def bounded(call: Callable[[], None], timeout_s: float) -> None:
+def call_within(call: Callable[[], None], timeout_s: float) -> None:
     """Do a call of which librdkafka does not keep a timeout; KafkaException where it is not done in time.
 
     It waits for ever for a group coordinator that went away at the wrong moment (librdkafka issue 5456). The thread
     that waits is then left behind with its client, which the next one fences, or the end of the process ends.
     """
-    Aside(call).result(timeout_s)
+    BackgroundCall(call).result(timeout_s)
 
 
-def beside(call: Callable[[], Result], meanwhile: Callable[[], None]) -> Result:
+def run_concurrently(call: Callable[[], Result], meanwhile: Callable[[], None]) -> Result:
     """What `call` gives, done in another thread while this one does something else; both have ended then."""
-    started = Aside(call)
+    started = BackgroundCall(call)
     try:
         meanwhile()
     finally:

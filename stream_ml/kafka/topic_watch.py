@@ -34,7 +34,7 @@ class Verdict(NamedTuple):
     uneven
         Why not every partition can be worked on; those that all topics have go on.
     warnings
-        What is to be told besides.
+        What is to be reported besides.
     partitions
         How many all topics have that need one for each of the events'.
     asked_s, answered_s
@@ -144,7 +144,7 @@ class TopicWatch:
         blocking = [f"topic {name} is gone; type stream-ml topics create CONFIG" for name in gone]
         blocking += [made_anew(name) for name in self._read if name in self._anew]
         warnings = [
-            f"topic {name} was deleted and made anew while this worker ran: what it held before is gone"
+            f"topic {name} was deleted and recreated while this worker ran: what it held before is gone"
             for name in self._names
             if name in self._anew and name not in self._read
         ]

@@ -50,7 +50,7 @@ def short_id(topic_id: str) -> str:
 def made_anew(topic: str) -> str:
     """What is said of a topic that is read and is another one than before."""
     return (
-        f"topic {topic} was deleted and made anew, and no position in the old one holds in it: "
+        f"topic {topic} was deleted and recreated, and no position in the old one holds in it: "
         "stop the workers, then type stream-ml offsets set CONFIG"
     )
 

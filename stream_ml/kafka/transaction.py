@@ -27,7 +27,7 @@ from stream_ml.errors import FatalError
 from stream_ml.kafka.broker_statistics import BrokerStatistics
 from stream_ml.kafka.clients import producer
 from stream_ml.kafka.errors import error_of, reaching, step_after
-from stream_ml.kafka.threads import beside, bounded
+from stream_ml.kafka.threads import call_within, run_concurrently
 from stream_ml.records import Block
 from stream_ml.runtime.failpoints import passes
 
@@ -111,7 +111,7 @@ class Transactor:
         if error is not None:
             return self._give_up(error)
         ended = partial(self._ended, self._producer, offsets, group)
-        ending = ended() if meanwhile is None else beside(ended, meanwhile)
+        ending = ended() if meanwhile is None else run_concurrently(ended, meanwhile)
         del ended  # nothing may keep a producer alive that is thrown away
         return ending if isinstance(ending, Ending) else self._give_up(ending)
 
@@ -188,7 +188,7 @@ class Transactor:
         deadline = time.monotonic() + RETRY_MAX_S
         while True:
             try:
-                bounded(lambda: made.send_offsets_to_transaction(offsets, group, OFFSETS_MAX_S), OFFSETS_MAX_S + 1)
+                call_within(lambda: made.send_offsets_to_transaction(offsets, group, OFFSETS_MAX_S), OFFSETS_MAX_S + 1)
                 return
             except FAILURES as exception:
                 if step_after(error_of(exception)) != "retry" or time.monotonic() > deadline:

@@ -190,8 +190,8 @@ class Endpoints:
 class _Followed:
     """An iterator that gives its place back when it is closed, begun or not."""
 
-    def __init__(self, events: Iterator[bytes], let_go: Callable[[], None]) -> None:
-        self._events, self._let_go = events, let_go
+    def __init__(self, events: Iterator[bytes], close_within: Callable[[], None]) -> None:
+        self._events, self._let_go = events, close_within
 
     def __iter__(self) -> Iterator[bytes]:
         return self._events

@@ -66,7 +66,7 @@ TABLE = (
     # Kafka
     _counter("transactions", "transactions", ("ending",), "Transactions by ending: committed, aborted, unknown."),
     _counter("rebalances", "times", (), "Times that the group gave or took partitions."),
-    _gauge("partitions", "partitions", ("state",), "Partitions that this worker owns or has parked."),
+    _gauge("partitions", "partitions", ("state",), "Partitions that this worker owns or has suspended."),
     _gauge("partitioners_differ", "0 or 1", (), "1 while keys of events and feedback stand in other partitions."),
     _gauge("broker_round_trip_seconds", "seconds", ("of",), "Round trip to the slowest broker: mean and p99."),
     _gauge("broker_throttle_seconds", "seconds", (), "How long the slowest broker held answers back, on average."),

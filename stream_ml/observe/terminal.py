@@ -73,13 +73,13 @@ def _table(status: dict[str, Any]) -> "Table":
 
     table = Table.grid(padding=(0, 2))
     since, rates, model = status["since_start"], status["per_second"], status["model"]
-    owned, parked = status["partitions"]["owned"], status["partitions"]["parked"]
-    joined, letters = since.get("labels.joined", 0), _sum(since, "dead_letters")
+    owned, suspended = status["partitions"]["owned"], status["partitions"]["suspended"]
+    joined, dead_letters = since.get("labels.joined", 0), _sum(since, "dead_letters")
     rows = [
         (
             "events",
             f"{rates['events']:>9,.0f} /s",
-            f"{since.get('predictions', 0):,} predicted, {letters:,} dead letters",
+            f"{since.get('predictions', 0):,} predicted, {dead_letters:,} dead letters",
         ),
         ("", "", f"{_lag(status, 'events')} behind"),
         (
@@ -97,7 +97,7 @@ def _table(status: dict[str, Any]) -> "Table":
         ("  recent", "", _recent(status)),
         ("drift", "", _drift(status)),
         ("pending", "", f"{status['pending']['events']:,} events, {status['pending']['bytes'] / 1e6:,.0f} MB"),
-        ("partitions", "", f"{len(owned)} owned" + (f", {len(parked)} parked" if parked else "")),
+        ("partitions", "", f"{len(owned)} owned" + (f", {len(suspended)} suspended" if suspended else "")),
         ("checkpoint", "", _checkpoint(status["checkpoint"])),
     ]
     for name, rate, text in rows:

@@ -77,7 +77,7 @@ class LocalApp:
 
         Raises
         ------
-        NotOfSchema
+        SchemaMismatch
             A row is not of the schema; nothing was taken.
         FatalError
             The model raised while it learned, or gives values that are not finite.
@@ -162,10 +162,10 @@ class LocalApp:
             outcome = decode_outcome(value)
             return outcome["feedback_offset"], {"outcome": outcome["outcome"]}
         if produce.topic == config.dead_letters:
-            letter = Record(produce.topic, 0, 0, 0, produce.key, produce.value, produce.headers)
-            origin = dead_letter_origin(letter)
+            dead_letter = Record(produce.topic, 0, 0, 0, produce.key, produce.value, produce.headers)
+            origin = dead_letter_origin(dead_letter)
             if origin is not None and origin[0] == topic:
-                reason, message = dead_letter_words(letter)
+                reason, message = dead_letter_words(dead_letter)
                 return origin[2], {"dead_letter": reason, "message": message}
         return -1, {}
 

@@ -85,7 +85,7 @@ def dump(value: Any, file: Writes, extra: Iterable[str] = (), passing: Callable[
     Raises
     ------
     CheckpointError
-        It cannot be pickled, or holds what is not allowed; all names of it are told at once.
+        It cannot be pickled, or holds what is not allowed; all names of it are reported at once.
     """
     known = frozenset(extra)
     pickler = _Pickler(file, known, passing)

@@ -28,7 +28,7 @@ from stream_ml.core.partition.partition import Partition
 from stream_ml.errors import ConfigError
 from stream_ml.follower.follower import Follower
 from stream_ml.kafka.clients import TIMEOUT_S
-from stream_ml.kafka.committed import Pair, offsets_of, read_pairs, stable_pairs
+from stream_ml.kafka.committed import CommittedState, offsets_of, read_committed, read_committed_stable
 from stream_ml.kafka.messages import by_partition
 from stream_ml.kafka.reading.ends import ends
 from stream_ml.kafka.reading.ranges import RangeReader, Where
@@ -54,7 +54,7 @@ class First(NamedTuple):
 
 
 class Ownership:
-    """The partitions that this worker owns, and those that it parked."""
+    """The partitions that this worker owns, and those that it suspended."""
 
     def __init__(
         self, parts: Parts, facts: TopicFacts, client: AdminClient, follower: Follower, transactor: Transactor
@@ -63,9 +63,9 @@ class Ownership:
         self._follower, self._transactor, self.brokers = follower, transactor, transactor.brokers
         self._settings = parts.partition_settings(facts.record_bytes_max, facts.inputs_id(parts.config))
         self.partitions = facts.partitions
-        self.wanted: list[int] = []  # given by the group, and neither owned nor parked yet
+        self.wanted: list[int] = []  # given by the group, and neither owned nor suspended yet
         self.owned: dict[int, Partition] = {}
-        self.parked: dict[int, str] = {}
+        self.suspended: dict[int, str] = {}
         self.tokens: dict[int, str] = {}
         self._kept: dict[int, Partition] = {}
         self._ranges = RangeReader(parts.config, follower.keep_alive)
@@ -82,7 +82,7 @@ class Ownership:
         """Own these no longer; kept, what was held stays in memory in case one comes back untouched."""
         for number in numbers:
             partition = self.owned.pop(number, None)
-            self.parked.pop(number, None)
+            self.suspended.pop(number, None)
             if keep and partition is not None:
                 self._kept[number] = partition
 
@@ -92,7 +92,7 @@ class Ownership:
         self.tokens.pop(partition, None)
 
     def take_up(self, group: Callable[[], object]) -> Iterator[bool]:
-        """Own the wanted partitions, as far as they are fit, a step at a time; `owned` and `parked` say which.
+        """Own the wanted partitions, as far as they are fit, a step at a time; `owned` and `suspended` say which.
 
         Between two steps the partitions that are owned may be served; after one that gives false they must be, for
         what is learned in their turns is waited for. Where other partitions are wanted than before, begin anew.
@@ -110,10 +110,10 @@ class Ownership:
         numbers = list(self.wanted)
         claims: dict[int, Claimed] = {}
         for number in numbers:
-            self.parked.pop(number, None)
+            self.suspended.pop(number, None)
         for number in (number for number in numbers if number >= self.partitions):
-            self._park(number, f"not every topic has a partition {number}; type stream-ml topics grow CONFIG")
-        pairs = stable_pairs(self._config, [number for number in numbers if number < self.partitions])
+            self._suspend(number, f"not every topic has a partition {number}; type stream-ml topics grow CONFIG")
+        pairs = read_committed_stable(self._config, [number for number in numbers if number < self.partitions])
         firsts = self._firsts([pair.partition for pair in pairs if pair.absent])
         for pair in pairs:
             number = pair.partition
@@ -143,10 +143,10 @@ class Ownership:
         self.owned[number] = partition
         self.wanted.remove(number)
 
-    def _park(self, number: int, problem: str) -> None:
-        self.parked[number] = problem
+    def _suspend(self, number: int, problem: str) -> None:
+        self.suspended[number] = problem
         self.wanted.remove(number)
-        log.error("partition %d parked: %s", number, problem, extra={"partition": number})
+        log.error("partition %d suspended: %s", number, problem, extra={"partition": number})
 
     # --- 1: what is committed ---
 
@@ -159,13 +159,13 @@ class Ownership:
         now = self.output_ends(numbers)
         return {number: First(found[events, number], found[feedback, number], now[number]) for number in numbers}
 
-    def _examined(self, pair: Pair, firsts: dict[int, First]) -> Claimed | None:
+    def _examined(self, pair: CommittedState, firsts: dict[int, First]) -> Claimed | None:
         number = pair.partition
         problem = other_inputs(self._config, pair, self._settings.inputs_id)
         problem = problem or lost_offsets(pair, started=number in self._follower.replica.facts.started)
         if problem:
             hint = f"stop the workers, then type {LOST_HINT.format(number)}"
-            self._park(number, f"{problem}; {hint}")
+            self._suspend(number, f"{problem}; {hint}")
             return None
         if pair.absent:
             return self._first_start(number, firsts[number])
@@ -227,7 +227,7 @@ class Ownership:
         ending = self._transactor.run(blocks, offsets, group)
         if ending is Ending.UNKNOWN:
             self._transactor.open()
-            pairs = read_pairs(self._config, list(claims), stable=True)
+            pairs = read_committed(self._config, list(claims), stable=True)
             ours = all(pair.metadata is not None and pair.metadata.token == token for pair in pairs)
             ending = Ending.COMMITTED if ours else Ending.ABORTED
         if ending is not Ending.COMMITTED:
@@ -264,14 +264,14 @@ class Ownership:
         seen = self._follower.replica.seen.next_sequence(partition.number)
         if seen == partition.next_sequence:
             return True
-        now = stable_pairs(self._config, [partition.number])[0].metadata
+        now = read_committed_stable(self._config, [partition.number])[0].metadata
         if now is None or now.token != self.tokens[partition.number]:
             raise ClaimFailed  # while this process stood still somebody else went on: the log is later than the claim
         problem = (
             f"its offsets say that example {partition.next_sequence} is next, the training log says {seen}: "
             "a transaction was lost or came twice"
         )
-        self._park(partition.number, f"{problem}; type {LOST_HINT.format(partition.number)}")
+        self._suspend(partition.number, f"{problem}; type {LOST_HINT.format(partition.number)}")
         return False
 
     # --- 4: what a crash lost ---
@@ -298,8 +298,8 @@ class Ownership:
             number, rebuild = rebuilds.popitem()
             rebuild.finish()
             partition = rebuild.claimed.partition
-            partition.landmarks.add(partition.events_position, partition.feedback_position, now[number])
-            _tell_taken_up(partition, time.monotonic() - started)
+            partition.restore_points.add(partition.events_position, partition.feedback_position, now[number])
+            _log_taken_up(partition, time.monotonic() - started)
             self._own(number, partition)
             yield True
 
@@ -340,7 +340,7 @@ class ClaimFailed(Exception):
     """The group moved or the transaction failed while partitions were being taken up; done anew."""
 
 
-def _tell_taken_up(partition: Partition, seconds: float) -> None:
+def _log_taken_up(partition: Partition, seconds: float) -> None:
     where = (partition.number, partition.events_position, partition.feedback_position)
     log.info(
         "partition %d taken up at events %d, feedback %d: %d events and %d labels held, rebuilt in %.1f s",
@@ -350,7 +350,7 @@ def _tell_taken_up(partition: Partition, seconds: float) -> None:
     )
 
 
-def lost_offsets(pair: Pair, *, started: bool) -> str:
+def lost_offsets(pair: CommittedState, *, started: bool) -> str:
     """What is wrong with a partition's committed offsets; empty where it can go on, or start for the first time."""
     if pair.whole or (pair.absent and not started):
         return ""
@@ -359,13 +359,13 @@ def lost_offsets(pair: Pair, *, started: bool) -> str:
     return "its committed offsets carry no state of this service (reset by hand?), or not both the same"
 
 
-def other_inputs(config: Config, pair: Pair, inputs_id: tuple[str, str]) -> str:
+def other_inputs(config: Config, pair: CommittedState, inputs_id: tuple[str, str]) -> str:
     """Which topic is another one than that whose offsets were committed; empty where both are the same."""
     if pair.inputs_id is None:
         return ""
     topics = (config.events.topic, config.feedback.topic)
     both = zip(topics, pair.inputs_id, inputs_id, strict=True)
-    return "; ".join(f"{topic} was deleted and made anew" for topic, then, now in both if then and now and then != now)
+    return "; ".join(f"{topic} was deleted and recreated" for topic, then, now in both if then and now and then != now)
 
 
 def refuse_lost_offsets(parts: Parts, follower: Follower, client: AdminClient, facts: TopicFacts) -> None:
@@ -377,10 +377,10 @@ def refuse_lost_offsets(parts: Parts, follower: Follower, client: AdminClient, f
         Offsets are lost, or their records were deleted; the operator sets them by hand.
     """
     config, partitions = parts.config, facts.partitions
-    pairs = read_pairs(config, list(range(partitions)), stable=False)
+    pairs = read_committed(config, list(range(partitions)), stable=False)
     if any(lost_offsets(pair, started=pair.partition in follower.replica.facts.started) for pair in pairs):
         # A transaction's markers come one by one: the log may show a start whose offsets are about to be readable.
-        pairs = read_pairs(config, list(range(partitions)), stable=True)
+        pairs = read_committed(config, list(range(partitions)), stable=True)
     topics = (config.events.topic, config.feedback.topic)
     found = ends(client, [(topic, number) for topic in topics for number in range(partitions)])
     for pair in pairs:

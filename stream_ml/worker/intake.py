@@ -101,7 +101,7 @@ class Intake:
         return time.monotonic() - self._committed_s[number] > FORCED_COMMIT_S
 
     def backlog(self, limit: int) -> bool:
-        """Whether more waits in Kafka than a few turns of `limit` records can take; the first time it is told."""
+        """Whether more waits in Kafka than a few turns of `limit` records can take; the first time it is reported."""
         there = self._lag.there(self._ownership.owned, limit)
         if there and not self._told:
             self._told = True
@@ -121,7 +121,7 @@ class Intake:
         """What is wrong with how both topics' keys are placed; empty where nothing is."""
         return disagreement(self._keys["events"].verdict, self._keys["feedback"].verdict)
 
-    def batches(self, limit: int, condemned: Collection[Coordinates], *, wait: bool = True) -> dict[int, Batch]:
+    def batches(self, limit: int, poison_records: Collection[Coordinates], *, wait: bool = True) -> dict[int, Batch]:
         """What the next turn works on, at most `limit` records; may wait for a first one, and learns meanwhile."""
         deadline = time.monotonic() + self._delivery.first_record_wait / 1000 * wait
         for slice_s in SLICES_S:
@@ -132,7 +132,7 @@ class Intake:
             if not awaited:
                 wait_s = floor_s or (0.0 if at_once or self._group.waiting else slice_s)
                 self._line.add(self._group.read(limit, min(wait_s, slice_s)))
-            found = {} if self._floor_s(limit) else self._next(0 if awaited else limit, limit, condemned)
+            found = {} if self._floor_s(limit) else self._next(0 if awaited else limit, limit, poison_records)
             if found or self._group.moved() or time.monotonic() >= deadline:
                 return found
             self._follower.turn(max(slice_s, IDLE_FOLD_S))
@@ -159,7 +159,7 @@ class Intake:
         events_ms = self._ownership.owned[number].join.inputs.events_ms
         return len(held.ready(events_ms, self._group.ends.reached(number), clock_now(), 1)) > 0
 
-    def _next(self, events: int, limit: int, condemned: Collection[Coordinates]) -> dict[int, Batch]:
+    def _next(self, events: int, limit: int, poison_records: Collection[Coordinates]) -> dict[int, Batch]:
         """Batches of the first partitions in line, and of those whose time is to be moved on."""
         found: dict[int, Batch] = {}
         owned, labels, clock = self._ownership.owned, limit, clock_now()
@@ -174,7 +174,7 @@ class Intake:
             comes = self._group.waits(number) > 0
             if not places[comes]:
                 continue
-            batch = self._batch(number, owned[number], events, labels, clock, condemned)
+            batch = self._batch(number, owned[number], events, labels, clock, poison_records)
             size = len(batch.events) + len(batch.feedback)
             more = self._group.waits(number) > 0 or len(self._held[number]) > 0
             if size or not more:
@@ -186,14 +186,14 @@ class Intake:
                 labels -= len(batch.feedback)
         for number in self._standing(owned):
             if number not in found:
-                found[number] = self._batch(number, owned[number], 0, 0, clock, condemned)
+                found[number] = self._batch(number, owned[number], 0, 0, clock, poison_records)
         self._served_s |= dict.fromkeys(found, time.monotonic())
         if found:
             passes("after-decode")
         return found
 
     def _batch(
-        self, number: int, of: Partition, events: int, most: int, clock: Clock, condemned: Collection[Coordinates]
+        self, number: int, of: Partition, events: int, most: int, clock: Clock, poison_records: Collection[Coordinates]
     ) -> Batch:
         records = self._group.take(number, events).since(of.events_position) if events else self._none(number)
         if len(records):
@@ -204,7 +204,7 @@ class Intake:
         most = 0 if most == 1 and len(records) else most  # one record alone: bisecting
         feedback = held.ready(decoded.latest_ms(of.join.inputs.events_ms), at_end, clock, most)
         feedback_at_end = self._feedback.ends.reached(number) and len(feedback) == len(held)
-        return Batch(decoded, feedback, at_end, feedback_at_end, condemned)
+        return Batch(decoded, feedback, at_end, feedback_at_end, poison_records)
 
     def _none(self, number: int) -> Records:
         return Records.of(self._parts.config.events.topic, number, ())

@@ -22,7 +22,7 @@ from stream_ml.core.partition.partition import Batch, Coordinates, Outputs
 from stream_ml.errors import FatalError
 from stream_ml.follower.follower import Follower
 from stream_ml.kafka.clients import admin
-from stream_ml.kafka.committed import offsets_of, read_pairs
+from stream_ml.kafka.committed import offsets_of, read_committed
 from stream_ml.kafka.consumers import FeedbackInput, Group, unowned
 from stream_ml.kafka.errors import error_of, outage
 from stream_ml.kafka.topic_watch import TopicWatch
@@ -40,7 +40,7 @@ from stream_ml.worker.status import Report
 BACKLOG_FOLDS = 10  # times learning.budget_per_turn
 KEEPS_STEP_S = 1.0  # learning that lags by more in a backlog folds as much as its budget allows
 FREE_S = 20.0  # until it is looked again whether a partition that was nobody's still is: its last owner may be slow
-LANDMARK_S = 10.0  # between two samples of the outputs' ends
+RESTORE_POINT_S = 10.0  # between two samples of the outputs' ends
 STOOD_STILL_S = 0.25  # between two signs of life of this thread: topics may have been changed unseen
 TOPICS_WAIT_S = 2.0  # for what Kafka says of them then
 BLOCKED_S = 0.1  # between two looks at topics that are not as they were
@@ -76,9 +76,9 @@ class Worker:
         self._disagreement = ""
         self._unowned: set[int] = set()
         self._limit = config.delivery.batch_max_records
-        self._condemned: set[Coordinates] = set()
+        self._poison_records: set[Coordinates] = set()
         self._aborts, self._folded_s, self._alive_s = 0, 0.0, time.monotonic()
-        self._landmark_s = 0.0
+        self._restore_point_s = 0.0
 
     def start(self) -> None:
         """Everything that can be refused is refused here, before anything is consumed; then join the group."""
@@ -117,7 +117,7 @@ class Worker:
             self._finish(batches, outputs, *self._commit(outputs))
         if self.follower.checkpoint_if_due(self._config.checkpoints.interval / 1000):
             self.monitor.save()
-        self._look_around()
+        self._housekeeping()
         self.report.renew()
 
     # --- 1: consume ---
@@ -126,7 +126,7 @@ class Worker:
         if self._catching_up():
             self._keep_alive()
             return {}
-        return self._intake.batches(self._limit, self._condemned, wait=not self._ownership.wanted)
+        return self._intake.batches(self._limit, self._poison_records, wait=not self._ownership.wanted)
 
     def _still_ours(self, batches: dict[int, Batch]) -> dict[int, Batch]:
         """Without what went while it was read: that is not committed, so it comes again, here or elsewhere."""
@@ -147,7 +147,7 @@ class Worker:
             self.metrics.observe("stage_seconds", took_s, stage=stage)
 
     def _topics_are_there(self) -> bool:
-        """Whether the topics are those that they were; what is not is told, and where more came they are taken up.
+        """Whether the topics are those that they were; what is not is reported, and where more came they are taken up.
 
         After the process stood still the topics are asked for before anything is done with what was read before.
         """
@@ -159,14 +159,14 @@ class Worker:
             self._alive_s = time.monotonic()
         known, self._verdict = self._verdict, verdict
         if known.answered_s != verdict.answered_s:
-            self._tell_answers_again()
+            self._log_answers_again()
         if known.reasons != verdict.reasons:
             self.report.renew(at_once=True)
         if verdict.partitions != self._ownership.partitions and not verdict.blocking:
             log.info("the topics have %d partitions now, %d before", verdict.partitions, self._ownership.partitions)
             self._ownership.partitions = verdict.partitions
             self._intake.sample_keys(verdict.partitions)
-            self._moves.look_again_at_parked()
+            self._moves.look_again_at_suspended()
             self._group.join()
         return not verdict.blocking
 
@@ -283,7 +283,7 @@ class Worker:
         """After UNKNOWN: a new producer has ended the transaction; what stands committed says how."""
         self._transactor.open()
         committed: dict[int, Outputs] = {}
-        for pair in read_pairs(self._config, list(outputs), stable=True):
+        for pair in read_committed(self._config, list(outputs), stable=True):
             output = outputs[pair.partition]
             if pair.metadata is not None and pair.metadata.token == output.metadata.token:
                 committed[pair.partition] = output
@@ -305,8 +305,8 @@ class Worker:
             self._intake.committed(number, len(batches[number].feedback))
             self.report.committed(number, batches[number], output)
             self.monitor.committed(number, batches[number], output)
-            if self._condemned:
-                self._condemned.difference_update(batches[number].coordinates())
+            if self._poison_records:
+                self._poison_records.difference_update(batches[number].coordinates())
             passes("between-applies")
         if committed:
             self.monitor.written()
@@ -314,7 +314,7 @@ class Worker:
         if back:
             self._intake.go_back(back)
             self._count_abort()
-            self._narrow(batches)
+            self._bisect(batches)
         elif committed:
             self._aborts = 0
             self._limit = min(self._config.delivery.batch_max_records, self._limit * 2)
@@ -327,13 +327,13 @@ class Worker:
             raise FatalError(f"{ABORTS_MAX} transactions in a row were aborted; the log lines above say why")
         time.sleep(min(1.0, 0.01 * 2 ** min(self._aborts, 7)))  # what refused it may need a moment
 
-    def _narrow(self, batches: dict[int, Batch]) -> None:
-        """Bisect a batch of which Kafka refused a record; alone in its batch, the record is condemned."""
+    def _bisect(self, batches: dict[int, Batch]) -> None:
+        """Bisect a batch of which Kafka refused a record; alone in its batch, the record is poison_records."""
         if not any(error.code() in RECORD_REFUSED for error in self._transactor.refused):
             return
         inputs = [where for batch in batches.values() for where in batch.coordinates()]
         if len(inputs) == 1:
-            self._condemned.add(inputs[0])
+            self._poison_records.add(inputs[0])
             where = inputs[0]
             log.warning(
                 "%s [%d] %d: what it would become is refused by Kafka; it becomes a dead letter",
@@ -344,12 +344,12 @@ class Worker:
 
     # --- 6: beside the path of records ---
 
-    def _look_around(self) -> None:
+    def _housekeeping(self) -> None:
         now = time.monotonic()
         owned = self._ownership.owned
-        if now - self._landmark_s < (FREE_S if self._unowned else LANDMARK_S):
+        if now - self._restore_point_s < (FREE_S if self._unowned else RESTORE_POINT_S):
             return
-        self._landmark_s = now
+        self._restore_point_s = now
         self._ownership.serve()
         self._look_for_owners()
         if owned:
@@ -359,14 +359,14 @@ class Worker:
                 log.warning("ends of the outputs cannot be read now: %s", error_of(exception).str())
                 samples = {}
             else:
-                self._tell_answers_again()
+                self._log_answers_again()
             for number, sample in samples.items():
                 partition = owned[number]
-                partition.landmarks.add(partition.events_position, partition.feedback_position, sample)
+                partition.restore_points.add(partition.events_position, partition.feedback_position, sample)
         elif outage.seconds is not None:
             with contextlib.suppress(KafkaException):
                 self._client.list_topics(self._config.events.topic, timeout=1)
-                self._tell_answers_again()
+                self._log_answers_again()
         self._compare_partitioners()
 
     def _look_for_owners(self) -> None:
@@ -385,7 +385,7 @@ class Worker:
             self._group.join()
         self.report.warnings["unowned"] = said
 
-    def _tell_answers_again(self) -> None:
+    def _log_answers_again(self) -> None:
         seconds = outage.over()
         if seconds is not None:
             log.info("Kafka answers again, after %.0f s", seconds)

@@ -25,7 +25,7 @@ from stream_ml.records import Block, Clock
 from stream_ml.storage.files import read_small, replaced, sealed, unsealed
 from stream_ml.storage.keys import key_of
 
-OVER_S = 60.0  # latency and scores are told over the last so many seconds
+OVER_S = 60.0  # latency and scores are reported over the last so many seconds
 BATCHES_MAX = 2_000  # of them in memory
 LAST_MAX = 20  # predictions that are shown
 SIGNALS_MAX = 100  # that are shown; and that wait to be written: then the oldest is dropped, and logged
@@ -257,7 +257,7 @@ class Monitor:
     # --- kept beside the checkpoints ---
 
     def save(self) -> None:
-        """Keep the reference for the next process of this name; a failure costs a reference, and is told."""
+        """Keep the reference for the next process of this name; a failure costs a reference, and is reported."""
         state = self.inputs.state()
         if state is None:
             return

@@ -41,9 +41,9 @@ class Moves:
             log.info("partitions %s went; %s stay", sorted(move.gone), sorted(self._ownership.owned))
         return True
 
-    def look_again_at_parked(self) -> None:
-        """There is more, or less, of what parked partitions need."""
-        self._want({*self._ownership.wanted, *self._ownership.parked})
+    def look_again_at_suspended(self) -> None:
+        """There is more, or less, of what suspended partitions need."""
+        self._want({*self._ownership.wanted, *self._ownership.suspended})
 
     def _want(self, numbers: set[int]) -> None:
         if numbers != set(self._ownership.wanted):
@@ -73,5 +73,5 @@ class Moves:
             raise
         self._steps = None
         self._intake.start()
-        owned, parked = sorted(self._ownership.owned), sorted(self._ownership.parked)
-        log.info("partitions %s owned, %s parked", owned, parked)
+        owned, suspended = sorted(self._ownership.owned), sorted(self._ownership.suspended)
+        log.info("partitions %s owned, %s suspended", owned, suspended)

@@ -8,7 +8,7 @@ from stream_ml.core.log.entry import Pair, decode_pairs
 from stream_ml.core.log.seals import LogSeal
 from stream_ml.core.partition.commit_metadata import OutputEnds
 from stream_ml.core.partition.partition import Partition
-from stream_ml.core.partition.restore import Evidence, rebuilt_labels
+from stream_ml.core.partition.restore import CommittedOutputs, rebuilt_labels
 from stream_ml.kafka.reading.log_reader import is_sealed
 from stream_ml.kafka.reading.ranges import Where
 from stream_ml.records import Block, Record, Records
@@ -38,7 +38,7 @@ class Rebuild:
         positions = (partition.events_position, partition.feedback_position)
         topics = (config.events.topic, config.feedback.topic)
         payloads = parts.reader.payloads
-        self._evidence = Evidence(partition.number, claimed.floors, positions, topics, payloads)
+        self._evidence = CommittedOutputs(partition.number, claimed.floors, positions, topics, payloads)
         self._labels: list[Record] = []
         number, since = partition.number, claimed.ends
         inputs = {
@@ -84,7 +84,7 @@ class Rebuild:
         """Fill the join."""
         partition, evidence = self.claimed.partition, self._evidence
         found = rebuilt_labels(self._labels, evidence, self._parts.feedback, partition.number)
-        waiting, partition.leftovers = found
+        waiting, partition.undecodable_labels = found
         partition.join.rebuild(evidence.events.finish(evidence.joined_events, self._record_bytes_max), waiting)
 
 

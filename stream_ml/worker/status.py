@@ -28,7 +28,7 @@ from stream_ml.worker.monitor import Monitor
 from stream_ml.worker.shares import Shares
 
 INTERVAL_S = 1.0
-HELD_S = 5.0  # of an open transaction before it is told: ours take milliseconds
+HELD_S = 5.0  # of an open transaction before it is reported: ours take milliseconds
 LINE_S = 60.0  # between two lines of the log that say how it goes
 ALIVE_S = 60.0  # a turn takes milliseconds, a rebuild polls; after so long without either the loop hangs
 RATE_OVER_S = 5.0
@@ -72,7 +72,7 @@ class Report:
         self._due_s, self._line_s = 0.0, self._started_s
         self._latest_ms: dict[tuple[str, int], int] = {}
         self._totals: Counter[str] = Counter()
-        self._letters: dict[str, tuple[float, str]] = {}
+        self._dead_letters: dict[str, tuple[float, str]] = {}
         self._quality_then: tuple[int, dict[str, float]] = (0, {})
         self._windows_then: tuple[float, int, dict[str, Any]] = (-WINDOWS_S, -1, {})
         self._seen_lately: list[tuple[float, int, int]] = []
@@ -176,16 +176,16 @@ class Report:
         for (name, value), amount in outputs.counts.items():
             self._totals[f"{name}.{value}" if value else name] += amount
             self._metrics.count(name, amount, **({COUNTED_BY[name]: value} if value else {}))
-        for reason, letter in outputs.letters.items():
-            self._tell_letter(reason, letter)
+        for reason, dead_letter in outputs.dead_letters.items():
+            self._tell_letter(reason, dead_letter)
         self._shares.committed(outputs)
 
-    def _tell_letter(self, reason: str, letter: DeadLetter) -> None:
-        now_s, where = time.monotonic(), letter.record[:3]
-        if now_s - self._letters.get(reason, (-LINE_S, ""))[0] < LINE_S:
+    def _tell_letter(self, reason: str, dead_letter: DeadLetter) -> None:
+        now_s, where = time.monotonic(), dead_letter.record[:3]
+        if now_s - self._dead_letters.get(reason, (-LINE_S, ""))[0] < LINE_S:
             return
-        text = f"{where[0]} [{where[1]}] {where[2]} became a dead letter, {reason}: {letter.message}"
-        self._letters[reason] = (now_s, text)
+        text = f"{where[0]} [{where[1]}] {where[2]} became a dead letter, {reason}: {dead_letter.message}"
+        self._dead_letters[reason] = (now_s, text)
         told = dict(zip(("topic", "partition", "offset"), where, strict=True))
         hint = {"hint": "stream-ml dead-letters ls CONFIG"}
         log.warning("%s (%d so far)", text, self._totals[f"dead_letters.{reason}"], extra=told | hint)
@@ -237,7 +237,7 @@ class Report:
             "warnings": self._warnings(),
             "partitions": {
                 "owned": {str(number): self._partition(number) for number in sorted(joins)},
-                "parked": {str(number): why for number, why in sorted(self._ownership.parked.items())},
+                "suspended": {str(number): why for number, why in sorted(self._ownership.suspended.items())},
             },
             "model": self._model(),
             "quality": self._quality(),
@@ -297,7 +297,7 @@ class Report:
             if self.silent_s > LATE_S:
                 return [self._silence()]
             return ["the group has given no partitions yet, or is moving them"]
-        return [*self._taking_up(), *self._parked()]
+        return [*self._taking_up(), *self._suspended()]
 
     def _taking_up(self) -> list[str]:
         wanted = len(self._ownership.wanted)
@@ -306,16 +306,16 @@ class Report:
         what = f"{wanted} partition{'s are' if wanted > 1 else ' is'} being taken up"
         return [f"{what}; {len(self._ownership.owned)} served meanwhile"]
 
-    def _parked(self) -> list[str]:
+    def _suspended(self) -> list[str]:
         return [
-            f"partition {number} is parked: {why}; stream-ml offsets set mends it"
-            for number, why in sorted(self._ownership.parked.items())
+            f"partition {number} is suspended: {why}; stream-ml offsets set mends it"
+            for number, why in sorted(self._ownership.suspended.items())
         ]
 
     def _warnings(self) -> list[str]:
         replica, config = self._follower.replica, self._config
         found = [text for text in self.warnings.values() if text]
-        recent = [text for at_s, text in self._letters.values() if time.monotonic() - at_s < LINE_S]
+        recent = [text for at_s, text in self._dead_letters.values() if time.monotonic() - at_s < LINE_S]
         found += [f"{text} -> stream-ml dead-letters ls CONFIG" for text in recent]
         found += [*self._topics.verdict.warnings, *self._held()]
         if self._follower.checkpoints.problem:
@@ -337,8 +337,8 @@ class Report:
                 "-> stream-ml tail CONFIG signals"
             )
         found += [*self._follower.cost.words(), *self._follower.checkpoints.size.words()]
-        if replica.model.learner.why_singly:
-            found.append(f"the model learns right, but slower than it could: {replica.model.learner.why_singly}")
+        if replica.model.learner.fallback_reason:
+            found.append(f"the model learns right, but slower than it could: {replica.model.learner.fallback_reason}")
         return found
 
     def _held(self) -> list[str]:
@@ -431,7 +431,7 @@ class Report:
         for name in ("events", "labels", "bytes"):
             metrics.set(f"pending_{name}", status["pending"][name])
         metrics.set("partitions", len(owned), state="owned")
-        metrics.set("partitions", len(status["partitions"]["parked"]), state="parked")
+        metrics.set("partitions", len(status["partitions"]["suspended"]), state="suspended")
         for topic in ("events", "feedback"):
             lags = [partition[topic] for partition in owned.values()]
             metrics.set("consumer_lag_records", sum(lag["lag_records"] or 0 for lag in lags), topic=topic)

@@ -2,7 +2,7 @@
 
 from stream_ml.core.join.watermark import BEGINNING
 from stream_ml.core.partition.commit_metadata import Metadata, OutputEnds
-from stream_ml.kafka.committed import Pair
+from stream_ml.kafka.committed import CommittedState
 from stream_ml.kafka.topics import inputs_id, wanted_topics
 from stream_ml.worker.assignment import other_inputs
 from tests.support.partition import parts
@@ -11,10 +11,10 @@ CONFIG = parts().config
 THERE = inputs_id(CONFIG, {topic.name: topic.name for topic in wanted_topics(CONFIG)})
 
 
-def _pair(named: tuple[str, str]) -> Pair:
+def _pair(named: tuple[str, str]) -> CommittedState:
     metadata = Metadata(0, BEGINNING, (0, 0), 0, 0, OutputEnds(0, 0, 0, 0), "t", "set-by-hand")
     metadata = metadata._replace(inputs_id=named)
-    return Pair(0, 1, 1, metadata, metadata.inputs_id)
+    return CommittedState(0, 1, 1, metadata, metadata.inputs_id)
 
 
 def test_ids_that_could_not_be_asked_for_do_not_look_like_topics_made_anew() -> None:

@@ -1,4 +1,4 @@
-"""Where values come from: which source wins, where each stands, what is hidden, and how wrong ones are told."""
+"""Where values come from: which source wins, where each stands, what is hidden, and how wrong ones are reported."""
 
 import json
 from pathlib import Path

@@ -20,7 +20,7 @@ def series(name: str, labels: str = "") -> str:
 EVENTS, BUCKET = 'topic="events"', "event_to_prediction_seconds_bucket"
 UP, READY = f"up{{{OF}}}", series("ready")
 LAG, LAG_S = series("consumer_lag_records", EVENTS), series("consumer_lag_seconds", EVENTS)
-PREDICTIONS, LETTERS = series("predictions_total"), series("dead_letters_total", 'reason="empty"')
+PREDICTIONS, DEAD_LETTERS = series("predictions_total"), series("dead_letters_total", 'reason="empty"')
 FAST, WRITTEN = series(BUCKET, 'le="0.1"'), series("checkpoint_timestamp_seconds")
 ABORTED = series("transactions_total", 'ending="aborted"')
 HEALTHY = {  # a value every 15 s, sixty times: promtool's notation
@@ -29,7 +29,7 @@ HEALTHY = {  # a value every 15 s, sixty times: promtool's notation
     LAG: "0x60",
     LAG_S: "0x60",
     PREDICTIONS: "0+15000x60",
-    LETTERS: "0+1x60",
+    DEAD_LETTERS: "0+1x60",
     FAST: "0+100x60",
     series(BUCKET, 'le="10"'): "0+100x60",
     series(BUCKET, 'le="+Inf"'): "0+100x60",
@@ -39,7 +39,7 @@ HEALTHY = {  # a value every 15 s, sixty times: promtool's notation
     series("start_timestamp_seconds"): "1x60",
     series("transactions_total", 'ending="committed"'): "0+100x60",
     ABORTED: "0x60",
-    series("partitions", 'state="parked"'): "0x60",
+    series("partitions", 'state="suspended"'): "0x60",
     series("drifted", 'subject="feature:x"'): "0x60",
     series("events_shed_total"): "0x60",
     **{series(name): "0x60" for name in ("label_starvation", "below_baseline", "concept_drifted", "learning_halted")},
@@ -50,10 +50,10 @@ HEALTHY = {  # a value every 15 s, sixty times: promtool's notation
 FAULTS = {  # alert: what is different, and the labels under which it fires
     "StreamMLDown": ({UP: "0x60"}, WORKER),
     "StreamMLNotReady": ({READY: "0x60"}, WORKER),
-    "StreamMLStalled": ({LAG: "500x60", PREDICTIONS: "7x60", LETTERS: "0x60"}, JOB),
+    "StreamMLStalled": ({LAG: "500x60", PREDICTIONS: "7x60", DEAD_LETTERS: "0x60"}, JOB),
     "StreamMLLagGrowing": ({LAG: "0+1000x60", LAG_S: "31+2x60"}, JOB),
     "StreamMLSlow": ({FAST: "0+10x60"}, JOB),
-    "StreamMLRejects": ({LETTERS: "0+500x60"}, JOB),
+    "StreamMLRejects": ({DEAD_LETTERS: "0+500x60"}, JOB),
     "StreamMLLabelStarvation": ({series("label_starvation"): "1x60"}, JOB),
     "StreamMLStrangeRecords": ({series("watched_above", 'of="orphans"'): "1x60"}, f'{JOB}, of="orphans"'),
     "StreamMLFarExamples": ({series("examples_far"): "0x30 1x30"}, JOB),
@@ -65,7 +65,7 @@ FAULTS = {  # alert: what is different, and the labels under which it fires
     "StreamMLLearningBehind": ({series("learning_lag_seconds"): "61+1x60"}, JOB),
     "StreamMLLearningHalted": ({series("learning_halted"): "1x60"}, JOB),
     "StreamMLExactlyOnceBroken": ({series("exactly_once_broken"): "1x60"}, JOB),
-    "StreamMLPartitionParked": ({series("partitions", 'state="parked"'): "2x60"}, JOB),
+    "StreamMLPartitionSuspended": ({series("partitions", 'state="suspended"'): "2x60"}, JOB),
     "StreamMLCheckpointStale": ({WRITTEN: "-600x60"}, WORKER),
     "StreamMLCheckpointsFail": ({series("checkpoint_failing"): "1x60"}, WORKER),
     "StreamMLRestartLoop": ({series("start_timestamp_seconds"): "0+15x60"}, WORKER),

@@ -95,7 +95,7 @@ def story(stretches: list[tuple[str, int]], seed: int) -> list[LogRecord]:
 def whole(replica: Replica) -> dict[str, Any]:
     """All that the fold has accumulated."""
     quality, concept = replica.quality.state(), replica.concept.state()
-    # a halt whose command came in the same chunk was none, or is told: which of both depends on the chunk
+    # a halt whose command came in the same chunk was none, or is reported: which of both depends on the chunk
     concept["signals"] = [signal for signal in concept["signals"] if Signal(*signal).kind != "halted"]
     return facts(replica) | {
         "quality state": [pickle.dumps(vars(part)) for found in quality[4:6] for part in found.values()],

@@ -13,7 +13,7 @@ from stream_ml.config import Events as EventSettings
 from stream_ml.config import Features as FeatureSettings
 from stream_ml.config import Feedback
 from stream_ml.core.avro.columnar import ROWS_MIN, avro_columns
-from stream_ml.core.avro.framing import PIECE_BYTES, Payloads, Refused
+from stream_ml.core.avro.framing import PIECE_BYTES, Payloads, Rejected
 from stream_ml.core.avro.record import encode_record, long_bytes
 from stream_ml.core.avro.scan import scan_of
 from stream_ml.core.avro.schema import Schema, load_schema, single_object_header
@@ -143,9 +143,9 @@ def assert_same_events(reader: EventReader, records: Records) -> None:
     for row, record in enumerate(records):
         expected = reader.decode_one(record, NOW_MS)
         if isinstance(expected, DeadLetter):
-            assert found.letters[row] == expected
+            assert found.dead_letters[row] == expected
             continue
-        assert row not in found.letters
+        assert row not in found.dead_letters
         features = table.get(row) or found.features.others.get(row)
         carried = None if found.carried is None else found.carried[row]
         head = (found.ids[row], found.times_ms[row], found.schemas[row], row in found.imputed)
@@ -248,7 +248,7 @@ def test_an_id_out_of_the_key_and_a_time_of_the_record_are_the_same_from_either_
     records.keys[3:7] = [None, b"", b"\xff", b"k" * 2_000]
     records.timestamps_ms[9] = NOW_MS + 10**9
     assert_same_events(reader, records)
-    assert len(reader.decode(records, NOW_MS).letters) == 5
+    assert len(reader.decode(records, NOW_MS).dead_letters) == 5
 
 
 @pytest.mark.parametrize(("task", "type_"), [("binary", "boolean"), ("binary", "int"), ("regression", "double")])
@@ -316,7 +316,7 @@ def test_the_scan_passes_over_every_row_that_is_no_record(noise: list[bytes]) ->
     assert scan is not None
     values = [value for one in noise for value in (one, good)]
     payloads = Payloads("bare", schema, {})
-    read = [row for row, value in enumerate(values) if not isinstance(payloads.decode(value), Refused)]
+    read = [row for row, value in enumerate(values) if not isinstance(payloads.decode(value), Rejected)]
     assert set(read) <= set(scan(values, whole=True)), "what the reference reads is never passed over"
     assert set(range(1, len(values), 2)) <= set(scan(values, whole=True))
 

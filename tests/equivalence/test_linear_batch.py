@@ -76,7 +76,7 @@ def test_runs_leave_the_very_model_that_learn_one_leaves(scaling: str, model: st
     for first in range(3, 400, 29):
         assert runs.learn(NAMES, rows[first : first + 29], ys[first : first + 29])
     assert content(by_runs) == content(alone)
-    assert not runs.why_singly
+    assert not runs.fallback_reason
 
 
 @LAW
@@ -167,7 +167,7 @@ def test_a_run_that_comes_out_different_is_not_taken_and_no_other_is_tried(monke
     before, runs = content(estimator), runs_of(estimator)
     assert not runs.learn(NAMES, rows[40:], ys[40:])
     assert content(estimator) == before
-    assert "different models" in runs.why_singly
+    assert "different models" in runs.fallback_reason
     monkeypatch.undo()
     assert not runs.learn(NAMES, rows[40:], ys[40:])
 
@@ -184,7 +184,7 @@ def test_a_model_that_cannot_be_copied_learns_one_by_one() -> None:
     estimator = learned(linear_model.LogisticRegression(initializer=Once()), rows[:40], ys[:40])
     learner = Learner(estimator, CATALOGUE["scaled logistic"].domain)
     assert learner.learn_many(NAMES, rows[40:], ys[40:]) == (60, None)
-    assert "generator" in learner.why_singly
+    assert "generator" in learner.fallback_reason
     assert content(estimator.weights) == content(learned(linear_model.LogisticRegression(), rows, ys).weights)
 
 
@@ -232,11 +232,11 @@ def test_a_model_of_usual_numbers_is_sound_without_being_asked(scaling: str, mod
         assert not runs.surely_sound(probes), "of which the root is no number"
 
 
-@pytest.mark.parametrize("spoilt", [math.nan, math.inf, 1e200])
-def test_a_model_with_a_number_that_is_none_is_asked(spoilt: float) -> None:
+@pytest.mark.parametrize("corrupted", [math.nan, math.inf, 1e200])
+def test_a_model_with_a_number_that_is_none_is_asked(corrupted: float) -> None:
     estimator = learned(preprocessing.StandardScaler() | linear_model.LogisticRegression(), *gauss(40))
     probes = [dict(zip(NAMES, row, strict=True)) for row in gauss(16, 2)[0]]
-    estimator["LogisticRegression"].intercept = spoilt
+    estimator["LogisticRegression"].intercept = corrupted
     assert not runs_of(estimator).surely_sound(probes)
     learner = Learner(estimator, CATALOGUE["scaled logistic"].domain)
     assert learner.sound(probes) == math.isfinite(learner.estimator.predict_proba_one(probes[0])[True])

@@ -48,7 +48,7 @@ def test_many_are_scored_as_one_by_one(name: str) -> None:
         one, many = learner.score(features), found.of(row)
         assert same(one, many)
         assert one.class_name == many.class_name
-    assert not scorer.why_singly or "raised" in scorer.why_singly or "it has no" in scorer.why_singly
+    assert not scorer.fallback_reason or "raised" in scorer.fallback_reason or "it has no" in scorer.fallback_reason
 
 
 @pytest.mark.parametrize("name", ["scaled logistic", "linear", "one vs rest"])
@@ -92,7 +92,7 @@ def test_a_many_that_lies_or_raises_is_not_asked_again_and_costs_no_prediction(b
     for _ in range(2):
         found = scorer.score(batch_of(rows), COUNT)
         assert [found.of(row) for row in range(COUNT)] == [learner.score(features) for features in rows]
-    assert why in scorer.why_singly
+    assert why in scorer.fallback_reason
 
 
 class NotFinite(linear_model.LogisticRegression):
@@ -112,7 +112,7 @@ def test_what_is_not_finite_is_cold_in_a_column_too() -> None:
     scorer, rows = Scorer(learner), asked("binary")
     found = scorer.score(batch_of(rows), COUNT)
     assert all(same(found.of(row), learner.score(features)) for row, features in enumerate(rows))
-    assert not scorer.why_singly
+    assert not scorer.fallback_reason
     assert [found.of(row) == COLD for row in range(COUNT)] == [features["a"] > 3 for features in rows]
 
 

@@ -38,8 +38,8 @@ def events_differ(reader: EventReader, records: Records) -> Iterator[tuple[str, 
     table = dict(zip(found.features.rows, found.features.dicts(), strict=True)) | found.features.others
     for row, record in enumerate(records):
         one = reader.decode_one(record, NOW_MS)
-        if row in found.letters:
-            got = found.letters[row]
+        if row in found.dead_letters:
+            got = found.dead_letters[row]
         else:
             carried = None if found.carried is None else found.carried[row]
             columns = (found.ids[row], found.times_ms[row], table.get(row), row in found.imputed, carried)
@@ -95,7 +95,7 @@ def _both(type_: Any, value: Any, **missing: Any) -> tuple[Any, Any]:
     record = Record("t", 0, 0, NOW_MS, b"k", encode_record(schema.parsed, {"x": value}))
     many, one = reader.decode(Records.of("t", 0, [record] * ROWS_MIN), NOW_MS), reader.decode_one(record, NOW_MS)
     features = [*many.features.dicts(), *many.features.others.values()]
-    in_batch = many.letters[0].reason if 0 in many.letters else features[0]["x"]
+    in_batch = many.dead_letters[0].reason if 0 in many.dead_letters else features[0]["x"]
     return in_batch, one.reason if isinstance(one, DeadLetter) else one.features["x"]
 
 

@@ -25,7 +25,7 @@ class Said:
     """A worker's last words."""
 
     def __init__(self, *, ready: bool = True, hangs_s: float = 0.1) -> None:
-        self.status: dict[str, Any] = {"ready": ready, "reasons": [] if ready else ["partition 3 is parked: why"]}
+        self.status: dict[str, Any] = {"ready": ready, "reasons": [] if ready else ["partition 3 is suspended: why"]}
         self.hangs_s = hangs_s
         self.schemas = [
             WrittenSchema("shop-predictions", "0a" * 8, current=False, text='{"old": 1}'),
@@ -63,7 +63,7 @@ def test_livez_says_no_when_the_loop_is_silent_and_nothing_else_makes_it_say_so(
 def test_readyz_gives_its_reasons_in_words() -> None:
     assert ask(Endpoints(CollectorRegistry(), Said(), 60), "/readyz")[:2] == ("200 OK", b"ready\n")
     status, body, _ = ask(Endpoints(CollectorRegistry(), Said(ready=False), 60), "/readyz")
-    assert (status, body) == ("503 Service Unavailable", b"partition 3 is parked: why\n")
+    assert (status, body) == ("503 Service Unavailable", b"partition 3 is suspended: why\n")
 
 
 def test_status_is_json() -> None:
@@ -138,7 +138,7 @@ def test_a_follower_gets_a_status_again_while_the_loop_leaves_no_new_one() -> No
         )
     )
     first, again = next(followed), next(followed)
-    assert first == again and b"partition 3 is parked: why" in first
+    assert first == again and b"partition 3 is suspended: why" in first
 
 
 # --- floods ---

@@ -21,7 +21,7 @@ STATUS: dict[str, Any] = {
             },
             "1": {"events": {"lag_records": None, "lag_seconds": 0}, "feedback": {"lag_records": 0, "lag_seconds": 0}},
         },
-        "parked": {"3": "why"},
+        "suspended": {"3": "why"},
     },
     "model": {
         "lineage": "35940ee9b80f232d",
@@ -81,7 +81,7 @@ def test_the_panel_says_how_it_goes() -> None:
         "! feature x has moved away from its reference (index 0.31); type stream-ml rebaseline CONFIG",
         "! partition 2: labels stay away",
         "! 12 events were forgotten before their time",
-        "2 owned, 1 parked",
+        "2 owned, 1 suspended",
         "at 3200, 12 s ago",
         "! learning is frozen; stream-ml resume CONFIG goes on",
     ):

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from stream_ml import LocalApp
 from stream_ml.cli.app import app as command_line
-from stream_ml.core.avro.from_json import NotOfSchema
+from stream_ml.core.avro.from_json import SchemaMismatch
 from stream_ml.errors import ConfigError, FatalError
 from stream_ml.testing import check_model
 
@@ -82,7 +82,7 @@ def test_a_model_that_raises_while_it_learns_is_no_longer_asked(tmp_path: Path) 
 def test_a_row_that_is_not_of_the_schema_is_an_error_that_names_the_field(tmp_path: Path) -> None:
     CliRunner().invoke(command_line, ["init", str(tmp_path / "app")])
     app = LocalApp(tmp_path / "app" / "stream_ml.yaml")
-    with pytest.raises(NotOfSchema, match="amount is missing; it is double"):
+    with pytest.raises(SchemaMismatch, match="amount is missing; it is double"):
         app.predict_many([{"id": "a", "time": 0, "kind": "x"}])
     assert app.predict_many([]) == []
 

@@ -36,7 +36,7 @@ def test_the_second_start_of_a_command_line_knows_its_seed_and_another_does_not(
     assert start(tmp_path, "run", "a.yaml") == "nothing known"
     assert start(tmp_path, "run", "a.yaml") == "anew with 77"
     assert start(tmp_path, "run", "b.yaml") == "nothing known"
-    assert start(tmp_path, "run", "a.yaml", PYTHONHASHSEED="5") == "nothing known", "it is told, and not guessed"
+    assert start(tmp_path, "run", "a.yaml", PYTHONHASHSEED="5") == "nothing known", "it is reported, and not guessed"
 
 
 @pytest.mark.parametrize("written", ["", "-1", "4294967296", "random", "1\x00", "ü"])

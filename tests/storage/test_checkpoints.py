@@ -576,7 +576,7 @@ print("as it was" if getattr(owner, attribute) == before else "changed")
     [
         ("river.stats.mean", "Mean", "update"),
         ("river.linear_model.log_reg", "LogisticRegression", "learn_one"),
-        ("stream_ml.core.evaluation.progressive", "Confusion", "update"),
+        ("stream_ml.core.evaluation.progressive", "ConfusionMatrix", "update"),
         ("collections", "Counter", "update"),
         ("copy", "deepcopy", "__defaults__"),
         ("river.naive_bayes.gaussian", "GaussianNB._make_gaussian", "__defaults__"),

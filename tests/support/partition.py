@@ -25,7 +25,7 @@ from stream_ml.core.log.entry import Entry, Example, decode_entry, decode_pairs,
 from stream_ml.core.partition.commit_metadata import OutputEnds, parse_metadata
 from stream_ml.core.partition.outputs import dead_letter_origin, decode_outcome
 from stream_ml.core.partition.partition import Batch, Outputs, Partition, PartitionSettings
-from stream_ml.core.partition.restore import Evidence, rebuilt_labels
+from stream_ml.core.partition.restore import CommittedOutputs, rebuilt_labels
 from stream_ml.records import NOT_SERVED, Clock, DeadLetter, Label, LogRecord, Produce, Record, Records, Served, Target
 
 T0 = 1_600_000_000_000
@@ -229,7 +229,7 @@ class World:
         *,
         ends: tuple[bool, bool] = (False, False),
         now: Clock | None = None,
-        condemned: Collection[tuple[str, int, int]] = (),
+        poison_records: Collection[tuple[str, int, int]] = (),
     ) -> Outputs:
         """The core's answer to the next so many records."""
         at, now = self.partition, now or clock()
@@ -237,7 +237,7 @@ class World:
         held = self.feedback[at.feedback_position : at.feedback_position + labels]
         decoded = parts().reader.decode(Records.of(EVENTS, 0, found), now.now_ms)
         labelled = parts().feedback.decode(Records.of(FEEDBACK, 0, held), now.now_ms)
-        batch = Batch(decoded, labelled, *ends, condemned)
+        batch = Batch(decoded, labelled, *ends, poison_records)
         return at.process(batch, self.replica, now, stale=False, token=f"t{len(self.texts)}")
 
     def commit(self, outputs: Outputs) -> None:
@@ -253,9 +253,9 @@ class World:
         self.commit(outputs)
         return outputs
 
-    def landmark(self) -> None:
+    def restore_point(self) -> None:
         """Sample the ends, as the loop does now and then."""
-        self.partition.landmarks.add(*self.positions, self.ends)
+        self.partition.restore_points.add(*self.positions, self.ends)
 
     def _put(self, records: Sequence[Produce], text: str) -> None:
         before = (
@@ -272,8 +272,8 @@ class World:
             found[topic] += 1
         for topic in {produce.topic for produce in records}:
             found[topic] += 1  # the transaction's marker takes an offset, too
-        log, outcomes, letters, _ = self.settings.topics
-        self.ends = OutputEnds(found[PREDICTIONS], found[outcomes], found[letters], found[log])
+        log, outcomes, dead_letters, _ = self.settings.topics
+        self.ends = OutputEnds(found[PREDICTIONS], found[outcomes], found[dead_letters], found[log])
         self.texts.append(text)
 
     # --- a crash ---
@@ -289,12 +289,12 @@ class World:
         )
         self.partition.signalled = metadata.signalled
         self._put([], self.partition.claim_metadata(floors, "claim").text())
-        evidence = Evidence(0, floors, self.positions, (EVENTS, FEEDBACK), parts().reader.payloads)
-        log, outcomes, letters, _ = self.settings.topics
+        evidence = CommittedOutputs(0, floors, self.positions, (EVENTS, FEEDBACK), parts().reader.payloads)
+        log, outcomes, dead_letters, _ = self.settings.topics
         values = [record.value or b"" for record in self._since(PREDICTIONS, metadata.ends.predictions)]
         for record in self._since(outcomes, metadata.ends.outcomes):
             evidence.outcome(record.value or b"")
-        for record in self._since(letters, metadata.ends.dead_letters):
+        for record in self._since(dead_letters, metadata.ends.dead_letters):
             evidence.dead_letter(record)
         logged = [record.value or b"" for record in self._since(log, metadata.ends.training_log)]
         for pair in decode_pairs(logged):
@@ -303,12 +303,12 @@ class World:
         events = self.events[floors[0] : self.positions[0]]
         labels = self.feedback[floors[1] : self.positions[1]]
         limit = self.settings.record_bytes_max
-        waiting, self.partition.leftovers = rebuilt_labels(labels, evidence, parts().feedback, 0)
+        waiting, self.partition.undecodable_labels = rebuilt_labels(labels, evidence, parts().feedback, 0)
         self._read_both(evidence, events, values)
         join.rebuild(evidence.events.finish(evidence.joined_events, limit), waiting)
-        self.landmark()
+        self.restore_point()
 
-    def _read_both(self, evidence: Evidence, events: Sequence[Record], predictions: list[bytes]) -> None:
+    def _read_both(self, evidence: CommittedOutputs, events: Sequence[Record], predictions: list[bytes]) -> None:
         """Events and predictions in pieces, whichever comes first: by how often there was a crash."""
         self.crashes += 1
         size = 1 + self.crashes % 5

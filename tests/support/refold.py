@@ -20,13 +20,13 @@ from stream_ml.storage.keys import key_of
 
 
 def main() -> None:
-    position, pardons = int(sys.argv[1]), json.loads(sys.argv[2])
+    position, override = int(sys.argv[1]), json.loads(sys.argv[2])
     configs = [load_config(Path(file)) for file in sys.argv[3:]]
     config = configs[0]
     parts, facts = assemble(config), inspect_topics(config)
     lineage = parts.lineage(facts.training_log_id)
     replica = Replica(parts.fold_settings(lineage))
-    for at, command in pardons.items():
+    for at, command in override.items():
         replica.halts.overrides.add(Halt(int(at), "", ""), command)
     for records in read_range(config, config.training_log_topic, 0, 0, position, keep_alive=lambda: None):
         replica.fold([LogRecord(record.offset, record.value or b"") for record in records])

@@ -355,7 +355,7 @@ class Service:
         return {**os.environ, "PYTHONHASHSEED": str(hash_seed(topic_id, self.config.model.seed))}
 
     def refold(
-        self, checkpoint_position: int, *instances: str, pardons: dict[int, str] | None = None
+        self, checkpoint_position: int, *instances: str, override: dict[int, str] | None = None
     ) -> dict[str, Any]:
         """Fold the log from its beginning in a process of its own, up to the checkpoint; compare their probes.
 
@@ -363,13 +363,13 @@ class Service:
         ----------
         instances
             Whose newest checkpoints are compared with the fold, each with all of its bits; by default w1's.
-        pardons
+        override
             Commands (skip or accept-gap) by position, known to the fold beforehand, so that it never halts there.
         """
         env = self.with_hash_seed()
         script = Path(__file__).with_name("refold.py")
         files = [str(self.folder / f"{instance}.yaml") for instance in instances or ("w1",)]
-        command = [sys.executable, str(script), str(checkpoint_position), json.dumps(pardons or {}), *files]
+        command = [sys.executable, str(script), str(checkpoint_position), json.dumps(override or {}), *files]
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)

@@ -138,7 +138,7 @@ def composed(get: Callable[[Any], Any], convert: Callable[[Any], Any]) -> Callab
     return value_of
 
 
-class NotUsable(ValueError):
+class InvalidValue(ValueError):
     """A value that must never reach a model: not finite, or absurdly large."""
 
 
@@ -146,7 +146,7 @@ def converter(field: Field) -> Callable[[Any], Any]:
     """A function from the raw value (not None) to what the model gets.
 
     number: finite float or int; times become seconds, dates days since 1970-01-01. boolean: bool. text: str.
-    The function raises NotUsable on NaN, infinities and beyond MAGNITUDE_MAX; the caller makes a dead letter.
+    The function raises InvalidValue on NaN, infinities and beyond MAGNITUDE_MAX; the caller makes a dead letter.
     """
     if field.kind == "text":
         return uuid_text if field.logical == "uuid" else str
@@ -164,11 +164,11 @@ def divisor_of(field: Field) -> float | None:
 
 
 def finite(value: float) -> float:
-    """The number itself where a model can bear it; NotUsable otherwise."""
+    """The number itself where a model can bear it; InvalidValue otherwise."""
     if not -MAGNITUDE_MAX <= value <= MAGNITUDE_MAX:
         if isinstance(value, int):
-            raise NotUsable("an integer beyond 1e18")
-        raise NotUsable(f"{value!r} is {'beyond 1e18' if math.isfinite(value) else 'not finite'}")
+            raise InvalidValue("an integer beyond 1e18")
+        raise InvalidValue(f"{value!r} is {'beyond 1e18' if math.isfinite(value) else 'not finite'}")
     return value
 
 
@@ -179,7 +179,7 @@ def _decimal_of(field: Field) -> Callable[[bytes], float]:
 
     def value_of(raw: bytes) -> float:
         if field.base == "bytes" and len(raw) > bytes_max:
-            raise NotUsable(f"a decimal of {len(raw)} bytes, where {precision} digits need {bytes_max}")
+            raise InvalidValue(f"a decimal of {len(raw)} bytes, where {precision} digits need {bytes_max}")
         return finite(float(Decimal(int.from_bytes(raw, "big", signed=True)).scaleb(-scale)))
 
     return value_of

@@ -28,7 +28,7 @@ _BROKEN = (
 )
 
 
-class Refused(NamedTuple):
+class Rejected(NamedTuple):
     """Why a record cannot be used: the dead letter's reason and words."""
 
     reason: str
@@ -77,26 +77,26 @@ class Payloads:
         """Make one more writer schema known; one that is known by its fingerprint stays as it is."""
         self._by_fingerprint.setdefault(writer.fingerprint, writer)
 
-    def decode(self, value: bytes | None) -> tuple[int, dict[str, Any]] | Refused:
+    def decode(self, value: bytes | None) -> tuple[int, dict[str, Any]] | Rejected:
         """Fingerprint of the writer schema, and the record; or why it cannot be read."""
         if value is None:
-            return Refused("empty", "the value is null (a tombstone)")
+            return Rejected("empty", "the value is null (a tombstone)")
         if not value:
-            return Refused("empty", "the value has no bytes")
+            return Rejected("empty", "the value has no bytes")
         found = self._writer(value)
-        if isinstance(found, Refused):
+        if isinstance(found, Rejected):
             return found
         writer, start = found
         payload = self.read(writer, value, start)
-        return payload if isinstance(payload, Refused) else (writer.fingerprint, payload)
+        return payload if isinstance(payload, Rejected) else (writer.fingerprint, payload)
 
-    def named(self, value: bytes | None) -> dict[str, Any] | Refused:
+    def named(self, value: bytes | None) -> dict[str, Any] | Rejected:
         """A record whose unions say which named type they hold, for people; or why it cannot be read."""
         decoded = self.decode(value)
         found = self._writer(value or b"\0")
-        if isinstance(decoded, Refused):
+        if isinstance(decoded, Rejected):
             return decoded
-        if isinstance(found, Refused):
+        if isinstance(found, Rejected):
             return found
         writer, start = found
         reader = None if writer.fingerprint == self.reader.fingerprint else self.reader.parsed
@@ -124,7 +124,7 @@ class Payloads:
 
     def _lane(self, header: bytes, rows: Sequence[int], values: list[bytes | None]) -> Lane | None:
         found = self._writer(values[rows[0]] or b"")
-        if isinstance(found, Refused):
+        if isinstance(found, Rejected):
             return None
         some = values if len(rows) == len(values) else [values[row] for row in rows]
         return self._decoded(found[0], some, rows, len(header))  # type: ignore[arg-type]
@@ -157,31 +157,31 @@ class Payloads:
     def fingerprint_of(self, value: bytes) -> int:
         """Fingerprint of the writer schema that a readable value names."""
         found = self._writer(value)
-        return self.reader.fingerprint if isinstance(found, Refused) else found[0].fingerprint
+        return self.reader.fingerprint if isinstance(found, Rejected) else found[0].fingerprint
 
-    def decode_logged(self, fingerprint: int, framing: Framing, value: bytes) -> dict[str, Any] | Refused:
+    def decode_logged(self, fingerprint: int, framing: Framing, value: bytes) -> dict[str, Any] | Rejected:
         """A value from the training log, whose entry names schema and framing."""
         writer = self._by_fingerprint.get(fingerprint)
         if writer is None:
-            return Refused("unknown_schema", f"the writer schema {fingerprint} does not stand in the log before it")
+            return Rejected("unknown_schema", f"the writer schema {fingerprint} does not stand in the log before it")
         return self.read(writer, value, HEADER_BYTES[framing])
 
-    def read(self, writer: Schema, value: bytes, start: int) -> dict[str, Any] | Refused:
+    def read(self, writer: Schema, value: bytes, start: int) -> dict[str, Any] | Rejected:
         """The record whose bytes begin at `start`; all bytes must belong to it."""
         try:
             payload, end = self._decoder(writer).decode(value, start)
         except EOFError as error:
-            return Refused("truncated", f"{writer.name}: {error}{_guess(value, self.framing)}")
+            return Rejected("truncated", f"{writer.name}: {error}{_guess(value, self.framing)}")
         except SchemaResolutionError:
-            return Refused("schema_mismatch", f"written with {self._named(writer)}: {unlike(writer, self.reader)}")
+            return Rejected("schema_mismatch", f"written with {self._named(writer)}: {unlike(writer, self.reader)}")
         except UnicodeDecodeError:
             words = not_text(writer.parsed, value, start) or "a text is not UTF-8"
-            return Refused("not_avro", f"{writer.name}: {words}{_guess(value, self.framing)}")
+            return Rejected("not_avro", f"{writer.name}: {words}{_guess(value, self.framing)}")
         except _BROKEN as error:
-            return Refused("not_avro", f"{writer.name}: {error or type(error).__name__}{_guess(value, self.framing)}")
+            return Rejected("not_avro", f"{writer.name}: {error or type(error).__name__}{_guess(value, self.framing)}")
         left = len(value) - end
         if left:
-            return Refused("not_avro", f"{left} bytes are left after the record{_guess(value, self.framing)}")
+            return Rejected("not_avro", f"{left} bytes are left after the record{_guess(value, self.framing)}")
         return payload
 
     def _named(self, writer: Schema) -> str:
@@ -195,23 +195,23 @@ class Payloads:
             found = self._decoders[writer.fingerprint] = Decoder(writer.parsed, None if same else self.reader.parsed)
         return found
 
-    def _writer(self, value: bytes) -> tuple[Schema, int] | Refused:
+    def _writer(self, value: bytes) -> tuple[Schema, int] | Rejected:
         if self.framing == "bare":
             return self.reader, 0
         if self.framing == "confluent":
             if value[0] != 0 or len(value) < 5:
-                return Refused("framing", f"Confluent framing begins with byte 00{_guess(value, self.framing)}")
+                return Rejected("framing", f"Confluent framing begins with byte 00{_guess(value, self.framing)}")
             schema_id = int.from_bytes(value[1:5], "big")
             writer = self._by_id.get(schema_id)
             if writer is None:
-                return Refused("unknown_schema", f"schema id {schema_id} is not in the configuration (schema_ids)")
+                return Rejected("unknown_schema", f"schema id {schema_id} is not in the configuration (schema_ids)")
             return writer, 5
         if value[:2] != b"\xc3\x01" or len(value) < 10:
-            return Refused("framing", f"single-object encoding begins with bytes c3 01{_guess(value, self.framing)}")
+            return Rejected("framing", f"single-object encoding begins with bytes c3 01{_guess(value, self.framing)}")
         fingerprint = int.from_bytes(value[2:10], "little", signed=True)
         writer = self._by_fingerprint.get(fingerprint)
         if writer is None:
-            return Refused(
+            return Rejected(
                 "unknown_schema",
                 f"no configured schema has the fingerprint {value[2:10].hex()} (schema_ids lists more)",
             )

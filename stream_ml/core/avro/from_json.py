@@ -18,7 +18,7 @@ EXACT_MAX = 2**53  # integers up to it are themselves as a double
 _BITS = {"int": 32, "long": 64}
 
 
-class NotOfSchema(ValueError):
+class SchemaMismatch(ValueError):
     """A value that its field cannot hold; the message names the field. Whoever wrote the JSON mends it."""
 
 
@@ -34,11 +34,11 @@ def from_json(schema: Schema, value: Any) -> dict[str, Any]:
 
 def _record(schema: Schema, fields: list[dict[str, Any]], value: Any, path: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise NotOfSchema(f"{path or schema.name} is a record: write {{...}}")
+        raise SchemaMismatch(f"{path or schema.name} is a record: write {{...}}")
     names = [field["name"] for field in fields]
     unknown = [name for name in value if name not in names]
     if unknown:
-        raise NotOfSchema(f"{_at(path, unknown[0])} is no field; there are {', '.join(names)}")
+        raise SchemaMismatch(f"{_at(path, unknown[0])} is no field; there are {', '.join(names)}")
     found = {}
     for field in fields:
         at = _at(path, field["name"])
@@ -49,7 +49,7 @@ def _record(schema: Schema, fields: list[dict[str, Any]], value: Any, path: str)
         elif "null" in (branches := branches_of(schema, field["type"])):
             found[field["name"]] = None
         else:
-            raise NotOfSchema(f"{at} is missing; it is {_type_name(branches[0])}")
+            raise SchemaMismatch(f"{at} is missing; it is {_type_name(branches[0])}")
     return found
 
 
@@ -86,7 +86,7 @@ def _value(schema: Schema, type_: Any, value: Any, path: str) -> Any:
     if value is None:
         if "null" in branches:
             return None
-        raise NotOfSchema(f"{path} is null, and it is {_type_name(branches[0])}")
+        raise SchemaMismatch(f"{path} is null, and it is {_type_name(branches[0])}")
     others = [branch for branch in branches if branch != "null"]
     if len(others) > 1 and isinstance(value, dict) and len(value) == 1:
         ((name, inner),) = value.items()
@@ -98,13 +98,13 @@ def _value(schema: Schema, type_: Any, value: Any, path: str) -> Any:
     for branch in others:
         try:
             return value_of(schema, branch, value, path)
-        except NotOfSchema as error:
+        except SchemaMismatch as error:
             problem = problem or error
-    raise problem or NotOfSchema(f"{path} can only be null")
+    raise problem or SchemaMismatch(f"{path} can only be null")
 
 
 def value_of(schema: Schema, type_: Any, value: Any, path: str) -> Any:
-    """A JSON value as one type, that is no union, has it; NotOfSchema where it is none."""
+    """A JSON value as one type, that is no union, has it; SchemaMismatch where it is none."""
     base = type_["type"] if isinstance(type_, dict) else type_
     logical = type_.get("logicalType", "") if isinstance(type_, dict) else ""
     if base == "record":
@@ -123,7 +123,7 @@ def value_of(schema: Schema, type_: Any, value: Any, path: str) -> Any:
         try:
             return float(value)
         except OverflowError:
-            raise NotOfSchema(f"{path} is beyond what a {base} holds") from None
+            raise SchemaMismatch(f"{path} is beyond what a {base} holds") from None
     if base in ("float", "double") and value in ("inf", "-inf", "nan"):  # JSON has no such numbers
         return float(value)
     if base == "enum" and value in type_["symbols"]:
@@ -133,14 +133,14 @@ def value_of(schema: Schema, type_: Any, value: Any, path: str) -> Any:
     if base in ("bytes", "fixed") and isinstance(value, str | int | float):
         return _bytes(type_ if isinstance(type_, dict) else {}, logical, str(value), path)
     allowed = f" (one of {', '.join(type_['symbols'])})" if base == "enum" else ""
-    raise NotOfSchema(f"{path} is {value!r}, and it is {logical or base}{allowed}")
+    raise SchemaMismatch(f"{path} is {value!r}, and it is {logical or base}{allowed}")
 
 
 def _text(value: str, path: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise NotOfSchema(f"{path} holds half of a character (a lone surrogate), which no text has") from None
+        raise SchemaMismatch(f"{path} holds half of a character (a lone surrogate), which no text has") from None
     return value
 
 
@@ -150,9 +150,9 @@ def _whole(base: str, logical: str, value: Any, path: str) -> int:
     if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT_MAX:
         value = int(value)  # JSON has one kind of number
     if not isinstance(value, int) or isinstance(value, bool):
-        raise NotOfSchema(f"{path} is {value!r}, and it is {logical or base}")
+        raise SchemaMismatch(f"{path} is {value!r}, and it is {logical or base}")
     if not -(2 ** (_BITS[base] - 1)) <= value < 2 ** (_BITS[base] - 1):
-        raise NotOfSchema(f"{path} is {value}, which takes more than {_BITS[base]} bits")
+        raise SchemaMismatch(f"{path} is {value}, which takes more than {_BITS[base]} bits")
     return value
 
 
@@ -169,7 +169,7 @@ def _time(logical: str, text: str, path: str) -> int:
             moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=datetime.UTC)
     except (ValueError, KeyError):
         example = {"date": "2026-01-31", "time": "12:30:00"}.get(kind or logical, "2026-01-31T12:30:00Z")
-        raise NotOfSchema(f"{path} is {text!r}, and it is {logical}: write {example}") from None
+        raise SchemaMismatch(f"{path} is {text!r}, and it is {logical}: write {example}") from None
     since = moment - _EPOCH
     return (since.days * 86_400 + since.seconds) * per_s + since.microseconds * per_s // 1_000_000
 
@@ -180,19 +180,19 @@ def _bytes(type_: dict[str, Any], logical: str, text: str, path: str) -> bytes:
             given, scale = decimal.Decimal(text), int(type_.get("scale", 0))
             digits = int(type_.get("precision", DIGITS_MAX)) - scale
             if given.is_finite() and given and given.adjusted() >= digits:
-                raise NotOfSchema(f"{path} is {text[:50]}, which has more than {digits} digits before its point")
+                raise SchemaMismatch(f"{path} is {text[:50]}, which has more than {digits} digits before its point")
             with decimal.localcontext(prec=len(text) + scale + digits + 1):
                 scaled = given.scaleb(scale)
             if scaled != scaled.to_integral_value():
-                raise NotOfSchema(f"{path} is {text}, which has more than {type_.get('scale', 0)} decimal places")
+                raise SchemaMismatch(f"{path} is {text}, which has more than {type_.get('scale', 0)} decimal places")
             whole = int(scaled)
             size = int(type_["size"]) if type_["type"] == "fixed" else (whole + (whole < 0)).bit_length() // 8 + 1
             return whole.to_bytes(size, "big", signed=True)
         raw = uuid.UUID(text).bytes if logical == "uuid" else base64.b64decode(text, validate=True)
     except (ArithmeticError, ValueError) as error:
-        if isinstance(error, NotOfSchema):
+        if isinstance(error, SchemaMismatch):
             raise
-        raise NotOfSchema(f"{path} is {text!r}, and it is {logical or 'bytes: write base64'}") from None
+        raise SchemaMismatch(f"{path} is {text!r}, and it is {logical or 'bytes: write base64'}") from None
     if type_.get("type") == "fixed" and len(raw) != type_["size"]:
-        raise NotOfSchema(f"{path} has {len(raw)} bytes, and it has {type_['size']}")
+        raise SchemaMismatch(f"{path} has {len(raw)} bytes, and it has {type_['size']}")
     return raw

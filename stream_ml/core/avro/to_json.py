@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 from stream_ml.core.avro.fields import base_of, logical_of
-from stream_ml.core.avro.from_json import NotOfSchema, branch_name, branches_of, value_of
+from stream_ml.core.avro.from_json import SchemaMismatch, branch_name, branches_of, value_of
 from stream_ml.core.avro.schema import Schema
 
 _TYPES: dict[type, tuple[str, ...]] = {
@@ -52,7 +52,7 @@ def _taken_back(schema: Schema, branches: list[Any], value: Any) -> Any:
     for branch in branches:
         try:
             value_of(schema, branch, value, "")
-        except NotOfSchema:
+        except SchemaMismatch:
             continue
         return branch
     return None

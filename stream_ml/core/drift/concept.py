@@ -2,7 +2,7 @@
 
 1. The detector sees one bounded loss per labelled prediction, in log order; what is not finite never reaches it (one
    NaN makes ADWIN blind for ever).
-2. A rising loss is drift; a falling one is what learning is for, and only ends a drift that was told.
+2. A rising loss is drift; a falling one is what learning is for, and only ends a drift that was reported.
 3. Sums are of integers (millionths), so they do not depend on the order in which rows enter and leave a window.
 """
 
@@ -31,7 +31,7 @@ from stream_ml.core.evaluation.window import (
 
 UNIT = 1_000_000
 RECENT = 200  # losses whose mean is "now" when the detector fires
-LEAST = 300  # losses since the last change before a drift is told: an untrained model's loss moves
+LEAST = 300  # losses since the last change before a drift is reported: an untrained model's loss moves
 LOOK_EVERY = 64  # rows between two looks at the baseline and at a recovery
 SURE = 3.0  # standard errors by which a loss must have risen, or the baseline be better
 RECOVERED = 0.25  # of the rise may be left
@@ -195,7 +195,7 @@ class ConceptMonitor:
         return count, changed
 
     def command(self, command: str, origin: str, position: int, at_ms: int) -> None:
-        """An operator's command took effect: it is told, and `rebaseline` forgets what was before."""
+        """An operator's command took effect: it is reported, and `rebaseline` forgets what was before."""
         kind, words = _COMMANDS[command]
         if command == "rebaseline":
             self._begin()
@@ -334,7 +334,7 @@ _COMMANDS: dict[str, tuple[Kind, str]] = {
     "resume": ("resumed", "resume: learning goes on"),
     "rebaseline": ("rebaselined", "rebaseline: what is now is the reference of every drift"),
 }
-TOLD_COMMANDS = frozenset(_COMMANDS)
+REPORTED_COMMANDS = frozenset(_COMMANDS)
 
 
 class _Seen(NamedTuple):

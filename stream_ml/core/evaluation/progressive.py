@@ -79,7 +79,7 @@ class BinnedRocAuc:
         return found / total if total else 0.0
 
 
-class Hits:
+class Accuracy:
     """Share of predictions that came true."""
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ class Hits:
         return self.hits / self.count if self.count else 0.0
 
 
-class Confusion:
+class ConfusionMatrix:
     """Counts of a binary task: what came true, by what was said."""
 
     def __init__(self) -> None:
@@ -319,16 +319,16 @@ def _count_many(found: dict[str, Any], trues: NDArray[np.bool_], said: Floats, s
 
 def _metrics(task: str) -> dict[str, Any]:
     if task == "binary":
-        return {"auc": BinnedRocAuc(), "log_loss": MeanLogLoss(), "classes": Confusion()}
+        return {"auc": BinnedRocAuc(), "log_loss": MeanLogLoss(), "classes": ConfusionMatrix()}
     if task == "multiclass":
-        return {"accuracy": Hits(), "macro_f1": metrics.MacroF1(), "log_loss": MeanLogLoss()}
+        return {"accuracy": Accuracy(), "macro_f1": metrics.MacroF1(), "log_loss": MeanLogLoss()}
     return {"mae": metrics.MAE(), "rmse": metrics.RMSE(), "r2": metrics.R2()}
 
 
 def _reported(found: dict[str, Any], end: str) -> dict[str, float]:
     report: dict[str, float] = {}
     for name, metric in found.items():
-        if isinstance(metric, Confusion):
+        if isinstance(metric, ConfusionMatrix):
             report |= {f"{measure}{end}": value for measure, value in metric.report().items()}
         else:
             report[f"{name}{end}"] = float(metric.get())

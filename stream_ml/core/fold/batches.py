@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stream_ml.core.avro.columnar import ROWS_MIN
-from stream_ml.core.avro.framing import Payloads, Refused
+from stream_ml.core.avro.framing import Payloads, Rejected
 from stream_ml.core.drift.concept import ConceptMonitor
 from stream_ml.core.evaluation.labelled import LabelledColumns
 from stream_ml.core.fold.halt import Halt
@@ -57,7 +57,7 @@ class Single(NamedTuple):
     record: LogRecord
     entry: Entry | None
     problem: ValueError | None
-    features: dict[str, Any] | Refused | Halt | None
+    features: dict[str, Any] | Rejected | Halt | None
 
 
 class Run(NamedTuple):
@@ -144,13 +144,13 @@ def _single(settings: FoldSettings, record: LogRecord) -> Single:
     return Single(record, entry, None, features_of(settings, entry) if entry.kind == "example" else None)
 
 
-def features_of(settings: FoldSettings, entry: Entry) -> dict[str, Any] | Refused | Halt:
-    """Features of an example's event; Refused by the plan; a Halt (of no position yet) at bytes that are none."""
+def features_of(settings: FoldSettings, entry: Entry) -> dict[str, Any] | Rejected | Halt:
+    """Features of an example's event; Rejected by the plan; a Halt (of no position yet) at bytes that are none."""
     payload = settings.payloads.decode_logged(entry.event_schema, entry.event_framing, entry.event)  # type: ignore[arg-type]
-    if isinstance(payload, Refused):
+    if isinstance(payload, Rejected):
         return Halt(-1, payload.reason, f"the event of the example cannot be read: {payload.message}")
     extracted = settings.plan.extract(payload)
-    return extracted if isinstance(extracted, Refused) else extracted[0]
+    return extracted if isinstance(extracted, Rejected) else extracted[0]
 
 
 def _runs(settings: FoldSettings, columns: EntryColumns, records: Sequence[LogRecord]) -> Iterator[tuple[range, Run]]:

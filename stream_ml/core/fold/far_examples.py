@@ -1,18 +1,18 @@
-"""Examples that are far from all others: how many there were, the last of them, and which are told."""
+"""Examples that are far from all others: how many there were, the last of them, and which are reported."""
 
 from collections.abc import Sequence
 
-TOLD_EVERY = 1_000  # examples, in which one is told, however many there are
+TOLD_EVERY = 1_000  # examples, in which one is reported, however many there are
 
 
 class Far:
-    """Counts far examples; one is told in TOLD_EVERY examples, however many there are."""
+    """Counts far examples; one is reported in TOLD_EVERY examples, however many there are."""
 
     def __init__(self) -> None:
         self.count, self.last, self._seen, self._told = 0, -1, -1, -1
 
     def met(self, position: int, seen: int) -> bool:
-        """Take the one at this position of the log, after so many usual ones; whether it is to be told."""
+        """Take the one at this position of the log, after so many usual ones; whether it is to be reported."""
         self.count, self.last, self._seen = self.count + 1, position, seen
         if self._told >= 0 and seen < self._told + TOLD_EVERY:
             return False

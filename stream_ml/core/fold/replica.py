@@ -16,8 +16,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from stream_ml.core.avro.framing import Refused
-from stream_ml.core.drift.concept import TOLD_COMMANDS
+from stream_ml.core.avro.framing import Rejected
+from stream_ml.core.drift.concept import REPORTED_COMMANDS
 from stream_ml.core.drift.signals import Signal
 from stream_ml.core.evaluation.progressive import Quality
 from stream_ml.core.fold.batches import FoldSettings, Run, Single, features_of, prepare
@@ -197,10 +197,10 @@ class Replica:
                 self._fold_single(single)
 
     def _fold_new(self, run: Run, count: int) -> int:
-        """Fold the first `count` examples, all new to the sequences; how many were, before one halted learning.
+        """Fold the first `count` examples, all new to the tracker; how many were, before one halted learning.
 
-        The sequences and the quality run ahead of the model. Where learning then halts, the model is tainted, and with
-        it all of this replica is thrown away.
+        Sequences and quality run ahead of the model. Where learning then halts, the model is corrupted, and all of this
+        replica is thrown away.
         """
         known, rows = self.quality.update_many(run.labelled, run.first, run.first + count)
         offsets = [run.records[number].offset for number in known]
@@ -322,18 +322,18 @@ class Replica:
             )
 
     def _pass_halt(self, offset: int) -> None:
-        """Tell a halt that was lifted, where its position is passed for good."""
+        """Tell a halt that was ended, where its position is passed for good."""
         halt = self.halts.overrides.passed(offset)
         if halt is not None:
             self.concept.signals.append(self._halt_signal(halt))
 
     def _changes_something(self, entry: Entry) -> bool:
-        """Whether a command is to be told: one that lifts no halt, or freezes what is frozen, is not."""
+        """Whether a command is to be reported: one that lifts no halt, or freezes what is frozen, is not."""
         if entry.command in ENDING_A_HALT:
             return self.halts.overrides.ends(entry.command, entry.parsed_arguments().get("position"))
         if entry.command in ("freeze", "resume"):
             return self.facts.frozen is not (entry.command == "freeze")
-        return entry.command in TOLD_COMMANDS
+        return entry.command in REPORTED_COMMANDS
 
     def _fold_other(self, single: Single, entry: Entry) -> None:
         try:
@@ -389,7 +389,7 @@ class Replica:
         if isinstance(features, Halt):
             self.halts.current = features._replace(position=single.record.offset)
             return False
-        if features is None or isinstance(features, Refused) or not self._fits(entry):
+        if features is None or isinstance(features, Rejected) or not self._fits(entry):
             self.passed_over.unusable += (
                 1  # written under other settings, which is another lineage: nothing to learn here
             )
@@ -398,7 +398,9 @@ class Replica:
         if not self.facts.frozen and offset not in self.halts.overrides and not self._judge(offset, features, entry):
             return self.halts.current is None
         row = self.quality.update(entry.target, entry.served, entry.label_time_ms, entry.event_time_ms)
-        if row is not None and offset not in self.halts.overrides:  # whose position stands for the halt that was told
+        if (
+            row is not None and offset not in self.halts.overrides
+        ):  # whose position stands for the halt that was reported
             self.concept.update(row, self._settings.lineage, offset)
             if not self._may_report(offset):
                 return False
@@ -468,7 +470,7 @@ class Replica:
     def _begin_again(self, first: Sequence[tuple[int, dict[str, Any], Any]], offset: int, entry: Entry) -> bool:
         """Learn the first examples anew, now that it is known which of them is unlike the others.
 
-        It is told here, at `offset`: what was told before stands in its order.
+        It is reported here, at `offset`: what was reported before stands in its order.
         """
         divert = self._settings.quarantine == "divert"
         self.model.begin(self._settings.build())
@@ -503,7 +505,7 @@ class Replica:
     def _read_on(self, entry: Entry) -> None:
         """Pass an entry while halted: nothing is learned, but what was seen counts."""
         assert self.halts.current is not None  # noqa: S101
-        with contextlib.suppress(*_NO_SENSE):  # it is met again, and halts then, once this halt is lifted
+        with contextlib.suppress(*_NO_SENSE):  # it is met again, and halts then, once this halt is ended
             self.facts.note(entry, self.seen)
             self.halts.obey(entry)
         if entry.kind == "example" and self.facts.has_started(entry.source_partition):

@@ -98,7 +98,7 @@ class HeldFeedback:
         if max(times[:stop], default=events_ms) <= events_ms:
             return stop
         for row in range(stop):
-            if times[row] > events_ms and row not in labels.letters:
+            if times[row] > events_ms and row not in labels.dead_letters:
                 offset = labels.records.offsets[row]
                 if self._waits(offset, arrived_ms, events_at_end, clock):
                     return row

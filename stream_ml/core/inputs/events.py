@@ -66,13 +66,13 @@ class Taken(NamedTuple):
 
 
 class Events:
-    """n records as events: `letters` has the rows that cannot be used, whose other columns say nothing."""
+    """n records as events: `dead_letters` has the rows that cannot be used, whose other columns say nothing."""
 
-    __slots__ = ("carried", "features", "ids", "imputed", "letters", "records", "schemas", "times_ms")
+    __slots__ = ("carried", "dead_letters", "features", "ids", "imputed", "records", "schemas", "times_ms")
 
     def __init__(self, records: Records, taken: Sequence[Taken], others: dict[int, Event | DeadLetter]) -> None:
         self.records = records
-        self.letters = {row: item for row, item in others.items() if isinstance(item, DeadLetter)}
+        self.dead_letters = {row: item for row, item in others.items() if isinstance(item, DeadLetter)}
         self.imputed = set().union(*(lane.imputed for lane in taken))
         if len(taken) == 1 and not others:
             lane = taken[0]
@@ -106,7 +106,7 @@ class Events:
 
     def latest_ms(self, otherwise_ms: int, without: Collection[int] | None = None) -> int:
         """The largest time of the rows but some (the dead letters), or the other one where that is later."""
-        left_out = self.letters if without is None else without
+        left_out = self.dead_letters if without is None else without
         times = self.times_ms
         if left_out:
             times = [time_ms for row, time_ms in enumerate(times) if row not in left_out]

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stream_ml.core.avro.arrow import FeatureColumn, Mask, column_of, feature_column, longer_than, nulls_of, outside_of
-from stream_ml.core.avro.fields import Field, NotUsable, converter, find_field, finite, getter, scalar_fields
-from stream_ml.core.avro.framing import Refused
+from stream_ml.core.avro.fields import Field, InvalidValue, converter, find_field, finite, getter, scalar_fields
+from stream_ml.core.avro.framing import Rejected
 from stream_ml.core.avro.schema import Schema
 from stream_ml.core.inputs.settings import Bounds, FeatureSettings
 from stream_ml.errors import ConfigError, Problems
@@ -89,7 +89,7 @@ class FeaturePlan:
         inside = [s for p, s in zip(self._paths, self._steps, strict=True) if p[: len(path)] == path]
         return all(step.missing != "reject" for step in inside)
 
-    def extract(self, payload: Any) -> tuple[dict[str, Any], bool] | Refused:
+    def extract(self, payload: Any) -> tuple[dict[str, Any], bool] | Rejected:
         """Features by name in schema order and whether one was imputed; or why there are none."""
         features: dict[str, Any] = {}
         imputed = False
@@ -98,14 +98,14 @@ class FeaturePlan:
             if value is not None:
                 try:
                     features[name] = usable = convert(value)
-                except NotUsable as error:
-                    return Refused("not_finite", f"feature {name}: {error}")
+                except InvalidValue as error:
+                    return Rejected("not_finite", f"feature {name}: {error}")
                 except (ValueError, TypeError, OverflowError) as error:
-                    return Refused("schema_mismatch", f"feature {name}: {error}")
+                    return Rejected("schema_mismatch", f"feature {name}: {error}")
                 if bounds is not None and not bounds.admits(usable):
-                    return Refused("out_of_bounds", f"feature {name} {_bounds_words(usable, bounds)}")
+                    return Rejected("out_of_bounds", f"feature {name} {_bounds_words(usable, bounds)}")
             elif missing == "reject":
-                return Refused(
+                return Rejected(
                     "missing_feature",
                     f"feature {name} is null; features.missing may say drop or {{impute: value}}",
                 )
@@ -234,6 +234,6 @@ def _missing(field: Field, settings: FeatureSettings) -> Any:
 def _not_finite(value: Any) -> bool:
     try:
         finite(value)
-    except NotUsable:
+    except InvalidValue:
         return True
     return False

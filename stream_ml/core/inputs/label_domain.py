@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from stream_ml.core.avro.fields import Field, NotUsable, finite
-from stream_ml.core.avro.framing import Refused
+from stream_ml.core.avro.fields import Field, InvalidValue, finite
+from stream_ml.core.avro.framing import Rejected
 from stream_ml.core.avro.schema import Schema
 from stream_ml.core.inputs.settings import LabelSettings
 from stream_ml.errors import ConfigError
@@ -55,18 +55,18 @@ class LabelDomain:
         """The other class of a binary task."""
         return next(name for name in self.classes if name != self.positive)
 
-    def canonical(self, value: Any) -> Target | Refused:
-        """The label as a Target; Refused (label_domain or not_finite) where it is none."""
+    def canonical(self, value: Any) -> Target | Rejected:
+        """The label as a Target; Rejected (label_domain or not_finite) where it is none."""
         if value is None:
-            return Refused("label_domain", "the label is null")
+            return Rejected("label_domain", "the label is null")
         if self.task == "regression":
             try:
                 return Target(None, finite(float(value)))
-            except (NotUsable, OverflowError) as error:
-                return Refused("not_finite", f"the label: {error}")
+            except (InvalidValue, OverflowError) as error:
+                return Rejected("not_finite", f"the label: {error}")
         name = class_text(value)
         if name not in self.classes:
-            return Refused("label_domain", f"the label {name!r} is none of {', '.join(self.classes)}")
+            return Rejected("label_domain", f"the label {name!r} is none of {', '.join(self.classes)}")
         return Target(name, None)
 
     def y(self, target: Target) -> bool | str | float:

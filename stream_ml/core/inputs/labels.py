@@ -10,9 +10,9 @@ NO_TARGET = Target(None, None)
 
 
 class Labels(Sequence[Label | DeadLetter]):
-    """n records as labels: `letters` has the rows that cannot be used, whose other columns say nothing."""
+    """n records as labels: `dead_letters` has the rows that cannot be used, whose other columns say nothing."""
 
-    __slots__ = ("ids", "letters", "records", "targets", "times_ms")
+    __slots__ = ("dead_letters", "ids", "records", "targets", "times_ms")
 
     def __init__(
         self,
@@ -20,9 +20,9 @@ class Labels(Sequence[Label | DeadLetter]):
         ids: list[str],
         times_ms: list[int],
         targets: list[Target],
-        letters: dict[int, DeadLetter],
+        dead_letters: dict[int, DeadLetter],
     ) -> None:
-        self.records, self.letters = records, letters
+        self.records, self.dead_letters = records, dead_letters
         self.ids, self.times_ms, self.targets = ids, times_ms, targets
 
     @classmethod
@@ -30,9 +30,9 @@ class Labels(Sequence[Label | DeadLetter]):
         """The columns of items that are there one by one."""
         records = Records.of(topic, partition, [item.record for item in items])
         some = [item if isinstance(item, Label) else Label(item.record, "", 0, NO_TARGET) for item in items]
-        letters = {row: item for row, item in enumerate(items) if isinstance(item, DeadLetter)}
+        dead_letters = {row: item for row, item in enumerate(items) if isinstance(item, DeadLetter)}
         columns = ([one.event_id for one in some], [one.time_ms for one in some], [one.target for one in some])
-        return cls(records, *columns, letters)
+        return cls(records, *columns, dead_letters)
 
     @classmethod
     def joined(cls, parts: Sequence["Labels"]) -> "Labels":
@@ -42,7 +42,7 @@ class Labels(Sequence[Label | DeadLetter]):
         where = (parts[0].records.topic, parts[0].records.partition) if parts else ("", 0)
         found = cls.of(*where, ())
         for part in parts:
-            found.letters |= {len(found) + row: letter for row, letter in part.letters.items()}
+            found.dead_letters |= {len(found) + row: dead_letter for row, dead_letter in part.dead_letters.items()}
             found.records.extend(part.records)
             found.ids += part.ids
             found.times_ms += part.times_ms
@@ -64,12 +64,12 @@ class Labels(Sequence[Label | DeadLetter]):
         if isinstance(row, slice):
             return self._part(*row.indices(len(self))[:2])
         row = range(len(self))[row]
-        return self.letters[row] if row in self.letters else self.label(row)
+        return self.dead_letters[row] if row in self.dead_letters else self.label(row)
 
     def __iter__(self) -> Iterator[Label | DeadLetter]:
         """All, one by one."""
         rows = zip(self.records, self.ids, self.times_ms, self.targets, strict=True)
-        return (self.letters.get(row) or Label(*columns) for row, columns in enumerate(rows))
+        return (self.dead_letters.get(row) or Label(*columns) for row, columns in enumerate(rows))
 
     def label(self, row: int) -> Label:
         """One of those that are labels."""
@@ -78,14 +78,16 @@ class Labels(Sequence[Label | DeadLetter]):
     def _part(self, first: int, stop: int) -> "Labels":
         if (first, stop) == (0, len(self)):
             return self
-        letters = {row - first: letter for row, letter in self.letters.items() if first <= row < stop}
+        dead_letters = {
+            row - first: dead_letter for row, dead_letter in self.dead_letters.items() if first <= row < stop
+        }
         columns = (self.ids[first:stop], self.times_ms[first:stop], self.targets[first:stop])
-        return Labels(self.records.part(first, stop), *columns, letters)
+        return Labels(self.records.part(first, stop), *columns, dead_letters)
 
-    def latest_ms(self, before_ms: int, letters: Collection[int] | None = None) -> int:
-        """The largest of `before_ms` and the times of all rows but the letters, which may be more by now."""
-        letters = self.letters if letters is None else letters
+    def latest_ms(self, before_ms: int, dead_letters: Collection[int] | None = None) -> int:
+        """The largest of `before_ms` and the times of all rows but the dead letters, which may be more by now."""
+        dead_letters = self.dead_letters if dead_letters is None else dead_letters
         times = self.times_ms
-        if letters:
-            times = picked(times, [row for row in range(len(self)) if row not in letters])
+        if dead_letters:
+            times = picked(times, [row for row in range(len(self)) if row not in dead_letters])
         return max(before_ms, max(times, default=before_ms))

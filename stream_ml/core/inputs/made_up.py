@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from stream_ml.core.avro.fields import base_of, logical_of
-from stream_ml.core.avro.framing import Refused
+from stream_ml.core.avro.framing import Rejected
 from stream_ml.core.avro.schema import Schema
 from stream_ml.core.inputs.features import FeaturePlan
 
@@ -25,7 +25,7 @@ def payloads(schema: Schema, plan: FeaturePlan, count: int) -> Iterator[dict[str
 def features(schema: Schema, plan: FeaturePlan, count: int) -> list[dict[str, Any]]:
     """Features of `count` made-up events, without those events that would be dead letters."""
     found = (plan.extract(payload) for payload in payloads(schema, plan, count))
-    return [kept[0] for kept in found if not isinstance(kept, Refused)]
+    return [kept[0] for kept in found if not isinstance(kept, Rejected)]
 
 
 class _Made:

@@ -14,8 +14,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_ml.core.avro.arrow import Mask, column_of, id_column, time_column
-from stream_ml.core.avro.fields import NotUsable, composed, converter, find_field, getter, id_text_of, time_ms_of
-from stream_ml.core.avro.framing import Lane, Payloads, Refused
+from stream_ml.core.avro.fields import InvalidValue, composed, converter, find_field, getter, id_text_of, time_ms_of
+from stream_ml.core.avro.framing import Lane, Payloads, Rejected
 from stream_ml.core.inputs.events import Events, Taken, picked
 from stream_ml.core.inputs.features import FeaturePlan
 from stream_ml.core.inputs.label_domain import LabelDomain
@@ -60,45 +60,45 @@ class _Reader:
             times_of = time_column(time, where=f"{where}.time")
             self._time_column = lambda batch: times_of(column_of(batch, time.path))
 
-    def head(self, record: Record, now_ms: int) -> tuple[int, dict[str, Any], str, int] | Refused:
+    def head(self, record: Record, now_ms: int) -> tuple[int, dict[str, Any], str, int] | Rejected:
         """Writer's fingerprint, payload, id and time of one record."""
         if record.value is None and record.headers:
             said = dict(record.headers)
             if NOT_UNPACKED in said:
-                return Refused("not_unpacked", "its batch cannot be unpacked by the client: what it held is not known")
+                return Rejected("not_unpacked", "its batch cannot be unpacked by the client: what it held is not known")
             if TOO_LARGE in said:
                 sizes = [(said.get(name) or b"").decode("utf-8", "replace") for name in (VALUE_BYTES, KEY_CUT)]
-                return Refused("too_large", f"{' and '.join(filter(None, sizes))} bytes are not looked at")
+                return Rejected("too_large", f"{' and '.join(filter(None, sizes))} bytes are not looked at")
         decoded = self.payloads.decode(record.value)
-        if isinstance(decoded, Refused):
+        if isinstance(decoded, Rejected):
             return decoded
         fingerprint, payload = decoded
         event_id = self._id_of(record, payload)
-        if isinstance(event_id, Refused):
+        if isinstance(event_id, Rejected):
             return event_id
         time_ms = record.timestamp_ms if self._time is None else self._time(payload)
         if time_ms is None:
-            return Refused("out_of_range_time", "the time is null")
+            return Rejected("out_of_range_time", "the time is null")
         if time_ms > now_ms + AHEAD_MAX_MS:
-            return Refused(
+            return Rejected(
                 "out_of_range_time", f"the time {time_ms} ms lies more than a day ahead of this host's clock"
             )
         if time_ms < OLDEST_MS:
-            return Refused("out_of_range_time", f"the time {time_ms} ms lies before the year 1")
+            return Rejected("out_of_range_time", f"the time {time_ms} ms lies before the year 1")
         return fingerprint, payload, event_id, time_ms
 
-    def _id_of(self, record: Record, payload: dict[str, Any]) -> str | Refused:
+    def _id_of(self, record: Record, payload: dict[str, Any]) -> str | Rejected:
         try:
             text = self._id(payload) if self._id is not None else _key_text(record.key)
         except (ValueError, TypeError) as error:
-            return Refused("missing_id", f"the id cannot be read: {error}")
+            return Rejected("missing_id", f"the id cannot be read: {error}")
         if not text:
-            return Refused(
+            return Rejected(
                 "missing_id",
                 "the record key is null or empty" if self._id is None else "the id is null or empty",
             )
         if len(text) > ID_MAX_CHARS:
-            return Refused("missing_id", f"the id has {len(text)} characters; at most {ID_MAX_CHARS}")
+            return Rejected("missing_id", f"the id has {len(text)} characters; at most {ID_MAX_CHARS}")
         return text
 
     def heads(self, lane: Lane, records: Records, now_ms: int) -> "_Heads":
@@ -177,11 +177,11 @@ class EventReader(_Reader):
     def decode_one(self, record: Record, now_ms: int) -> Event | DeadLetter:
         """The reference lane: one record to an Event or a DeadLetter."""
         head = self.head(record, now_ms)
-        if isinstance(head, Refused):
+        if isinstance(head, Rejected):
             return DeadLetter(record, head.reason, head.message, "decode")
         fingerprint, payload, event_id, time_ms = head
         extracted = self.plan.extract(payload)
-        if isinstance(extracted, Refused):
+        if isinstance(extracted, Rejected):
             return DeadLetter(record, extracted.reason, extracted.message, "features")
         features, imputed = extracted
         return Event(record, event_id, time_ms, features, imputed, self.carried(payload), fingerprint)
@@ -231,7 +231,7 @@ class FeedbackReader(_Reader):
         for row in sorted(left):
             item = self.decode_one(records.record(row), now_ms)
             if isinstance(item, DeadLetter):
-                found.letters[row] = item
+                found.dead_letters[row] = item
             else:
                 _, found.ids[row], found.times_ms[row], found.targets[row] = item
         return found
@@ -246,7 +246,7 @@ class FeedbackReader(_Reader):
         else:
             targets = [self._target(value) for value in values]
         told = _Told(lane.rows, heads.ids, heads.times_ms.tolist(), targets)
-        if not heads.wrong.any() and not any(isinstance(target, Refused) for target in targets):
+        if not heads.wrong.any() and not any(isinstance(target, Rejected) for target in targets):
             return told
         judged = zip(heads.wrong.tolist(), targets, strict=True)
         right = [number for number, (wrong, target) in enumerate(judged) if not wrong and isinstance(target, Target)]
@@ -255,18 +255,18 @@ class FeedbackReader(_Reader):
     def decode_one(self, record: Record, now_ms: int) -> Label | DeadLetter:
         """The reference lane: one record to a Label or a DeadLetter."""
         head = self.head(record, now_ms)
-        if isinstance(head, Refused):
+        if isinstance(head, Rejected):
             return DeadLetter(record, head.reason, head.message, "decode")
         _, payload, event_id, time_ms = head
         target = self._target(self._label(payload))
-        if isinstance(target, Refused):
+        if isinstance(target, Rejected):
             return DeadLetter(record, target.reason, target.message, "label")
         return Label(record, event_id, time_ms, target)
 
-    def _target(self, value: Any) -> Target | Refused:
+    def _target(self, value: Any) -> Target | Rejected:
         if value is None or self._convert is None:
             return self.domain.canonical(value)
         try:
             return self.domain.canonical(self._convert(value))
-        except NotUsable as error:
-            return Refused("not_finite", f"the label: {error}")
+        except InvalidValue as error:
+            return Rejected("not_finite", f"the label: {error}")

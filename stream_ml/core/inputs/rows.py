@@ -5,7 +5,7 @@ from typing import Any
 
 from stream_ml.core.avro.fields import composed, find_field, getter, id_text_of
 from stream_ml.core.avro.framing import Payloads
-from stream_ml.core.avro.from_json import NotOfSchema, from_json
+from stream_ml.core.avro.from_json import SchemaMismatch, from_json
 from stream_ml.core.inputs.settings import Source
 
 
@@ -26,7 +26,7 @@ class RowEncoder:
             self._id = composed(getter(field), id_text_of(field, where=f"{where}.id"))
 
     def encode(self, row: Any) -> tuple[bytes, bytes]:
-        """Key and value of a row; NotOfSchema where it is not of the schema: whoever wrote it mends it.
+        """Key and value of a row; SchemaMismatch where it is not of the schema: whoever wrote it mends it.
 
         A row that `tail --json` has shown says under `record` which key it had, which is kept.
         """
@@ -39,7 +39,7 @@ class RowEncoder:
         if isinstance(given, dict):
             key = given.pop("key", key)
         if not isinstance(key, str) or not key:
-            raise NotOfSchema(f'{self._where}.id is key: give the record key as "key" beside the fields')
+            raise SchemaMismatch(f'{self._where}.id is key: give the record key as "key" beside the fields')
         return key.encode(), self._payloads.encode(from_json(self._payloads.reader, given))
 
     def timestamp_ms(self, row: Any) -> int | None:

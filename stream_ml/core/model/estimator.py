@@ -48,9 +48,9 @@ class Learner:
         }[domain.task]
 
     @property
-    def why_singly(self) -> str:
+    def fallback_reason(self) -> str:
         """Why a model whose runs could be learned as a matrix no longer is; empty where it is, or never was."""
-        return self._runs.why_singly if self._runs is not None else ""
+        return self._runs.fallback_reason if self._runs is not None else ""
 
     def score(self, features: dict[str, Any]) -> Scored:
         """Score one event; ModelFailed where the estimator raises."""

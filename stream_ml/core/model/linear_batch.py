@@ -45,18 +45,18 @@ class _State(NamedTuple):
 
 
 class LinearRuns:
-    """Learns runs of one estimator that `linear_runs` allows; `why_singly` says why it no longer does, if so."""
+    """Learns runs of one estimator that `linear_runs` allows; `fallback_reason` says why it no longer does, if so."""
 
     def __init__(self, estimator: Any) -> None:
         self._estimator = estimator
         self._scaler, self._model = _parts(estimator)
         self._run = 0
         self._probes: tuple[Any, list[float]] | None = None  # as they were given, and the largest of each feature
-        self.why_singly = ""
+        self.fallback_reason = ""
 
     def learn(self, names: Sequence[str], rows: Matrix, ys: Sequence[Any]) -> bool:
         """Learn n examples, all or (False) none of them."""
-        if len(rows) < ROWS_MIN or self.why_singly:
+        if len(rows) < ROWS_MIN or self.fallback_reason:
             return False
         before = self._taken(names)
         if before is None:
@@ -139,12 +139,12 @@ class LinearRuns:
             for row, y in zip(rows, ys, strict=True):
                 other._estimator.learn_one(dict(zip(names, row, strict=True)), y)
         except Exception as error:
-            self.why_singly = f"a copy of it does not learn a run: {type(error).__name__}: {error}"
+            self.fallback_reason = f"a copy of it does not learn a run: {type(error).__name__}: {error}"
             return False
         theirs = other._taken(names)
         if theirs is not None and theirs.bits() == state.bits():
             return True
-        self.why_singly = "a run and as many calls of learn_one leave different models"
+        self.fallback_reason = "a run and as many calls of learn_one leave different models"
         return False
 
 

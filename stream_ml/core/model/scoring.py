@@ -49,7 +49,7 @@ class Scores(NamedTuple):
 class Scorer:
     """Scores batches with one learner.
 
-    `why_singly` says why a model that has `*_many` is not asked for it; empty where it is, or has none.
+    `fallback_reason` says why a model that has `*_many` is not asked for it; empty where it is, or has none.
     """
 
     def __init__(self, learner: Learner) -> None:
@@ -57,7 +57,7 @@ class Scorer:
         self._task = learner.domain.task
         self._name = "predict_many" if self._task == "regression" else "predict_proba_many"
         self._turn = 0
-        self.why_singly = ""
+        self.fallback_reason = ""
 
     def score(self, features: Features, count: int) -> Scores:
         """Scores of a batch of `count` rows, of which `features` has some."""
@@ -83,16 +83,16 @@ class Scorer:
 
     def _many(self, features: Features) -> "_Columns | None":
         table, estimator = features.table, self._learner.estimator
-        if table is None or table.num_rows < ROWS_MIN or self.why_singly or not hasattr(estimator, self._name):
+        if table is None or table.num_rows < ROWS_MIN or self.fallback_reason or not hasattr(estimator, self._name):
             return None
         try:
             said = nw.from_native(getattr(estimator, self._name)(table), allow_series=True)
             columns = self._columns(said, table.num_rows)
         except (NotImplementedError, AttributeError):  # River's words for a model, or a step of it, without it
-            self.why_singly = f"it has no {self._name}"
+            self.fallback_reason = f"it has no {self._name}"
             return None
         except Exception as error:
-            self.why_singly = f"{self._name} raised {type(error).__name__}: {error}"
+            self.fallback_reason = f"{self._name} raised {type(error).__name__}: {error}"
             return None
         return columns if self._proved(table, columns) else None
 
@@ -108,7 +108,7 @@ class Scorer:
         one = self._one(features)
         if isinstance(one, Scored) and same(one, columns.of(number)):
             return True
-        self.why_singly = f"{self._name} and the same for one event differ: {columns.of(number)}, {one}"
+        self.fallback_reason = f"{self._name} and the same for one event differ: {columns.of(number)}, {one}"
         return False
 
     def _columns(self, said: Any, count: int) -> "_Columns | None":

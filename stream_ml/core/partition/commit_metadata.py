@@ -8,7 +8,7 @@ from stream_ml.core.join.watermark import Times
 from stream_ml.errors import FatalError
 
 FORMAT = 2
-LINEAGES_MAX = 4  # whose last signal is remembered; of an older one the signals would be told again
+LINEAGES_MAX = 4  # whose last signal is remembered; of an older one the signals would be reported again
 LINEAGE_CHARS = 8  # of its digits
 BYTES_MAX = 1_000  # Kafka's own limit is offset.metadata.max.bytes, 4096 by default
 
@@ -26,7 +26,7 @@ class Metadata(NamedTuple):
     """A partition's state as of its last transaction; keys as in the contract.
 
     `signalled` has the last position signalled by lineage, of partition 0. `inputs_id` names the topics that the
-    offsets are of: one that is deleted and made anew has other records at the same offsets.
+    offsets are of: one that is deleted and recreated has other records at the same offsets.
     """
 
     next_sequence: int
@@ -101,7 +101,7 @@ def signalled_upto(signalled: Mapping[str, int], lineage: str, position: int) ->
     return dict([*others[1 - LINEAGES_MAX :], (name, position)])
 
 
-class Landmarks:
+class RestorePoints:
     """Where outputs stood at known input positions: tells a rebuild where to begin, whatever the clocks said."""
 
     KEPT_MAX = 256  # when there are more, every second one goes: a rebuild then begins a little earlier

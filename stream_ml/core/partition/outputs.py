@@ -59,21 +59,21 @@ def decode_outcome(value: bytes) -> dict[str, Any]:
     return decode_own(value, _OUTCOME_DECODER, len(_OUTCOME_HEADER))
 
 
-def encode_dead_letter(topic: str, letter: DeadLetter, clock: Clock, limit_bytes: int) -> Produce:
+def encode_dead_letter(topic: str, dead_letter: DeadLetter, clock: Clock, limit_bytes: int) -> Produce:
     """The record of a dead letter: the original, as much of it as fits, and why.
 
     Header names are those of Kafka Connect's dead-letter queue, so that existing tools read them.
     """
-    record = letter.record
+    record = dead_letter.record
     context: list[tuple[str, bytes]] = [
         (f"__connect.errors.{name}", text.encode())
         for name, text in (
             ("topic", record.topic),
             ("partition", str(record.partition)),
             ("offset", str(record.offset)),
-            ("exception.class.name", letter.reason),
-            ("exception.message", letter.message[:_MESSAGE_MAX]),
-            ("stage", letter.stage),
+            ("exception.class.name", dead_letter.reason),
+            ("exception.message", dead_letter.message[:_MESSAGE_MAX]),
+            ("stage", dead_letter.stage),
             ("timestamp", str(clock.now_ms)),
         )
     ]

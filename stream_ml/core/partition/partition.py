@@ -17,7 +17,7 @@ from stream_ml.core.join.pending import Rows, Tag, known_or_nan
 from stream_ml.core.join.watermark import BEGINNING
 from stream_ml.core.log.entry import encode_schema
 from stream_ml.core.model.scoring import Scores
-from stream_ml.core.partition.commit_metadata import Landmarks, Metadata, OutputEnds, last_signalled, signalled_upto
+from stream_ml.core.partition.commit_metadata import Metadata, OutputEnds, RestorePoints, last_signalled, signalled_upto
 from stream_ml.core.partition.examples import Examples, encode_examples
 from stream_ml.core.partition.outputs import (
     RECORD_OVERHEAD,
@@ -66,7 +66,7 @@ class Batch(NamedTuple):
     feedback: Labels
     events_at_end: bool
     feedback_at_end: bool
-    condemned: Collection[Coordinates] = ()
+    poison_records: Collection[Coordinates] = ()
 
     def coordinates(self) -> list[Coordinates]:
         """Topic, partition and offset of each record."""
@@ -77,7 +77,7 @@ class Batch(NamedTuple):
 class Outputs(NamedTuple):
     """Everything that one batch gives: records in order, the state to commit, and what to count.
 
-    `letters` has the first dead letter of each reason, for people.
+    `dead_letters` has the first dead letter of each reason, for people.
     """
 
     blocks: list[Block]
@@ -86,7 +86,7 @@ class Outputs(NamedTuple):
     metadata: Metadata
     counts: Counter[tuple[str, str]]
     staged: StagedJoin
-    letters: dict[str, DeadLetter]
+    dead_letters: dict[str, DeadLetter]
 
     @property
     def moved(self) -> bool:
@@ -117,9 +117,9 @@ class Partition:
         self.join = join
         self.events_position, self.feedback_position = positions
         self.next_sequence = next_sequence
-        self.landmarks = Landmarks(*floors, ends)
+        self.restore_points = RestorePoints(*floors, ends)
         self.signalled: Mapping[str, int] = {}
-        self.leftovers: list[
+        self.undecodable_labels: list[
             DeadLetter
         ] = []  # labels taken before, which can no longer be read: ended with the next batch
 
@@ -138,7 +138,7 @@ class Partition:
             Names the transaction in the metadata.
         """
         turn = _Turn(self, batch, replica, clock, stale)
-        turn.take_letters(self.leftovers)
+        turn.take_dead_letters(self.undecodable_labels)
         turn.take_events(batch.events)
         turn.take_feedback(batch.feedback)
         return turn.outputs(token)
@@ -146,10 +146,10 @@ class Partition:
     def apply(self, outputs: Outputs) -> None:
         """Take over what a committed batch changed."""
         self.join.apply(outputs.staged)
-        self.leftovers = []
+        self.undecodable_labels = []
         self.events_position, self.feedback_position = outputs.events_position, outputs.feedback_position
         self.next_sequence, self.signalled = outputs.metadata.next_sequence, outputs.metadata.signalled
-        self.landmarks.prune(outputs.metadata.events_floor, outputs.metadata.feedback_floor)
+        self.restore_points.prune(outputs.metadata.events_floor, outputs.metadata.feedback_floor)
 
     def claim_metadata(self, floors: tuple[int, int], token: str) -> Metadata:
         """The state as it was committed, before anything is rebuilt: for the transaction that claims a partition."""
@@ -163,7 +163,7 @@ class Partition:
         token: str,
         signalled: Mapping[str, int],
     ) -> Metadata:
-        ends = self.landmarks.before(*floors)
+        ends = self.restore_points.before(*floors)
         inputs_ms = (staged.inputs.events_ms, staged.inputs.feedback_ms)
         settings = self.settings
         metadata = Metadata(next_sequence, staged.times, inputs_ms, *floors, ends, token, settings.writer)
@@ -187,7 +187,7 @@ class _Turn:
         self._dead_letters = Block.empty(topics.dead_letters, number)
         self._pairs: list[Pair] = []
         self._counts: Counter[tuple[str, str]] = Counter()
-        self._letters: dict[str, DeadLetter] = {}
+        self._first_by_reason: dict[str, DeadLetter] = {}
         self._next_sequence = partition.next_sequence
         self._events_ms, self._feedback_ms = _NO_TIME, _NO_TIME
 
@@ -208,7 +208,9 @@ class _Turn:
         signals, signalled = self._signals()
         metadata = partition.metadata_of(self._staged, floors, self._next_sequence, token, signalled)
         blocks = [self._predictions, self._log, self._outcomes, self._dead_letters, signals]
-        return Outputs(blocks, events_position, feedback_position, metadata, self._counts, self._staged, self._letters)
+        return Outputs(
+            blocks, events_position, feedback_position, metadata, self._counts, self._staged, self._first_by_reason
+        )
 
     def _signals(self) -> tuple[Block, Mapping[str, int]]:
         """What the fold has found and nobody has written yet; told by the owner of partition 0 alone."""
@@ -228,28 +230,28 @@ class _Turn:
 
     def take_events(self, events: Events) -> None:
         """Score, publish and remember a batch; each row that cannot be used becomes a dead letter."""
-        letters = dict(events.letters)
-        for row in self._condemned_rows(events.records):
-            letters[row] = _condemned_letter(events.records.record(row))
-        self._events_ms = events.latest_ms(self._events_ms, letters)
+        dead_letters = dict(events.dead_letters)
+        for row in self._poison_rows(events.records):
+            dead_letters[row] = _poison_dead_letter(events.records.record(row))
+        self._events_ms = events.latest_ms(self._events_ms, dead_letters)
         if len(events) and not self._replica.is_healthy:
             self._flags += ("unsound",)
         scores = self._replica.model.score_many(events.features, len(events))
         for row, why in scores.failed.items():
-            if row not in letters:
-                letters[row] = DeadLetter(
+            if row not in dead_letters:
+                dead_letters[row] = DeadLetter(
                     events.records.record(row), "model_refused", f"the model raised {why}", "score"
                 )
-        self._publish(events, scores, letters)
-        for row in sorted(letters):
-            self._dead(letters[row])
+        self._publish(events, scores, dead_letters)
+        for row in sorted(dead_letters):
+            self._dead(dead_letters[row])
 
-    def _publish(self, events: Events, scores: Scores, letters: dict[int, DeadLetter]) -> None:
+    def _publish(self, events: Events, scores: Scores, dead_letters: dict[int, DeadLetter]) -> None:
         """Predictions of all rows but the dead letters, to which those are added whose prediction is too large."""
         while True:
             rows: Sequence[int] = range(len(events))
-            if letters:
-                rows = [row for row in rows if row not in letters]
+            if dead_letters:
+                rows = [row for row in rows if row not in dead_letters]
             duplicates = self._staged.duplicates(picked(events.ids, rows))
             flags = self._all_flags(events, rows, scores, duplicates)
             said = (self._version, self._replica.examples_learned, self._clock)
@@ -266,7 +268,9 @@ class _Turn:
                 break
             for number, size in large.items():  # an event that is not remembered makes no other a duplicate
                 message = f"its prediction would take {size} bytes"
-                letters[rows[number]] = DeadLetter(events.records.record(rows[number]), "too_large", message, "score")
+                dead_letters[rows[number]] = DeadLetter(
+                    events.records.record(rows[number]), "too_large", message, "score"
+                )
         self._predictions = block
         self._counts["predictions", ""] += len(rows)
         for flag, count in Counter(flag for row_flags in flags for flag in row_flags).items():
@@ -314,25 +318,25 @@ class _Turn:
 
     # --- feedback ---
 
-    def take_letters(self, letters: Sequence[DeadLetter]) -> None:
+    def take_dead_letters(self, dead_letters: Sequence[DeadLetter]) -> None:
         """Publish labels that cannot be used."""
-        for letter in letters:
-            self._dead(_condemned_letter(letter.record) if self._condemned(letter.record) else letter)
+        for dead_letter in dead_letters:
+            self._dead(_poison_dead_letter(dead_letter.record) if self._is_poison(dead_letter.record) else dead_letter)
 
     def take_feedback(self, labels: Labels) -> None:
         """Join labels; each ends, or waits."""
-        letters = dict(labels.letters)
-        for row in self._condemned_rows(labels.records):
-            letters[row] = _condemned_letter(labels.records.record(row))
-        self._feedback_ms = labels.latest_ms(self._feedback_ms, letters)
+        dead_letters = dict(labels.dead_letters)
+        for row in self._poison_rows(labels.records):
+            dead_letters[row] = _poison_dead_letter(labels.records.record(row))
+        self._feedback_ms = labels.latest_ms(self._feedback_ms, dead_letters)
         first = 0
-        for row in [*sorted(letters), len(labels)]:
+        for row in [*sorted(dead_letters), len(labels)]:
             pairs, ended = self._staged.labels(labels, first, row)
             self._pairs += pairs
             for resolved in ended:
                 self._resolved(resolved)
-            if row in letters:
-                self._dead(letters[row])
+            if row in dead_letters:
+                self._dead(dead_letters[row])
             first = row + 1
 
     def _examples(self) -> None:
@@ -374,21 +378,21 @@ class _Turn:
 
     # --- what cannot be used ---
 
-    def _dead(self, letter: DeadLetter) -> None:
+    def _dead(self, dead_letter: DeadLetter) -> None:
         settings = self._settings
-        produce = encode_dead_letter(settings.topics.dead_letters, letter, self._clock, settings.record_bytes_max)
+        produce = encode_dead_letter(settings.topics.dead_letters, dead_letter, self._clock, settings.record_bytes_max)
         self._dead_letters.add(*produce[2:])
-        self._counts["dead_letters", letter.reason] += 1
-        self._letters.setdefault(letter.reason, letter)
+        self._counts["dead_letters", dead_letter.reason] += 1
+        self._first_by_reason.setdefault(dead_letter.reason, dead_letter)
 
-    def _condemned(self, record: Record) -> bool:
-        condemned = self._batch.condemned
-        return bool(condemned) and (record.topic, record.partition, record.offset) in condemned
+    def _is_poison(self, record: Record) -> bool:
+        poison_records = self._batch.poison_records
+        return bool(poison_records) and (record.topic, record.partition, record.offset) in poison_records
 
-    def _condemned_rows(self, records: Records) -> list[int]:
-        if not self._batch.condemned:
+    def _poison_rows(self, records: Records) -> list[int]:
+        if not self._batch.poison_records:
             return []
-        return [row for row, record in enumerate(records) if self._condemned(record)]
+        return [row for row, record in enumerate(records) if self._is_poison(record)]
 
 
 def pending_rows(
@@ -429,5 +433,5 @@ def pending_rows(
     return held
 
 
-def _condemned_letter(record: Record) -> DeadLetter:
+def _poison_dead_letter(record: Record) -> DeadLetter:
     return DeadLetter(record, "too_large", "Kafka refused what would have been written for it", "write")

@@ -42,7 +42,7 @@ class Marks:
         return any(self._found)
 
 
-class Evidence:
+class CommittedOutputs:
     """Gathers what was committed for one partition between its floors and its positions, record by record.
 
     What others wrote into these topics says nothing, and is passed over.
@@ -243,7 +243,7 @@ def _rows_of(found: Sequence[Published]) -> Rows:
 
 
 def rebuilt_labels(
-    records: Iterable[Record], evidence: Evidence, reader: FeedbackReader, partition: int
+    records: Iterable[Record], evidence: CommittedOutputs, reader: FeedbackReader, partition: int
 ) -> tuple[list[Label], list[DeadLetter]]:
     """Those labels that have neither an example, nor an outcome, nor a dead letter: they wait.
 

@@ -41,7 +41,7 @@ class Ends:
             self._held.pop(partition, None)
 
     def note(self, partition: int, at: int | None) -> None:
-        """A record was met (None), or what was told as the end of the partition, at this offset."""
+        """A record was met (None), or what was reported as the end of the partition, at this offset."""
         self._since[partition] = None if at is None else (time.monotonic(), at)
         self._held.pop(partition, None)
 
@@ -67,7 +67,7 @@ class Ends:
         return told[1], self._end_of(partition) or told[1], time.monotonic() - since_s
 
     def _behind(self, partition: int, at: int) -> bool:
-        """Whether there are records behind what was told as the end."""
+        """Whether there are records behind what was reported as the end."""
         end = self._end_of(partition)
         return end is not None and end > at
 

@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, Message, TopicPartition
 from stream_ml.config import Config
 from stream_ml.core.log.seals import LogSeal
 from stream_ml.errors import FatalError
-from stream_ml.kafka.clients import acquaint, let_go, reader
+from stream_ml.kafka.clients import close_within, prefetch_metadata, reader
 from stream_ml.kafka.errors import absent, ended_by, lasting
 from stream_ml.kafka.messages import LARGEST, headers_of
 from stream_ml.kafka.reading.ends import end_of
@@ -54,7 +54,7 @@ class LogReader:
         self._topic = config.training_log_topic
         self._consumer = reader(config)
         self._unpacking = Unpacking(self._consumer)
-        acquaint(self._consumer, [self._topic])
+        prefetch_metadata(self._consumer, [self._topic])
         self.position = position
         self.end_seen = -1
         self._held_since_s: float | None = None
@@ -109,4 +109,4 @@ class LogReader:
 
     def close(self) -> None:
         """Let go of the consumer."""
-        let_go(self._consumer)
+        close_within(self._consumer)

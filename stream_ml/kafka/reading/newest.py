@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, TopicPartition
 
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError
-from stream_ml.kafka.clients import admin, let_go, reader, take, topics_there
+from stream_ml.kafka.clients import admin, close_within, reader, take, topics_there
 from stream_ml.kafka.errors import ended_by, lasting, reaching
 from stream_ml.kafka.messages import record_of
 from stream_ml.kafka.reading.ends import ends
@@ -60,4 +60,4 @@ def follow(config: Config, starts: dict[tuple[str, int], int]) -> Iterator[Recor
                 elif error.code() != KafkaError._PARTITION_EOF and lasting(error):  # noqa: SLF001
                     raise ended_by(config, str(message.topic()), error)
     finally:
-        let_go(consumer)
+        close_within(consumer)

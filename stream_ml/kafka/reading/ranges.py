@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, Message, TopicPartition
 
 from stream_ml.config import Config
 from stream_ml.errors import TransientError
-from stream_ml.kafka.clients import acquaint, let_go, reader
+from stream_ml.kafka.clients import close_within, prefetch_metadata, reader
 from stream_ml.kafka.errors import ended_by, lasting
 from stream_ml.kafka.messages import record_of
 from stream_ml.kafka.reading.unpacking import Unpacking
@@ -80,7 +80,7 @@ class RangeReader:
         if not left:
             return
         unknown = {topic for topic, _ in left} - self._known
-        acquaint(self._consumer, unknown)
+        prefetch_metadata(self._consumer, unknown)
         self._known |= unknown
         self._consumer.assign([TopicPartition(*where, ranges[where][0]) for where in left])
         self._unpacking.begin({where: ranges[where][0] for where in left})
@@ -140,7 +140,7 @@ class RangeReader:
 
     def close(self) -> None:
         """Let go of the consumer."""
-        let_go(self._consumer)
+        close_within(self._consumer)
 
 
 def _runs(messages: list[Message]) -> Iterator[list[Message]]:

@@ -250,7 +250,7 @@ function health(status) {
   const since = status.since_start;
   const letters = Object.entries(since).filter(([name]) => name.startsWith("dead_letters.")).reduce((sum, [, n]) => sum + n, 0);
   pairs("worker", [
-    ["partitions", `${Object.keys(partitions.owned).length} owned, ${Object.keys(partitions.parked).length} parked`],
+    ["partitions", `${Object.keys(partitions.owned).length} owned, ${Object.keys(partitions.suspended).length} suspended`],
     ["up for", seconds(status.uptime_seconds)],
     ["predicted", count(since.predictions || 0)],
     ["dead letters", count(letters)],

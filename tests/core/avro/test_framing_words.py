@@ -7,7 +7,7 @@ from typing import Any
 import fastavro
 import pytest
 
-from stream_ml.core.avro.framing import Payloads, Refused
+from stream_ml.core.avro.framing import Payloads, Rejected
 from stream_ml.core.avro.schema import Schema, load_schema
 
 KIND = {"type": "enum", "name": "K", "symbols": ["A", "B"]}
@@ -22,7 +22,7 @@ def order(**types: Any) -> Schema:
 
 def words(found: Any) -> str:
     """Why a record is refused."""
-    assert isinstance(found, Refused), found
+    assert isinstance(found, Rejected), found
     return found.message
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from stream_ml.core.avro.columnar import ROWS_MIN
-from stream_ml.core.avro.framing import Payloads, Refused
+from stream_ml.core.avro.framing import Payloads, Rejected
 from stream_ml.core.avro.record import long_bytes
 from stream_ml.core.avro.schema import Schema
 from stream_ml.core.fold.replica import Replica
@@ -87,9 +87,9 @@ def test_bytes_that_avro_does_not_allow_are_a_dead_letter_in_a_batch_and_alone(n
     one = reader.decode_one(records.record(0), NOW_MS)
     assert isinstance(one, DeadLetter)
     assert one.reason == "not_avro"
-    assert {row: letter.reason for row, letter in reader.decode(records, NOW_MS).letters.items()} == dict.fromkeys(
-        range(ROWS_MIN), "not_avro"
-    )
+    assert {
+        row: dead_letter.reason for row, dead_letter in reader.decode(records, NOW_MS).dead_letters.items()
+    } == dict.fromkeys(range(ROWS_MIN), "not_avro")
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -97,7 +97,7 @@ def test_bytes_that_avro_does_not_allow_are_none_where_the_reader_leaves_the_fie
     type_, bytes_ = BROKEN[name]
     writer, reader = _schema(type_), schema_of(("x", "double"))
     found = Payloads("confluent", reader, {1: writer}).decode(b"\x00\x00\x00\x00\x01" + bytes_ + X)
-    assert isinstance(found, Refused)
+    assert isinstance(found, Rejected)
     assert found.reason == "not_avro"
 
 
@@ -136,7 +136,7 @@ def test_an_event_of_the_log_that_avro_does_not_allow_is_not_read(name: str) -> 
     type_, bytes_ = BROKEN[name]
     schema = _schema(type_)
     found = Payloads("bare", schema, {}).decode_logged(schema.fingerprint, "bare", bytes_ + X)
-    assert isinstance(found, Refused)
+    assert isinstance(found, Rejected)
     assert found.reason == "not_avro"
 
 

@@ -64,7 +64,7 @@ def fold(*values: bytes, using: FoldSettings | None = None) -> Replica:
 
 
 class Driver:
-    """Folds a list as the worker folds the log: goes back after a halt is lifted, makes a spoilt replica anew."""
+    """Folds a list as the worker folds the log: goes back after a halt is ended, makes a corrupted replica anew."""
 
     def __init__(self, log: list[LogRecord], using: Callable[[], FoldSettings] = brittle) -> None:
         self.log, self.using = log, using
@@ -92,7 +92,7 @@ class Driver:
         return bool(records)
 
     def recover(self) -> None:
-        """A replica that is clean up to just before the example that spoilt the old one."""
+        """A replica that is clean up to just before the example that corrupted the old one."""
         self.turns += 1
         assert self.turns < 2_000, "it goes round in circles"
         old, halt = self.replica, self.replica.halt
@@ -253,7 +253,7 @@ def test_a_model_that_stops_being_finite_halts_at_the_example_that_spoilt_it(bef
 
 @pytest.mark.parametrize("chunk", [1, 7, 1_000])
 def test_a_spoilt_model_tells_nothing_before_the_halt_that_comes_first(chunk: int) -> None:
-    """However the log came: else what is told would hang on how far the fold had read when it looked."""
+    """However the log came: else what is reported would hang on how far the fold had read when it looked."""
     xs = [float(number % 5 - 2) for number in range(70)]
     after = [*examples(*xs, SPOILS, 1.0, 1.0), command("rebaseline")]
     log = log_of([*after, *examples(*[1.0] * 200, first=73)])

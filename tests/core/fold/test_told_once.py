@@ -1,4 +1,4 @@
-"""Signals of learning: a halt and its end are told once by each lineage that halted, and by no other."""
+"""Signals of learning: a halt and its end are reported once by each lineage that halted, and by no other."""
 
 import pytest
 

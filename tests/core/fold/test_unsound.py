@@ -1,4 +1,4 @@
-"""A model that is spoilt and not yet found to be: what it says is published flagged, and counts for nothing."""
+"""A model that is corrupted and not yet found to be: what it says is published flagged, and counts for nothing."""
 
 import math
 from collections import deque
@@ -40,23 +40,23 @@ class Half(linear_model.LogisticRegression):
     """SPOILS turns its answers for x above zero into NaN; for others it goes on with finite ones."""
 
     asked = 0
-    spoilt = False
+    corrupted = False
 
     def learn_one(self, x: dict[str, Any], y: bool, w: float = 1.0) -> None:
         super().learn_one(x, y, w)
-        self.spoilt = self.spoilt or x["x"] == SPOILS
+        self.corrupted = self.corrupted or x["x"] == SPOILS
 
     def predict_proba_one(self, x: dict[str, Any]) -> dict[bool, float]:
         Half.asked += 1
-        nan = self.spoilt and x["x"] > 0
+        nan = self.corrupted and x["x"] > 0
         return {True: math.nan, False: math.nan} if nan else super().predict_proba_one(x)
 
     def predict_proba_many(self, table: Any) -> Any:
         found = super().predict_proba_many(table)
-        if not self.spoilt:
+        if not self.corrupted:
             return found
-        spoilt = np.asarray(table.column("x")) > 0
-        columns = {str(name): np.where(spoilt, math.nan, np.asarray(found[name])) for name in found.columns}
+        corrupted = np.asarray(table.column("x")) > 0
+        columns = {str(name): np.where(corrupted, math.nan, np.asarray(found[name])) for name in found.columns}
         return type(found)(columns) if not hasattr(found, "from_pydict") else found.from_pydict(columns)
 
 

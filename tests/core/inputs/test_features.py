@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from stream_ml.config import Features
-from stream_ml.core.avro.framing import Refused
+from stream_ml.core.avro.framing import Rejected
 from stream_ml.core.avro.schema import Schema
 from stream_ml.errors import ConfigError
 from tests.support.inputs import plan_of, record_type, schema_of
@@ -17,7 +17,7 @@ ABC = schema_of(("a", "double"), ("b", "string"), ("c", "int"))
 def _one(type_: Any, value: Any, **settings: Any) -> Any:
     """The value of the only feature, or the refusal."""
     found = plan_of(schema_of(("x", type_)), **settings).extract({"x": value})
-    return found if isinstance(found, Refused) else found[0].get("x", "dropped")
+    return found if isinstance(found, Rejected) else found[0].get("x", "dropped")
 
 
 # --- choice and order ---
@@ -27,7 +27,7 @@ def test_features_keep_the_order_of_the_schema_whatever_the_order_of_include() -
     plan = plan_of(ABC, include=["c", "a", "b"])
     assert plan.names == ["a", "b", "c"]
     found = plan.extract({"c": 3, "b": "x", "a": 1.0})
-    assert not isinstance(found, Refused)
+    assert not isinstance(found, Rejected)
     assert list(found[0].items()) == [("a", 1.0), ("b", "x"), ("c", 3)]
 
 
@@ -87,7 +87,7 @@ def test_a_number_outside_of_its_bounds_is_refused_with_the_bounds(value: float)
     plan = plan_of(schema_of(("x", "double")), bounds={"x": {"min": 0, "max": 10}})
     assert plan.extract({"x": 0.0}) == ({"x": 0.0}, False) and plan.extract({"x": 10.0}) == ({"x": 10.0}, False)
     refused = plan.extract({"x": value})
-    assert isinstance(refused, Refused) and refused.reason == "out_of_bounds"
+    assert isinstance(refused, Rejected) and refused.reason == "out_of_bounds"
     assert "feature x" in refused.message and "below 0.0 or above 10.0" in refused.message
 
 
@@ -129,8 +129,8 @@ def test_default_bounds_reach_each_kind_with_its_own() -> None:
     )
     assert (plan.sigmas, plan.distinct, plan.bounded) == ({"x": 8}, {"k": 5}, {"x", "k"})
     refused = plan.extract({"x": 1.0, "k": "four", "e": "A", "b": True})
-    assert isinstance(refused, Refused) and refused.reason == "out_of_bounds" and "has 4 characters" in refused.message
-    assert not isinstance(plan.extract({"x": 1.0, "k": "thr", "e": "A", "b": True}), Refused)
+    assert isinstance(refused, Rejected) and refused.reason == "out_of_bounds" and "has 4 characters" in refused.message
+    assert not isinstance(plan.extract({"x": 1.0, "k": "thr", "e": "A", "b": True}), Rejected)
 
 
 def test_bounds_are_in_the_lineage() -> None:
@@ -157,7 +157,7 @@ def test_nested_fields_are_features_by_dotted_name_in_place(nullable: bool) -> N
 def test_null_record_makes_its_fields_missing() -> None:
     payload = {"first": 1, "in": None, "last": 2}
     refused = plan_of(_nested(True)).extract(payload)
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, Rejected)
     assert refused.reason == "missing_feature"
     assert "in.x" in refused.message
     assert plan_of(_nested(True), missing={"default": "drop"}).extract(payload) == ({"first": 1, "last": 2}, False)
@@ -269,7 +269,7 @@ def test_uuid_on_a_number_is_a_number() -> None:
 
 def test_text_that_is_no_uuid_is_refused_as_a_value() -> None:
     found = _one({"type": "string", "logicalType": "uuid"}, "no uuid")
-    assert isinstance(found, Refused)
+    assert isinstance(found, Rejected)
     assert found.reason == "schema_mismatch"
 
 
@@ -278,7 +278,7 @@ def test_text_that_is_no_uuid_is_refused_as_a_value() -> None:
 
 def test_null_is_rejected_by_default_with_a_way_out() -> None:
     found = _one(["null", "double"], None)
-    assert isinstance(found, Refused)
+    assert isinstance(found, Rejected)
     assert found.reason == "missing_feature"
     assert "x is null" in found.message
     assert "drop" in found.message
@@ -326,14 +326,14 @@ def test_default_reaches_the_fields_of_its_type_only() -> None:
     schema = schema_of(("n", ["null", "double"]), ("t", ["null", "string"]))
     plan = plan_of(schema, missing={"default": {"impute": 0.0}})
     assert plan.extract({"n": None, "t": "x"}) == ({"n": 0.0, "t": "x"}, True)
-    assert isinstance(plan.extract({"n": 1.0, "t": None}), Refused)
+    assert isinstance(plan.extract({"n": 1.0, "t": None}), Rejected)
 
 
 def test_own_rule_goes_before_the_default() -> None:
     schema = schema_of(("a", ["null", "double"]), ("b", ["null", "double"]))
     plan = plan_of(schema, missing={"default": "drop", "b": "reject"})
     assert plan.extract({"a": None, "b": 1.0}) == ({"b": 1.0}, False)
-    assert isinstance(plan.extract({"a": 1.0, "b": None}), Refused)
+    assert isinstance(plan.extract({"a": 1.0, "b": None}), Rejected)
 
 
 def test_missing_policy_is_part_of_what_the_lineage_sees() -> None:
@@ -349,7 +349,7 @@ def test_missing_policy_is_part_of_what_the_lineage_sees() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 1e308, -1e308, 1e19, 1.1e18])
 def test_number_that_ruins_models_is_not_finite(value: float) -> None:
     found = _one("double", value)
-    assert isinstance(found, Refused)
+    assert isinstance(found, Rejected)
     assert found.reason == "not_finite"
     assert "feature x" in found.message
 
@@ -357,7 +357,7 @@ def test_number_that_ruins_models_is_not_finite(value: float) -> None:
 @pytest.mark.parametrize("value", [10**18 + 1, -(10**18) - 1, 2**63 - 1])
 def test_integer_beyond_the_range_is_not_finite(value: int) -> None:
     found = _one("long", value)
-    assert isinstance(found, Refused)
+    assert isinstance(found, Rejected)
     assert found.reason == "not_finite"
 
 
@@ -370,11 +370,11 @@ def test_decimal_beyond_the_range_is_not_finite() -> None:
     type_ = {"type": "bytes", "logicalType": "decimal", "precision": 400, "scale": 0}
     for value in (10**19, -(10**399)):
         found = _one(type_, value.to_bytes(166, "big", signed=True))
-        assert isinstance(found, Refused)
+        assert isinstance(found, Rejected)
         assert found.reason == "not_finite"
 
 
 def test_not_finite_is_refused_even_where_missing_is_imputed() -> None:
     found = _one(["null", "double"], float("nan"), missing={"x": {"impute": 0.0}})
-    assert isinstance(found, Refused)
+    assert isinstance(found, Rejected)
     assert found.reason == "not_finite"

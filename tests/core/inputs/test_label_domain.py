@@ -6,7 +6,7 @@ import pytest
 
 from stream_ml.config import Model
 from stream_ml.core.avro.fields import find_field
-from stream_ml.core.avro.framing import Refused
+from stream_ml.core.avro.framing import Rejected
 from stream_ml.core.inputs.label_domain import LabelDomain, class_text
 from stream_ml.errors import ConfigError
 from stream_ml.records import Target
@@ -17,7 +17,7 @@ ENUM = {"type": "enum", "name": "E", "symbols": ["LOST", "WON"]}
 
 def _reason(domain: LabelDomain, value: Any) -> str:
     found = domain.canonical(value)
-    assert isinstance(found, Refused)
+    assert isinstance(found, Rejected)
     return found.reason
 
 
@@ -152,7 +152,7 @@ def test_multiclass_learns_the_text_of_the_class() -> None:
     assert domain.y(Target("b", None)) == "b"
     assert domain.canonical("b") == Target("b", None)
     refused = domain.canonical("d")
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, Rejected)
     assert refused.reason == "label_domain"
     assert "'d'" in refused.message
     assert "a, b, c" in refused.message

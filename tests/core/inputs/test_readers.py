@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from stream_ml.core.avro.framing import Payloads, Refused
+from stream_ml.core.avro.framing import Payloads, Rejected
 from stream_ml.core.avro.schema import Schema, single_object_header
 from stream_ml.core.inputs.readers import EventReader, FeedbackReader
 from stream_ml.errors import ConfigError
@@ -100,9 +100,9 @@ def _value(framing: str) -> bytes:
     return encoded(EVERYTHING, VALUES, _header(framing))
 
 
-def _refused(framing: str, value: bytes | None) -> Refused:
+def _refused(framing: str, value: bytes | None) -> Rejected:
     found = _payloads(framing).decode(value)
-    assert isinstance(found, Refused)
+    assert isinstance(found, Rejected)
     return found
 
 
@@ -135,7 +135,7 @@ def test_other_framing_is_refused_as_framing(framing: str, other: str) -> None:
 def test_framed_value_read_as_bare_is_refused_with_a_guess(other: str, guess: str) -> None:
     schema = schema_of(("a", "int"), ("b", "int"))
     found = Payloads("bare", schema, {}).decode(encoded(schema, {"a": 1, "b": 2}, _header(other, schema)))
-    assert isinstance(found, Refused)
+    assert isinstance(found, Rejected)
     assert guess in found.message
 
 
@@ -193,7 +193,7 @@ def test_record_cut_at_the_border_of_a_string_is_truncated(framing: str) -> None
 )
 def test_bytes_of_another_type_are_not_avro(type_: Any, bytes_: bytes) -> None:
     found = Payloads("bare", schema_of(("a", type_)), {}).decode(bytes_)
-    assert isinstance(found, Refused)
+    assert isinstance(found, Rejected)
     assert found.reason == "not_avro"
 
 
@@ -223,7 +223,7 @@ print(FeaturePlan(schema, Features(), set()).extract(Payloads("bare", schema, {}
 def _read_as(reader: Schema, writer: Schema, values: dict[str, Any]) -> Any:
     payloads = Payloads("confluent", reader, {1: writer})
     found = payloads.decode(encoded(writer, values, b"\x00\x00\x00\x00\x01"))
-    if not isinstance(found, Refused):
+    if not isinstance(found, Rejected):
         assert found[0] == writer.fingerprint
         return found[1]
     return found
@@ -290,7 +290,7 @@ def test_single_object_finds_its_writer_by_fingerprint() -> None:
     value = encoded(writer, {"a": 7, "b": "x"}, single_object_header(writer.fingerprint))
     assert Payloads("single-object", reader, {}, [writer]).decode(value) == (writer.fingerprint, {"a": 7})
     found = Payloads("single-object", reader, {}).decode(value)
-    assert isinstance(found, Refused)
+    assert isinstance(found, Rejected)
     assert found.reason == "unknown_schema"
 
 
@@ -308,7 +308,7 @@ def test_logged_value_is_read_by_the_fingerprint_of_its_entry(framing: Any) -> N
     payloads = Payloads("bare", EVERYTHING, {})
     assert payloads.decode_logged(EVERYTHING.fingerprint, framing, _value(framing)) == VALUES
     missing = payloads.decode_logged(1, framing, _value(framing))
-    assert isinstance(missing, Refused)
+    assert isinstance(missing, Rejected)
     assert missing.reason == "unknown_schema"
 
 
@@ -600,7 +600,7 @@ def test_mutated_records_of_another_writer_never_raise(edits: list[tuple[str, in
     header = b"\x00\x00\x00\x00\x01"
     values = {k: v for k, v in VALUES.items() if k not in ("flag", "list")}
     found = Payloads("confluent", reader, {1: writer}).decode(_mutated(encoded(writer, values, header), edits))
-    if isinstance(found, Refused):
+    if isinstance(found, Rejected):
         assert found.reason in REASONS
 
 

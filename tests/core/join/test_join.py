@@ -16,9 +16,9 @@ from stream_ml.core.join.pending import PendingEvent, Rows
 from stream_ml.core.join.watermark import BEGINNING, InputTimes, JoinSettings
 from stream_ml.core.log.entry import Pair as LoggedPair
 from stream_ml.core.log.entry import decode_pair, decode_pairs
-from stream_ml.core.partition.commit_metadata import Landmarks, OutputEnds, parse_metadata
+from stream_ml.core.partition.commit_metadata import OutputEnds, RestorePoints, parse_metadata
 from stream_ml.core.partition.partition import Batch, Outputs
-from stream_ml.core.partition.restore import Evidence, rebuilt_labels
+from stream_ml.core.partition.restore import CommittedOutputs, rebuilt_labels
 from stream_ml.records import Label, LogRecord, Record, Records, carried_bytes
 from tests.support.partition import (
     EVENTS,
@@ -354,7 +354,7 @@ def test_sequence_goes_on_after_a_crash() -> None:
 def test_a_feedback_that_cannot_be_read_or_is_condemned_is_a_dead_letter_and_nothing_else() -> None:
     bad = label_record(0, "a", T0)._replace(value=b"\xff")
     world = small([event_record(0, "a", T0)], [bad, label_record(1, "a", T0), label_record(2, "a", T0)])
-    world.turn(1, 3, condemned={(FEEDBACK, 0, 1)})
+    world.turn(1, 3, poison_records={(FEEDBACK, 0, 1)})
     assert world.dead(FEEDBACK) == [0, 1]
     assert world.pairings() == [Pairing(0, 0, 2, FEEDBACK, 2)]
     assert world.outcomes() == []
@@ -362,7 +362,7 @@ def test_a_feedback_that_cannot_be_read_or_is_condemned_is_a_dead_letter_and_not
 
 def test_condemned_event_is_a_dead_letter_and_the_next_of_its_id_is_the_first() -> None:
     world = small([event_record(0, "a", T0), event_record(1, "a", T0)], [label_record(0, "a", T0)])
-    world.turn(1, 1, condemned={(EVENTS, 0, 0)})
+    world.turn(1, 1, poison_records={(EVENTS, 0, 0)})
     world.crash()
     world.turn(1, 0)
     assert (world.dead(EVENTS), list(world.predicted())) == ([0], [1])
@@ -371,7 +371,7 @@ def test_condemned_event_is_a_dead_letter_and_the_next_of_its_id_is_the_first() 
 
 def test_landmark_is_the_last_one_that_neither_floor_has_left_behind() -> None:
     ends = [OutputEnds(n, n, n, n) for n in range(4)]
-    marks = Landmarks(0, 0, ends[0])
+    marks = RestorePoints(0, 0, ends[0])
     for events, feedback, found in ((10, 0, ends[1]), (20, 30, ends[2]), (40, 30, ends[3])):
         marks.add(events, feedback, found)
     assert marks.before(9, 99) == ends[0]
@@ -384,11 +384,11 @@ def test_landmark_is_the_last_one_that_neither_floor_has_left_behind() -> None:
 
 
 def test_landmarks_stay_few_and_still_precede() -> None:
-    marks = Landmarks(0, 0, OutputEnds(0, 0, 0, 0))
+    marks = RestorePoints(0, 0, OutputEnds(0, 0, 0, 0))
     for n in range(1, 2000):
         marks.add(n, n, OutputEnds(n, n, n, n))
         assert all(marks.before(at, at).predictions <= at for at in (0, n // 2, n))
-    assert len(marks._marks) <= Landmarks.KEPT_MAX
+    assert len(marks._marks) <= RestorePoints.KEPT_MAX
 
 
 @pytest.mark.parametrize("text", [None, "", "{}", "[]", '{"v":2}', "null", '{"v":1}', "offset set by hand"])
@@ -406,7 +406,7 @@ def test_the_pair_of_an_example_is_read_from_its_head() -> None:
 @pytest.mark.parametrize("value", [b"", b"\x02", b"hello", b"{}"])
 @pytest.mark.parametrize("where", ["training log", "predictions", "outcomes"])
 def test_what_others_wrote_into_our_topics_does_not_stop_a_rebuild(where: str, value: bytes) -> None:
-    evidence = Evidence(0, (0, 0), (9, 9), (EVENTS, FEEDBACK), parts().reader.payloads)
+    evidence = CommittedOutputs(0, (0, 0), (9, 9), (EVENTS, FEEDBACK), parts().reader.payloads)
     if where == "training log":
         assert decode_pairs([value]) == [None]
         assert decode_pairs([value] * ROWS_MIN) == [None] * ROWS_MIN
@@ -419,16 +419,16 @@ def test_what_others_wrote_into_our_topics_does_not_stop_a_rebuild(where: str, v
 
 
 def test_a_dead_letter_of_others_does_not_stop_a_rebuild() -> None:
-    evidence = Evidence(0, (0, 0), (9, 9), (EVENTS, FEEDBACK), parts().reader.payloads)
+    evidence = CommittedOutputs(0, (0, 0), (9, 9), (EVENTS, FEEDBACK), parts().reader.payloads)
     names = ("topic", "partition", "offset")
     headers = [(f"__connect.errors.{name}", None) for name in names]
-    evidence.dead_letter(Record("letters", 0, 0, 0, None, None, headers))  # type: ignore[arg-type]
+    evidence.dead_letter(Record("dead_letters", 0, 0, 0, None, None, headers))  # type: ignore[arg-type]
     assert not evidence.ended_labels
 
 
 # behind the other, and the label is gone without example, outcome or dead letter.
 def test_a_rebuild_keeps_a_label_that_was_taken_though_this_hosts_clock_is_behind() -> None:
-    evidence = Evidence(0, (0, 0), (9, 9), (EVENTS, FEEDBACK), parts().reader.payloads)
+    evidence = CommittedOutputs(0, (0, 0), (9, 9), (EVENTS, FEEDBACK), parts().reader.payloads)
     waiting, unreadable = rebuilt_labels(
         [label_record(0, "a", T0 + 20 * 365 * 86_400_000)], evidence, parts().feedback, 0
     )
@@ -532,7 +532,7 @@ class Step(NamedTuple):
     ends: tuple[bool, bool]
     elapsed_ms: int
     condemn: bool
-    landmark: bool
+    restore_point: bool
     crash: str
 
 
@@ -582,8 +582,10 @@ def forget_inputs(join: Join) -> None:
 
 def taken(world: World, step: Step, monotonic_ms: int) -> Outputs:
     at = world.partition
-    condemned = {(EVENTS, 0, at.events_position), (FEEDBACK, 0, at.feedback_position)} if step.condemn else ()
-    return world.process(step.events, step.labels, ends=step.ends, now=clock(monotonic_ms), condemned=condemned)
+    poison_records = {(EVENTS, 0, at.events_position), (FEEDBACK, 0, at.feedback_position)} if step.condemn else ()
+    return world.process(
+        step.events, step.labels, ends=step.ends, now=clock(monotonic_ms), poison_records=poison_records
+    )
 
 
 def run(world: World, steps: list[Step], *, crashes: bool, forget: bool = True, commits_all: bool = True) -> None:
@@ -603,8 +605,8 @@ def run(world: World, steps: list[Step], *, crashes: bool, forget: bool = True, 
             else:
                 world.commit(outputs)
             within_caps(world)
-            if step.landmark:
-                world.landmark()
+            if step.restore_point:
+                world.restore_point()
         if step.crash and crashes:
             before = held(world.partition.join)
             world.crash()

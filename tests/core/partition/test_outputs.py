@@ -344,7 +344,7 @@ def test_outcome_is_single_object_encoded() -> None:
 # --- dead letters ---
 
 
-def _letter(message: str = "why", **record: Any) -> DeadLetter:
+def _dead_letter(message: str = "why", **record: Any) -> DeadLetter:
     kept = Record("events", 3, 41, NOW_MS, b"key", b"value", [("own", b"1")])._replace(**record)
     return DeadLetter(kept, "not_avro", message, "decode")
 
@@ -354,7 +354,7 @@ def _headers(produce: Produce) -> dict[str, bytes]:
 
 
 def test_dead_letter_keeps_the_record_and_says_why() -> None:
-    produce = encode_dead_letter("app.dead-letters", _letter(), CLOCK, LIMIT)
+    produce = encode_dead_letter("app.dead-letters", _dead_letter(), CLOCK, LIMIT)
     assert produce[:4] == ("app.dead-letters", 3, b"key", b"value")
     assert _headers(produce) == {
         "own": b"1",
@@ -369,14 +369,14 @@ def test_dead_letter_keeps_the_record_and_says_why() -> None:
 
 
 def test_dead_letter_of_a_tombstone_has_no_value() -> None:
-    produce = encode_dead_letter("d", _letter(value=None, key=None, headers=()), CLOCK, LIMIT)
+    produce = encode_dead_letter("d", _dead_letter(value=None, key=None, headers=()), CLOCK, LIMIT)
     assert (produce.key, produce.value) == (None, None)
 
 
 @pytest.mark.parametrize("size", [900_001, 999_900, 5_000_000])
 def test_long_value_is_cut_with_its_digest_and_size(size: int) -> None:
     value = b"\x07" * size
-    produce = encode_dead_letter("d", _letter(value=value), CLOCK, LIMIT)
+    produce = encode_dead_letter("d", _dead_letter(value=value), CLOCK, LIMIT)
     assert len(produce.value or b"") == 900_000
     assert _headers(produce)["stream_ml.value.sha256"] == hashlib.sha256(value).hexdigest().encode()
     assert _headers(produce)["stream_ml.value.bytes"] == str(size).encode()
@@ -384,7 +384,7 @@ def test_long_value_is_cut_with_its_digest_and_size(size: int) -> None:
 
 
 def test_value_of_900_kb_is_whole() -> None:
-    produce = encode_dead_letter("d", _letter(value=b"\x07" * 900_000), CLOCK, LIMIT)
+    produce = encode_dead_letter("d", _dead_letter(value=b"\x07" * 900_000), CLOCK, LIMIT)
     assert len(produce.value or b"") == 900_000
     assert "stream_ml.value.sha256" not in _headers(produce)
 
@@ -406,7 +406,7 @@ HUGE = 2_000_000
 )
 @pytest.mark.parametrize("limit", [LIMIT, 100_000, 10_000])
 def test_dead_letter_stays_under_the_limit_and_names_its_origin(record: dict[str, Any], limit: int) -> None:
-    produce = encode_dead_letter("d", _letter(**record), CLOCK, limit)
+    produce = encode_dead_letter("d", _dead_letter(**record), CLOCK, limit)
     assert record_bytes(produce) <= limit
     assert dead_letter_origin(Record("d", 3, 0, 0, produce.key, produce.value, produce.headers)) == ("events", 3, 41)
 
@@ -414,7 +414,7 @@ def test_dead_letter_stays_under_the_limit_and_names_its_origin(record: dict[str
 @pytest.mark.parametrize("message", ["x" * 1_000_000, "ü" * 1_000_000, "\U0001f600" * 1_000_000])
 @pytest.mark.parametrize("limit", [LIMIT, 10_000])
 def test_long_message_is_cut(message: str, limit: int) -> None:
-    produce = encode_dead_letter("d", _letter(message, value=b"v" * HUGE), CLOCK, limit)
+    produce = encode_dead_letter("d", _dead_letter(message, value=b"v" * HUGE), CLOCK, limit)
     assert record_bytes(produce) <= limit
     text = _headers(produce)["__connect.errors.exception.message"].decode()
     assert message.startswith(text)
@@ -434,8 +434,8 @@ def test_origin_that_is_no_text_is_none(value: Any) -> None:
 
 
 def test_origin_of_a_dead_letter_of_a_dead_letter_is_the_last() -> None:
-    first = encode_dead_letter("d", _letter(), CLOCK, LIMIT)
-    again = _letter(topic="d", partition=9, offset=8, headers=first.headers)
+    first = encode_dead_letter("d", _dead_letter(), CLOCK, LIMIT)
+    again = _dead_letter(topic="d", partition=9, offset=8, headers=first.headers)
     produce = encode_dead_letter("e", again, CLOCK, LIMIT)
     assert dead_letter_origin(Record("e", 0, 0, 0, None, None, produce.headers)) == ("d", 9, 8)
 

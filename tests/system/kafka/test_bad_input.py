@@ -63,9 +63,11 @@ def test_unreadable_events_become_dead_letters_that_say_why(kafka: str, app_id: 
         for number, (value, _, _) in enumerate(cases):
             made.raw_visit(value, key=f"key{number}".encode(), headers=[("trace", b"abc")])
         finish(made)
-        letters = made.dead_letters()
-        assert len(letters) == len(cases)
-        for (reason, record, message), (value, wanted, words), number in zip(letters, cases, range(99), strict=False):
+        dead_letters = made.dead_letters()
+        assert len(dead_letters) == len(cases)
+        for (reason, record, message), (value, wanted, words), number in zip(
+            dead_letters, cases, range(99), strict=False
+        ):
             assert wanted is None or reason == wanted, (number, reason, message)
             assert words in message, (number, reason, message)
             assert record.value == (value or None if value is None else value)
@@ -165,10 +167,10 @@ def test_a_record_of_the_largest_size_is_scored_and_its_label_is_a_dead_letter(
         found = made.audit()
         assert found.dead_letters["too_large"] == 1 and sum(found.dead_letters.values()) == 2
         assert "big" in [p["event_id"] for p in made.predictions()]
-        (_, letter, _), (reason, record, _) = sorted(made.dead_letters(), key=lambda item: item[0] == "too_large")
+        (_, dead_letter, _), (reason, record, _) = sorted(made.dead_letters(), key=lambda item: item[0] == "too_large")
         assert reason == "too_large" and record.value == truth_bytes(id="big")
-        headers = dict(letter.headers)
-        assert len(letter.value or b"") <= 900_000 and headers["stream_ml.value.bytes"] == b"1040000"
+        headers = dict(dead_letter.headers)
+        assert len(dead_letter.value or b"") <= 900_000 and headers["stream_ml.value.bytes"] == b"1040000"
         assert len(headers["stream_ml.value.sha256"]) == 64
 
 
@@ -203,7 +205,7 @@ def test_dead_letters_are_told_once_and_shown_with_their_reasons(kafka: str, app
         shown = (
             CliRunner().invoke(app, ["dead-letters", "ls", str(tmp_path / "w1.yaml"), "--each", "--last", "5"]).output
         )
-        letters = [json.loads(line) for line in shown.splitlines()]
-        assert [letter["offset"] for letter in letters] == ["26", "27", "28", "29", "30"]
-        assert letters[-1]["reason"] == "empty" and "this is JSON" in letters[0]["message"]
-        assert bytes.fromhex(letters[0]["value_hex"]) == b'{"id": "a"}'
+        dead_letters = [json.loads(line) for line in shown.splitlines()]
+        assert [dead_letter["offset"] for dead_letter in dead_letters] == ["26", "27", "28", "29", "30"]
+        assert dead_letters[-1]["reason"] == "empty" and "this is JSON" in dead_letters[0]["message"]
+        assert bytes.fromhex(dead_letters[0]["value_hex"]) == b'{"id": "a"}'

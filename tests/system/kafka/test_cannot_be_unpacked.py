@@ -96,8 +96,8 @@ def test_a_batch_that_cannot_be_unpacked_costs_its_records_and_no_other(
         made.pairs(range(13, 20))
         made.flush()
         assert until(lambda: len(made.predictions()) == 17, SOON_S), made.logs()
-        letters = [dict(record.headers)["__connect.errors.offset"] for _, record, _ in made.dead_letters()]
-        assert letters == [b"10", b"11", b"12"]
+        dead_letters = [dict(record.headers)["__connect.errors.offset"] for _, record, _ in made.dead_letters()]
+        assert dead_letters == [b"10", b"11", b"12"]
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ def test_all_of_a_long_batch_that_cannot_be_unpacked_is_gone_past_in_steps(
         made.pairs(range(5_010, 5_010 + behind))
         made.flush()
         assert until(lambda: len(made.dead_letters()) == 5_000, SOON_S), (len(made.dead_letters()), made.logs())
-        letters = [dict(record.headers)["__connect.errors.offset"] for _, record, _ in made.dead_letters()]
-        assert letters == [str(offset).encode() for offset in range(10, 5_010)]
+        dead_letters = [dict(record.headers)["__connect.errors.offset"] for _, record, _ in made.dead_letters()]
+        assert dead_letters == [str(offset).encode() for offset in range(10, 5_010)]
         assert until(lambda: len(made.predictions()) == 10 + behind, SOON_S), made.logs()
         made.wait_for(lambda: made.audit().examples == 10 + behind, "learning")
         assert made.audit().findings == []
@@ -128,8 +128,8 @@ def test_two_batches_that_cannot_be_unpacked_one_after_the_other(kafka: str, app
         made.pairs(range(44, 50))
         made.flush()
         assert until(lambda: len(made.predictions()) == 16, 2 * SOON_S), made.logs()
-        letters = [dict(record.headers)["__connect.errors.offset"] for _, record, _ in made.dead_letters()]
-        assert letters == [str(offset).encode() for offset in range(10, 44)]
+        dead_letters = [dict(record.headers)["__connect.errors.offset"] for _, record, _ in made.dead_letters()]
+        assert dead_letters == [str(offset).encode() for offset in range(10, 44)]
 
 
 def test_a_key_that_is_too_large_makes_a_dead_letter_without_it(kafka: str, app_id: str, tmp_path: Path) -> None:

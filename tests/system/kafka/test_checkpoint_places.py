@@ -1,4 +1,4 @@
-"""Checkpoints that cannot be written are a problem that is told, mended where that goes, and never the worker's end."""
+"""Checkpoints that cannot be written are reported, mended where that goes, and never the worker's end."""
 
 import shutil
 from collections.abc import Iterator

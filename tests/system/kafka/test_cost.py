@@ -1,4 +1,4 @@
-"""A model that gets slower with every new text is told on every surface before it falls behind."""
+"""A model that gets slower with every new text is reported on every surface before it falls behind."""
 
 from pathlib import Path
 

@@ -113,5 +113,8 @@ def test_every_problem_says_what_to_type(kafka: str, app_id: str, tmp_path: Path
         CliRunner().invoke(app, ["freeze", str(tmp_path / "w1.yaml")])
         made.wait_for(lambda: len(status(made).get("problems", [])) == 2, "both problems")
         found = {problem["text"]: problem["suggestion"] for problem in status(made)["problems"]}
-        (letter,) = (text for text in found if "became a dead letter" in text)
-        assert found == {letter: "stream-ml dead-letters ls CONFIG", "learning is frozen": "stream-ml resume CONFIG"}
+        (dead_letter,) = (text for text in found if "became a dead letter" in text)
+        assert found == {
+            dead_letter: "stream-ml dead-letters ls CONFIG",
+            "learning is frozen": "stream-ml resume CONFIG",
+        }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_ml.kafka.committed import read_pairs
+from stream_ml.kafka.committed import read_committed
 from stream_ml.kafka.errors import reaching
 from stream_ml.kafka.topics import inspect_topics
 from tests.support.brokers import broker
@@ -29,7 +29,7 @@ def test_committed_offsets_are_read_as_soon_as_there_is_a_coordinator(fresh: str
     def ask(number: int) -> bool:
         config = made.write(f"w{number}", app={"id": f"{app_id}n{number}"})
         with reaching(config):
-            return read_pairs(config, [0], stable=False)[0].absent
+            return read_committed(config, [0], stable=False)[0].absent
 
     made = Service(tmp_path, fresh, app_id)
     with ThreadPoolExecutor(GROUPS) as pool:

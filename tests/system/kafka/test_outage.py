@@ -43,7 +43,7 @@ def test_a_consumer_that_cannot_be_closed_is_left_behind(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(clients, "CLOSE_S", 0.05)
-    clients.let_go(Spins())
+    clients.close_within(Spins())
     assert "could not be closed" in caplog.text
     with pytest.raises(KafkaException):
         clients.bounded(Spins().close, 0.05)

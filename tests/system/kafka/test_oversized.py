@@ -59,10 +59,10 @@ def clean(made: Service) -> dict[str, Any]:
 
 def origins(made: Service, topic: str) -> Counter[tuple[str, int]]:
     """Reason and length of the dead letters that came from a topic."""
-    letters = [letter for partition in range(made.partitions) for letter in made.dead_letters(partition)]
-    assert {reason for reason, _, _ in letters} <= {"too_large"}, letters
+    dead_letters = [dead_letter for partition in range(made.partitions) for dead_letter in made.dead_letters(partition)]
+    assert {reason for reason, _, _ in dead_letters} <= {"too_large"}, dead_letters
     found: Counter[tuple[str, int]] = Counter()
-    for reason, record, _ in letters:
+    for reason, record, _ in dead_letters:
         if dict(record.headers)["__connect.errors.topic"].decode() == topic:
             found[reason, len(record.value or b"")] += 1
     return found

@@ -86,7 +86,7 @@ def flags(made: Service, first: int) -> list[set[str]]:
     return [set(p["flags"]) - {"cold"} for p in found if int(p["event_id"][1:]) >= first]
 
 
-def ended_alike(made: Service, workers: list[Worker], pardons: dict[int, str], examples: int) -> None:
+def ended_alike(made: Service, workers: list[Worker], override: dict[int, str], examples: int) -> None:
     """Stopped, all have a checkpoint at one position, equal to a fold that was never interrupted."""
     for worker in workers:
         worker.process.send_signal(signal.SIGTERM)
@@ -94,7 +94,7 @@ def ended_alike(made: Service, workers: list[Worker], pardons: dict[int, str], e
     headers = [made.newest_checkpoint(name) for name in ALL]
     assert len({header["position"] for header in headers}) == 1, headers
     assert [header["examples_learned"] for header in headers] == [examples] * 3
-    again = made.refold(headers[0]["position"], *ALL, pardons=pardons)
+    again = made.refold(headers[0]["position"], *ALL, override=override)
     assert again["equal"] and again["quality_equal"] and not again["halt"], again
     assert (again["examples"], again["position"]) == (examples, headers[0]["position"])
 
@@ -117,7 +117,7 @@ def test_an_example_that_raises_halts_all_replicas_there_also_one_that_starts_la
         (position,) = halts(workers[0])
         assert [halts(worker) for worker in workers] == [[position]] * 3
         assert "skip stands in" in cli(made, "skip", position)
-        made.wait_for(lambda: all("lifted" in worker.log for worker in workers), "the lift of all")
+        made.wait_for(lambda: all("ended" in worker.log for worker in workers), "the lift of all")
         learn(made, 150, 180)
         assert flags(made, 150) == [set()] * 30
         ended_alike(made, workers, {position: "skip"}, 179)
@@ -143,7 +143,7 @@ def test_a_model_that_stops_being_finite_halts_all_replicas_at_the_example_that_
         (position,) = halts(workers[0])
         assert [halts(worker) for worker in workers] == [[position]] * 3
         write_command(made.config, "skip", {"position": position})
-        made.wait_for(lambda: all("lifted" in worker.log for worker in workers), "the lift of all")
+        made.wait_for(lambda: all("ended" in worker.log for worker in workers), "the lift of all")
         learn(made, 230, 260)
         assert flags(made, 230) == [set()] * 30
         assert all(0.0 < p["score"] < 1.0 for p in made.predictions() if int(p["event_id"][1:]) >= 200)
@@ -164,11 +164,11 @@ def test_a_gap_halts_all_replicas_and_accepting_it_learns_the_example_in_all(
         (position,) = halts(workers[0])
         write_command(made.config, "accept-gap", {"position": position})
         made.forge(6)
-        made.wait_for(lambda: "lifted" in workers[0].log and "lifted" in workers[2].log, "the lift of two")
+        made.wait_for(lambda: "ended" in workers[0].log and "ended" in workers[2].log, "the lift of two")
         workers[1].process.send_signal(signal.SIGCONT)
-        made.wait_for(lambda: "lifted" in workers[1].log, "the halt and the lift of the third, both in one turn")
+        made.wait_for(lambda: "ended" in workers[1].log, "the halt and the lift of the third, both in one turn")
         learn(made, 60, 90)
-        assert [re.findall(r"halt at (\d+) lifted", worker.log) for worker in workers] == [[str(position)]] * 3
+        assert [re.findall(r"halt at (\d+) ended", worker.log) for worker in workers] == [[str(position)]] * 3
         assert flags(made, 60) == [set()] * 30
         ended_alike(made, workers, {position: "accept-gap"}, 92)
         assert {rule for rule, count in made.audited()["counts"].items() if count} == {"foreign"}  # the forged ones

@@ -1,4 +1,4 @@
-"""A topic that was deleted and made anew under its name is another one: no position in the old one holds in it."""
+"""A topic that was deleted and recreated under its name is another one: no position in the old one holds in it."""
 
 import signal
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.support.service import Service, brothers, service, until
 pytestmark = pytest.mark.kafka
 
 SOON_S = 20.0  # for what a worker says a few seconds later
-TOLD = "was deleted and made anew"
+TOLD = "was deleted and recreated"
 
 
 def make_anew(made: Service, topic: str) -> None:

@@ -79,7 +79,7 @@ def again(made: Service, *, header: str = FROM) -> list[Record]:
     return [record for record in found if header in dict(record.headers)]
 
 
-def letters(made: Service) -> list[Record]:
+def dead_letters(made: Service) -> list[Record]:
     return [record for p in range(made.partitions) for _, record, _ in made.dead_letters(p)]
 
 
@@ -143,9 +143,9 @@ def test_dead_letters_are_listed_by_reason_and_shown_one_by_one(kafka: str, app_
         text = cli("dead-letters", "ls", config)
         assert f"5 missing_feature in {app_id}-visits, 20" in text and "feature note is null" in text
         groups = rows("dead-letters", "ls", config, "--json")
-        assert [(g["reason"], g["letters"]) for g in groups] == [("missing_feature", 5), ("empty", 1)]
-        each = {one["key"]: one["letter"] for one in rows("dead-letters", "ls", config, "--each")}
-        assert each == {(r.key or b"").decode(): f"{r.partition}:{r.offset}" for r in letters(made)}
+        assert [(g["reason"], g["dead_letters"]) for g in groups] == [("missing_feature", 5), ("empty", 1)]
+        each = {one["key"]: one["dead_letter"] for one in rows("dead-letters", "ls", config, "--each")}
+        assert each == {(r.key or b"").decode(): f"{r.partition}:{r.offset}" for r in dead_letters(made)}
         assert sorted(each) == ["k", "v0", "v1", "v2", "v3", "v4"]
         one = json.loads(cli("dead-letters", "show", config, each["v3"]))
         assert (one["reason"], one["partition"], one["offset"]) == ("missing_feature", "1", "1")
@@ -156,12 +156,12 @@ def test_dead_letters_are_listed_by_reason_and_shown_one_by_one(kafka: str, app_
 
 
 @pytest.mark.timeout(15, func_only=True)
-@pytest.mark.parametrize("letter", ["0:1", "0:99999", "9:0"])
-def test_a_letter_that_is_not_there_is_named(kafka: str, app_id: str, tmp_path: Path, letter: str) -> None:
+@pytest.mark.parametrize("dead_letter", ["0:1", "0:99999", "9:0"])
+def test_a_letter_that_is_not_there_is_named(kafka: str, app_id: str, tmp_path: Path, dead_letter: str) -> None:
     with service(tmp_path, kafka, app_id) as made:
         made.producer.produce(made.config.dead_letters, b"some bytes", partition=0)
         made.flush()
-        assert letter in refused("dead-letters", "show", tmp_path / "w1.yaml", letter)
+        assert dead_letter in refused("dead-letters", "show", tmp_path / "w1.yaml", dead_letter)
 
 
 def test_each_letter_of_a_reason_is_redriven_once_and_scored(kafka: str, app_id: str, tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_each_letter_of_a_reason_is_redriven_once_and_scored(kafka: str, app_id:
             made.raw_visit(b"", partition=partition)
         made.wait_until_done()
         assert worker.stop() == 0
-        before, held = letters(made), {record.key: record for record in again(made, header="trace")}
+        before, held = dead_letters(made), {record.key: record for record in again(made, header="trace")}
         made.settings["features"] |= {"missing": {"note": {"impute": "none"}}}
         made.config = made.write()
         made.start()
@@ -205,7 +205,7 @@ def test_a_letter_that_somebody_made_up_is_not_redriven(kafka: str, app_id: str,
         noteless(made, range(4))
         made.wait_until_done()
         assert worker.stop() == 0
-        honest = letters(made)
+        honest = dead_letters(made)
         one = next(record for record in honest if record.partition == 0)
         headers = dict(one.headers)
         for changed in (
@@ -259,8 +259,8 @@ def test_a_redriven_letter_that_fails_again_is_a_new_letter(kafka: str, app_id: 
         noteless(made, range(3))
         made.wait_until_done()
         redrive(made)
-        made.wait_for(lambda: len(letters(made)) == 6, "three new letters")
-        six = {f"{app_id}.dead-letters:0:{record.offset}" for record in letters(made)}
+        made.wait_for(lambda: len(dead_letters(made)) == 6, "three new dead_letters")
+        six = {f"{app_id}.dead-letters:0:{record.offset}" for record in dead_letters(made)}
         redrive(made)
         assert times(again(made)) == dict.fromkeys(six, 1)
         assert all([name for name, _ in record.headers].count(FROM) == 1 for record in again(made))

@@ -24,7 +24,7 @@ from stream_ml.config import Config
 from stream_ml.errors import ConfigError, TransientError
 from stream_ml.kafka import topics
 from stream_ml.kafka.clients import admin
-from stream_ml.kafka.committed import read_pairs, stable_pair
+from stream_ml.kafka.committed import read_committed, stable_pair
 from stream_ml.kafka.errors import reaching
 from stream_ml.kafka.reading.ends import ends
 from stream_ml.kafka.reading.newest import partitions_of
@@ -39,7 +39,7 @@ SLOW = f"REQUEST_TIMED_OUT {CLOSED}"
 
 Call = Callable[[Config], Any]
 CALLS: dict[str, Call] = {
-    "read_pairs": lambda config: read_pairs(config, [0], stable=False),
+    "read_committed": lambda config: read_committed(config, [0], stable=False),
     "stable_pair": lambda config: stable_pair(config, 0),
     "observer": lambda config: Observer(config, 1).pairs(),
     "set_offsets": lambda config: set_offsets(config, 0, 0, 0),
@@ -47,22 +47,22 @@ CALLS: dict[str, Call] = {
     "ends": lambda config: ends(admin(config), [("in", 0)]),
     "partitions_of": lambda config: partitions_of(config, "in"),
 }
-COMMITTED = ("read_pairs", "stable_pair", "observer", "set_offsets", "redrive")
+COMMITTED = ("read_committed", "stable_pair", "observer", "set_offsets", "redrive")
 TABLE = [
     *[(call, Request.OFFSET_FETCH, COORDINATOR) for call in COMMITTED],
-    ("read_pairs", Request.FIND_COORDINATOR, f"{COORDINATOR} {CLOSED}"),
+    ("read_committed", Request.FIND_COORDINATOR, f"{COORDINATOR} {CLOSED}"),
     ("set_offsets", Request.OFFSET_COMMIT, f"{COORDINATOR} UNKNOWN_TOPIC_OR_PART {SLOW}"),
     ("redrive", Request.INIT_PRODUCER_ID, "COORDINATOR_LOAD_IN_PROGRESS CONCURRENT_TRANSACTIONS"),
     ("redrive", Request.LIST_OFFSETS, f"NOT_LEADER_FOR_PARTITION {SLOW}"),
     ("ends", Request.LIST_OFFSETS, f"{LEADER} {SLOW}"),
 ]
 LASTING = [
-    ("read_pairs", Request.OFFSET_FETCH, "NOT_COORDINATOR"),
+    ("read_committed", Request.OFFSET_FETCH, "NOT_COORDINATOR"),
     ("set_offsets", Request.OFFSET_COMMIT, "COORDINATOR_LOAD_IN_PROGRESS"),
     ("ends", Request.LIST_OFFSETS, "NOT_LEADER_FOR_PARTITION"),
 ]
 DENIED = [
-    ("read_pairs", Request.OFFSET_FETCH, "GROUP_AUTHORIZATION_FAILED"),
+    ("read_committed", Request.OFFSET_FETCH, "GROUP_AUTHORIZATION_FAILED"),
     ("ends", Request.LIST_OFFSETS, "TOPIC_AUTHORIZATION_FAILED"),
 ]
 

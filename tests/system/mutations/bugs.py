@@ -87,7 +87,7 @@ BUGS = (
         ("tests/system/kafka_mock/test_group_inputs.py",),
     ),
     Bug(
-        "a label that time has passed by is told like one with a wrong id",
+        "a label that time has passed by is reported like one with a wrong id",
         "stream_ml/core/join/join.py",
         '            return Resolved(label, "orphan", None, passed=True)\n',
         '            return Resolved(label, "orphan", None)\n',
@@ -253,7 +253,7 @@ BUGS = (
         ("tests/system/simulation/test_found.py",),
     ),
     Bug(
-        "a claimer that stood still while others went on parks what is sound",
+        "a claimer that stood still while others went on suspends what is sound",
         "stream_ml/worker/assignment.py",
         "            raise ClaimFailed  # while this process",
         "            pass  # while this process",
@@ -404,7 +404,7 @@ BUGS = (
         (FOLD,),
     ),
     Bug(
-        "a spoilt model goes on",
+        "a corrupted model goes on",
         "stream_ml/core/fold/replica.py",
         """f"learn_one raised {error}", corrupted=True)
 """,
@@ -694,7 +694,7 @@ BUGS = (
     Bug(
         "a refused record stops its batch for ever",
         "stream_ml/worker/loop.py",
-        "            self._narrow(batches)\n",
+        "            self._bisect(batches)\n",
         "",
         ("tests/system/kafka/test_oversized.py", BAD),
     ),

@@ -40,9 +40,9 @@ from tests.system.simulation.scheduler import SimulatedTime, Simulation, activat
 T0 = 1_600_000_000_000
 PARTITIONS = 2
 EVENTS, FEEDBACK, PREDICTIONS, APP = "visits", "truths", "predictions", "app"
-LOG, OUTCOMES, LETTERS = f"{APP}.training-log", f"{APP}.outcomes", f"{APP}.dead-letters"
+LOG, OUTCOMES, DEAD_LETTERS = f"{APP}.training-log", f"{APP}.outcomes", f"{APP}.dead-letters"
 TOPICS = {EVENTS: PARTITIONS, FEEDBACK: PARTITIONS, PREDICTIONS: PARTITIONS, LOG: 1, OUTCOMES: PARTITIONS}
-TOPICS |= {LETTERS: PARTITIONS, f"{APP}.signals": 1}
+TOPICS |= {DEAD_LETTERS: PARTITIONS, f"{APP}.signals": 1}
 FACTS = TopicFacts(PARTITIONS, "simulated-topic-id", 1_000_000)
 TTL_MS, EARLY_TTL_MS = 3_600_000, 1_200_000
 
@@ -214,7 +214,7 @@ class _Tokens:
 
 
 def _one_after_the_other(call: Callable[[], Any], meanwhile: Callable[[], None]) -> Any:
-    """Takes the place of `beside`: a schedule has no chance in it but its seed's."""
+    """Takes the place of `run_concurrently`: a schedule has no chance in it but its seed's."""
     meanwhile()
     return call()
 
@@ -268,7 +268,7 @@ def simulated(sim: Simulation, *, tracing: bool = False) -> Iterator[None]:
     # Looking up River's version reads a file: a third of a schedule's time.
     known, said = lineage(), _spec()
     changes += [(Parts, "lineage", lambda *_: known), (Parts, "spec", lambda *_: said)]
-    changes += [(kafka.transaction, "beside", _one_after_the_other)]
+    changes += [(kafka.transaction, "run_concurrently", _one_after_the_other)]
     changes += [(reading.ends, "OffsetSpec", clients.OffsetSpec)]
     changes += [(checkpointing, "CheckpointStore", MemoryStore)]
     changes += [(checkpointing, "CheckpointWriter", AtOnceWriter), (worker.assignment, "secrets", _Tokens)]

@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.system.simulation.groups import Group, GroupMetadata
 from tests.system.simulation.logs import NO_PRODUCER, Entry, PartitionLog, Where
-from tests.system.simulation.transactions import OFFSETS, Coordinator, Refused
+from tests.system.simulation.transactions import OFFSETS, Coordinator, Rejected
 
 
 class Cluster:
@@ -37,13 +37,13 @@ class Cluster:
         A log that holds nothing of the transaction yet asks the coordinator whether it is open (KIP-890, part 1).
         """
         if (where[0], key) in self.too_large:
-            raise Refused("too_large")
+            raise Rejected("too_large")
         transaction = self.coordinator.find(transactional_id)
         if transaction.epoch != epoch:
-            raise Refused("fenced")
+            raise Rejected("fenced")
         log, is_open = self.logs[where], transaction.state == "ongoing" and where in transaction.partitions
         if not log.holds_open(transaction.producer) and not is_open:
-            raise Refused("invalid_state")
+            raise Rejected("invalid_state")
         log.append(Entry("data", transaction.producer, self._now_ms(), key, value, tuple(headers)))
 
     def send_offsets(
@@ -58,7 +58,7 @@ class Cluster:
         transaction = self.coordinator.add(transactional_id, epoch, OFFSETS, now_s)
         problem = self.group.check(said)
         if problem:
-            raise Refused(problem)
+            raise Rejected(problem)
         self.group.hold(transaction.producer, offsets)
 
     def _mark(self, where: Where, producer: int, commit: bool) -> None:

@@ -13,11 +13,11 @@ from stream_ml.core.partition.commit_metadata import Metadata, parse_metadata
 from stream_ml.core.partition.outputs import dead_letter_origin, decode_outcome
 from stream_ml.records import LogRecord, Record
 from tests.system.simulation.app import (
+    DEAD_LETTERS,
     EARLY_TTL_MS,
     EVENTS,
     FACTS,
     FEEDBACK,
-    LETTERS,
     OUTCOMES,
     PARTITIONS,
     PREDICTIONS,
@@ -80,11 +80,11 @@ class Judge:
                 outcome = decode_outcome(entry.value or b"")
                 origin = (FEEDBACK, number, outcome["feedback_offset"])
                 self._add(Output(f"outcome {outcome['outcome']}", origin, (OUTCOMES, number, offset)))
-            for offset, entry in self._cluster.logs[LETTERS, number].committed():
-                letter = Record(LETTERS, number, offset, 0, entry.key, entry.value, entry.headers)
-                found = dead_letter_origin(letter)
+            for offset, entry in self._cluster.logs[DEAD_LETTERS, number].committed():
+                dead_letter = Record(DEAD_LETTERS, number, offset, 0, entry.key, entry.value, entry.headers)
+                found = dead_letter_origin(dead_letter)
                 assert found is not None
-                self._add(Output("dead letter", found, (LETTERS, number, offset)))
+                self._add(Output("dead letter", found, (DEAD_LETTERS, number, offset)))
         for offset, example in self._examples:
             origin = (FEEDBACK, example.source_partition, example.feedback_offset)
             self._add(Output("example", origin, ("log", 0, offset)))
@@ -213,7 +213,7 @@ class Judge:
 def judged(schedule: Schedule) -> list[str]:
     """What is wrong with a schedule that has run."""
     found = [*schedule.sim.failures]
-    found += [f"partition {number} parked: {why}" for number, why in schedule.parked.items()]
+    found += [f"partition {number} suspended: {why}" for number, why in schedule.suspended.items()]
     return [*found, *Judge(schedule).run()]
 
 

@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from tests.system.simulation.groups import GroupMetadata
 from tests.system.simulation.logs import Where
 from tests.system.simulation.scheduler import simulation
-from tests.system.simulation.transactions import End, Refused
+from tests.system.simulation.transactions import End, Rejected
 
 
 class Producer:
@@ -33,7 +33,7 @@ class Producer:
         def ready() -> bool:
             try:
                 self._epoch = coordinator.init(self._id, self._timeout_s)
-            except Refused:
+            except Rejected:
                 return False
             return True
 
@@ -65,7 +65,7 @@ class Producer:
                 if where not in self._added:
                     self._add(where, timeout)
                 self._sim.cluster.produce(self._id, self._epoch, where, key, value, headers)
-            except Refused as refused:
+            except Rejected as refused:
                 self._fatal = self._fatal or str(refused) == "fenced"
                 self._on_delivery(_REFUSED[str(refused)], None)
             self._sim.pause(self._process, 0.05)
@@ -76,28 +76,28 @@ class Producer:
         def added() -> bool:
             try:
                 self._sim.cluster.coordinator.add(self._id, self._epoch, where, self._sim.now_s)
-            except Refused as refused:
+            except Rejected as refused:
                 if str(refused) == "concurrent":
                     return False
                 raise
             return True
 
         if not self._sim.wait(self._process, timeout, added):
-            raise Refused("timed_out")
+            raise Rejected("timed_out")
         self._added.add(where)
 
     def send_offsets_to_transaction(self, offsets: list[TopicPartition], group: GroupMetadata, timeout: float) -> None:
         self._sim.request("offsets", self._process)
         self._alive()
         if {tp.partition for tp in offsets} - group.told():
-            self._sim.failures.append(f"{self._process.name} commits what it was told is no longer its own")
+            self._sim.failures.append(f"{self._process.name} commits what it was reported is no longer its own")
         late = self._sim.armed("offsets")
         wanted = [((tp.topic, tp.partition), tp.offset, tp.metadata) for tp in offsets]
 
         def sent() -> bool:
             try:
                 self._sim.cluster.send_offsets(self._id, self._epoch, wanted, group, self._sim.now_s)
-            except Refused as refused:
+            except Rejected as refused:
                 if str(refused) == "concurrent":
                     return False
                 self._fatal = self._fatal or str(refused) == "fenced"
@@ -146,7 +146,7 @@ class Producer:
         try:
             if self._added or self._sim.cluster.coordinator.find(self._id).state == "ongoing":
                 self._sim.cluster.coordinator.finish(self._id, self._epoch, end)
-        except Refused as refused:
+        except Rejected as refused:
             self._fatal = True
             raise KafkaException(_REFUSED["fenced" if str(refused) == "fenced" else "wrong_end"]) from None
 
@@ -154,7 +154,7 @@ class Producer:
         """The request alone, whoever waits for its answer."""
         try:
             self._sim.cluster.coordinator.finish(self._id, self._epoch, end)
-        except Refused as refused:
+        except Rejected as refused:
             self._sim.note(f"late {end} of {self._id} refused: {refused}")
         else:
             self._sim.note(f"late {end} of {self._id} carried out")

@@ -82,7 +82,7 @@ SHOWN_BY = (
     (85, 1),
     (86, 1),
     (118, 1),
-)  # of a thousand: seed and request at which a claimer without this care parks
+)  # of a thousand: seed and request at which a claimer without this care suspends
 
 
 @pytest.mark.parametrize(("seed", "request_number"), [*product(range(4), range(1, 9)), *SHOWN_BY])

@@ -84,7 +84,7 @@ def alarms(schedule: Directed) -> list[str]:
     """What the service itself says is wrong."""
     halted = [f"halted: {replica.halt.reason}" for replica in schedule.replicas if replica.halt is not None]
     dropped = [f"dropped {replica.dropped}" for replica in schedule.replicas if replica.dropped]
-    return [*halted, *dropped, *(f"parked {number}" for number in schedule.parked)]
+    return [*halted, *dropped, *(f"suspended {number}" for number in schedule.suspended)]
 
 
 def unchecked() -> Any:
@@ -106,8 +106,10 @@ def test_a_commit_that_lands_in_the_next_transaction_of_a_worker_that_dies_then_
     schedule, landed = schedule_with_late("commit", then_kill=True)
     schedule.run()
     assert landed == ["commit"]
-    assert alarms(schedule) == ["parked 0"]
-    assert not any("times" in finding for finding in judged(schedule)), "parked before anything is done a second time"
+    assert alarms(schedule) == ["suspended 0"]
+    assert not any("times" in finding for finding in judged(schedule)), (
+        "suspended before anything is done a second time"
+    )
 
 
 def test_a_commit_that_lands_in_the_next_transaction_of_a_worker_that_goes_on_does_no_harm() -> None:

@@ -7,7 +7,7 @@ from unittest import mock
 import pytest
 
 from stream_ml.core.join.join import Join
-from stream_ml.kafka.committed import read_pairs
+from stream_ml.kafka.committed import read_committed
 from stream_ml.kafka.transaction import Ending, Transactor
 from stream_ml.worker import assignment
 from stream_ml.worker.loop import Worker
@@ -41,7 +41,7 @@ def unknown_is_committed(real: Callable[..., Ending]) -> Callable[..., Ending]:
 
 def unstable_pairs(config: Any, numbers: list[int]) -> Any:
     """Offsets are read while a transaction holds them."""
-    return read_pairs(config, numbers, stable=False)
+    return read_committed(config, numbers, stable=False)
 
 
 PLANTED = {
@@ -56,9 +56,9 @@ PLANTED = {
 
 
 def test_offsets_that_are_read_unstable_are_found() -> None:
-    with mock.patch.object(assignment, "stable_pairs", unstable_pairs):
+    with mock.patch.object(assignment, "read_committed_stable", unstable_pairs):
         found = heir_of_one_whose_markers_are_being_written().outcome()
-    assert any("parked" in finding for finding in found)
+    assert any("suspended" in finding for finding in found)
 
 
 @pytest.mark.parametrize("name", PLANTED)

@@ -13,7 +13,7 @@ End = Literal["commit", "abort"]
 OFFSETS: Where = ("__offsets", 0)  # stands for the group's partition among those of a transaction
 
 
-class Refused(Exception):
+class Rejected(Exception):
     """An answer that is an error: fenced, concurrent, invalid_state."""
 
 
@@ -49,7 +49,7 @@ class Coordinator:
             found.epoch += 1
             self._decide(found, "abort")
         if found.state == "preparing":
-            raise Refused("concurrent")
+            raise Rejected("concurrent")
         found.epoch += 1
         found.state, found.timeout_s = "empty", timeout_s
         self._note(f"coordinator: {transactional_id} has epoch {found.epoch}")
@@ -59,7 +59,7 @@ class Coordinator:
         """Add a partition to the open transaction; the first one opens it."""
         found = self._current(transactional_id, epoch)
         if found.state == "preparing":
-            raise Refused("concurrent")
+            raise Rejected("concurrent")
         if found.state != "ongoing":
             found.state, found.partitions, found.started_s = "ongoing", [], now_s
         if where not in found.partitions:
@@ -72,7 +72,7 @@ class Coordinator:
         if found.state == "ongoing":
             self._decide(found, end)
         elif found.state == "empty" or found.end != end:
-            raise Refused("invalid_state")
+            raise Rejected("invalid_state")
 
     def expire(self, now_s: float) -> None:
         """Abort what is open for longer than its timeout; its producer is fenced by that."""
@@ -96,7 +96,7 @@ class Coordinator:
     def _current(self, transactional_id: str, epoch: int) -> Transaction:
         found = self.find(transactional_id)
         if found.epoch != epoch:
-            raise Refused("fenced")
+            raise Rejected("fenced")
         return found
 
     def _decide(self, found: Transaction, end: End) -> None:

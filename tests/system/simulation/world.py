@@ -40,7 +40,7 @@ class Schedule:
         sim.world = self
         self.given: dict[tuple[str, int, int], Input] = {}
         self.replicas: list[Replica] = []
-        self.parked: dict[int, str] = {}
+        self.suspended: dict[int, str] = {}
         self.fatal: list[str] = []
         self.checkpoints = self.cluster.checkpoints = {}
         self._inputs = list(reversed(plan.inputs))
@@ -100,7 +100,7 @@ class Schedule:
             self.replicas.append(Replica(process.name, replica.position, bits, None, replica.passed_over.dropped))
         else:
             self.replicas.append(Replica(process.name, -1, [], replica.halt, replica.passed_over.dropped))
-        self.parked |= process.worker._ownership.parked
+        self.suspended |= process.worker._ownership.suspended
 
     def _start(self, instance: str) -> None:
         self._restarts += 1
@@ -196,15 +196,15 @@ class Schedule:
             return False
         if group.pending or any(t.state in ("ongoing", "preparing") for t in cluster.coordinator.transactions.values()):
             return False
-        owned = [number for p in running for number in (*p.worker._ownership.owned, *p.worker._ownership.parked)]
+        owned = [number for p in running for number in (*p.worker._ownership.owned, *p.worker._ownership.suspended)]
         if sorted(owned) != list(range(PARTITIONS)):
             return False
-        parked = {number for p in running for number in p.worker._ownership.parked}
+        suspended = {number for p in running for number in p.worker._ownership.suspended}
         for number in range(PARTITIONS):
             for topic in (EVENTS, FEEDBACK):
                 stored = group.committed.get((topic, number))
                 end = cluster.logs[topic, number].end
-                if number not in parked and end and (stored is None or stored.offset != end):
+                if number not in suspended and end and (stored is None or stored.offset != end):
                     return False
         last = max((offset for offset, _ in self.log()), default=-1)
         return all(p.worker.follower.replica.read_position == last + 1 for p in running)
