@@ -12,7 +12,7 @@ SEED ?= 1
 SECONDS ?= 120
 MINUTES ?= 120
 
-.PHONY: demo test bench faults check chaos soak surfaces mutants format lock sbom clean
+.PHONY: demo test bench faults check docs chaos soak surfaces mutants format lock sbom clean
 
 # DRIFT=1: from July on a feature means something else, and the service says so.
 demo: $(VENV)/.demo
@@ -52,6 +52,10 @@ check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The documents as a site: .site/index.html.
+docs: $(VENV)/.test
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 format: $(VENV)/.test
 	$(BIN)/ruff format .

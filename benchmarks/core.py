@@ -100,8 +100,8 @@ def core(parts: Parts, items: list[Item]) -> dict[str, float]:
         batch = timed(
             "decode",
             lambda events=events, labels=labels: Batch(
-                parts.reader.decode(Records.of("flights", 0, events), NOW.now_ms),
-                parts.feedback.decode(Records.of("arrivals", 0, labels), NOW.now_ms),
+                parts.reader.decode_many(Records.of("flights", 0, events), NOW.now_ms),
+                parts.feedback.decode_many(Records.of("arrivals", 0, labels), NOW.now_ms),
                 False,
                 False,
             ),

@@ -81,10 +81,10 @@ def measured(build: Callable[[], Any], examples: list[Row]) -> list[float]:
         except CheckpointError:  # River's vectorizers hold bound methods, which no checkpoint may
             pauses, size = (math.nan, math.nan), math.nan
     return [
-        _seconds(lambda: [learner.score(features) for features in asked]) / len(asked) * 1e6,
-        min(_seconds(lambda: scorer.score(batch, len(asked))) for _ in range(3)) / len(asked) * 1e6,
+        _seconds(lambda: [learner.score_one(features) for features in asked]) / len(asked) * 1e6,
+        min(_seconds(lambda: scorer.score_many(batch, len(asked))) for _ in range(3)) / len(asked) * 1e6,
         _seconds(lambda: [learner.learn(f, Target(str(y).lower(), None)) for f, y in learn]) / len(learn) * 1e6,
-        min(_seconds(lambda: learner.learn_many(names, values, ys)) for _ in range(3)) / len(learn) * 1e6,
+        min(_seconds(lambda: learner.learn_in_order(names, values, ys)) for _ in range(3)) / len(learn) * 1e6,
         size,
         *(seconds * 1e3 for seconds in pauses),
     ]

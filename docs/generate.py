@@ -1,7 +1,11 @@
 """Writes the pages of this folder that say what the code says: ``python docs/generate.py``; a test holds them to it."""
 
 import ast
+import json
 from pathlib import Path
+
+from stream_ml.config.show import reference
+from stream_ml.observe import metrics
 
 DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "stream_ml"
@@ -49,7 +53,71 @@ def _rank(name: str) -> tuple[int, str]:
     return ORDER.index(base), name
 
 
-PAGES = {"contribute/map.md": module_map}
+CONFIGURATION = """# Configuration
+
+A value comes from the first of these that has it:
+
+1. a flag: `--set http.port=8081`
+2. the environment: `STREAM_ML_HTTP__PORT=8081`; librdkafka's keys with underscores:
+   `STREAM_ML_KAFKA__PROPERTIES__SASL_PASSWORD`
+3. a secret file: files named after keys in one directory, as Kubernetes mounts a secret.
+   `--secrets /run/secrets/stream-ml` or `STREAM_ML_SECRETS`, and in it for example `kafka.properties.sasl.password`
+4. `stream_ml.yaml`
+5. the default
+
+Unknown keys are refused wherever they stand, with the line and the nearest known name. Paths are relative to the file.
+Durations and sizes have units: `100ms`, `2d`, `1GiB`.
+
+`stream-ml config show stream_ml.yaml --origin` says what is in force and from where, `stream-ml config schema` prints a
+JSON Schema for editors, `stream-ml config reference` this table.
+
+"""
+
+METRICS = """# Metrics
+
+At `/metrics` of each worker, for Prometheus. Alerts and dashboard: [watch it](../operate/monitor.md).
+
+"""
+
+FORMATS = """# Formats
+
+The service's own Avro schemas, as they stand in `schemas/`. Values begin with ten bytes of single-object encoding: two
+that say so, eight with the fingerprint of the schema (CRC-64-AVRO). `stream-ml schema show CONFIG WHAT` prints one as
+your app writes it: predictions have the fields of `predictions.carry`, too.
+
+"""
+
+
+def formats() -> str:
+    """The fields of the own schemas."""
+    found = [FORMATS]
+    for name in ("prediction", "outcome", "signal", "log_entry"):
+        schema = json.loads((PACKAGE.parent / "schemas" / f"{name}.avsc").read_text("utf-8"))
+        found += [f"## {name}\n\n{schema.get('doc', '')}\n\n| field | type | meaning |\n| --- | --- | --- |\n"]
+        found += [
+            f"| `{field['name']}` | {_type(field['type'])} | {field.get('doc', '')} |\n" for field in schema["fields"]
+        ]
+        found.append("\n")
+    return "".join(found)
+
+
+def _type(type_: object) -> str:
+    if isinstance(type_, list):
+        return " or ".join(map(_type, type_))
+    if isinstance(type_, dict):
+        inner = type_.get("logicalType") or type_["type"]
+        if inner == "enum":
+            return ", ".join(f"`{symbol}`" for symbol in type_["symbols"])
+        return f"{inner} of {_type(type_['items'])}" if inner == "array" else str(inner)
+    return str(type_)
+
+
+PAGES = {
+    "contribute/map.md": module_map,
+    "reference/configuration.md": lambda: CONFIGURATION + reference(),
+    "reference/metrics.md": lambda: METRICS + metrics.reference(),
+    "reference/formats.md": formats,
+}
 
 
 def main() -> None:

@@ -73,7 +73,7 @@ class Records:
         return len(self.offsets)
 
     def record(self, row: int) -> Record:
-        """One of them."""
+        """The record of this row."""
         return Record(
             self.topic,
             self.partition,

@@ -79,7 +79,7 @@ def check_model(
 
 def _features(plan: FeaturePlan, reader: Schema, row: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        found = plan.extract(from_json(reader, dict(row)))
+        found = plan.extract_one(from_json(reader, dict(row)))
     except ValueError as error:
         raise ConfigError(f"a sample is not of the schema: {error}") from None
     if isinstance(found, Rejected):

@@ -126,10 +126,10 @@ def _whole_entry(parts: Parts, record: Record) -> Plain:
     if entry.kind != "example":
         return found
     payloads = parts.reader.payloads
-    decoded = payloads.decode_logged(entry.event_schema, entry.event_framing, entry.event)  # type: ignore[arg-type]
+    decoded = payloads.decode_logged_one(entry.event_schema, entry.event_framing, entry.event)  # type: ignore[arg-type]
     if isinstance(decoded, Rejected):
         return found | {"event": {"unreadable": f"{decoded.reason}: {decoded.message}"}}
-    extracted = parts.plan.extract(decoded)
+    extracted = parts.plan.extract_one(decoded)
     features = extracted.message if isinstance(extracted, Rejected) else _plain(extracted[0])
     return found | {"event": to_json(payloads.reader, decoded), "features": features}
 

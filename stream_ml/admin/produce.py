@@ -47,7 +47,7 @@ def encoded(rows: RowEncoder, line: Line) -> tuple[bytes, bytes]:
 
 
 def encoded_at(rows: RowEncoder, line: Line) -> tuple[bytes, bytes, int | None]:
-    """The same with Kafka's timestamp in milliseconds, of a line that `tail --json` has shown; None: now."""
+    """Key, value and Kafka's timestamp in milliseconds, of a line that `tail --json` has shown; None: now."""
     try:
         row = read_json(line.text)
         return *rows.encode(row), rows.timestamp_ms(row)

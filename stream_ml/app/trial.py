@@ -52,7 +52,7 @@ def _sample(parts: Parts, where: str, line: str) -> dict[str, Any]:
         row = read_json(line)
         if parts.config.events.id == "key" and isinstance(row, dict):
             row.pop("key", None)
-        found = parts.plan.extract(from_json(parts.reader.payloads.reader, row))
+        found = parts.plan.extract_one(from_json(parts.reader.payloads.reader, row))
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from None
     if isinstance(found, Rejected):

@@ -156,7 +156,7 @@ class _Audit:
     def _look_into(self, partition: int, records: list[Record]) -> None:
         parts, contents = self._parts, self._contents[partition]
         if records and records[0].topic == self._config.feedback.topic:
-            for item in parts.feedback.decode(Records.of(records[0].topic, partition, records), NEVER_MS):
+            for item in parts.feedback.decode_many(Records.of(records[0].topic, partition, records), NEVER_MS):
                 if isinstance(item, Label):
                     contents.label(item)
             return

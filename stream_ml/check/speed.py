@@ -54,7 +54,7 @@ def speed(parts: Parts) -> Speed:
         learner.learn(dict(features), target)
     asked = Features(pa.Table.from_pylist([f for f, _ in islice(cycle(examples), EVENTS)]), range(EVENTS), {})
     scorer = Scorer(learner)
-    scores = scorer.score(asked, EVENTS)
+    scores = scorer.score_many(asked, EVENTS)
     records = Records.of("t", 0, [Record("t", 0, n, 0, b"key", value) for n, value in enumerate(values)])
     carried = [parts.reader.carried(payload) or {} for payload in payloads] if parts.config.predictions.carry else None
     assert asked.table is not None  # noqa: S101 - made above
@@ -62,12 +62,12 @@ def speed(parts: Parts) -> Speed:
     events, said = Events(records, [taken], {}), (Version("0" * 16, 1), 1, Clock(0, 0))
 
     def decode() -> None:
-        lanes = bare.lanes(values)
+        lanes = bare.decode_many(values)
         for lane in lanes:
             parts.plan.extract_many(lane.batch)
         left = set(range(EVENTS)).difference(*(lane.rows for lane in lanes))
         for row in left:
-            bare.decode(values[row])
+            bare.decode_one(values[row])
 
     def learn() -> None:
         for features, target in examples:
@@ -75,7 +75,7 @@ def speed(parts: Parts) -> Speed:
 
     return Speed(
         _us(decode, EVENTS),
-        _us(lambda: scorer.score(asked, EVENTS), EVENTS),
+        _us(lambda: scorer.score_many(asked, EVENTS), EVENTS),
         _us(lambda: parts.predictions.encode_many(events, range(EVENTS), scores, [()] * EVENTS, said), EVENTS),
         _us(learn, len(examples)),
     )

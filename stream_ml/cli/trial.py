@@ -122,7 +122,7 @@ def timed(source: Source, payloads: "Payloads", what: str, file: str) -> "Iterat
         for number, text in _numbered(opened):
             if text.strip():
                 key, value, timestamp_ms = encoded_at(rows, Line(number, text))
-                decoded = payloads.decode(value)[1]
+                decoded = payloads.decode_one(value)[1]
                 time_ms = timestamp_ms if time_of is None else time_of(decoded) if isinstance(decoded, dict) else 0
                 yield time_ms or 0, Written(source.topic, key, value, timestamp_ms)
 

@@ -117,7 +117,7 @@ def schema() -> dict[str, Any]:
 
 
 def reference() -> str:
-    """The table of all keys in Markdown, as it stands in the README."""
+    """The table of all keys in Markdown, as it stands in the documents."""
     rows = [f"| `{dotted}` | {default} | {meaning} |" for dotted, default, meaning in _reference(Config, "")]
     return "\n".join(["| key | default | meaning |", "|---|---|---|", *rows])
 

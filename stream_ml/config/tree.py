@@ -1,6 +1,6 @@
 """The one configuration tree of ``stream_ml.yaml``: every key with its type, default and meaning.
 
-Relative paths are relative to the file. The reference in the README and the JSON Schema for editors are made from it.
+Relative paths are relative to the file. The documents' reference and the JSON Schema for editors are made from it.
 """
 
 import ipaddress
@@ -89,8 +89,8 @@ class Kafka(Section):
     properties: dict[str, Scalar] = key(
         {}, "librdkafka's own keys, for all clients; keys that the service owns are refused"
     )
-    consumer: dict[str, Scalar] = key({}, "the same, for consumers")
-    producer: dict[str, Scalar] = key({}, "the same, for the producer")
+    consumer: dict[str, Scalar] = key({}, "librdkafka's own keys for consumers alone; they go before `properties`")
+    producer: dict[str, Scalar] = key({}, "librdkafka's own keys for the producer alone; they go before `properties`")
 
     @field_validator("properties", "consumer", "producer")
     @classmethod
@@ -138,7 +138,9 @@ class Predictions(Section):
     """Where predictions go and in which form."""
 
     topic: Name = key(..., "predictions")
-    framing: Framing = key("single-object", "as for events")
+    framing: Framing = key(
+        "single-object", "how the bytes of a prediction name their schema: `bare`, `confluent` or `single-object`"
+    )
     schema_id: int | None = key(None, "id for confluent framing, from 0 to 2^32-1", ge=0, lt=2**32)
     carry: list[str] = key([], "event fields passed through, typed as in the event")
 
@@ -365,11 +367,11 @@ class Checkpoints(Section):
     """Where caches of the fold are kept."""
 
     directory: Path = key(Path("checkpoints"), "where they are kept")
-    interval: Duration = key(duration_ms("60s"), "between two")
+    interval: Duration = key(duration_ms("60s"), "time between two checkpoints, while anything is learned")
     stop_wait: Duration = key(
         duration_ms("20s"), "for the last one after SIGTERM: less than whoever sends it waits before SIGKILL"
     )
-    keep: int = key(5, "so many newest ones", ge=1)
+    keep: int = key(5, "number of newest checkpoints that stay on the disk", ge=1)
     key_file: Path | None = key(
         None,
         "file with a key of at least 16 bytes that seals them; null: `.stream_ml-<app.id>.key` beside this file, made "
@@ -402,7 +404,7 @@ class Http(Section):
     """Where /metrics answers. Port 0: off."""
 
     host: str = key("127.0.0.1", "where /metrics, /livez, /readyz and /v1/status answer")
-    port: int = key(8080, "its port; 0: none", ge=0, lt=65536)
+    port: int = key(8080, "port of the HTTP endpoints; 0: none are served", ge=0, lt=65536)
     hosts: list[str] = key(
         [], "names of this machine under which it may be asked, beside localhost and every address: what a browser says"
     )

@@ -161,7 +161,7 @@ def close_within(consumer: Consumer) -> None:
     try:
         call_within(consumer.close, CLOSE_S)
     except KafkaException:
-        log.warning("a consumer could not be closed within %.0f s; it is left behind", CLOSE_S)
+        log.warning("a consumer did not close within %.0f s; abandoned", CLOSE_S)
 
 
 def take(consumer: Consumer, most: int, wait_s: float) -> list[Message]:

@@ -1,6 +1,6 @@
 """The one table of metrics: emitted once per batch, label values from closed sets only.
 
-The README's table, the dashboard and the rules in deploy/ name nothing else; tests hold that.
+The table in the documents, the dashboard and the rules in deploy/ name nothing else; tests hold that.
 """
 
 from functools import partial
@@ -134,7 +134,7 @@ CLOSED: tuple[tuple[str, str, tuple[str, ...]], ...] = (  # label values that ar
 
 
 def reference() -> str:
-    """The table as Markdown, for the README."""
+    """The table as Markdown, for the documents."""
     rows = ["| metric | kind | unit | meaning |", "|---|---|---|---|"]
     for metric in TABLE:
         name = metric.name + ("_total" if metric.kind == "counter" else "")

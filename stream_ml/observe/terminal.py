@@ -37,7 +37,7 @@ def panel(status: dict[str, Any]) -> "RenderableType":
 
 
 def line(status: dict[str, Any]) -> str:
-    """The same in one line, for a log."""
+    """The status in one line, for a log."""
     rates, model = status["per_second"], status["model"]
     return (
         f"{rates['events']:,.0f} events/s, {rates['labels']:,.0f} labels/s, {_lag(status, 'events')} behind, "

@@ -1,1 +1,1 @@
-"""The same core without Kafka."""
+"""The core without Kafka, with the bits of a worker."""

@@ -84,7 +84,7 @@ class LocalApp:
         """
         topic = self.config.events.topic
         records = self._records(topic, self._partition.events_position, events)
-        decoded = self.parts.reader.decode(records, _now_ms())
+        decoded = self.parts.reader.decode_many(records, _now_ms())
         return self._ends(self._turn(Batch(decoded, Labels.joined([]), False, False)), topic, list(records))
 
     def learn_many(self, labels: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -97,7 +97,7 @@ class LocalApp:
         """
         topic = self.config.feedback.topic
         records = self._records(topic, self._partition.feedback_position, labels)
-        decoded = self.parts.feedback.decode(records, _now_ms())
+        decoded = self.parts.feedback.decode_many(records, _now_ms())
         nothing = Events(Records.of(self.config.events.topic, 0, []), [], {})
         found = self._ends(self._turn(Batch(nothing, decoded, False, False)), topic, list(records))
         for record, end in zip(records, found, strict=True):

@@ -313,7 +313,7 @@ class Ownership:
         return [first, {where: found for where, found in ranges.items() if where[0] in held}]
 
     def _still_there(self, ranges: dict[Where, tuple[int, int]]) -> dict[Where, tuple[int, int]]:
-        """The same without what was deleted since."""
+        """The ranges without what was deleted since."""
         if not ranges:
             return {}
         first = {where: found[0] for where, found in ends(self._client, list(ranges)).items()}

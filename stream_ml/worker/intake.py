@@ -148,7 +148,7 @@ class Intake:
         for number, records in self._feedback.take(limit, wait_s).items():
             self._keys["feedback"].look(records)
             if number in self._held:
-                self._held[number].extend(self._parts.feedback.decode(records, clock.now_ms), clock)
+                self._held[number].extend(self._parts.feedback.decode_many(records, clock.now_ms), clock)
                 self._line.add([number])
 
     def _labels_ready(self, number: int) -> bool:
@@ -199,7 +199,7 @@ class Intake:
         if len(records):
             passes("after-consume")
             self._keys["events"].look(records)
-        decoded = self._parts.reader.decode(records, clock.now_ms)
+        decoded = self._parts.reader.decode_many(records, clock.now_ms)
         held, at_end = self._held[number], self._group.ends.reached(number)
         most = 0 if most == 1 and len(records) else most  # one record alone: bisecting
         feedback = held.ready(decoded.latest_ms(of.join.inputs.events_ms), at_end, clock, most)

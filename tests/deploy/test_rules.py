@@ -107,18 +107,20 @@ def test_a_healthy_worker_raises_nothing_and_each_fault_its_own_alert(tmp_path: 
 
 
 def test_every_alert_has_a_test_a_page_and_something_to_type() -> None:
-    pages = (ROOT / "deploy/RUNBOOK.md").read_text("utf-8")
+    pages = (ROOT / "docs/operate/runbook.md").read_text("utf-8")
     assert ALERTS.keys() == FAULTS.keys()
     for name, rule in ALERTS.items():
         said = rule["annotations"]
-        assert said["summary"] and said["do"] and said["runbook"] == f"RUNBOOK.md#{name.lower()}"
+        assert said["summary"] and said["do"] and said["runbook"] == f"docs/operate/runbook.md#{name.lower()}"
         page = pages.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
         for part in ("**What it means.**", "**Look at.**", "**Type.**"):
             assert part in page, f"{name}: {part}"
 
 
-@pytest.mark.parametrize("file", ["prometheus/rules.yml", "grafana/dashboard.json", "RUNBOOK.md"])
+@pytest.mark.parametrize(
+    "file", ["deploy/prometheus/rules.yml", "deploy/grafana/dashboard.json", "docs/operate/runbook.md"]
+)
 def test_no_metric_is_named_that_does_not_exist(file: str) -> None:
-    named = set(re.findall(r"\bstream_ml_[a-z0-9_]+", (ROOT / "deploy" / file).read_text("utf-8")))
+    named = set(re.findall(r"\bstream_ml_[a-z0-9_]+", (ROOT / file).read_text("utf-8")))
     assert named
     assert named - {one for metric in TABLE for one in metric.exposed} == set()

@@ -1,4 +1,4 @@
-"""The columnar lane gives what the reference gives, row by row: values, dead letters, predictions, log entries."""
+"""The fast path gives what the reference gives, row by row: values, dead letters, predictions, log entries."""
 
 import json
 import math
@@ -138,7 +138,7 @@ def same(one: Any, other: Any) -> bool:
 
 def assert_same_events(reader: EventReader, records: Records) -> None:
     """`decode` gives for each row what `decode_one` does."""
-    found = reader.decode(records, NOW_MS)
+    found = reader.decode_many(records, NOW_MS)
     table = dict(zip(found.features.rows, found.features.dicts(), strict=True))
     for row, record in enumerate(records):
         expected = reader.decode_one(record, NOW_MS)
@@ -207,7 +207,7 @@ def test_records_of_two_writers_in_one_batch_keep_their_rows(framing: Any) -> No
     payloads = Payloads(framing, reader, {1: reader, 2: writer} if framing == "confluent" else {}, [writer])
     plan = FeaturePlan(reader, FeatureSettings(), {"id", "t"})
     events = EventReader(EventSettings(topic="t", schema="v.avsc", id="id", time="t"), payloads, plan, ["x"])
-    lanes = payloads.lanes(values)
+    lanes = payloads.decode_many(values)
     assert sorted(len(lane.rows) for lane in lanes) == [200, 398], "both writers are decoded as columns"
     assert_same_events(events, batch_of(values))
 
@@ -219,7 +219,7 @@ def test_large_records_are_decoded_a_megabyte_at_a_time_or_64_of_them(size: int)
     payloads = Payloads("bare", reader, {})
     row = {"x": 1.0, "t": NOW_MS}
     values: list[bytes | None] = [encode_record(reader.parsed, {"id": f"{n:0{size}}", **row}) for n in range(400)]
-    lanes = payloads.lanes(values)
+    lanes = payloads.decode_many(values)
     assert [row for lane in lanes for row in lane.rows] == list(range(400))
     assert all(len(lane.rows) >= ROWS_MIN for lane in lanes)
     most = max(2 * ROWS_MIN, PIECE_BYTES // size + ROWS_MIN)
@@ -233,7 +233,7 @@ def test_large_records_behind_small_ones_are_decoded_a_megabyte_at_a_time() -> N
     values: list[bytes | None] = [
         encode_record(reader.parsed, {"id": "i" * size, "x": 1.0, "t": NOW_MS}) for size in sizes
     ]
-    found = [sum(sizes[row] for row in lane.rows) for lane in Payloads("bare", reader, {}).lanes(values)]
+    found = [sum(sizes[row] for row in lane.rows) for lane in Payloads("bare", reader, {}).decode_many(values)]
     assert sum(found) == sum(sizes)
     assert max(found) < 2 * ROWS_MIN * 100_000 + PIECE_BYTES
     assert len(found) == 4
@@ -248,7 +248,7 @@ def test_an_id_out_of_the_key_and_a_time_of_the_record_are_the_same_from_either_
     records.keys[3:7] = [None, b"", b"\xff", b"k" * 2_000]
     records.timestamps_ms[9] = NOW_MS + 10**9
     assert_same_events(reader, records)
-    assert len(reader.decode(records, NOW_MS).dead_letters) == 5
+    assert len(reader.decode_many(records, NOW_MS).dead_letters) == 5
 
 
 @pytest.mark.parametrize(("task", "type_"), [("binary", "boolean"), ("binary", "int"), ("regression", "double")])
@@ -272,7 +272,7 @@ def test_labels_are_the_same_from_either_lane(task: str, type_: str, data: st.Da
     positive = {"positive": 1} if type_ == "int" else {}
     reader = FeedbackReader(settings_, Payloads("bare", schema, {}), domain_of(task, ["null", type_], **positive))
     records = batch_of([*values, b"\x01"] * ROWS_MIN)
-    assert list(reader.decode(records, NOW_MS)) == [reader.decode_one(record, NOW_MS) for record in records]
+    assert list(reader.decode_many(records, NOW_MS)) == [reader.decode_one(record, NOW_MS) for record in records]
 
 
 def test_zeros_of_either_sign_keep_it_in_a_batch_of_labels() -> None:
@@ -287,7 +287,7 @@ def test_zeros_of_either_sign_keep_it_in_a_batch_of_labels() -> None:
     values = [encode_record(schema.parsed, {"id": "a", "y": -0.0 if n % 2 else 0.0}) for n in range(2 * ROWS_MIN)]
     signs = [
         math.copysign(1, target.value)
-        for target in reader.decode(batch_of(values), NOW_MS).targets
+        for target in reader.decode_many(batch_of(values), NOW_MS).targets
         if target.value is not None
     ]
     assert signs == [1.0, -1.0] * ROWS_MIN
@@ -316,7 +316,7 @@ def test_the_scan_passes_over_every_row_that_is_no_record(noise: list[bytes]) ->
     assert scan is not None
     values = [value for one in noise for value in (one, good)]
     payloads = Payloads("bare", schema, {})
-    read = [row for row, value in enumerate(values) if not isinstance(payloads.decode(value), Rejected)]
+    read = [row for row, value in enumerate(values) if not isinstance(payloads.decode_one(value), Rejected)]
     assert set(read) <= set(scan(values, whole=True)), "what the reference reads is never passed over"
     assert set(range(1, len(values), 2)) <= set(scan(values, whole=True))
 

@@ -183,7 +183,7 @@ def test_a_model_that_cannot_be_copied_learns_one_by_one() -> None:
     rows, ys = gauss(100)
     estimator = learned(linear_model.LogisticRegression(initializer=Once()), rows[:40], ys[:40])
     learner = Learner(estimator, CATALOGUE["scaled logistic"].domain)
-    assert learner.learn_many(NAMES, rows[40:], ys[40:]) == (60, None)
+    assert learner.learn_in_order(NAMES, rows[40:], ys[40:]) == (60, None)
     assert "generator" in learner.fallback_reason
     assert content(estimator.weights) == content(learned(linear_model.LogisticRegression(), rows, ys).weights)
 
@@ -200,9 +200,9 @@ def test_a_learner_learns_many_as_it_learns_one_by_one(name: str) -> None:
     for sizes in (1, 30):
         learner = Learner(given.build(), given.domain)
         for first in range(0, 100, sizes):
-            count, failed = learner.learn_many(NAMES, rows[first : first + sizes], ys[first : first + sizes])
+            count, failed = learner.learn_in_order(NAMES, rows[first : first + sizes], ys[first : first + sizes])
             assert (count, failed) == (len(rows[first : first + sizes]), None)
-        found.append([learner.score(dict(zip(NAMES, row, strict=True))) for row in rows[:20]])
+        found.append([learner.score_one(dict(zip(NAMES, row, strict=True))) for row in rows[:20]])
     assert found[0] == found[1]
 
 
@@ -210,8 +210,8 @@ def test_where_the_model_raises_in_a_run_the_examples_before_it_are_learned() ->
     rows, ys = gauss(60)
     rows[50] = [1.0, "text", True]
     learner = Learner(SCALED["scaled"](linear_model.LogisticRegression()), CATALOGUE["scaled logistic"].domain)
-    assert learner.learn_many(NAMES, rows[:40], ys[:40]) == (40, None)
-    count, failed = learner.learn_many(NAMES, rows[40:], ys[40:])
+    assert learner.learn_in_order(NAMES, rows[:40], ys[:40]) == (40, None)
+    count, failed = learner.learn_in_order(NAMES, rows[40:], ys[40:])
     assert count == 10
     assert "TypeError" in str(failed)
 

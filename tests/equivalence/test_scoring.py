@@ -43,9 +43,9 @@ def test_many_are_scored_as_one_by_one(name: str) -> None:
     given = CATALOGUE[name]
     learner, rows = taught(given), asked(given.task)
     scorer = Scorer(learner)
-    found = scorer.score(batch_of(rows), COUNT)
+    found = scorer.score_many(batch_of(rows), COUNT)
     for row, features in enumerate(rows):
-        one, many = learner.score(features), found.of(row)
+        one, many = learner.score_one(features), found.of(row)
         assert same(one, many)
         assert one.class_name == many.class_name
     assert not scorer.fallback_reason or "raised" in scorer.fallback_reason or "it has no" in scorer.fallback_reason
@@ -56,18 +56,18 @@ def test_a_model_with_a_many_is_asked_for_it(name: str, monkeypatch: pytest.Monk
     given = CATALOGUE[name]
     learner = taught(given)
     asked_singly: list[Any] = []
-    score = learner.score
-    monkeypatch.setattr(learner, "score", lambda features: asked_singly.append(features) or score(features))
-    Scorer(learner).score(batch_of(asked(given.task)), COUNT)
+    score = learner.score_one
+    monkeypatch.setattr(learner, "score_one", lambda features: asked_singly.append(features) or score(features))
+    Scorer(learner).score_many(batch_of(asked(given.task)), COUNT)
     assert len(asked_singly) == 1, "one row to compare"
 
 
 def test_an_untrained_model_says_of_many_what_it_says_of_one() -> None:
     learner = taught(SCALED, 0)
-    found = Scorer(learner).score(batch_of(asked("binary")), COUNT)
-    assert found.of(7) == learner.score(asked("binary")[7])
+    found = Scorer(learner).score_many(batch_of(asked("binary")), COUNT)
+    assert found.of(7) == learner.score_one(asked("binary")[7])
     blank = Learner(naive_bayes.GaussianNB(), SCALED.domain)
-    assert Scorer(blank).score(batch_of(asked("binary")), COUNT).of(7) == COLD
+    assert Scorer(blank).score_many(batch_of(asked("binary")), COUNT).of(7) == COLD
 
 
 class Lies(linear_model.LogisticRegression):
@@ -90,8 +90,8 @@ def test_a_many_that_lies_or_raises_is_not_asked_again_and_costs_no_prediction(b
     learner = taught(given)
     scorer, rows = Scorer(learner), asked("binary")
     for _ in range(2):
-        found = scorer.score(batch_of(rows), COUNT)
-        assert [found.of(row) for row in range(COUNT)] == [learner.score(features) for features in rows]
+        found = scorer.score_many(batch_of(rows), COUNT)
+        assert [found.of(row) for row in range(COUNT)] == [learner.score_one(features) for features in rows]
     assert why in scorer.fallback_reason
 
 
@@ -110,8 +110,8 @@ class NotFinite(linear_model.LogisticRegression):
 def test_what_is_not_finite_is_cold_in_a_column_too() -> None:
     learner = taught(Given(NotFinite, "binary"))
     scorer, rows = Scorer(learner), asked("binary")
-    found = scorer.score(batch_of(rows), COUNT)
-    assert all(same(found.of(row), learner.score(features)) for row, features in enumerate(rows))
+    found = scorer.score_many(batch_of(rows), COUNT)
+    assert all(same(found.of(row), learner.score_one(features)) for row, features in enumerate(rows))
     assert not scorer.fallback_reason
     assert [found.of(row) == COLD for row in range(COUNT)] == [features["a"] > 3 for features in rows]
 
@@ -121,10 +121,10 @@ def test_rows_of_no_column_and_rows_at_which_the_model_raises_keep_their_places(
     others = {1: rows[1], 3: {"a": "text", "b": 1.0, "c": 1.0}}
     columns = [row for row in range(COUNT) if row not in others]
     features = Features(pa.Table.from_pylist([rows[row] for row in columns]), columns, others)
-    found = Scorer(learner).score(features, COUNT)
+    found = Scorer(learner).score_many(features, COUNT)
     assert list(found.failed) == [3]
     assert (found.class_names[3], found.scores[3]) == (None, None)
-    assert all(same(found.of(row), learner.score(rows[row])) for row in range(COUNT) if row != 3)
+    assert all(same(found.of(row), learner.score_one(rows[row])) for row in range(COUNT) if row != 3)
 
 
 # --- predictions as bytes ---

@@ -1,4 +1,4 @@
-"""Both lanes ask the same question: records full of values at the edges, decoded in a batch and alone."""
+"""Both paths ask the same question: records full of values at the edges, decoded in a batch and alone."""
 
 import json
 import random
@@ -34,7 +34,7 @@ ROWS = 3 * ROWS_MIN
 
 def events_differ(reader: EventReader, records: Records) -> Iterator[tuple[str, str]]:
     """What `decode` gives beside what `decode_one` does, where it is not the same; `repr` tells types and zeros."""
-    found = reader.decode(records, NOW_MS)
+    found = reader.decode_many(records, NOW_MS)
     table = dict(zip(found.features.rows, found.features.dicts(), strict=True)) | found.features.others
     for row, record in enumerate(records):
         one = reader.decode_one(record, NOW_MS)
@@ -93,7 +93,7 @@ def _both(type_: Any, value: Any, **missing: Any) -> tuple[Any, Any]:
     plan = FeaturePlan(schema, FeatureSettings(missing=missing), set())
     reader = EventReader(EventSettings(topic="t", schema="r.avsc", id="key"), Payloads("bare", schema, {}), plan, [])
     record = Record("t", 0, 0, NOW_MS, b"k", encode_record(schema.parsed, {"x": value}))
-    many, one = reader.decode(Records.of("t", 0, [record] * ROWS_MIN), NOW_MS), reader.decode_one(record, NOW_MS)
+    many, one = reader.decode_many(Records.of("t", 0, [record] * ROWS_MIN), NOW_MS), reader.decode_one(record, NOW_MS)
     features = [*many.features.dicts(), *many.features.others.values()]
     in_batch = many.dead_letters[0].reason if 0 in many.dead_letters else features[0]["x"]
     return in_batch, one.reason if isinstance(one, DeadLetter) else one.features["x"]
@@ -162,7 +162,9 @@ def test_labels_full_of_edges_are_the_same_in_a_batch_and_alone(
     records = records_of(values, chance)
     alone = [reader.decode_one(record, NOW_MS) for record in records]
     differ = [
-        (many, one) for many, one in zip(reader.decode(records, NOW_MS), alone, strict=True) if repr(many) != repr(one)
+        (many, one)
+        for many, one in zip(reader.decode_many(records, NOW_MS), alone, strict=True)
+        if repr(many) != repr(one)
     ]
     assert not differ, differ[0]
 

@@ -56,7 +56,7 @@ def _teach(learner: Learner, case: Case, first: int, last: int) -> None:
 
 
 def _answers(learner: Learner, case: Case) -> list[tuple[str, ...]]:
-    return [bits(learner.score(features)) for features, _ in examples(case, 1_000, 1_012)]
+    return [bits(learner.score_one(features)) for features, _ in examples(case, 1_000, 1_012)]
 
 
 def test_every_class_that_river_ships_has_its_place() -> None:
@@ -154,7 +154,7 @@ def test_model_that_draws_for_an_unseen_word_when_it_is_asked_is_refused_or_aski
     case = CASES[name]
     asked, straight = (Learner(case.build(), _domain(case)) for _ in range(2))
     for number, (features, target) in enumerate(examples(case, 0, 60)):
-        asked.score({**features, "place": f"unseen {number}"})
+        asked.score_one({**features, "place": f"unseen {number}"})
         asked.learn(features, target)
         straight.learn(features, target)
     refused = "predicting changes it" in "\n".join(check_model(case.build, KINDS[case.data], _domain(case), through))

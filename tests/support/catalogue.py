@@ -83,4 +83,4 @@ def teach(learner: Learner, task: str, first: int, last: int) -> None:
 
 def answers(learner: Learner, task: str) -> list[tuple[str, ...]]:
     """What the model says of twenty events, to the last bit."""
-    return [bits(learner.score(features)) for features, _ in examples(task, 1_000, 1_020)]
+    return [bits(learner.score_one(features)) for features, _ in examples(task, 1_000, 1_020)]

@@ -235,8 +235,8 @@ class World:
         at, now = self.partition, now or clock()
         found = self.events[at.events_position : at.events_position + events]
         held = self.feedback[at.feedback_position : at.feedback_position + labels]
-        decoded = parts().reader.decode(Records.of(EVENTS, 0, found), now.now_ms)
-        labelled = parts().feedback.decode(Records.of(FEEDBACK, 0, held), now.now_ms)
+        decoded = parts().reader.decode_many(Records.of(EVENTS, 0, found), now.now_ms)
+        labelled = parts().feedback.decode_many(Records.of(FEEDBACK, 0, held), now.now_ms)
         batch = Batch(decoded, labelled, *ends, poison_records)
         return at.process(batch, self.replica, now, stale=False, token=f"t{len(self.texts)}")
 

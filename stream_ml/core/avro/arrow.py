@@ -1,6 +1,6 @@
 """One field of a record schema as a column: what `fields` does with a value, done with k at once.
 
-A column is Arrow's. A row that is marked as wrong may be anything: the reference lane judges it, and words why.
+A column is Arrow's. A row that is marked as wrong may be anything: the reference path judges it, and words why.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Bytes of a topic to records: three framings, reader and writer schemas; a reference lane and a columnar one."""
+"""Bytes of a topic to records: three framings, reader and writer schemas; a one by one and as columns."""
 
 import struct
 from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ class Rejected(NamedTuple):
     message: str
 
 
-class Lane(NamedTuple):
+class ColumnarRows(NamedTuple):
     """Rows that were decoded as columns, and the writer schema that they name."""
 
     batch: pa.RecordBatch
@@ -77,7 +77,7 @@ class Payloads:
         """Make one more writer schema known; one that is known by its fingerprint stays as it is."""
         self._by_fingerprint.setdefault(writer.fingerprint, writer)
 
-    def decode(self, value: bytes | None) -> tuple[int, dict[str, Any]] | Rejected:
+    def decode_one(self, value: bytes | None) -> tuple[int, dict[str, Any]] | Rejected:
         """Fingerprint of the writer schema, and the record; or why it cannot be read."""
         if value is None:
             return Rejected("empty", "the value is null (a tombstone)")
@@ -92,7 +92,7 @@ class Payloads:
 
     def named(self, value: bytes | None) -> dict[str, Any] | Rejected:
         """A record whose unions say which named type they hold, for people; or why it cannot be read."""
-        decoded = self.decode(value)
+        decoded = self.decode_one(value)
         found = self._writer(value or b"\0")
         if isinstance(decoded, Rejected):
             return decoded
@@ -102,8 +102,11 @@ class Payloads:
         reader = None if writer.fingerprint == self.reader.fingerprint else self.reader.parsed
         return decode_named(value or b"", writer.parsed, start, reader)
 
-    def lanes(self, values: list[bytes | None]) -> list[Lane]:
-        """What of n values decodes as columns. A row in no lane is for `decode`: broken, or of another kind."""
+    def decode_many(self, values: list[bytes | None]) -> list[ColumnarRows]:
+        """What of n values decodes as columns. A row that is missing is for `decode_one`: broken, or of another kind.
+
+        Fast path of `decode_one`, equal to it row by row: tests/equivalence/test_columnar_is_reference.py.
+        """
         there: Sequence[int] = range(len(values)) if all(values) else [row for row, value in enumerate(values) if value]
         groups: dict[bytes, Sequence[int]] = {b"": there}
         size = HEADER_BYTES[self.framing]
@@ -115,21 +118,21 @@ class Payloads:
         pieces = ((header, piece) for header, rows in enough for piece in _pieces(rows, values))
         return [lane for header, rows in pieces if (lane := self._lane(header, rows, values)) is not None]
 
-    def lane_logged(self, fingerprint: int, framing: Framing, values: list[bytes]) -> Lane | None:
+    def decode_logged_many(self, fingerprint: int, framing: Framing, values: list[bytes]) -> ColumnarRows | None:
         """What decodes as columns of values from the training log that have one writer schema and framing."""
         writer = self._by_fingerprint.get(fingerprint)
         if writer is None or len(values) < ROWS_MIN:
             return None
         return self._decoded(writer, values, range(len(values)), HEADER_BYTES[framing])
 
-    def _lane(self, header: bytes, rows: Sequence[int], values: list[bytes | None]) -> Lane | None:
+    def _lane(self, header: bytes, rows: Sequence[int], values: list[bytes | None]) -> ColumnarRows | None:
         found = self._writer(values[rows[0]] or b"")
         if isinstance(found, Rejected):
             return None
         some = values if len(rows) == len(values) else [values[row] for row in rows]
         return self._decoded(found[0], some, rows, len(header))  # type: ignore[arg-type]
 
-    def _decoded(self, writer: Schema, values: list[bytes], rows: Sequence[int], start: int) -> Lane | None:
+    def _decoded(self, writer: Schema, values: list[bytes], rows: Sequence[int], start: int) -> ColumnarRows | None:
         if writer.fingerprint not in self._columns:
             same = writer.fingerprint == self.reader.fingerprint or _holds(writer, self.reader)
             self._columns[writer.fingerprint] = avro_columns(writer.parsed) if same else None
@@ -137,7 +140,9 @@ class Payloads:
         if columns is None:
             return None
         batch, found, _ = columns.decode([value[start:] for value in values] if start else values)
-        return Lane(batch, rows if len(found) == len(rows) else [rows[number] for number in found], writer.fingerprint)
+        return ColumnarRows(
+            batch, rows if len(found) == len(rows) else [rows[number] for number in found], writer.fingerprint
+        )
 
     def encode(self, payload: dict[str, Any]) -> bytes:
         """A record, as the reader schema writes it, in this topic's framing; ValueError where no id names that schema.
@@ -159,7 +164,7 @@ class Payloads:
         found = self._writer(value)
         return self.reader.fingerprint if isinstance(found, Rejected) else found[0].fingerprint
 
-    def decode_logged(self, fingerprint: int, framing: Framing, value: bytes) -> dict[str, Any] | Rejected:
+    def decode_logged_one(self, fingerprint: int, framing: Framing, value: bytes) -> dict[str, Any] | Rejected:
         """A value from the training log, whose entry names schema and framing."""
         writer = self._by_fingerprint.get(fingerprint)
         if writer is None:

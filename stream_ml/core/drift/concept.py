@@ -67,7 +67,7 @@ class Window:
         self.extend([int(number * UNIT)])
 
     def extend(self, new: Sequence[int]) -> None:
-        """The same for some that are integers already."""
+        """Add some values that are integers already."""
         held = self.numbers
         gone = list(islice(chain(held, new), max(0, len(held) + len(new) - (held.maxlen or 0))))
         held.extend(new)
@@ -145,7 +145,10 @@ class ConceptMonitor:
         return self._take(_Seen(*of, [given], [row.label_ms], [position]), origin)[1]
 
     def update_many(self, rows: Floats, origin: str, positions: Sequence[int]) -> int:
-        """The same for n rows, n by 7, in their order; how many were taken: up to the first that showed something."""
+        """Take n rows, n by 7, in their order; how many were taken: up to the first that showed something.
+
+        Fast path of `update`, with the same bits: tests/equivalence/test_batches.py.
+        """
         if self._task == "regression":  # a scale follows each
             singles = zip(as_rows(rows), positions, strict=True)
             shown = (number for number, (row, at) in enumerate(singles, 1) if self.update(row, origin, at))
@@ -212,7 +215,7 @@ class ConceptMonitor:
         return 1.0 - row.probability, 1.0 - row.baseline_probability
 
     def _losses_many(self, rows: Floats) -> tuple[Floats, Floats]:
-        """The same of many rows whose loss has no scale."""
+        """Losses of many rows, of a task whose loss has no scale."""
         found, missing = [], np.isnan(rows[:, PROBABILITY])
         for said, probability in ((SAID, PROBABILITY), (BASELINE_SAID, BASELINE_PROBABILITY)):
             of = rows[:, probability]

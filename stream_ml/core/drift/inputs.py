@@ -73,7 +73,7 @@ class Bins:
         return self._numbers(np.array([math.nan if not _is_number(value) else value for value in values], np.float64))
 
     def column_counts(self, column: pa.ChunkedArray) -> NDArray[np.int64]:
-        """The same of a column."""
+        """Count the values of a column."""
         if self.edges is None:
             return self._texts((item["values"], item["counts"]) for item in column.value_counts().to_pylist())
         if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):

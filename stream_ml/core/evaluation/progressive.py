@@ -127,7 +127,7 @@ class MeanLogLoss:
         self.update_many([probability])
 
     def update_many(self, probabilities: Sequence[float]) -> None:
-        """The same of n, one after the other: floats add up to the same only in the same order."""
+        """Take n probabilities, one after the other: floats add up to the same only in the same order."""
         total, log = self.sum, math.log
         for probability in probabilities:
             total -= log(probability if probability > LEAST_PROBABILITY else LEAST_PROBABILITY)
@@ -174,7 +174,10 @@ class Quality:
         return row
 
     def update_many(self, labelled: LabelledColumns, first: int, stop: int) -> tuple[Sequence[int], Floats]:
-        """The same for n, one after the other: which of them count, k of `range(n)`, and their rows, k by 7."""
+        """Take n labelled predictions, one after the other: which count, k of `range(n)`, and their rows, k by 7.
+
+        Fast path of `update`, with the same bits: tests/equivalence/test_batches.py.
+        """
         scored = labelled.scored(first, stop) if self._domain.task == "binary" else None
         if scored is not None:
             known, rows = self._binaries(scored)
@@ -210,7 +213,7 @@ class Quality:
             self._learn_many([y])
 
     def _learn_many(self, ys: Sequence[Any]) -> None:
-        """The same of n labels that are classes."""
+        """Take n labels that are classes."""
         names = ys
         if self._domain.task == "binary":
             positive, negative = self._domain.positive, self._domain.negative
@@ -230,7 +233,7 @@ class Quality:
         return one.y, said, _NAN if one.score is None else one.score, frequency >= threshold, frequency
 
     def _binaries(self, labelled: ScoredColumns) -> tuple[Sequence[int], Floats]:
-        """The same for many: a fifth of the time."""
+        """Take many binary predictions with a score, in a fifth of the time."""
         threshold, name = self._domain.threshold, self._domain.positive
         trues, scores = labelled.ys, labelled.scores
         positives = self._labels[name] + np.cumsum(trues)
@@ -281,7 +284,7 @@ class Quality:
         return _reported(self._served_metrics, "") | _reported(self._baseline_metrics, "_baseline")
 
     def windows(self, count: int, duration_ms: int) -> dict[str, dict[str, Any]]:
-        """The same over the last `count` predictions and over those whose labels came last, with how long that took."""
+        """Quality over the last `count` predictions and over those whose labels came last, with how long that took."""
         both = {"last": self.recent.last(count), "since": self.recent.since(duration_ms)}
         task, classes = self._domain.task, len(self._domain.classes)
         return {
@@ -311,7 +314,7 @@ def _count(found: dict[str, Any], y_true: bool, said: bool, score: float | None)
 
 
 def _count_many(found: dict[str, Any], trues: NDArray[np.bool_], said: Floats, scores: Floats) -> None:
-    """The same of n that have a score; 1 is said of the positive class."""
+    """Count n predictions that have a score; 1 stands for the positive class."""
     found["classes"].update_many(trues, said == 1)
     found["auc"].update_many(trues, scores)
     found["log_loss"].update_many(np.where(trues, scores, 1.0 - scores).tolist())

@@ -146,10 +146,10 @@ def _single(settings: FoldSettings, record: LogRecord) -> Single:
 
 def features_of(settings: FoldSettings, entry: Entry) -> dict[str, Any] | Rejected | Halt:
     """Features of an example's event; Rejected by the plan; a Halt (of no position yet) at bytes that are none."""
-    payload = settings.payloads.decode_logged(entry.event_schema, entry.event_framing, entry.event)  # type: ignore[arg-type]
+    payload = settings.payloads.decode_logged_one(entry.event_schema, entry.event_framing, entry.event)  # type: ignore[arg-type]
     if isinstance(payload, Rejected):
         return Halt(-1, payload.reason, f"the event of the example cannot be read: {payload.message}")
-    extracted = settings.plan.extract(payload)
+    extracted = settings.plan.extract_one(payload)
     return extracted if isinstance(extracted, Rejected) else extracted[0]
 
 
@@ -192,7 +192,7 @@ def _rows(settings: FoldSettings, columns: EntryColumns) -> tuple[dict[int, Sequ
     for writer in set(writers):
         kind, fingerprint, framing = writer
         own = [number for number, one in enumerate(writers) if one == writer] if kind == "example" else []
-        lane = settings.payloads.lane_logged(fingerprint, framing.replace("_", "-"), picked(columns.events, own))
+        lane = settings.payloads.decode_logged_many(fingerprint, framing.replace("_", "-"), picked(columns.events, own))
         if lane is not None:
             table = settings.plan.extract_many(lane.batch)
             numbers = picked(own, lane.rows)

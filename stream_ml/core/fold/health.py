@@ -55,4 +55,4 @@ class HealthCheck:
 
     def bits(self, learner: Learner) -> list[tuple[str, ...]]:
         """What the model says of its probe examples, to the last bit: the identity of a replica."""
-        return [bits(learner.score(features)) for features in self.probes]
+        return [bits(learner.score_one(features)) for features in self.probes]

@@ -35,12 +35,12 @@ class Model:
 
     def score_one(self, features: dict[str, Any]) -> Scored:
         """What it says of one event."""
-        return self.learner.score(self.limits.clip_one(features))
+        return self.learner.score_one(self.limits.clip_one(features))
 
     def score_many(self, features: Features, count: int) -> Scores:
         """What it says of a batch of `count` events; equal to `score_one` row by row (tests/equivalence)."""
         within, clipped = self.limits.clip_many(features)
-        scores = self.scorer.score(within, count)
+        scores = self.scorer.score_many(within, count)
         return scores._replace(clipped=clipped) if clipped else scores
 
     def learned_many(self, run: Run, first: int, rows: Sequence[Sequence[Any]]) -> None:

@@ -219,7 +219,7 @@ class Replica:
         while first < stop:
             last = min(stop, first + CHECK_EVERY - self.model.examples_learned % CHECK_EVERY)
             rows, ys = self.model.limits.clip_rows(run.names, run.rows[first:last]), run.ys[first:last]
-            learned, failed = self.model.learner.learn_many(run.names, rows, ys)
+            learned, failed = self.model.learner.learn_in_order(run.names, rows, ys)
             self.model.examples_learned += learned
             first += learned
             if failed is not None:

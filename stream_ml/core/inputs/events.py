@@ -54,7 +54,7 @@ def _values_of(column: pa.ChunkedArray) -> list[Any]:
 
 
 class Taken(NamedTuple):
-    """Rows that one lane has made events of; `carried` has their values, or is None where nothing is carried."""
+    """Rows that were made events of as columns; `carried` has their values, or is None where nothing is carried."""
 
     rows: Sequence[int]
     ids: list[str]
@@ -125,7 +125,7 @@ def picked(column: list[Any] | None, rows: Sequence[int]) -> Any:
 
 
 def _sorted(taken: Sequence[Taken]) -> tuple[pa.Table | None, list[int]]:
-    """The tables of all lanes as one, in the order of the batch's rows."""
+    """The tables of all groups of rows as one, in the order of the batch's rows."""
     lanes = [lane for lane in taken if lane.rows]
     if not lanes:
         return None, []

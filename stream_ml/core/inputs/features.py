@@ -29,7 +29,7 @@ class _Step(NamedTuple):
 class Table(NamedTuple):
     """Features of k events as columns in schema order.
 
-    `imputed` marks rows in which one was filled in, `wrong` those that only `FeaturePlan.extract` can judge.
+    `imputed` marks rows in which one was filled in, `wrong` those that only `FeaturePlan.extract_one` can judge.
     """
 
     columns: pa.Table
@@ -89,7 +89,7 @@ class FeaturePlan:
         inside = [s for p, s in zip(self._paths, self._steps, strict=True) if p[: len(path)] == path]
         return all(step.missing != "reject" for step in inside)
 
-    def extract(self, payload: Any) -> tuple[dict[str, Any], bool] | Rejected:
+    def extract_one(self, payload: Any) -> tuple[dict[str, Any], bool] | Rejected:
         """Features by name in schema order and whether one was imputed; or why there are none."""
         features: dict[str, Any] = {}
         imputed = False
@@ -115,7 +115,10 @@ class FeaturePlan:
         return features, imputed
 
     def extract_many(self, batch: pa.RecordBatch) -> Table:
-        """Features of decoded events: what `extract` gives for each, where it is not marked as wrong."""
+        """Features of decoded events as columns, but for rows that are marked as wrong.
+
+        Fast path of `extract_one`, equal to it row by row: tests/equivalence/test_columnar_is_reference.py.
+        """
         imputed, wrong = np.zeros(batch.num_rows, np.bool_), np.zeros(batch.num_rows, np.bool_)
         columns = []
         for path, step in zip(self._paths, self._steps, strict=True):
@@ -138,7 +141,7 @@ class FeaturePlan:
 
 
 def _filled(array: pa.Array, missing: Any) -> pa.Array:
-    """Nulls replaced where that gives what `extract` would: a value of the column's own type."""
+    """Nulls replaced where that gives what `extract_one` would: a value of the column's own type."""
     if _is_imputed(missing):
         value = pa.scalar(missing.impute)
         if value.type == array.type or (pa.types.is_floating(array.type) and pa.types.is_floating(value.type)):

@@ -24,7 +24,7 @@ def payloads(schema: Schema, plan: FeaturePlan, count: int) -> Iterator[dict[str
 
 def features(schema: Schema, plan: FeaturePlan, count: int) -> list[dict[str, Any]]:
     """Features of `count` made-up events, without those events that would be dead letters."""
-    found = (plan.extract(payload) for payload in payloads(schema, plan, count))
+    found = (plan.extract_one(payload) for payload in payloads(schema, plan, count))
     return [kept[0] for kept in found if not isinstance(kept, Rejected)]
 
 

@@ -1,7 +1,7 @@
-"""Records of a topic to events and labels: a reference lane for one, and columns for many.
+"""Records of a topic to events and labels: a reference path for one, and columns for many.
 
-1. The reference lane (`decode_one`) says what a record is, and why it becomes a dead letter.
-2. The columnar lane takes the rows in which there is nothing to say: it gives what the reference would, or leaves the
+1. The reference path (`decode_one`) says what a record is, and why it becomes a dead letter.
+2. The fast path takes the rows in which there is nothing to say: it gives what the reference would, or leaves the
    row to it. So a bad record costs itself only, and its dead letter is worded in one place.
 """
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stream_ml.core.avro.arrow import Mask, column_of, id_column, time_column
 from stream_ml.core.avro.fields import InvalidValue, composed, converter, find_field, getter, id_text_of, time_ms_of
-from stream_ml.core.avro.framing import Lane, Payloads, Rejected
+from stream_ml.core.avro.framing import ColumnarRows, Payloads, Rejected
 from stream_ml.core.inputs.events import Events, Taken, picked
 from stream_ml.core.inputs.features import FeaturePlan
 from stream_ml.core.inputs.label_domain import LabelDomain
@@ -69,7 +69,7 @@ class _Reader:
             if TOO_LARGE in said:
                 sizes = [(said.get(name) or b"").decode("utf-8", "replace") for name in (VALUE_BYTES, KEY_CUT)]
                 return Rejected("too_large", f"{' and '.join(filter(None, sizes))} bytes are not looked at")
-        decoded = self.payloads.decode(record.value)
+        decoded = self.payloads.decode_one(record.value)
         if isinstance(decoded, Rejected):
             return decoded
         fingerprint, payload = decoded
@@ -101,8 +101,8 @@ class _Reader:
             return Rejected("missing_id", f"the id has {len(text)} characters; at most {ID_MAX_CHARS}")
         return text
 
-    def heads(self, lane: Lane, records: Records, now_ms: int) -> "_Heads":
-        """Ids and times of a lane's k rows, and which rows the reference must judge."""
+    def heads(self, lane: ColumnarRows, records: Records, now_ms: int) -> "_Heads":
+        """Ids and times of k decoded rows, and which rows the reference must judge."""
         if self._id_column is None:
             ids, wrong = _key_texts([records.keys[row] for row in lane.rows])
         else:
@@ -126,7 +126,7 @@ def _key_text(key: bytes | None) -> str | None:
 
 
 def _key_texts(keys: list[bytes | None]) -> tuple[list[str], Mask]:
-    """The same for k keys; those that are null, empty, too long or no text are wrong."""
+    """Texts of k keys; those that are null, empty, too long or no text are wrong."""
     texts, wrong = [""] * len(keys), np.zeros(len(keys), np.bool_)
     for row, key in enumerate(keys):
         with contextlib.suppress(UnicodeDecodeError):
@@ -147,9 +147,12 @@ class EventReader(_Reader):
         self._carry_paths = [field.path for field in fields]
         self._columnar = all(field.base in _CARRIED for field in fields)
 
-    def decode(self, records: Records, now_ms: int) -> Events:
-        """n records to n events or dead letters. Errors are values; nothing is raised for data."""
-        lanes = self.payloads.lanes(records.values) if self._columnar else []
+    def decode_many(self, records: Records, now_ms: int) -> Events:
+        """n records to n events or dead letters. Errors are values; nothing is raised for data.
+
+        Fast path of `decode_one`, equal to it row by row: tests/equivalence/test_columnar_is_reference.py.
+        """
+        lanes = self.payloads.decode_many(records.values) if self._columnar else []
         taken = [self._take(lane, records, now_ms) for lane in lanes]
         left: list[int] = []
         if sum(len(lane.rows) for lane in taken) < len(records):
@@ -157,8 +160,8 @@ class EventReader(_Reader):
             left = [row for row in range(len(records)) if row not in done]
         return Events(records, taken, {row: self.decode_one(records.record(row), now_ms) for row in left})
 
-    def _take(self, lane: Lane, records: Records, now_ms: int) -> Taken:
-        """Events out of a lane's columns, but for the rows that the reference must judge."""
+    def _take(self, lane: ColumnarRows, records: Records, now_ms: int) -> Taken:
+        """Events out of decoded columns, but for the rows that the reference must judge."""
         heads, table = self.heads(lane, records, now_ms), self.plan.extract_many(lane.batch)
         rows, ids, times_ms, columns = lane.rows, heads.ids, heads.times_ms.tolist(), table.columns
         paths = self._carry_paths
@@ -175,12 +178,12 @@ class EventReader(_Reader):
         return Taken(rows, ids, times_ms, lane.fingerprint, columns, imputed, taken_along)
 
     def decode_one(self, record: Record, now_ms: int) -> Event | DeadLetter:
-        """The reference lane: one record to an Event or a DeadLetter."""
+        """The reference path: one record to an Event or a DeadLetter."""
         head = self.head(record, now_ms)
         if isinstance(head, Rejected):
             return DeadLetter(record, head.reason, head.message, "decode")
         fingerprint, payload, event_id, time_ms = head
-        extracted = self.plan.extract(payload)
+        extracted = self.plan.extract_one(payload)
         if isinstance(extracted, Rejected):
             return DeadLetter(record, extracted.reason, extracted.message, "features")
         features, imputed = extracted
@@ -191,11 +194,11 @@ class EventReader(_Reader):
         return {name: get(payload) for name, get in self._carry} if self._carry else None
 
 
-_CARRIED = {"null", "boolean", "int", "long", "float", "double", "string", "enum"}  # the same from either lane
+_CARRIED = {"null", "boolean", "int", "long", "float", "double", "string", "enum"}  # the same from either path
 
 
 class _Told(NamedTuple):
-    """Rows that one lane has made labels of."""
+    """Rows that were made labels of as columns."""
 
     rows: Sequence[int]
     ids: list[str]
@@ -214,9 +217,12 @@ class FeedbackReader(_Reader):
         self._convert = converter(field) if domain.task == "regression" else None
         self._path = field.path
 
-    def decode(self, records: Records, now_ms: int) -> Labels:
-        """n records to n labels or dead letters. Errors are values; nothing is raised for data."""
-        lanes = self.payloads.lanes(records.values)
+    def decode_many(self, records: Records, now_ms: int) -> Labels:
+        """n records to n labels or dead letters. Errors are values; nothing is raised for data.
+
+        Fast path of `decode_one`, equal to it row by row: tests/equivalence/test_columnar_is_reference.py.
+        """
+        lanes = self.payloads.decode_many(records.values)
         taken = [self._take(lane, records, now_ms) for lane in lanes]
         if len(taken) == 1 and len(taken[0].rows) == len(records):
             _, ids, times_ms, targets = taken[0]
@@ -236,8 +242,8 @@ class FeedbackReader(_Reader):
                 _, found.ids[row], found.times_ms[row], found.targets[row] = item
         return found
 
-    def _take(self, lane: Lane, records: Records, now_ms: int) -> "_Told":
-        """Labels out of a lane's columns, but for the rows that the reference must judge."""
+    def _take(self, lane: ColumnarRows, records: Records, now_ms: int) -> "_Told":
+        """Labels out of decoded columns, but for the rows that the reference must judge."""
         heads = self.heads(lane, records, now_ms)
         values = column_of(lane.batch, self._path).to_pylist()
         if self._convert is None:
@@ -253,7 +259,7 @@ class FeedbackReader(_Reader):
         return _Told(*(picked(list(column), right) for column in told))
 
     def decode_one(self, record: Record, now_ms: int) -> Label | DeadLetter:
-        """The reference lane: one record to a Label or a DeadLetter."""
+        """The reference path: one record to a Label or a DeadLetter."""
         head = self.head(record, now_ms)
         if isinstance(head, Rejected):
             return DeadLetter(record, head.reason, head.message, "decode")

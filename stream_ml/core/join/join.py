@@ -155,7 +155,7 @@ class StagedJoin:
         return [(number, *self._meet(first + number)) for number in waited]
 
     def event(self, event: PendingEvent) -> tuple[Joined | None, list[Resolved]]:
-        """The same for one."""
+        """Remember one event."""
         rows = Rows()
         rows.append(event)
         return next(((joined, ended) for _, joined, ended in self.events(rows)), (None, []))
@@ -186,8 +186,11 @@ class StagedJoin:
 
     # --- labels ---
 
-    def labels(self, labels: Labels, first: int, stop: int) -> tuple[list[Pair], list[Resolved]]:
-        """Take the labels of these rows, one after the other: the pairs that they complete, and how others end."""
+    def join_many(self, labels: Labels, first: int, stop: int) -> tuple[list[Pair], list[Resolved]]:
+        """Take the labels of these rows, one after the other: the pairs that they complete, and how others end.
+
+        Fast path of `join_one`, equal to it label by label: tests/core/inputs/test_labels.py.
+        """
         pairs: list[Pair] = []
         ended: list[Resolved] = []
         own, held, place, staged = self._ids, self._base.store.ids, self._base.store.place, self.joined
@@ -206,15 +209,15 @@ class StagedJoin:
                     self._join(rows, at)
                     pairs.append((rows, at, value, time_ms, targets[number], offset, topic, offset))
                     continue
-            end = self.label(labels.label(number))
+            end = self.join_one(labels.label(number))
             if isinstance(end, Joined):
                 pairs.append(end.pair(topic, offset))
             elif end is not None:
                 ended.append(end)
         return pairs, ended
 
-    def label(self, label: Label) -> Joined | Resolved | None:
-        """Take a label: it joins, ends, or (None) waits for its event."""
+    def join_one(self, label: Label) -> Joined | Resolved | None:
+        """The reference path: take a label, which joins, ends, or (None) waits for its event."""
         rows, row = self.rows, self._ids.get(label.event_id)
         if row is None:
             offset = self._base.store.ids.get(label.event_id)
@@ -295,7 +298,7 @@ class StagedJoin:
         return ((rows, row) for rows, first in self._held_chunks() for row in range(first, len(rows)))
 
     def _held_chunks(self) -> Iterator[tuple[Rows, int]]:
-        """The same by chunk, each with its first row that is held."""
+        """Held events by chunk, each with its first row that is held."""
         skip = self.freed
         for rows in (*self._base.store.chunks, self.rows):
             if rows.first + skip < len(rows):

@@ -102,7 +102,7 @@ def _behaviour(
     half, probes = len(examples) // 2, _probes(examples, open_texts)
 
     def answers(learner: Learner) -> list[tuple[str, ...]]:
-        return [bits(learner.score(dict(features))) for features in probes]
+        return [bits(learner.score_one(dict(features))) for features in probes]
 
     def learned(some: list[tuple[dict[str, Any], Target]], learner: Learner) -> Learner:
         for features, target in some:

@@ -52,7 +52,7 @@ class Learner:
         """Why a model whose runs could be learned as a matrix no longer is; empty where it is, or never was."""
         return self._runs.fallback_reason if self._runs is not None else ""
 
-    def score(self, features: dict[str, Any]) -> Scored:
+    def score_one(self, features: dict[str, Any]) -> Scored:
         """Score one event; ModelFailed where the estimator raises."""
         try:
             return self._score(features)
@@ -74,8 +74,11 @@ class Learner:
         except BaseException as error:  # what native parts of a model raise is no Exception
             raise ModelFailed(f"{type(error).__name__}: {error}") from error
 
-    def learn_many(self, names: Sequence[str], rows: Matrix, ys: Sequence[Any]) -> tuple[int, ModelFailed | None]:
-        """Learn n examples, one after the other; how many were learned before the estimator raised, if it did."""
+    def learn_in_order(self, names: Sequence[str], rows: Matrix, ys: Sequence[Any]) -> tuple[int, ModelFailed | None]:
+        """Learn n examples, one after the other; how many were learned before the estimator raised, if it did.
+
+        Fast path of `learn_y`, with the same bits: tests/equivalence/test_linear_batch.py.
+        """
         if self._runs is not None and self._runs.learn(names, rows, ys):
             return len(rows), None
         learn_one, count = self.estimator.learn_one, 0

@@ -164,7 +164,7 @@ def _scaled(
 
 
 def _centred(column: Iterable[Any], counts: Iterable[int], mean: float) -> tuple[float, list[float]]:
-    """The same without a variance."""
+    """A column as a scaler without a variance makes it, and the mean after it."""
     found: list[float] = []
     for value, count in zip(column, counts, strict=True):
         mean += (value - mean) / count

@@ -59,8 +59,11 @@ class Scorer:
         self._turn = 0
         self.fallback_reason = ""
 
-    def score(self, features: Features, count: int) -> Scores:
-        """Scores of a batch of `count` rows, of which `features` has some."""
+    def score_many(self, features: Features, count: int) -> Scores:
+        """Scores of a batch of `count` rows, of which `features` has some.
+
+        Fast path of `Learner.score_one`, equal to it to 1e-12 or given up: tests/equivalence/test_scoring.py.
+        """
         singles: dict[int, Scored | str] = {}
         columns = self._many(features)
         if columns is None:
@@ -77,7 +80,7 @@ class Scorer:
 
     def _one(self, features: dict[str, Any]) -> Scored | str:
         try:
-            return self._learner.score(features)
+            return self._learner.score_one(features)
         except ModelFailed as error:
             return str(error)
 

@@ -95,7 +95,7 @@ def last_signalled(signalled: Mapping[str, int], lineage: str) -> int:
 
 
 def signalled_upto(signalled: Mapping[str, int], lineage: str, position: int) -> dict[str, int]:
-    """The same with this lineage's last position; those that were not heard of for longest are forgotten."""
+    """The positions with this lineage's last one; those that were not heard of for longest are forgotten."""
     name = lineage[:LINEAGE_CHARS]
     others = [(other, at) for other, at in signalled.items() if other != name]
     return dict([*others[1 - LINEAGES_MAX :], (name, position)])

@@ -30,7 +30,7 @@ class Examples:
         return len(self.events)
 
     def example(self, number: int) -> Example:
-        """One of them."""
+        """The example of this number."""
         rows, row = self._rows[number]
         event = rows.event(row)
         return Example(
@@ -94,7 +94,10 @@ def _either(numbers: list[float | None], tags: list[Tag], *, scored: bool) -> li
 
 
 def encode_examples(examples: Examples, *, written_at_ms: int, writer: str) -> list[bytes]:
-    """Bytes of entries of kind example: as `encode_example` gives them one by one."""
+    """Bytes of entries of kind example.
+
+    Fast path of `encode_example`, with the same bytes: tests/equivalence/test_columnar_is_reference.py.
+    """
     if len(examples) < ROWS_MIN:
         some = [examples.example(number) for number in range(len(examples))]
         return [encode_example(example, written_at_ms=written_at_ms, writer=writer) for example in some]

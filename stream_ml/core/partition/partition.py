@@ -331,7 +331,7 @@ class _Turn:
         self._feedback_ms = labels.latest_ms(self._feedback_ms, dead_letters)
         first = 0
         for row in [*sorted(dead_letters), len(labels)]:
-            pairs, ended = self._staged.labels(labels, first, row)
+            pairs, ended = self._staged.join_many(labels, first, row)
             self._pairs += pairs
             for resolved in ended:
                 self._resolved(resolved)

@@ -251,6 +251,6 @@ def rebuilt_labels(
     changed since cannot read any more comes as a dead letter, to be published.
     """
     left = [record for record in records if record.offset not in evidence.ended_labels]
-    waiting = reader.decode(Records.of(reader.topic, partition, left), NEVER_MS)
+    waiting = reader.decode_many(Records.of(reader.topic, partition, left), NEVER_MS)
     labels = [item for item in waiting if isinstance(item, Label)]
     return labels, [item for item in waiting if isinstance(item, DeadLetter)]

@@ -36,7 +36,7 @@ def read_range(
 def read_messages(
     config: Config, topic: str, partition: int, start: int, stop: int, *, keep_alive: Callable[[], None]
 ) -> Iterator[list[Message]]:
-    """The same as the client gives them, for who wants little of each.
+    """Messages of a range as the client gives them, for who wants little of each.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def read_messages(
 
 
 def read_ranges(config: Config, ranges: Ranges, *, keep_alive: Callable[[], None]) -> Iterator[list[Message]]:
-    """The same for ranges of many partitions at once; each partition's messages come in its order."""
+    """Messages of ranges of many partitions at once; each partition's come in its order."""
     if all(start >= stop for start, stop in ranges.values()):
         return  # without a consumer for nothing
     with contextlib.closing(RangeReader(config, keep_alive)) as reading:

@@ -56,7 +56,7 @@ def words(found: Any) -> str:
     ],
 )
 def test_bytes_that_are_no_record_name_the_field(types: dict[str, Any], value: bytes, told: str) -> None:
-    said = words(Payloads("bare", order(**types), {}).decode(value))
+    said = words(Payloads("bare", order(**types), {}).decode_one(value))
     assert said.startswith(told)
 
 
@@ -106,5 +106,5 @@ def test_a_schema_that_cannot_be_read_into_another_names_the_field_and_both_type
     written = io.BytesIO(b"\x00\x00\x00\x00\x07")
     written.seek(5)
     fastavro.schemaless_writer(written, theirs.parsed, value)
-    said = words(Payloads("confluent", order(**reader), {7: theirs}).decode(written.getvalue()))
+    said = words(Payloads("confluent", order(**reader), {7: theirs}).decode_one(written.getvalue()))
     assert said == f"written with schema id 7: {told}"

@@ -139,9 +139,9 @@ def test_a_type_that_says_more_or_less_is_read(tmp_path: Path, pair: str) -> Non
     payloads = payloads_of(config, config.events)
     written = schema_of(("id", "string"), ("late", "boolean"), ("x", "double"), ("price", writer))
     values = {"id": "a", "late": True, "x": 1.0, "price": value}
-    found = payloads.decode(encoded(written, values, b"\x00\x00\x00\x00\x01"))
+    found = payloads.decode_one(encoded(written, values, b"\x00\x00\x00\x00\x01"))
     assert isinstance(found, tuple)
-    assert plan_of(payloads.reader, include=["price"]).extract(found[1]) == ({"price": feature}, False)
+    assert plan_of(payloads.reader, include=["price"]).extract_one(found[1]) == ({"price": feature}, False)
 
 
 @pytest.mark.parametrize("order", [("x", "old"), ("old", "x")])

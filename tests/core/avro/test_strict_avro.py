@@ -88,7 +88,7 @@ def test_bytes_that_avro_does_not_allow_are_a_dead_letter_in_a_batch_and_alone(n
     assert isinstance(one, DeadLetter)
     assert one.reason == "not_avro"
     assert {
-        row: dead_letter.reason for row, dead_letter in reader.decode(records, NOW_MS).dead_letters.items()
+        row: dead_letter.reason for row, dead_letter in reader.decode_many(records, NOW_MS).dead_letters.items()
     } == dict.fromkeys(range(ROWS_MIN), "not_avro")
 
 
@@ -96,7 +96,7 @@ def test_bytes_that_avro_does_not_allow_are_a_dead_letter_in_a_batch_and_alone(n
 def test_bytes_that_avro_does_not_allow_are_none_where_the_reader_leaves_the_field_out(name: str) -> None:
     type_, bytes_ = BROKEN[name]
     writer, reader = _schema(type_), schema_of(("x", "double"))
-    found = Payloads("confluent", reader, {1: writer}).decode(b"\x00\x00\x00\x00\x01" + bytes_ + X)
+    found = Payloads("confluent", reader, {1: writer}).decode_one(b"\x00\x00\x00\x00\x01" + bytes_ + X)
     assert isinstance(found, Rejected)
     assert found.reason == "not_avro"
 
@@ -106,8 +106,8 @@ def test_what_avro_allows_is_read_however_it_is_written(name: str) -> None:
     type_, bytes_, value = STRANGE[name]
     schema = _schema(type_)
     payloads = Payloads("bare", schema, {})
-    assert payloads.decode(bytes_ + X) == (schema.fingerprint, {"a": value, "x": 1.0})
-    assert payloads.decode_logged(schema.fingerprint, "bare", bytes_ + X) == {"a": value, "x": 1.0}
+    assert payloads.decode_one(bytes_ + X) == (schema.fingerprint, {"a": value, "x": 1.0})
+    assert payloads.decode_logged_one(schema.fingerprint, "bare", bytes_ + X) == {"a": value, "x": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_label_of_bytes_that_avro_does_not_allow_is_never_learned(task: str, t
     """A label enum of byte 01 was learned as the last symbol."""
     schema = schema_of(("late", type_))
     reader = FeedbackReader(feedback_of(), Payloads("bare", schema, {}), domain_of(task, type_))
-    found = [*reader.decode(_records(bytes_), NOW_MS), reader.decode_one(_records(bytes_).record(0), NOW_MS)]
+    found = [*reader.decode_many(_records(bytes_), NOW_MS), reader.decode_one(_records(bytes_).record(0), NOW_MS)]
     assert {item.reason for item in found if isinstance(item, DeadLetter)} == {"not_avro"}
     assert not [item for item in found if isinstance(item, Label)]
 
@@ -135,7 +135,7 @@ def test_a_label_of_bytes_that_avro_does_not_allow_is_never_learned(task: str, t
 def test_an_event_of_the_log_that_avro_does_not_allow_is_not_read(name: str) -> None:
     type_, bytes_ = BROKEN[name]
     schema = _schema(type_)
-    found = Payloads("bare", schema, {}).decode_logged(schema.fingerprint, "bare", bytes_ + X)
+    found = Payloads("bare", schema, {}).decode_logged_one(schema.fingerprint, "bare", bytes_ + X)
     assert isinstance(found, Rejected)
     assert found.reason == "not_avro"
 

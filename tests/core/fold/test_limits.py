@@ -150,7 +150,7 @@ def test_the_next_limits_are_due() -> None:
     assert due == [32, 64, 128, 256, 512, 1024, 2048]
 
 
-# --- both lanes ---
+# --- both paths ---
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -16,7 +16,7 @@ ABC = schema_of(("a", "double"), ("b", "string"), ("c", "int"))
 
 def _one(type_: Any, value: Any, **settings: Any) -> Any:
     """The value of the only feature, or the refusal."""
-    found = plan_of(schema_of(("x", type_)), **settings).extract({"x": value})
+    found = plan_of(schema_of(("x", type_)), **settings).extract_one({"x": value})
     return found if isinstance(found, Rejected) else found[0].get("x", "dropped")
 
 
@@ -26,7 +26,7 @@ def _one(type_: Any, value: Any, **settings: Any) -> Any:
 def test_features_keep_the_order_of_the_schema_whatever_the_order_of_include() -> None:
     plan = plan_of(ABC, include=["c", "a", "b"])
     assert plan.names == ["a", "b", "c"]
-    found = plan.extract({"c": 3, "b": "x", "a": 1.0})
+    found = plan.extract_one({"c": 3, "b": "x", "a": 1.0})
     assert not isinstance(found, Rejected)
     assert list(found[0].items()) == [("a", 1.0), ("b", "x"), ("c", 3)]
 
@@ -85,8 +85,8 @@ MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
 @pytest.mark.parametrize("value", [-0.1, 10.1, 1e18, -1e18, 5e-324 * -1])
 def test_a_number_outside_of_its_bounds_is_refused_with_the_bounds(value: float) -> None:
     plan = plan_of(schema_of(("x", "double")), bounds={"x": {"min": 0, "max": 10}})
-    assert plan.extract({"x": 0.0}) == ({"x": 0.0}, False) and plan.extract({"x": 10.0}) == ({"x": 10.0}, False)
-    refused = plan.extract({"x": value})
+    assert plan.extract_one({"x": 0.0}) == ({"x": 0.0}, False) and plan.extract_one({"x": 10.0}) == ({"x": 10.0}, False)
+    refused = plan.extract_one({"x": value})
     assert isinstance(refused, Rejected) and refused.reason == "out_of_bounds"
     assert "feature x" in refused.message and "below 0.0 or above 10.0" in refused.message
 
@@ -128,9 +128,9 @@ def test_default_bounds_reach_each_kind_with_its_own() -> None:
         bounds={"default": {"sigma": 8, "distinct": 5, "length": 3}},
     )
     assert (plan.sigmas, plan.distinct, plan.bounded) == ({"x": 8}, {"k": 5}, {"x", "k"})
-    refused = plan.extract({"x": 1.0, "k": "four", "e": "A", "b": True})
+    refused = plan.extract_one({"x": 1.0, "k": "four", "e": "A", "b": True})
     assert isinstance(refused, Rejected) and refused.reason == "out_of_bounds" and "has 4 characters" in refused.message
-    assert not isinstance(plan.extract({"x": 1.0, "k": "thr", "e": "A", "b": True}), Rejected)
+    assert not isinstance(plan.extract_one({"x": 1.0, "k": "thr", "e": "A", "b": True}), Rejected)
 
 
 def test_bounds_are_in_the_lineage() -> None:
@@ -150,18 +150,20 @@ def _nested(nullable: bool) -> Schema:
 def test_nested_fields_are_features_by_dotted_name_in_place(nullable: bool) -> None:
     plan = plan_of(_nested(nullable))
     assert plan.names == ["first", "in.x", "in.deep.y", "last"]
-    found = plan.extract({"first": 1, "in": {"x": 0.5, "deep": {"y": "s"}}, "last": 2})
+    found = plan.extract_one({"first": 1, "in": {"x": 0.5, "deep": {"y": "s"}}, "last": 2})
     assert found == ({"first": 1, "in.x": 0.5, "in.deep.y": "s", "last": 2}, False)
 
 
 def test_null_record_makes_its_fields_missing() -> None:
     payload = {"first": 1, "in": None, "last": 2}
-    refused = plan_of(_nested(True)).extract(payload)
+    refused = plan_of(_nested(True)).extract_one(payload)
     assert isinstance(refused, Rejected)
     assert refused.reason == "missing_feature"
     assert "in.x" in refused.message
-    assert plan_of(_nested(True), missing={"default": "drop"}).extract(payload) == ({"first": 1, "last": 2}, False)
-    imputed = plan_of(_nested(True), missing={"in.x": {"impute": 9.5}, "in.deep.y": {"impute": "?"}}).extract(payload)
+    assert plan_of(_nested(True), missing={"default": "drop"}).extract_one(payload) == ({"first": 1, "last": 2}, False)
+    imputed = plan_of(_nested(True), missing={"in.x": {"impute": 9.5}, "in.deep.y": {"impute": "?"}}).extract_one(
+        payload
+    )
     assert imputed == ({"first": 1, "in.x": 9.5, "in.deep.y": "?", "last": 2}, True)
 
 
@@ -285,7 +287,7 @@ def test_null_is_rejected_by_default_with_a_way_out() -> None:
 
 
 def test_null_is_dropped_where_asked() -> None:
-    assert plan_of(schema_of(("x", ["null", "double"])), missing={"x": "drop"}).extract({"x": None}) == ({}, False)
+    assert plan_of(schema_of(("x", ["null", "double"])), missing={"x": "drop"}).extract_one({"x": None}) == ({}, False)
 
 
 @pytest.mark.parametrize(
@@ -293,13 +295,13 @@ def test_null_is_dropped_where_asked() -> None:
 )
 def test_null_is_imputed_and_flagged(type_: str, fill: Any) -> None:
     plan = plan_of(schema_of(("x", ["null", type_])), missing={"x": {"impute": fill}})
-    assert plan.extract({"x": None}) == ({"x": fill}, True)
-    assert type(plan.extract({"x": None})[0]["x"]) is type(fill)  # type: ignore[index]
+    assert plan.extract_one({"x": None}) == ({"x": fill}, True)
+    assert type(plan.extract_one({"x": None})[0]["x"]) is type(fill)  # type: ignore[index]
 
 
 def test_present_value_is_not_flagged() -> None:
     plan = plan_of(schema_of(("x", ["null", "double"])), missing={"x": {"impute": 1.5}})
-    assert plan.extract({"x": 2.5}) == ({"x": 2.5}, False)
+    assert plan.extract_one({"x": 2.5}) == ({"x": 2.5}, False)
 
 
 @pytest.mark.parametrize(
@@ -325,15 +327,15 @@ def test_imputed_value_of_another_type_is_refused(type_: str, fill: Any) -> None
 def test_default_reaches_the_fields_of_its_type_only() -> None:
     schema = schema_of(("n", ["null", "double"]), ("t", ["null", "string"]))
     plan = plan_of(schema, missing={"default": {"impute": 0.0}})
-    assert plan.extract({"n": None, "t": "x"}) == ({"n": 0.0, "t": "x"}, True)
-    assert isinstance(plan.extract({"n": 1.0, "t": None}), Rejected)
+    assert plan.extract_one({"n": None, "t": "x"}) == ({"n": 0.0, "t": "x"}, True)
+    assert isinstance(plan.extract_one({"n": 1.0, "t": None}), Rejected)
 
 
 def test_own_rule_goes_before_the_default() -> None:
     schema = schema_of(("a", ["null", "double"]), ("b", ["null", "double"]))
     plan = plan_of(schema, missing={"default": "drop", "b": "reject"})
-    assert plan.extract({"a": None, "b": 1.0}) == ({"b": 1.0}, False)
-    assert isinstance(plan.extract({"a": 1.0, "b": None}), Rejected)
+    assert plan.extract_one({"a": None, "b": 1.0}) == ({"b": 1.0}, False)
+    assert isinstance(plan.extract_one({"a": 1.0, "b": None}), Rejected)
 
 
 def test_missing_policy_is_part_of_what_the_lineage_sees() -> None:

@@ -26,7 +26,7 @@ def a_join(before: list[tuple[int, str]], expired: tuple[int, int]) -> Join:
     for number, (time_ms, state) in enumerate(before):
         staged.event(pending(number, f"e{number}", time_ms, oversize=state == "oversize"))
         if state == "joined":
-            staged.label(label(number, f"e{number}", time_ms))
+            staged.join_one(label(number, f"e{number}", time_ms))
     join.apply(staged)
     return join
 
@@ -57,11 +57,11 @@ def test_a_batch_of_labels_ends_as_its_labels_one_by_one(
         if many:
             stops = [0, *sorted(min(cut, len(labels)) for cut in cuts), len(labels)]
             for first, stop in pairwise(stops):
-                found = staged.labels(labels_of(labels), first, stop)
+                found = staged.join_many(labels_of(labels), first, stop)
                 pairs, ended = pairs + found[0], ended + found[1]
         else:
             for one in labels:
-                end = staged.label(one)
+                end = staged.join_one(one)
                 if isinstance(end, Joined):
                     pairs.append(end.pair(FEEDBACK, one.record.offset))
                 elif end is not None:

@@ -101,7 +101,7 @@ def _value(framing: str) -> bytes:
 
 
 def _refused(framing: str, value: bytes | None) -> Rejected:
-    found = _payloads(framing).decode(value)
+    found = _payloads(framing).decode_one(value)
     assert isinstance(found, Rejected)
     return found
 
@@ -111,7 +111,7 @@ def _refused(framing: str, value: bytes | None) -> Rejected:
 
 @pytest.mark.parametrize("framing", FRAMINGS)
 def test_record_comes_back(framing: str) -> None:
-    assert _payloads(framing).decode(_value(framing)) == (EVERYTHING.fingerprint, VALUES)
+    assert _payloads(framing).decode_one(_value(framing)) == (EVERYTHING.fingerprint, VALUES)
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
@@ -134,7 +134,7 @@ def test_other_framing_is_refused_as_framing(framing: str, other: str) -> None:
 @pytest.mark.parametrize(("other", "guess"), [("confluent", "Confluent framing"), ("single-object", "single-object")])
 def test_framed_value_read_as_bare_is_refused_with_a_guess(other: str, guess: str) -> None:
     schema = schema_of(("a", "int"), ("b", "int"))
-    found = Payloads("bare", schema, {}).decode(encoded(schema, {"a": 1, "b": 2}, _header(other, schema)))
+    found = Payloads("bare", schema, {}).decode_one(encoded(schema, {"a": 1, "b": 2}, _header(other, schema)))
     assert isinstance(found, Rejected)
     assert guess in found.message
 
@@ -192,7 +192,7 @@ def test_record_cut_at_the_border_of_a_string_is_truncated(framing: str) -> None
     ids=["enum index", "union branch", "no UTF-8"],
 )
 def test_bytes_of_another_type_are_not_avro(type_: Any, bytes_: bytes) -> None:
-    found = Payloads("bare", schema_of(("a", type_)), {}).decode(bytes_)
+    found = Payloads("bare", schema_of(("a", type_)), {}).decode_one(bytes_)
     assert isinstance(found, Rejected)
     assert found.reason == "not_avro"
 
@@ -208,7 +208,7 @@ text = ('{"type":"record","name":"R","fields":[{"name":"a","type":'
         '{"type":"bytes","logicalType":"decimal","precision":9,"scale":2}}]}')
 value = bytes.fromhex("c0ee6d") + b"\\x7f" * 900_000
 schema = load_schema(text, where="w")
-print(FeaturePlan(schema, Features(), set()).extract(Payloads("bare", schema, {}).decode(value)[1])[0])
+print(FeaturePlan(schema, Features(), set()).extract_one(Payloads("bare", schema, {}).decode_one(value)[1])[0])
 """
     try:
         ended = run_python(code, timeout_s=4)
@@ -222,7 +222,7 @@ print(FeaturePlan(schema, Features(), set()).extract(Payloads("bare", schema, {}
 
 def _read_as(reader: Schema, writer: Schema, values: dict[str, Any]) -> Any:
     payloads = Payloads("confluent", reader, {1: writer})
-    found = payloads.decode(encoded(writer, values, b"\x00\x00\x00\x00\x01"))
+    found = payloads.decode_one(encoded(writer, values, b"\x00\x00\x00\x00\x01"))
     if not isinstance(found, Rejected):
         assert found[0] == writer.fingerprint
         return found[1]
@@ -288,8 +288,8 @@ def test_symbol_that_the_reader_does_not_know_is_a_schema_mismatch() -> None:
 def test_single_object_finds_its_writer_by_fingerprint() -> None:
     reader, writer = schema_of(("a", "long")), schema_of(("a", "int"), ("b", "string"))
     value = encoded(writer, {"a": 7, "b": "x"}, single_object_header(writer.fingerprint))
-    assert Payloads("single-object", reader, {}, [writer]).decode(value) == (writer.fingerprint, {"a": 7})
-    found = Payloads("single-object", reader, {}).decode(value)
+    assert Payloads("single-object", reader, {}, [writer]).decode_one(value) == (writer.fingerprint, {"a": 7})
+    found = Payloads("single-object", reader, {}).decode_one(value)
     assert isinstance(found, Rejected)
     assert found.reason == "unknown_schema"
 
@@ -299,15 +299,15 @@ def test_writer_added_later_is_known_from_then_on() -> None:
     payloads = Payloads("single-object", reader, {})
     payloads.add(writer)
     value = encoded(writer, {"a": 7}, single_object_header(writer.fingerprint))
-    assert payloads.decode(value) == (writer.fingerprint, {"a": 7})
-    assert payloads.decode_logged(writer.fingerprint, "single-object", value) == {"a": 7}
+    assert payloads.decode_one(value) == (writer.fingerprint, {"a": 7})
+    assert payloads.decode_logged_one(writer.fingerprint, "single-object", value) == {"a": 7}
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
 def test_logged_value_is_read_by_the_fingerprint_of_its_entry(framing: Any) -> None:
     payloads = Payloads("bare", EVERYTHING, {})
-    assert payloads.decode_logged(EVERYTHING.fingerprint, framing, _value(framing)) == VALUES
-    missing = payloads.decode_logged(1, framing, _value(framing))
+    assert payloads.decode_logged_one(EVERYTHING.fingerprint, framing, _value(framing)) == VALUES
+    missing = payloads.decode_logged_one(1, framing, _value(framing))
     assert isinstance(missing, Rejected)
     assert missing.reason == "unknown_schema"
 
@@ -599,7 +599,7 @@ def test_mutated_records_of_another_writer_never_raise(edits: list[tuple[str, in
     reader = _with_defaults()
     header = b"\x00\x00\x00\x00\x01"
     values = {k: v for k, v in VALUES.items() if k not in ("flag", "list")}
-    found = Payloads("confluent", reader, {1: writer}).decode(_mutated(encoded(writer, values, header), edits))
+    found = Payloads("confluent", reader, {1: writer}).decode_one(_mutated(encoded(writer, values, header), edits))
     if isinstance(found, Rejected):
         assert found.reason in REASONS
 

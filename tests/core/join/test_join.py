@@ -94,37 +94,39 @@ def after(join: Join, *events: PendingEvent, watermark_ms: int | None = None) ->
 )
 def test_a_label_joins_within_the_window_whichever_side_comes_first(t: int, expected: str) -> None:
     staged = after(blank_join(NARROW), pending(0, "a", 1000))
-    assert end(staged.label(label(0, "a", t))) == expected
+    assert end(staged.join_one(label(0, "a", t))) == expected
     staged = StagedJoin(blank_join(NARROW))
-    assert end(staged.label(label(0, "a", t))) == "waits"
+    assert end(staged.join_one(label(0, "a", t))) == "waits"
     joined, others = staged.event(pending(0, "a", 1000))
     assert ("joined" if joined else others[0].kind) == expected
 
 
 def test_label_for_an_expired_event_is_late() -> None:
-    assert end(after(blank_join(NARROW), pending(0, "a", 1000), watermark_ms=1100).label(label(0, "a", 1050))) == (
+    assert end(after(blank_join(NARROW), pending(0, "a", 1000), watermark_ms=1100).join_one(label(0, "a", 1050))) == (
         "joined"
     )
-    assert end(after(blank_join(NARROW), pending(0, "a", 1000), watermark_ms=1101).label(label(0, "a", 1050))) == "late"
+    assert (
+        end(after(blank_join(NARROW), pending(0, "a", 1000), watermark_ms=1101).join_one(label(0, "a", 1050))) == "late"
+    )
 
 
 def test_early_label_is_an_orphan_once_w_has_passed_it_by_early_ttl() -> None:
     staged = StagedJoin(blank_join(NARROW))
-    staged.label(label(0, "a", 1000))
+    staged.join_one(label(0, "a", 1000))
     assert to_watermark(staged, 1020) == []
     assert ended(to_watermark(staged, 1021)) == [(0, "orphan")]
 
 
 def test_label_that_comes_expired_without_its_event_is_an_orphan_at_once() -> None:
-    assert end(StagedJoin(blank_join(NARROW, watermark_ms=1021)).label(label(0, "a", 1000))) == "orphan"
-    assert end(StagedJoin(blank_join(NARROW, watermark_ms=1020)).label(label(0, "a", 1000))) == "waits"
+    assert end(StagedJoin(blank_join(NARROW, watermark_ms=1021)).join_one(label(0, "a", 1000))) == "orphan"
+    assert end(StagedJoin(blank_join(NARROW, watermark_ms=1020)).join_one(label(0, "a", 1000))) == "waits"
 
 
 def test_early_label_behind_a_younger_one_does_not_join_after_it_expired() -> None:
     join = blank_join(NARROW)
     staged = StagedJoin(join)
-    staged.label(label(0, "other", 2000))
-    staged.label(label(1, "a", 1000))
+    staged.join_one(label(0, "other", 2000))
+    staged.join_one(label(1, "a", 1000))
     expired = to_watermark(staged, 1500)
     join.apply(staged)
     joined, others = StagedJoin(join).event(pending(0, "a", 1000))
@@ -134,15 +136,15 @@ def test_early_label_behind_a_younger_one_does_not_join_after_it_expired() -> No
 
 def test_event_that_comes_expired_joins_a_label_that_is_still_live() -> None:
     staged = StagedJoin(blank_join(NARROW, watermark_ms=1101))
-    staged.label(label(0, "a", 1090))
+    staged.join_one(label(0, "a", 1090))
     joined, _ = staged.event(pending(0, "a", 1000))
     assert joined is not None
 
 
 def test_second_label_is_a_duplicate_and_names_the_event() -> None:
     staged = after(blank_join(NARROW), pending(7, "a", 1000))
-    assert end(staged.label(label(0, "a", 1001, True))) == "joined"
-    found = staged.label(label(1, "a", 1001, False))
+    assert end(staged.join_one(label(0, "a", 1001, True))) == "joined"
+    found = staged.join_one(label(1, "a", 1001, False))
     assert isinstance(found, Resolved)
     assert (found.kind, found.event_offset) == ("duplicate", 7)
 
@@ -150,7 +152,7 @@ def test_second_label_is_a_duplicate_and_names_the_event() -> None:
 def test_first_valid_early_label_wins_and_the_others_end() -> None:
     staged = StagedJoin(blank_join(NARROW))
     for offset, t in enumerate((900, 1000, 1001, 2000)):
-        staged.label(label(offset, "a", t))
+        staged.join_one(label(offset, "a", t))
     joined, others = staged.event(pending(0, "a", 1000))
     assert joined is not None
     assert joined.label.record.offset == 1
@@ -160,7 +162,7 @@ def test_first_valid_early_label_wins_and_the_others_end() -> None:
 def test_pair_holds_the_events_bytes_and_the_join_forgets_them() -> None:
     join = blank_join(NARROW)
     staged = after(join, pending(0, "a", 1000))
-    found = staged.label(label(0, "a", 1000))
+    found = staged.join_one(label(0, "a", 1000))
     assert isinstance(found, Joined)
     assert found.event.value == b"avro"
     join.apply(staged)
@@ -170,21 +172,21 @@ def test_pair_holds_the_events_bytes_and_the_join_forgets_them() -> None:
 
 def test_every_label_of_an_oversize_event_becomes_a_dead_letter() -> None:
     staged = after(blank_join(NARROW), pending(0, "a", 1000, oversize=True))
-    assert [end(staged.label(label(offset, "a", 1000))) for offset in (0, 1)] == ["too_large", "too_large"]
+    assert [end(staged.join_one(label(offset, "a", 1000))) for offset in (0, 1)] == ["too_large", "too_large"]
     staged = StagedJoin(blank_join(NARROW))
-    staged.label(label(0, "a", 1000))
+    staged.join_one(label(0, "a", 1000))
     assert ended(staged.event(pending(0, "a", 1000, oversize=True))[1]) == [(0, "too_large")]
 
 
 def test_joined_event_is_remembered_until_w_has_passed_it_by_both_ttls() -> None:
     join = blank_join(NARROW)
     staged = after(join, pending(0, "a", 1000), watermark_ms=1000)
-    staged.label(label(0, "a", 1000))
+    staged.join_one(label(0, "a", 1000))
     to_watermark(staged, 1120)
     join.apply(staged)
     staged = StagedJoin(join)
     assert staged.duplicates(["a"])
-    assert end(staged.label(label(1, "a", 1100))) == "late"
+    assert end(staged.join_one(label(1, "a", 1100))) == "late"
     to_watermark(staged, 1121)
     join.apply(staged)
     assert not StagedJoin(join).duplicates(["a"])
@@ -193,9 +195,9 @@ def test_joined_event_is_remembered_until_w_has_passed_it_by_both_ttls() -> None
 def test_a_repeated_pair_does_not_join_again_after_it_was_forgotten() -> None:
     join = blank_join(NARROW, watermark_ms=1121)
     staged = StagedJoin(join)
-    assert end(staged.label(label(5, "a", 1100))) == "orphan"
+    assert end(staged.join_one(label(5, "a", 1100))) == "orphan"
     assert staged.event(pending(5, "a", 1000)) == (None, [])
-    assert end(staged.label(label(6, "a", 1100))) == "late"
+    assert end(staged.join_one(label(6, "a", 1100))) == "late"
 
 
 @pytest.mark.parametrize(("ttl_ms", "early_ttl_ms"), [(10_000, 20), (100, 10_000), (10_000, 10_000)])
@@ -204,17 +206,17 @@ def test_a_longer_ttl_makes_nothing_joinable_again_that_has_expired(ttl_ms: int,
     join = Join(NARROW._replace(ttl_ms=ttl_ms, early_ttl_ms=early_ttl_ms), expired.times)
     join.rebuild([rows_of(pending(0, "a", 4899), pending(1, "b", 4900))], [label(0, "c", 4979), label(1, "d", 4980)])
     staged = StagedJoin(join)
-    assert end(staged.label(label(2, "a", 4899))) == "late"
-    assert end(staged.label(label(3, "b", 4900))) == "joined"
+    assert end(staged.join_one(label(2, "a", 4899))) == "late"
+    assert end(staged.join_one(label(3, "b", 4900))) == "joined"
     assert ended(staged.event(pending(2, "c", 4979))[1]) == [(0, "orphan")]
     assert staged.event(pending(3, "d", 4980))[0] is not None
-    assert end(staged.label(label(4, "e", 4979))) == "orphan"
+    assert end(staged.join_one(label(4, "e", 4979))) == "orphan"
 
 
 def test_a_shorter_ttl_takes_effect_at_once() -> None:
     times = blank_join(NARROW, watermark_ms=5000).times
     staged = after(Join(NARROW._replace(ttl_ms=50), times), pending(0, "a", 4940), watermark_ms=5000)
-    assert end(staged.label(label(0, "a", 4940))) == "late"
+    assert end(staged.join_one(label(0, "a", 4940))) == "late"
 
 
 # --- floors and caps ---
@@ -230,7 +232,7 @@ def test_floors_are_the_oldest_event_held_and_the_oldest_label_that_waits() -> N
     staged.event(pending(3, "a", 1000))
     staged.event(pending(4, "b", 1000))
     for offset, event_id in ((5, "b"), (6, "x"), (7, "y")):
-        staged.label(label(offset, event_id, 1000))
+        staged.join_one(label(offset, event_id, 1000))
     assert staged.floors(9, 9) == (3, 6)
     join.apply(staged)
     staged = StagedJoin(join)
@@ -253,7 +255,7 @@ def test_events_cap_sheds_the_oldest_and_counts_those_that_could_still_join() ->
     staged = StagedJoin(join)
     for offset in range(4):
         staged.event(pending(offset, f"e{offset}", 1000))
-    staged.label(label(0, "e0", 1000))
+    staged.join_one(label(0, "e0", 1000))
     to_watermark(staged, 1000)
     assert staged.shed_events == 1
     assert staged.floors(4, 1) == (2, 1)
@@ -265,7 +267,7 @@ def test_early_labels_cap_sheds_the_oldest_and_each_is_an_outcome() -> None:
     join = blank_join(NARROW._replace(early_labels_max=2))
     staged = StagedJoin(join)
     for offset in range(4):
-        staged.label(label(offset, f"e{offset}", 1000))
+        staged.join_one(label(offset, f"e{offset}", 1000))
     assert ended(to_watermark(staged, 1000)) == [(0, "shed"), (1, "shed")]
     assert staged.floors(0, 4) == (0, 2)
     join.apply(staged)
@@ -277,7 +279,7 @@ def test_bytes_cap_sheds_events_first_then_labels() -> None:
     staged = StagedJoin(join)
     staged.event(pending(0, "a", 1000))
     for offset in range(3):
-        staged.label(label(offset, f"e{offset}", 1000))
+        staged.join_one(label(offset, f"e{offset}", 1000))
     assert ended(to_watermark(staged, 1000)) == [(0, "shed")]
     assert staged.shed_events == 1
     join.apply(staged)
@@ -289,7 +291,7 @@ def test_bytes_come_back_to_zero() -> None:
     join = blank_join(NARROW)
     staged = after(join, pending(0, "a", 1000), pending(1, "b", 1000), watermark_ms=1000)
     for offset, event_id in enumerate(("a", "a", "c", "d", "d")):
-        staged.label(label(offset, event_id, 1000))
+        staged.join_one(label(offset, event_id, 1000))
     to_watermark(staged, 1001)
     join.apply(staged)
     staged = after(join, pending(2, "d", 1000), watermark_ms=1001)
@@ -301,13 +303,13 @@ def test_bytes_come_back_to_zero() -> None:
 def test_staged_changes_are_nothing_until_applied() -> None:
     join = blank_join(NARROW)
     staged = after(join, pending(0, "a", 1000), watermark_ms=1000)
-    staged.label(label(0, "x", 1000))
+    staged.join_one(label(0, "x", 1000))
     to_watermark(staged, 1001)
     join.apply(staged)
     before = held(join)
     staged = StagedJoin(join)
     staged.event(pending(1, "x", 1000))
-    staged.label(label(1, "a", 1000))
+    staged.join_one(label(1, "a", 1000))
     to_watermark(staged, 9000)
     assert held(join) == before
 
@@ -498,7 +500,7 @@ def test_pairs_and_outcomes_are_those_of_the_rule_for_any_interleaving(arrived: 
             events += 1
         elif step == 1 and labels < len(arrived.labels):
             number, off = arrived.labels[labels]
-            said = staged.label(label(labels, IDS[number], time_of(number, off)))
+            said = staged.join_one(label(labels, IDS[number], time_of(number, off)))
             if isinstance(said, Joined):
                 found[labels] = ("joined", said.event.offset)
             elif said is not None:
@@ -753,7 +755,7 @@ def test_many_labels_for_one_id_wait_in_order() -> None:
     labels: list[Label] = [label(offset, "a", 1000) for offset in range(50)]
     staged = StagedJoin(blank_join(NARROW))
     for item in labels:
-        staged.label(item)
+        staged.join_one(item)
     joined, others = staged.event(pending(0, "a", 1000))
     assert joined is not None
     assert [joined.label, *(other.label for other in others)] == labels

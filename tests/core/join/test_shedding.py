@@ -39,7 +39,7 @@ def test_all_that_a_waiting_label_holds_counts_against_the_cap_of_bytes(changes:
     join = blank_join(ROOMY._replace(bytes_max=3_100_000))
     staged = StagedJoin(join)
     for offset in range(5):
-        staged.label(wide(label(offset, f"e{offset}", 1000), **changes))
+        staged.join_one(wide(label(offset, f"e{offset}", 1000), **changes))
     assert shed(staged) == [(0, "shed"), (1, "shed")]
     join.apply(staged)
     assert 3_000_000 < join.bytes <= 3_100_000
@@ -59,13 +59,13 @@ def test_the_scores_of_many_classes_count_against_the_cap_of_bytes() -> None:
 def test_an_event_whose_early_label_was_shed_waits_for_another() -> None:
     join = blank_join(ROOMY._replace(early_labels_max=1))
     staged = StagedJoin(join)
-    staged.label(label(0, "a", 1000))
-    staged.label(label(1, "b", 1000))
+    staged.join_one(label(0, "a", 1000))
+    staged.join_one(label(1, "b", 1000))
     assert shed(staged) == [(0, "shed")]
     join.apply(staged)
     staged = StagedJoin(join)
     assert staged.event(pending(0, "a", 1000)) == (None, [])
-    found = staged.label(label(2, "a", 1000))
+    found = staged.join_one(label(2, "a", 1000))
     assert found is not None and not isinstance(found, Resolved)
 
 

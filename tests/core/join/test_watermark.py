@@ -123,10 +123,10 @@ def test_a_pair_dated_hours_ahead_expires_no_honest_event_or_label(ttl_ms: int, 
         for number in range(first, first + 100):
             staged.event(pending(number, f"e{number}", now_ms - 500))
         staged.event(pending(first + 100, f"ahead{first}", ahead_ms))
-        staged.label(label(first, f"ahead{first}", ahead_ms))
+        staged.join_one(label(first, f"ahead{first}", ahead_ms))
         staged.advance(ahead_ms, ahead_ms, (True, True), Clock(now_ms, first))
         join.apply(staged)
     staged = StagedJoin(join)
     honest = [number for number in range(201) if number != 100]
-    ends = [staged.label(label(1_000 + number, f"e{number}", NOW_MS + 1_500)) for number in honest]
+    ends = [staged.join_one(label(1_000 + number, f"e{number}", NOW_MS + 1_500)) for number in honest]
     assert [type(end) for end in ends] == [Joined] * 200

@@ -177,16 +177,16 @@ def test_check_leaves_no_trace_in_what_is_built() -> None:
 @pytest.mark.parametrize("name", ["tree", "adaptive tree", "forest", "naive bayes", "bagging", "softmax"])
 def test_cold_model_says_nothing(name: str) -> None:
     given = CATALOGUE[name]
-    assert Learner(given.build(), given.domain).score({"a": 1.0, "b": 2.0, "c": 3.0}) == COLD
+    assert Learner(given.build(), given.domain).score_one({"a": 1.0, "b": 2.0, "c": 3.0}) == COLD
 
 
 @pytest.mark.parametrize("said", [None, math.nan, math.inf])
 def test_regression_without_a_finite_value_is_cold(said: float | None) -> None:
-    assert Learner(SayingValue(said), REGRESSION).score({}).cold
+    assert Learner(SayingValue(said), REGRESSION).score_one({}).cold
 
 
 def test_regression_gives_a_float() -> None:
-    found = Learner(SayingValue(3), REGRESSION).score({})
+    found = Learner(SayingValue(3), REGRESSION).score_one({})
     assert found == Scored(None, None, None, 3.0)
     assert type(found.value) is float
 
@@ -204,48 +204,48 @@ def test_regression_gives_a_float() -> None:
 def test_binary_score_is_the_probability_of_the_positive_label(
     said: dict[Any, float], class_name: str, score: float
 ) -> None:
-    assert Learner(Saying(said), BINARY).score({}) == Scored(class_name, score, None, None)
+    assert Learner(Saying(said), BINARY).score_one({}) == Scored(class_name, score, None, None)
 
 
 def test_threshold_decides_the_class_and_leaves_the_score() -> None:
     for threshold, class_name in ((0.75, "true"), (0.76, "false"), (0.0, "true")):
         domain = domain_of("binary", threshold=threshold)
-        assert Learner(Saying({True: 0.75}), domain).score({}) == Scored(class_name, 0.75, None, None)
+        assert Learner(Saying({True: 0.75}), domain).score_one({}) == Scored(class_name, 0.75, None, None)
 
 
 def test_positive_label_false_is_what_the_score_is_about() -> None:
     domain = domain_of("binary", positive=False)
-    assert Learner(Saying({True: 0.9, False: 0.1}), domain).score({}).class_name == "false"
+    assert Learner(Saying({True: 0.9, False: 0.1}), domain).score_one({}).class_name == "false"
 
 
 @pytest.mark.parametrize("said", [{}, {True: math.nan}, {True: math.inf, False: 0.0}])
 @pytest.mark.parametrize("domain", [BINARY, MULTICLASS])
 def test_probabilities_that_are_not_finite_are_cold(said: dict[Any, float], domain: Any) -> None:
-    assert Learner(Saying(said), domain).score({}) == COLD
+    assert Learner(Saying(said), domain).score_one({}) == COLD
 
 
 @pytest.mark.parametrize("order", [["a", "b", "c"], ["c", "b", "a"], ["b", "c", "a"]])
 def test_multiclass_tie_goes_to_the_first_name(order: list[str]) -> None:
-    found = Learner(Saying(dict.fromkeys(order, 0.25)), MULTICLASS).score({})
+    found = Learner(Saying(dict.fromkeys(order, 0.25)), MULTICLASS).score_one({})
     assert (found.class_name, found.score) == ("a", 0.25)
     assert list(found.scores or {}) == ["a", "b", "c"]
 
 
 def test_multiclass_score_is_of_the_class() -> None:
-    found = Learner(Saying({"a": 0.2, "c": 0.7, "b": 0.1}), MULTICLASS).score({})
+    found = Learner(Saying({"a": 0.2, "c": 0.7, "b": 0.1}), MULTICLASS).score_one({})
     assert found == Scored("c", 0.7, {"a": 0.2, "b": 0.1, "c": 0.7}, None)
 
 
 def test_classifier_without_probabilities_gives_its_class_alone() -> None:
-    assert Learner(SayingClass(True), BINARY).score({}) == Scored("true", None, None, None)
-    assert Learner(SayingClass(False), BINARY).score({}) == Scored("false", None, None, None)
-    assert Learner(SayingClass(None), BINARY).score({}) == COLD
-    assert Learner(SayingClass("b"), MULTICLASS).score({}) == Scored("b", None, None, None)
+    assert Learner(SayingClass(True), BINARY).score_one({}) == Scored("true", None, None, None)
+    assert Learner(SayingClass(False), BINARY).score_one({}) == Scored("false", None, None, None)
+    assert Learner(SayingClass(None), BINARY).score_one({}) == COLD
+    assert Learner(SayingClass("b"), MULTICLASS).score_one({}) == Scored("b", None, None, None)
 
 
 def test_learned_binary_target_is_a_bool_of_the_positive_label() -> None:
     learner = taught("scaled logistic")
-    found = learner.score({"a": 4.0, "b": 4.0, "c": 0.0})
+    found = learner.score_one({"a": 4.0, "b": 4.0, "c": 0.0})
     assert found.class_name == "true"
     assert found.score is not None
     assert found.score > 0.7

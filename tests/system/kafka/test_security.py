@@ -1,4 +1,4 @@
-"""A Kafka with logins and an authorizer: refusals in words, and the rights that the README lists are enough."""
+"""A Kafka with logins and an authorizer: refusals in words, and the rights that the documents list are enough."""
 
 import re
 import subprocess
@@ -41,7 +41,7 @@ authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS
 """
 SECURITY = (ROOT / "SECURITY.md").read_text("utf-8")
-README = (ROOT / "README.md").read_text("utf-8")
+RIGHTS = (ROOT / "docs/reference/topics-and-rights.md").read_text("utf-8")
 
 
 class Guarded(NamedTuple):
@@ -81,8 +81,8 @@ def check(made: Service) -> tuple[int, str]:
 
 
 def rights(config: Any) -> list[AclBinding]:
-    """The README's table of rights, row by row."""
-    section = README.partition("Rights that a worker's user needs")[2].partition("| metric")[0]
+    """The table of rights in the documents, row by row."""
+    section = RIGHTS.partition("Rights that a worker's user needs")[2]
     rows = [re.findall(r"[^|]+", line) for line in section.splitlines() if line.startswith("| ")][1:]
     literal, prefix = ResourcePatternType.LITERAL, ResourcePatternType.PREFIXED
     own = (config.predictions.topic, config.training_log_topic, config.outcomes, config.dead_letters)

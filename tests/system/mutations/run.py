@@ -16,6 +16,8 @@ from tests.support.paths import ROOT
 from tests.system.mutations.bugs import BUGS, Bug
 
 TIMEOUT_S = 400.0
+FOLDERS = ("stream_ml", "schemas", "tests", "benchmarks", "deploy", "docs")
+COPIED = (*FOLDERS, "pyproject.toml", "mkdocs.yml", "README.md", "CONTRIBUTING.md", "SECURITY.md")
 
 
 def plant(bug: Bug, root: Path) -> None:
@@ -30,7 +32,7 @@ def caught(bug: Bug) -> tuple[str, float]:
     """The first test that fails, or nothing; and the seconds that it took."""
     with tempfile.TemporaryDirectory(prefix="stream-ml-bug-") as folder:
         root = Path(folder)
-        for name in ("stream_ml", "schemas", "tests", "pyproject.toml", "benchmarks", "deploy", "docs", "README.md"):
+        for name in COPIED:
             source = ROOT / name
             if source.is_dir():
                 shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -1,4 +1,4 @@
-"""The README's programs run as they stand there, but for the address of Kafka."""
+"""The programs of the documents run as they stand there, but for the address of Kafka."""
 
 import functools
 import json
@@ -22,8 +22,9 @@ from tests.system.kafka.test_init import all_read, finished, stream_ml
 
 pytestmark = pytest.mark.kafka
 
-README = (ROOT / "README.md").read_text("utf-8")
-PRODUCER, CONSUMER, NOTEBOOK = re.findall(r"```python\n(.*?)```", README, re.S)
+PAGES = ("docs/start/producer-consumer.md", "docs/start/notebook.md", "README.md")
+PROGRAMS = [re.findall(r"```python\n(.*?)```", (ROOT / page).read_text("utf-8"), re.S) for page in PAGES]
+(PRODUCER, CONSUMER), (NOTEBOOK,), (FACE,) = PROGRAMS
 
 
 def run(folder: Path, program: str) -> subprocess.Popen[str]:
@@ -71,6 +72,9 @@ def test_producer_consumer_and_notebook_of_the_readme(kafka: str, app_id: str, t
     said, errors = (notebook := run(folder, NOTEBOOK)).communicate(timeout=60)
     assert notebook.returncode == 0, errors
     assert "'event_id': 'order-1'" in said and "[{'outcome': 'joined'}]" in said
+    said, errors = (face := run(folder, FACE)).communicate(timeout=60)
+    assert face.returncode == 0, errors
+    assert "'event_id': 'order-1'" in said
 
 
 def test_a_first_run_as_the_readme_types_it_shows_a_model_that_learns(kafka: str, app_id: str, tmp_path: Path) -> None:
