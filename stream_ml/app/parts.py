@@ -9,7 +9,7 @@ from stream_ml import formats
 from stream_ml.app.factory import modules_of
 from stream_ml.app.sources import closure
 from stream_ml.config import Config
-from stream_ml.config.tree import MISS_DETECTORS
+from stream_ml.config.model import MISS_DETECTORS
 from stream_ml.core.avro.framing import Payloads
 from stream_ml.core.avro.schema import fingerprint_of_text
 from stream_ml.core.drift.concept import ConceptMonitor, detector_of

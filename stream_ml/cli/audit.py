@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from stream_ml.cli.run import fix_hash_seed
 from stream_ml.cli.say import say
 from stream_ml.config import Config
-from stream_ml.config.tree import Watch
+from stream_ml.config.model import Watch
 from stream_ml.kafka.topics import inspect_topics
 from stream_ml.observe.problems import printable
 

@@ -39,7 +39,7 @@ def init(
 ) -> None:
     """Write stream_ml.yaml, model.py, schemas, sample records and a README of ten lines. Asks what no flag says."""
     from stream_ml.cli.scaffold import TODO, Answers, Task, files
-    from stream_ml.config.tree import NAME
+    from stream_ml.config.section import NAME
 
     if directory.is_file():
         raise ConfigError(f"{directory} is a file: name a folder")

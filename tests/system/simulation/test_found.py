@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from river import linear_model
 
-from stream_ml.config.tree import Learning
+from stream_ml.config.model import Learning
 from tests.system.simulation.app import LOG, PREDICTIONS
 from tests.system.simulation.directed import Directed, Steps, pairs
 from tests.system.simulation.transactions import OFFSETS, Transaction

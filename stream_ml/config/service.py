@@ -1,0 +1,160 @@
+"""How a worker runs: Kafka, delivery, pending store, checkpoints, training log, port, log lines."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import field_validator, model_validator
+
+from stream_ml.config.section import OwnName, Section, key
+from stream_ml.records import Scalar
+from stream_ml.units import Duration, Size, duration_ms, size_bytes
+
+OWNED_KEYS = {
+    "bootstrap.servers": "set kafka.bootstrap_servers",
+    "metadata.broker.list": "set kafka.bootstrap_servers",
+    "group.id": "it is app.id",
+    "group.instance.id": "it is <app.id>-<worker.instance>",
+    "transactional.id": "it is <app.id>-<worker.instance>",
+    "enable.auto.commit": "offsets travel inside the transactions",
+    "enable.auto.offset.store": "offsets travel inside the transactions",
+    "enable.idempotence": "transactions need it",
+    "isolation.level": "aborted records must never be read",
+    "auto.offset.reset": "a lost offset must never be skipped in silence",
+    "enable.partition.eof": "the end of a partition is told by it",
+    "partition.assignment.strategy": "it is cooperative-sticky",
+    "group.protocol": "the service is written for the classic one",
+    "transaction.timeout.ms": "set delivery.transaction_timeout",
+    "session.timeout.ms": "set delivery.session_timeout",
+}
+
+
+class App(Section):
+    """Who the application is."""
+
+    id: OwnName = key(..., "group id; prefix of topics and transactional ids")
+
+
+class Worker(Section):
+    """Who this process is among the workers of the application."""
+
+    instance: OwnName | None = key(
+        None, "name of this worker among its like; null: the host name. Two processes must never share one"
+    )
+
+    @field_validator("instance", mode="before")
+    @classmethod
+    def _null(cls, given: Any) -> Any:
+        return None if given == "null" else given  # as an environment variable writes it
+
+
+class Kafka(Section):
+    """Where Kafka is, and librdkafka's own keys for all clients, the consumers, the producer."""
+
+    bootstrap_servers: str = key(..., "where Kafka is")
+    properties: dict[str, Scalar] = key(
+        {}, "librdkafka's own keys, for all clients; keys that the service owns are refused"
+    )
+    consumer: dict[str, Scalar] = key({}, "librdkafka's own keys for consumers alone; they go before `properties`")
+    producer: dict[str, Scalar] = key({}, "librdkafka's own keys for the producer alone; they go before `properties`")
+
+    @field_validator("properties", "consumer", "producer")
+    @classmethod
+    def _owned(cls, given: dict[str, Scalar]) -> dict[str, Scalar]:
+        owned = [f"{name} belongs to the service: {OWNED_KEYS[name]}" for name in given if name in OWNED_KEYS]
+        if owned:
+            raise ValueError("; ".join(owned))
+        return given
+
+
+class Delivery(Section):
+    """Limits of a batch and of its transaction."""
+
+    batch_max_records: int = key(5000, "records in one turn, over all partitions", ge=1, le=100_000)
+    partitions_per_turn: int = key(
+        16, "partitions in one turn and its transaction; the others wait in line", ge=1, le=1_000
+    )
+    commit_least: Duration = key(
+        0, "pause after a transaction for more records, unless a turn is full; 50ms where many workers share a broker"
+    )
+    first_record_wait: Duration = key(
+        duration_ms("100ms"), "longest wait for the first record; then what is there is the batch"
+    )
+    transaction_timeout: Duration = key(
+        duration_ms("10s"), "after it Kafka aborts the transaction of a worker that died", ge=1_000, le=900_000
+    )
+    session_timeout: Duration = key(
+        duration_ms("10s"), "after it the partitions of a worker that died go to others", ge=1_000, le=1_800_000
+    )
+    membership: Literal["static", "dynamic"] = key(
+        "static", "`static`: a worker that restarts in time keeps its partitions; `dynamic`: they move at once"
+    )
+
+
+class Pending(Section):
+    """Caps of what waits for its other half, per partition."""
+
+    events_max: int = key(
+        1_000_000,
+        "events held per partition, waiting or remembered; beyond it the oldest are forgotten and counted",
+        ge=1,
+    )
+    early_labels_max: int = key(100_000, "early labels per partition; beyond it the oldest end as `shed`", ge=1)
+    bytes_max: Size = key(size_bytes("1GiB"), "memory of both per partition, about")
+
+
+class Checkpoints(Section):
+    """Where caches of the fold are kept."""
+
+    directory: Path = key(Path("checkpoints"), "where they are kept")
+    interval: Duration = key(duration_ms("60s"), "time between two checkpoints, while anything is learned")
+    stop_wait: Duration = key(
+        duration_ms("20s"), "for the last one after SIGTERM: less than whoever sends it waits before SIGKILL"
+    )
+    keep: int = key(5, "number of newest checkpoints that stay on the disk", ge=1)
+    key_file: Path | None = key(
+        None,
+        "file with a key of at least 16 bytes that seals them; null: `.stream_ml-<app.id>.key` beside this file, made "
+        "at the first run",
+    )
+    unsealed: bool = key(
+        False, "do without a key where none can be made: who may write to the directory can run code in the worker"
+    )
+
+
+class TrainingLog(Section):
+    """Who may write to the training log: without a key everybody whom Kafka lets."""
+
+    key_file: Path | None = key(
+        None,
+        "file with a key of at least 16 bytes that seals each entry, the same for all workers and operators; learning "
+        "halts at an entry without a seal. null: Kafka's rights alone say who may write",
+    )
+    old_key_files: list[Path] = key([], "files with keys that sealed older entries, where the key was replaced")
+    sealed_from: int = key(0, "position of the first entry that has to be sealed: the log's end as sealing began", ge=0)
+
+    @model_validator(mode="after")
+    def _one_key(self) -> "TrainingLog":
+        if self.key_file is None and (self.old_key_files or self.sealed_from):
+            raise ValueError("old_key_files and sealed_from are read only with a key_file")
+        return self
+
+
+class Http(Section):
+    """Where /metrics answers. Port 0: off."""
+
+    host: str = key("127.0.0.1", "where /metrics, /livez, /readyz and /v1/status answer")
+    port: int = key(8080, "port of the HTTP endpoints; 0: none are served", ge=0, lt=65536)
+    hosts: list[str] = key(
+        [], "names of this machine under which it may be asked, beside localhost and every address: what a browser says"
+    )
+    token_file: Path | None = key(
+        None, "file with a token of at least 16 bytes that each request has to bring, but /livez and /readyz"
+    )
+    public: bool = key(False, "answer other machines without a token, where http.host is none of this one alone")
+
+
+class Log(Section):
+    """How much is logged, and in which form (auto: text on a terminal, else JSON)."""
+
+    level: Literal["debug", "info", "warning", "error"] = key("info", "`debug`, `info`, `warning` or `error`")
+    format: Literal["auto", "text", "json"] = key("auto", "`text`, `json`, or `auto`: text on a terminal")
