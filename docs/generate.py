@@ -3,9 +3,13 @@
 import ast
 import json
 from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from stream_ml.config.show import reference
 from stream_ml.observe import metrics
+from stream_ml.observe.status import AnyStatus
 
 DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "stream_ml"
@@ -101,6 +105,52 @@ def formats() -> str:
     return "".join(found)
 
 
+STATUS = """# Status
+
+`/v1/status` of each worker, as JSON; `/v1/stream` sends it once a second. Page, terminal, gauges and problems in words
+are made from it. Its JSON Schema: [status.schema.json](status.schema.json). `format` grows when a key goes or changes
+its meaning; new keys may come any time, so ignore what you do not know.
+
+Until the model is folded a status is a **Starting**, afterwards a **Status**.
+
+"""
+
+
+def status_schema() -> str:
+    """JSON Schema of the status, for who reads it with a program."""
+    schema = TypeAdapter(AnyStatus).json_schema(mode="serialization")
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2)
+
+
+def status_page() -> str:
+    """Every object of the status with its keys."""
+    objects = json.loads(status_schema())["$defs"]
+    found = [STATUS]
+    for name in ("Starting", "Status", *sorted(objects.keys() - {"Starting", "Status"})):
+        one = objects[name]
+        found.append(
+            f"## {name}\n\n{' '.join(one.get('description', '').split())}\n\n| key | type | |\n| --- | --- | --- |\n"
+        )
+        required = one.get("required", [])
+        for key, schema in one["properties"].items():
+            found.append(f"| `{key}` | {_json_type(schema)} | {'' if key in required else 'may be left out'} |\n")
+        found.append("\n")
+    return "".join(found)
+
+
+def _json_type(schema: dict[str, Any]) -> str:
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in schema:
+        return " or ".join(map(_json_type, schema["anyOf"]))
+    if schema.get("type") == "array":
+        return f"list of {_json_type(schema.get('items', {}))}"
+    if schema.get("type") == "object" and isinstance(schema.get("additionalProperties"), dict):
+        return f"object of {_json_type(schema['additionalProperties'])}"
+    return str(schema.get("type", "any value"))
+
+
 def _type(type_: object) -> str:
     if isinstance(type_, list):
         return " or ".join(map(_type, type_))
@@ -117,6 +167,8 @@ PAGES = {
     "reference/configuration.md": lambda: CONFIGURATION + reference(),
     "reference/metrics.md": lambda: METRICS + metrics.reference(),
     "reference/formats.md": formats,
+    "reference/status-api.md": status_page,
+    "reference/status.schema.json": status_schema,
 }
 
 

@@ -8,7 +8,7 @@ import time
 import urllib.request
 from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -27,6 +27,7 @@ _NO_STATUS = (OSError, ValueError, LookupError, TypeError, AttributeError, Recur
 
 Last = Annotated[int, typer.Option(help="So many of each partition, the newest.", min=0)]
 if TYPE_CHECKING:
+    from stream_ml.observe.status import AnyStatus
     from stream_ml.records import Record
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
@@ -42,6 +43,7 @@ def top(
     from rich.console import Console
     from rich.live import Live
 
+    from stream_ml.observe.status import Problem
     from stream_ml.observe.terminal import Shown, panel
     from stream_ml.storage.keys import token_of
 
@@ -60,11 +62,11 @@ def top(
             try:
                 shown[:] = [_status(address, token)]
             except TransientError as error:
-                gone = {"severity": "critical", "text": str(error), "suggestion": ""}
-                shown[:] = [{**shown[-1], "ready": False, "problems": [gone]}]
+                gone = Problem(severity="critical", text=str(error), suggestion="")
+                shown[:] = [cast("AnyStatus", {**shown[-1], "ready": False, "problems": [gone]})]
 
 
-def _status(address: str, token: bytes) -> dict[str, Any]:
+def _status(address: str, token: bytes) -> "AnyStatus":
     if not re.match(r"https?://[^/\s]+", address):
         raise ConfigError(f"{address.removesuffix('/v1/status')} is no address: http://HOST:PORT")
     from stream_ml.observe.terminal import panel
@@ -77,7 +79,7 @@ def _status(address: str, token: bytes) -> dict[str, Any]:
             found: dict[str, Any] = json.loads(answer.read(STATUS_BYTES_MAX))
             if "problems" not in found:
                 raise ValueError("it says something else")
-            shown: dict[str, Any] = all_printable(found)
+            shown = cast("AnyStatus", all_printable(found))
             panel(shown)  # what cannot be shown is no status
             return shown
     except (

@@ -4,12 +4,14 @@ import json
 import threading
 import urllib.request
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from stream_ml.observe.problems import starting
+from stream_ml.observe.status import AnyStatus
 from stream_ml.observe.terminal import Shown
 
 ASK_S = 1.0  # between two looks at the worker's status
@@ -21,7 +23,7 @@ class Display:
 
     def __init__(self, port: int, total: int, console: Console) -> None:
         self._url = f"http://127.0.0.1:{port}/v1/status"
-        self._status: dict[str, Any] = {"app": "flights", "instance": "demo", "ready": False, "reasons": ["starting"]}
+        self._status: AnyStatus = starting("flights", "demo", ["starting"])
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._ask, name="status", daemon=True)
         self._progress = Progress(

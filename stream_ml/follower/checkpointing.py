@@ -16,6 +16,7 @@ from stream_ml.follower.cost import Cost
 from stream_ml.follower.model_size import ModelSize
 from stream_ml.follower.restore import replica_of
 from stream_ml.observe.metrics import Metrics
+from stream_ml.observe.status import CheckpointStatus
 from stream_ml.storage.checkpoints import CheckpointStore
 from stream_ml.storage.keys import key_of
 from stream_ml.storage.writer import CheckpointWriter
@@ -157,7 +158,7 @@ class Checkpointing:
             *(after_s, self.stands_at, replica.position - self.stands_at),
         )
 
-    def written(self) -> dict[str, Any]:
+    def written(self) -> CheckpointStatus:
         """Position and age of this process's last checkpoint; None before the first."""
         if self._position < 0:
             return {"position": None, "age_seconds": None}

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
+from stream_ml.observe.status import CostStatus
+
 Of = Literal["score", "learn"]
 WINDOW = 500  # records of which the mean is taken
 WINDOW_S = 0.2  # of the processor: of a slow model fewer are enough
@@ -57,10 +59,10 @@ class Cost:
         least_s = self._least_s[name] = min(mean_s, self._least_s.get(name, mean_s))
         self._now[of] = (mean_s, mean_s / least_s if least_s > 0 else 1.0)
 
-    def report(self) -> dict[str, dict[str, float]]:
+    def report(self) -> dict[str, CostStatus]:
         """Microseconds and growth by what is done; nothing of what was not measured yet."""
         return {
-            of: {"us": round(1e6 * now_s, 2), "growth": round(grown, 2)} for of, (now_s, grown) in self._now.items()
+            of: CostStatus(us=round(1e6 * now_s, 2), growth=round(grown, 2)) for of, (now_s, grown) in self._now.items()
         }
 
     def words(self) -> list[str]:

@@ -17,6 +17,7 @@ from stream_ml.core.log.logged_schemas import WrittenSchema
 from stream_ml.observe.access import HEADERS, Access
 from stream_ml.observe.http_server import HttpServer
 from stream_ml.observe.page import document
+from stream_ml.observe.status import AnyStatus, Point
 
 RENDER_S = 1.0  # so often /metrics is rendered at most
 STREAMS_MAX = 16  # of them that follow the status; more are told to come again
@@ -34,10 +35,10 @@ Answer = tuple[str, str, Iterable[bytes]]
 class Said(Protocol):
     """What a worker says of itself."""
 
-    history: list[dict[str, Any]]
+    history: list[Point]
 
     @property
-    def status(self) -> dict[str, Any]:
+    def status(self) -> AnyStatus:
         """The status as it is true now; replaced as a whole, never changed."""
 
     @property
@@ -69,7 +70,7 @@ class Endpoints:
         self._access = access or Access()
         self._lock = threading.Lock()
         self._streams = threading.BoundedSemaphore(STREAMS_MAX)
-        self._told: tuple[dict[str, Any], int, bytes] = ({}, 0, b"")
+        self._event_now: tuple[AnyStatus | None, int, bytes] = (None, 0, b"")  # status, silence, bytes
         self._rendered, self._rendered_s = b"", -RENDER_S
         self._routes: dict[str, Callable[[], Answer]] = {
             "/": self._page,
@@ -168,23 +169,23 @@ class Endpoints:
 
         A reader that does not read runs into TIMEOUT_S, and is let go.
         """
-        last: dict[str, Any] | None = None
-        told_s = time.monotonic()
+        last: AnyStatus | None = None
+        sent_s = time.monotonic()
         while True:
             status = self._said.status
-            if status is not last or time.monotonic() - told_s >= AGAIN_S:
-                last, told_s = status, time.monotonic()
+            if status is not last or time.monotonic() - sent_s >= AGAIN_S:
+                last, sent_s = status, time.monotonic()
                 yield self._event(status)
             time.sleep(LOOK_S)  # between two looks at what the loop has left behind
 
-    def _event(self, status: dict[str, Any]) -> bytes:
+    def _event(self, status: AnyStatus) -> bytes:
         """A status as bytes, written once for all followers, with the seconds for which the loop has stood still."""
         silent_s = round(self._said.hangs_s)
         with self._lock:
-            if self._told[0] is not status or self._told[1] != silent_s:
+            if self._event_now[0] is not status or self._event_now[1] != silent_s:
                 text = json.dumps({**status, "loop_silent_seconds": silent_s})
-                self._told = (status, silent_s, b"data: " + text.encode() + b"\n\n")
-            return self._told[2]
+                self._event_now = (status, silent_s, b"data: " + text.encode() + b"\n\n")
+            return self._event_now[2]
 
 
 class _Followed:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from stream_ml.observe.status import FORMAT, AnyStatus, Problem, Share, Starting, Status
+
 _ORDER = {"critical": 0, "warning": 1, "info": 2}
 
 
@@ -25,12 +27,12 @@ def watched(subject: str) -> str:
     return "the distribution of scores" if subject == "score" else f"feature {subject.partition(':')[2]}"
 
 
-def problems(status: dict[str, Any]) -> list[dict[str, str]]:
+def problems(status: AnyStatus) -> list[Problem]:
     """Each with `severity`, `text` and `suggestion`, a command or empty; nothing where all is well."""
     return sorted(_problems(status), key=lambda one: _ORDER[one["severity"]])
 
 
-def _problems(status: dict[str, Any]) -> Iterator[dict[str, str]]:
+def _problems(status: AnyStatus) -> Iterator[Problem]:
     for reason in status["reasons"]:
         yield _problem("warning", f"not ready: {reason}")
     if "model" not in status:
@@ -44,26 +46,33 @@ def _problems(status: dict[str, Any]) -> Iterator[dict[str, str]]:
     for warning in status["warnings"]:
         text, _, suggestion = warning.partition(" -> ")
         yield _problem("warning", text, suggestion)
-    learned, needed = status["model"].get("examples_learned", 0), status["model"].get("cold_below", 0)
+    learned, needed = status["model"]["examples_learned"], status["model"]["cold_below"]
     if learned < needed:
         text = f"the model is cold: it has learned {learned} of {needed} examples, and says so with each prediction"
         yield _problem("info", text, "stream-ml tail CONFIG feedback")
-    if not status["model"].get("checkpoints_sealed", True):
+    if not status["model"]["checkpoints_sealed"]:
         text = "checkpoints are not sealed: who may write to their directory may change the model"
         yield _problem("info", text, "stream-ml check CONFIG")
-    for name, of in status.get("watch", {}).items():
+    for name, of in status["watch"].items():
         if of["share"] is not None and of["share"] > of["max"]:
             yield _problem("warning", *share_words(name, of))
     yield from _of_quality(status)
-    for subject, of in status["drift"]["subjects"].items():
-        if of["drifted"]:
-            text = f"{watched(subject)} has moved away from its reference (index {of['psi']:.2f})"
+    for subject, found in status["drift"]["subjects"].items():
+        if found["drifted"]:
+            text = f"{watched(subject)} has moved away from its reference (index {found['psi']:.2f})"
             yield _problem("warning", text, "stream-ml rebaseline CONFIG")
 
 
-def share_words(name: str, of: dict[str, Any]) -> tuple[str, str]:
+def starting(app: str, instance: str, reasons: list[str]) -> Starting:
+    """The status of a worker that is not there yet."""
+    found = Starting(format=FORMAT, app=app, instance=instance, ready=False, reasons=reasons, problems=[])
+    found["problems"] = problems(found)
+    return found
+
+
+def share_words(name: str, of: Share) -> tuple[str, str]:
     """What a share of the last records that is too large means, and the command that shows more."""
-    share, met = f"{100 * of['share']:.0f} % of the last {of['of']:,}", of["of"] - of["count"]
+    share, met = f"{100 * (of['share'] or 0.0):.0f} % of the last {of['of']:,}", of["of"] - of["count"]
     labels = "stream-ml tail CONFIG outcomes --where outcome="
     if 2 * of.get("passed", 0) > of["count"]:
         return (
@@ -95,7 +104,7 @@ def share_words(name: str, of: dict[str, Any]) -> tuple[str, str]:
     }[name]
 
 
-def _of_quality(status: dict[str, Any]) -> Iterator[dict[str, str]]:
+def _of_quality(status: Status) -> Iterator[Problem]:
     concept = status["concept"]
     if concept["below_baseline"]:
         text = "a guess that knows only the labels' frequencies does better than what is served"
@@ -113,5 +122,5 @@ def _of_quality(status: dict[str, Any]) -> Iterator[dict[str, str]]:
         yield _problem("warning", text, "stream-ml config show CONFIG")
 
 
-def _problem(severity: str, text: str, suggestion: str = "") -> dict[str, str]:
+def _problem(severity: str, text: str, suggestion: str = "") -> Problem:
     return {"severity": severity, "text": text, "suggestion": suggestion}

@@ -5,9 +5,10 @@ rich is imported where something is drawn: a worker that nobody watches starts w
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from stream_ml.observe.problems import printable, problems
+from stream_ml.observe.problems import printable
+from stream_ml.observe.status import AnyStatus, CheckpointStatus, Latency, ModelStatus, Point, Status
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -19,7 +20,7 @@ SHOWN_METRICS = 2
 STYLES = {"critical": "bold red", "warning": "yellow", "info": "dim"}
 
 
-def panel(status: dict[str, Any]) -> "RenderableType":
+def panel(status: AnyStatus) -> "RenderableType":
     """The status as lines; while a worker starts, only why it is not ready."""
     from rich.console import Group
     from rich.text import Text
@@ -29,14 +30,14 @@ def panel(status: dict[str, Any]) -> "RenderableType":
     lines: list[Any] = [title]
     if "model" in status:
         lines.append(_table(status))
-    for one in status["problems"] if "problems" in status else problems(status):
+    for one in status["problems"]:
         sign = "!!" if one["severity"] == "critical" else "!"
         told = Text(f"{sign} {printable(one['text'])}", style=STYLES[one["severity"]])
         lines.append(told.append(f"; type {one['suggestion']}" if one["suggestion"] else ""))
     return Group(*lines)
 
 
-def line(status: dict[str, Any]) -> str:
+def line(status: Status) -> str:
     """The status in one line, for a log."""
     rates, model = status["per_second"], status["model"]
     return (
@@ -47,11 +48,12 @@ def line(status: dict[str, Any]) -> str:
     )
 
 
-def point(status: dict[str, Any]) -> dict[str, Any]:
+def point(status: Status) -> Point:
     """What a chart keeps of a status; times in unix seconds."""
     owned = status["partitions"]["owned"].values()
     shown = next((name for name in METRICS if f"{name}_baseline" in status["quality"]), "")
-    window = status["quality_windows"].get("last", {}).get("measures", {})
+    last = status["quality_windows"].get("last")
+    window = {} if last is None else last["measures"]
     return {
         "at": round(time.time(), 1),
         "events": status["per_second"]["events"],
@@ -67,7 +69,7 @@ def point(status: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _table(status: dict[str, Any]) -> "Table":
+def _table(status: Status) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
@@ -109,11 +111,11 @@ def _sum(since: dict[str, int], prefix: str) -> int:
     return sum(count for name, count in since.items() if name.partition(".")[0] == prefix)
 
 
-def _version(model: dict[str, Any]) -> str:
+def _version(model: ModelStatus) -> str:
     return f"{model['lineage'][:8]}/{model['position']}"
 
 
-def _lag(status: dict[str, Any], topic: str) -> str:
+def _lag(status: Status, topic: Literal["events", "feedback"]) -> str:
     lags = [partition[topic] for partition in status["partitions"]["owned"].values()]
     records = sum(lag["lag_records"] or 0 for lag in lags)
     return f"{records:,} records ({max((lag['lag_seconds'] for lag in lags), default=0):,.0f} s)"
@@ -124,20 +126,20 @@ def _quality(quality: dict[str, float]) -> list[str]:
     return [f"{METRICS[n]} {quality[n]:.3f} (knowing only the labels {quality[f'{n}_baseline']:.3f})" for n in named]
 
 
-def _latency(latency: dict[str, float | None]) -> str:
+def _latency(latency: Latency) -> str:
     if latency["p50"] is None:
         return "nothing scored in the last minute"
     return f"half within {1000 * latency['p50']:,.0f} ms, 99 of 100 within {1000 * (latency['p99'] or 0):,.0f} ms"
 
 
-def _recent(status: dict[str, Any]) -> str:
+def _recent(status: Status) -> str:
     window, maturity = status["quality_windows"].get("last"), status["maturity"]
     told = "; ".join(_quality(window["measures"])) if window else ""
     share = f"{maturity['labelled_share']:.0%} of the newest events have their label" if maturity else ""
     return "; ".join(text for text in (told, share) if text) or "no labels yet"
 
 
-def _drift(status: dict[str, Any]) -> str:
+def _drift(status: Status) -> str:
     drift, concept = status["drift"], status["concept"]
     if not drift["referenced"]:
         return f"loss {concept['loss']:.3f}; inputs: reference of {drift['of']:,} events is being made"
@@ -146,16 +148,15 @@ def _drift(status: dict[str, Any]) -> str:
     return f"loss {concept['loss']:.3f}; inputs, against {drift['threshold']:g}: {told or 'first window not full yet'}"
 
 
-def _checkpoint(checkpoint: dict[str, Any]) -> str:
-    if checkpoint["position"] is None:
-        return "none yet"
-    return f"at {checkpoint['position']}, {checkpoint['age_seconds']:.0f} s ago"
+def _checkpoint(checkpoint: CheckpointStatus) -> str:
+    position, age_s = checkpoint["position"], checkpoint["age_seconds"]
+    return "none yet" if position is None or age_s is None else f"at {position}, {age_s:.0f} s ago"
 
 
 class Shown:
     """A renderable that asks for the newest status each time it is drawn."""
 
-    def __init__(self, status: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, status: Callable[[], AnyStatus]) -> None:
         self._status = status
 
     def __rich__(self) -> "RenderableType":

@@ -21,6 +21,7 @@ from stream_ml.core.join.join import Join
 from stream_ml.core.partition.partition import Batch, Outputs
 from stream_ml.observe.metrics import Metrics
 from stream_ml.observe.problems import watched as words_of
+from stream_ml.observe.status import DriftStatus, Monitored
 from stream_ml.records import Block, Clock
 from stream_ml.storage.files import read_small, replaced, sealed, unsealed
 from stream_ml.storage.keys import key_of
@@ -194,7 +195,7 @@ class Monitor:
 
     # --- what is shown ---
 
-    def status(self, owned: dict[int, Join]) -> dict[str, Any]:
+    def status(self, owned: dict[int, Join]) -> Monitored:
         """For the status: JSON values."""
         recent = [batch for batch in self._batches if time.monotonic() - batch[0] <= OVER_S]
         latencies = sorted(batch[1] for batch in recent)
@@ -214,7 +215,7 @@ class Monitor:
         """Predictions by tenths of the score; empty for a regression."""
         return [sum(of) for of in zip([0] * SCORE_BINS, *histograms, strict=True)] if self._classes else []
 
-    def _drift(self) -> dict[str, Any]:
+    def _drift(self) -> DriftStatus:
         inputs = self.inputs
         found = {
             name: {**of.compared._asdict(), "drifted": of.drifted, "history": list(of.history)}
@@ -243,16 +244,6 @@ class Monitor:
         found = {"events": events, "labelled_share": round(labelled / events, 4) if events else 0.0}
         self._maturity = (time.monotonic(), found)
         return found
-
-    def gauges(self, status: dict[str, Any]) -> None:
-        """Set what is measured rather than counted."""
-        for subject, values in status["drift"]["subjects"].items():
-            self._metrics.set("drift_index", values["psi"], subject=subject)
-            self._metrics.set("drifted", values["drifted"], subject=subject)
-            self._metrics.set("feature_missing_ratio", values["missing"], subject=subject)
-        if status["maturity"]:
-            self._metrics.set("labelled_ratio", status["maturity"]["labelled_share"])
-        self._metrics.set("label_starvation", len(self._starving))
 
     # --- kept beside the checkpoints ---
 

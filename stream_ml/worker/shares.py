@@ -4,10 +4,10 @@ Counted over records and not over time, so that a quiet topic keeps what is wron
 """
 
 from collections import Counter, deque
-from typing import Any
 
 from stream_ml.config import Config
 from stream_ml.core.partition.partition import Outputs
+from stream_ml.observe.status import Share
 
 _EVENTS = {"duplicates": ("flags", "duplicate_event"), "too_old": ("events_too_old", "")}
 _LABELS = {
@@ -56,7 +56,7 @@ class Shares:
         self._joined += counts["labels", "joined"]
         self._labels.add(ended, Counter({name: counts[key] for name, key in _LABELS.items()}))
 
-    def status(self, waiting: int) -> dict[str, dict[str, Any]]:
+    def status(self, waiting: int) -> dict[str, Share]:
         """By name how many, of how many, the share (None of too few) and the share from which on it is a problem.
 
         Parameters
@@ -73,11 +73,11 @@ class Shares:
             "waiting": self._share(waiting, waiting + self._joined, watch.waiting_max),
         }
 
-    def _of_labels(self, name: str, most: float) -> dict[str, Any]:
+    def _of_labels(self, name: str, most: float) -> Share:
         """`passed`: how many of them were in time by their own dates."""
         counts = self._labels.counts
         return {**self._share(counts[name], self._labels.records, most), "passed": counts[f"{name} passed"]}
 
-    def _share(self, count: int, of: int, most: float) -> dict[str, Any]:
+    def _share(self, count: int, of: int, most: float) -> Share:
         share = round(count / of, 4) if of >= self._watch.least else None
         return {"count": count, "of": of, "share": share, "max": most}

@@ -19,8 +19,24 @@ from stream_ml.core.partition.partition import Batch, Outputs
 from stream_ml.follower.follower import Follower
 from stream_ml.kafka.consumers import FeedbackInput, Group
 from stream_ml.kafka.topic_watch import TopicWatch
+from stream_ml.observe.gauges import set_gauges
 from stream_ml.observe.metrics import Metrics
-from stream_ml.observe.problems import problems, share_words
+from stream_ml.observe.problems import problems, share_words, starting
+from stream_ml.observe.status import (
+    FORMAT,
+    NO_POINT,
+    AnyStatus,
+    ConceptStatus,
+    Lag,
+    ModelStatus,
+    PartitionStatus,
+    Point,
+    QualityWindow,
+    Rates,
+    Share,
+    Starting,
+    Status,
+)
 from stream_ml.observe.terminal import line, point
 from stream_ml.records import DeadLetter
 from stream_ml.worker.assignment import Ownership
@@ -74,9 +90,9 @@ class Report:
         self._totals: Counter[str] = Counter()
         self._dead_letters: dict[str, tuple[float, str]] = {}
         self._quality_then: tuple[int, dict[str, float]] = (0, {})
-        self._windows_then: tuple[float, int, dict[str, Any]] = (-WINDOWS_S, -1, {})
+        self._windows_then: tuple[float, int, dict[str, QualityWindow]] = (-WINDOWS_S, -1, {})
         self._seen_lately: list[tuple[float, int, int]] = []
-        self.history: list[dict[str, Any]] = []
+        self.history: list[Point] = []
         metrics.set("start_timestamp_seconds", time.time())
         metrics.set("checkpoint_timestamp_seconds", time.time())  # until there is one: how old it can be at most
         self._versions = _versions()
@@ -85,19 +101,13 @@ class Report:
         self._topics = topics
         self._brokers: Any = None  # the client's statistics that the gauges were set from
         self._told_down = False  # that no broker answers, by whoever asked meanwhile
-        self._judged: tuple[dict[str, Any], list[str], dict[str, Any]] | None = None
-        self._status: dict[str, Any] = {
-            "app": self._config.app.id,
-            "instance": self._config.instance,
-            "ready": False,
-            "reasons": ["starting: reading the training log"],
-        }
-        self._status["problems"] = problems(self._status)
+        self._judged: tuple[Status, list[str], Status] | None = None
+        self._status: AnyStatus = self._not_yet(["starting: reading the training log"])
 
     # --- read by other threads ---
 
     @property
-    def status(self) -> dict[str, Any]:
+    def status(self) -> AnyStatus:
         """What the loop has said last; where that is no longer true, judged anew by whoever asks.
 
         The loop may stand in a call of a client's for half a minute, while Kafka is away or a topic is gone.
@@ -109,7 +119,7 @@ class Report:
             return status
         judged = self._judged
         if judged is None or judged[0] is not status or judged[1] != reasons:
-            now = {**status, "ready": False, "reasons": reasons}
+            now: Status = {**status, "ready": False, "reasons": reasons}
             if self.silent_s > SILENT_S:
                 now["per_second"] = {"events": 0.0, "labels": 0.0}
                 self._metrics.set("brokers_up", 0)
@@ -119,14 +129,16 @@ class Report:
             self._judged = judged = (status, reasons, now)
         return judged[2]
 
-    def _starting(self, status: dict[str, Any]) -> dict[str, Any]:
+    def _starting(self, status: Starting) -> Starting:
         """How far the fold is that comes before everything else."""
         folding = self._follower.folding
         if folding is None:
             return status
         reason = f"starting: folded {folding['position']:,} of {folding['end']:,} entries of the training log"
-        found = {**status, "reasons": [reason], "folding": folding}
-        return {**found, "problems": problems(found)}
+        return {**self._not_yet([reason]), "folding": {"position": folding["position"], "end": folding["end"]}}
+
+    def _not_yet(self, reasons: list[str]) -> Starting:
+        return starting(self._config.app.id, self._config.instance, reasons)
 
     def _wrong_now(self) -> list[str]:
         """Why this worker is not ready, as far as that can be seen from outside of its loop."""
@@ -177,10 +189,10 @@ class Report:
             self._totals[f"{name}.{value}" if value else name] += amount
             self._metrics.count(name, amount, **({COUNTED_BY[name]: value} if value else {}))
         for reason, dead_letter in outputs.dead_letters.items():
-            self._tell_letter(reason, dead_letter)
+            self._log_dead_letter(reason, dead_letter)
         self._shares.committed(outputs)
 
-    def _tell_letter(self, reason: str, dead_letter: DeadLetter) -> None:
+    def _log_dead_letter(self, reason: str, dead_letter: DeadLetter) -> None:
         now_s, where = time.monotonic(), dead_letter.record[:3]
         if now_s - self._dead_letters.get(reason, (-LINE_S, ""))[0] < LINE_S:
             return
@@ -203,15 +215,15 @@ class Report:
         status = self._made(now_s)
         status["point"] = point(status)
         status["problems"] = problems(status)
-        self._tell_shares(status["watch"])
+        self._log_shares(status["watch"])
         self._status = status
         self.history = [*self.history[1 - HISTORY :], status["point"]]
-        self._gauges()
+        self._gauges(status)
         if now_s - self._line_s >= LINE_S:
             self._line_s = now_s
             log.info("%s", line(status))
 
-    def _tell_shares(self, watch: dict[str, dict[str, Any]]) -> None:
+    def _log_shares(self, watch: dict[str, Share]) -> None:
         """A line when a share has become too large, once."""
         above = {name for name, of in watch.items() if of["share"] is not None and of["share"] > of["max"]}
         for name in sorted(above - self._above):
@@ -224,17 +236,19 @@ class Report:
 
     # --- the status ---
 
-    def _made(self, now_s: float) -> dict[str, Any]:
+    def _made(self, now_s: float) -> Status:
         reasons = self._reasons()
         joins = self._joins()
         pending = self._config.pending
         return {
+            "format": FORMAT,
             "app": self._config.app.id,
             "instance": self._config.instance,
             "uptime_seconds": round(now_s - self._started_s, 1),
             "ready": not reasons,
             "reasons": reasons,
             "warnings": self._warnings(),
+            "problems": [],
             "partitions": {
                 "owned": {str(number): self._partition(number) for number in sorted(joins)},
                 "suspended": {str(number): why for number, why in sorted(self._ownership.suspended.items())},
@@ -244,6 +258,7 @@ class Report:
             "quality_windows": self._windows(now_s),
             "concept": self._concept(),
             **self._monitor.status(joins),
+            "point": NO_POINT,
             "signals": self._signals(),
             "checkpoint": self._follower.checkpoints.written(),
             "pending": {
@@ -266,16 +281,17 @@ class Report:
     def _joins(self) -> dict[int, Join]:
         return {number: partition.join for number, partition in self._ownership.owned.items()}
 
-    def _windows(self, now_s: float) -> dict[str, Any]:
+    def _windows(self, now_s: float) -> dict[str, QualityWindow]:
         """Quality of the two windows; made anew only now and then: it takes some milliseconds."""
         then_s, count, _ = self._windows_then
         quality, settings = self._follower.replica.quality, self._config.quality
         if quality.count != count and now_s - then_s >= WINDOWS_S:
-            windows = quality.windows(settings.window, settings.window_time)
+            found = quality.windows(settings.window, settings.window_time)
+            windows = {name: QualityWindow(**window) for name, window in found.items()}  # type: ignore[typeddict-item]
             self._windows_then = (now_s, quality.count, windows)
         return self._windows_then[2]
 
-    def _concept(self) -> dict[str, Any]:
+    def _concept(self) -> ConceptStatus:
         concept = self._follower.replica.concept
         return {
             "loss": round(concept.losses.mean(), 4),
@@ -355,7 +371,7 @@ class Report:
             found.append(_held_words(config.training_log_topic, "what was to be learned", held_s))
         return found
 
-    def _partition(self, number: int) -> dict[str, Any]:
+    def _partition(self, number: int) -> PartitionStatus:
         partition, config = self._ownership.owned[number], self._config
         return {
             "events": self._lag(self._group, config.events.topic, number, partition.events_position),
@@ -364,7 +380,7 @@ class Report:
             "next_sequence": partition.next_sequence,
         }
 
-    def _lag(self, of: Group | FeedbackInput, topic: str, number: int, position: int) -> dict[str, Any]:
+    def _lag(self, of: Group | FeedbackInput, topic: str, number: int, position: int) -> Lag:
         """Records that are there and not committed, and how old the last one was.
 
         Transaction markers among them count, until the end itself is met: an idle topic that ends in one is no lag.
@@ -375,10 +391,10 @@ class Report:
         behind = None if end is None else 0 if of.ends.reached(number) else max(0, end - position)
         latest_ms = self._latest_ms.get((topic, number))
         seconds = 0.0 if not behind or latest_ms is None else max(0.0, round(time.time() - latest_ms / 1000, 1))
-        found = {"position": position, "end": end, "lag_records": behind, "lag_seconds": seconds}
+        found: Lag = {"position": position, "end": end, "lag_records": behind, "lag_seconds": seconds}
         return found if held is None else {**found, "held_at": held[0], "held_seconds": round(held[2], 1)}
 
-    def _model(self) -> dict[str, Any]:
+    def _model(self) -> ModelStatus:
         replica, halt = self._follower.replica, self._follower.replica.halt
         return {
             "lineage": replica.version.lineage,
@@ -402,7 +418,7 @@ class Report:
             self._quality_then = (quality.count, quality.report())
         return self._quality_then[1]
 
-    def _rates(self) -> dict[str, float]:
+    def _rates(self) -> Rates:
         first, last = self._seen_lately[0], self._seen_lately[-1]
         seconds = max(last[0] - first[0], INTERVAL_S)
         return {
@@ -412,41 +428,11 @@ class Report:
 
     # --- gauges ---
 
-    def _gauges(self) -> None:
-        status, metrics = self._status, self._metrics
-        model, owned = status["model"], status["partitions"]["owned"]
-        for name in ("examples_learned", "examples_dropped", "examples_far"):
-            metrics.set(name, model[name])
-        metrics.set("model_bytes", model["bytes"])
-        metrics.set("model_bytes_max", model["bytes_max"])
-        for of, cost in model["cost"].items():
-            metrics.set("cost_seconds", cost["us"] / 1e6, of=of)
-            metrics.set("cost_growth", cost["growth"], of=of)
-        metrics.set("model_position", model["position"])
-        metrics.set("learning_lag_seconds", self._follower.lag_s)
-        metrics.set("learning_halted", model["halted"] is not None)
-        metrics.set("learning_frozen", model["frozen"])
-        metrics.set("ready", status["ready"])
+    def _gauges(self, status: Status) -> None:
+        """All gauges: those that the status says, and what the broker's statistics say beside it."""
+        metrics = self._metrics
+        set_gauges(metrics, status, above=self._above if status["partitions"]["owned"] else set())
         metrics.set("checkpoint_failing", bool(self._follower.checkpoints.problem))
-        for name in ("events", "labels", "bytes"):
-            metrics.set(f"pending_{name}", status["pending"][name])
-        metrics.set("partitions", len(owned), state="owned")
-        metrics.set("partitions", len(status["partitions"]["suspended"]), state="suspended")
-        for topic in ("events", "feedback"):
-            lags = [partition[topic] for partition in owned.values()]
-            metrics.set("consumer_lag_records", sum(lag["lag_records"] or 0 for lag in lags), topic=topic)
-            metrics.set("consumer_lag_seconds", max((lag["lag_seconds"] for lag in lags), default=0), topic=topic)
-        for name, of in status["watch"].items():
-            metrics.set("watched_ratio", of["share"] or 0.0, of=name)
-            metrics.set("watched_above", bool(owned) and name in self._above, of=name)
-        self._quality_gauges()
-        self._monitor.gauges(status)
-        concept = status["concept"]
-        metrics.set("loss", concept["loss"])
-        metrics.set("concept_drifted", concept["drifted"])
-        metrics.set("below_baseline", concept["below_baseline"])
-        halted = model["halted"]
-        metrics.set("exactly_once_broken", halted is not None and halted["reason"] in ("gap", "disagree"))
         brokers = self._ownership.brokers.last
         if brokers is not None and brokers is not self._brokers:  # those of before an outage say nothing after it
             self._brokers = brokers
@@ -457,18 +443,6 @@ class Report:
         elif self._told_down and self.silent_s <= SILENT_S:
             metrics.set("brokers_up", math.nan)  # until the client counts again
             self._told_down = False
-
-    def _quality_gauges(self) -> None:
-        metrics, windows = self._metrics, self._status["quality_windows"]
-        found = {"life": self._status["quality"]} | {name: window["measures"] for name, window in windows.items()}
-        for window, values in found.items():
-            for name, value in values.items():
-                of = "baseline" if name.endswith("_baseline") else "served"
-                metrics.set("quality", value, metric=name.removesuffix("_baseline"), window=window, of=of)
-        for window, values in windows.items():
-            metrics.set("quality_examples", values["examples"], window=window)
-        for quantile, seconds in windows.get("last", {}).get("delay_seconds", {}).items():
-            metrics.set("label_delay_seconds", seconds, quantile=quantile)
 
 
 def _held_words(where: str, what: str, seconds: float) -> str:

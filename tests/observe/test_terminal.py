@@ -3,11 +3,15 @@
 import io
 from typing import Any
 
+from pydantic import TypeAdapter
 from rich.console import Console
 
+from stream_ml.observe.problems import problems, starting
+from stream_ml.observe.status import FORMAT, NO_POINT, Status
 from stream_ml.observe.terminal import Shown, line, panel
 
 STATUS: dict[str, Any] = {
+    "format": FORMAT,
     "app": "flights",
     "instance": "w1",
     "ready": True,
@@ -16,10 +20,24 @@ STATUS: dict[str, Any] = {
     "partitions": {
         "owned": {
             "0": {
-                "events": {"lag_records": 1200, "lag_seconds": 3.4},
-                "feedback": {"lag_records": 0, "lag_seconds": 0},
+                "events": {"position": 100, "end": 1300, "lag_records": 1200, "lag_seconds": 3.4},
+                "feedback": {"position": 90, "end": 90, "lag_records": 0, "lag_seconds": 0.0},
+                "watermark_ms": 1_600_000_000_000,
+                "next_sequence": 80,
             },
-            "1": {"events": {"lag_records": None, "lag_seconds": 0}, "feedback": {"lag_records": 0, "lag_seconds": 0}},
+            "1": {
+                "events": {"position": 7, "end": None, "lag_records": None, "lag_seconds": 0.0},
+                "feedback": {
+                    "position": 0,
+                    "end": 0,
+                    "lag_records": 0,
+                    "lag_seconds": 0.0,
+                    "held_at": 0,
+                    "held_seconds": 1.5,
+                },
+                "watermark_ms": None,
+                "next_sequence": 0,
+            },
         },
         "suspended": {"3": "why"},
     },
@@ -27,16 +45,26 @@ STATUS: dict[str, Any] = {
         "lineage": "35940ee9b80f232d",
         "position": 3288,
         "examples_learned": 3000,
+        "examples_dropped": 0,
+        "examples_far": 0,
         "lag_seconds": 0.25,
+        "cost": {"learn": {"us": 16.0, "growth": 1.0}},
+        "bytes": 1000,
+        "bytes_max": 10**9,
         "halted": None,
         "frozen": True,
+        "checkpoints_sealed": True,
+        "cold_below": 1,
     },
-    "quality_windows": {"last": {"examples": 1000, "measures": {"auc": 0.6, "auc_baseline": 0.5}}},
+    "quality_windows": {
+        "last": {"examples": 1000, "measures": {"auc": 0.6, "auc_baseline": 0.5}, "delay_seconds": {"p50": 9.0}}
+    },
     "concept": {"loss": 0.25, "drifted": False, "below_baseline": False},
     "latency_seconds": {"p50": 0.012, "p99": 0.2},
     "maturity": {"events": 900, "labelled_share": 0.4},
     "starving": [2],
     "drift": {
+        "on": True,
         "referenced": True,
         "seen": 0,
         "of": 1000,
@@ -45,7 +73,21 @@ STATUS: dict[str, Any] = {
     },
     "quality": {"auc": 0.714, "auc_baseline": 0.507, "log_loss": 0.51, "log_loss_baseline": 0.556, "accuracy": 0.8},
     "checkpoint": {"position": 3200, "age_seconds": 12.3},
-    "pending": {"events": 4567, "bytes": 12_000_000, "shed": 12},
+    "pending": {
+        "events": 4567,
+        "labels": 0,
+        "bytes": 12_000_000,
+        "shed": 12,
+        "max_per_partition": {"events": 10_000, "labels": 10_000, "bytes": 10**8},
+    },
+    "uptime_seconds": 61.5,
+    "scores": [0, 1, 2],
+    "last_predictions": [],
+    "signals": [],
+    "watch": {},
+    "versions": {"python": "3.11"},
+    "point": NO_POINT,
+    "problems": [],
     "since_start": {
         "predictions": 5000,
         "labels.joined": 3000,
@@ -55,6 +97,7 @@ STATUS: dict[str, Any] = {
     },
     "per_second": {"events": 1234.4, "labels": 567.0},
 }
+STATUS["problems"] = problems(STATUS)  # type: ignore[arg-type]
 
 
 def shown(renderable: Any) -> str:
@@ -89,8 +132,8 @@ def test_the_panel_says_how_it_goes() -> None:
 
 
 def test_before_the_first_status_only_the_reason_is_shown() -> None:
-    starting = {"app": "flights", "instance": "w1", "ready": False, "reasons": ["starting: reading the training log"]}
-    assert shown(panel(starting)) == "flights / w1  not ready\n! not ready: starting: reading the training log\n"
+    status = starting("flights", "w1", ["starting: reading the training log"])
+    assert shown(panel(status)) == "flights / w1  not ready\n! not ready: starting: reading the training log\n"
 
 
 def test_each_drawing_asks_for_the_newest_status() -> None:
@@ -109,3 +152,7 @@ def test_the_line_of_the_log_holds_the_same() -> None:
 
 def test_without_a_labelled_prediction_no_quality_is_claimed() -> None:
     assert "no labelled prediction yet" in shown(panel({**STATUS, "quality": {}}))
+
+
+def test_the_status_of_these_tests_is_one() -> None:
+    assert TypeAdapter(Status).validate_python(STATUS, strict=True)["format"] == FORMAT

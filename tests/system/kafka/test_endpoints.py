@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 from typer.testing import CliRunner
 
 from stream_ml.cli.app import app
 from stream_ml.embedded.broker import free_port
+from stream_ml.observe.status import Status
 from tests.support.service import Service, service
 
 pytestmark = pytest.mark.kafka
@@ -58,6 +60,7 @@ def test_a_worker_says_what_it_does_and_never_a_secret(kafka: str, app_id: str, 
             return now["model"]["examples_learned"] == 30 and now["checkpoint"]["position"] is not None
 
         made.wait_for(learned, "thirty examples and a checkpoint")
+        assert TypeAdapter(Status).validate_json(get(made, "/v1/status")[1], strict=True)["app"] == app_id
         made.wait_for(lambda: "stream_ml_examples_learned 30.0" in get(made, "/metrics")[1], "metrics of the same")
         now, metrics = status(made), get(made, "/metrics")[1]
         assert get(made, "/livez") == (200, "the loop turns\n")
