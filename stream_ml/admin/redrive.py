@@ -128,7 +128,7 @@ def _step(dead_letters: list[Record], sort: "_Sorting", most: int, done: Redrive
             write.transaction(chosen, seen)
         written.update(produce.topic for produce in chosen)
         most -= len(chosen)
-    return Redriven(written, *(counts[name] for name in _COUNTED))
+    return Redriven(written, **{name: counts[name] for name in _COUNTED})
 
 
 _COUNTED = Redriven._fields[1:]

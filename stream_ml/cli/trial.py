@@ -101,7 +101,10 @@ def play(
 
     def played(source: Source, file: str, what: str) -> list[Played]:
         found = timed(source, payloads_of(config, source), what, file)
-        return sorted((Played(ms, *record[:3]) for ms, record in found), key=lambda one: one.time_ms)
+        return sorted(
+            (Played(time_ms, record.topic, record.key, record.value) for time_ms, record in found),
+            key=lambda one: one.time_ms,
+        )
 
     both = (played(config.events, events, "events"), played(config.feedback, labels, "feedback"))
     done = play_all(config, *both, step)

@@ -208,7 +208,7 @@ class EmbeddedKafka:
         if not _is_free(self.port):
             hint = "stop what listens there, or choose another port (0: any free one)"
             raise ConfigError(f"port {self.port} on 127.0.0.1 is taken: the embedded Kafka cannot listen there", hint)
-        settings = (PROPERTIES + self.settings).format(port=self.port, controller=free_port())
+        settings = (PROPERTIES + self.settings).format(port=self.port, controller=free_port(but=self.port))
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             free_bytes = shutil.disk_usage(self.directory).free
@@ -292,9 +292,9 @@ def _locked(path: Path) -> IO[bytes]:
     return log
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    return next(port for port in random.sample(PORTS, len(PORTS)) if _is_free(port))
+def free_port(*, but: int = 0) -> int:
+    """A port of 127.0.0.1 that nobody listens on now; another one than `but`, where somebody is about to."""
+    return next(port for port in random.sample(PORTS, len(PORTS)) if port != but and _is_free(port))
 
 
 def _is_free(port: int) -> bool:

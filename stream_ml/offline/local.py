@@ -130,7 +130,8 @@ class LocalApp:
         for offset, row in enumerate(map(dict, rows), first):
             timestamp_ms = encoder.timestamp_ms(row)
             when_ms = now_ms if timestamp_ms is None else timestamp_ms
-            found.append(Record(topic, 0, offset, when_ms, *encoder.encode(row)))
+            key, value = encoder.encode(row)
+            found.append(Record(topic, 0, offset, when_ms, key, value))
         return Records.of(topic, 0, found)
 
     def _turn(self, batch: Batch) -> Outputs:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stream_ml.app.parts import Parts
 from stream_ml.core.drift.inputs import InputDrift, Watched
-from stream_ml.core.drift.signals import Signal, encode_signal
+from stream_ml.core.drift.signals import Kind, Severity, Signal, encode_signal
 from stream_ml.core.fold.replica import Replica
 from stream_ml.core.join.join import Join
 from stream_ml.core.partition.partition import Batch, Outputs
@@ -140,11 +140,11 @@ class Monitor:
         if number in self._starving:
             words = f"partition {number}: no label has come during {behind_ms / 3_600_000:.1f} h of events"
             self._found(
-                ("label_starvation", subject, times[1], "warning"), evidence, words, "stream-ml tail CONFIG feedback"
+                "label_starvation", subject, times[1], "warning", evidence, words, "stream-ml tail CONFIG feedback"
             )
         else:
             words = f"partition {number}: labels come again"
-            self._found(("recovered", subject, labels_ms, "info"), evidence, words, "stream-ml top CONFIG")
+            self._found("recovered", subject, labels_ms, "info", evidence, words, "stream-ml top CONFIG")
 
     # --- inputs ---
 
@@ -161,15 +161,32 @@ class Monitor:
         what = words_of(subject)
         if watched.drifted:
             words = f"{what} has moved away from its reference: index {compared.psi:.2f}"
-            self._found(("drift", subject, since_ms, "warning"), evidence, words, "stream-ml rebaseline CONFIG")
+            self._found("drift", subject, since_ms, "warning", evidence, words, "stream-ml rebaseline CONFIG")
         else:
             words = f"{what} is like its reference again"
-            self._found(("recovered", subject, since_ms, "info"), evidence, words, "stream-ml top CONFIG")
+            self._found("recovered", subject, since_ms, "info", evidence, words, "stream-ml top CONFIG")
 
-    def _found(self, what: tuple[Any, str, int, Any], evidence: dict[str, float], words: str, suggestion: str) -> None:
-        kind, subject, position, severity = what
-        found = (self._config.instance, kind, subject, position, severity, position)
-        signal = Signal(*found, evidence, words, suggestion)
+    def _found(
+        self,
+        kind: Kind,
+        subject: str,
+        since_ms: int,
+        severity: Severity,
+        evidence: dict[str, float],
+        words: str,
+        suggestion: str,
+    ) -> None:
+        signal = Signal(
+            origin=self._config.instance,
+            kind=kind,
+            subject=subject,
+            position=since_ms,  # what only a worker sees has no place in the log
+            severity=severity,
+            since_ms=since_ms,
+            evidence=evidence,
+            message=words,
+            suggestion=suggestion,
+        )
         log.warning("%s", words, extra={"hint": suggestion})
         self._unwritten.append(signal)
         if len(self._unwritten) > SIGNALS_MAX:

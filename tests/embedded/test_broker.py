@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from stream_ml.embedded import broker
-from stream_ml.embedded.broker import EmbeddedKafka
+from stream_ml.embedded.broker import EmbeddedKafka, free_port
 from stream_ml.errors import ConfigError, FatalError, TransientError
 
 UNREACHABLE = "http://127.0.0.1:9/"
@@ -274,3 +274,9 @@ def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jgo", None)
     with pytest.raises(ConfigError, match=r"(?s)package jgo.*pip install 'stream-ml\[embedded\]'"):
         broker.prepare()
+
+
+def test_the_controller_never_gets_the_port_of_the_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream_ml.embedded.broker.PORTS", (20_001, 20_002))
+    monkeypatch.setattr("stream_ml.embedded.broker._is_free", lambda _: True)
+    assert {free_port(but=20_001) for _ in range(20)} == {20_002}

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from river import linear_model, preprocessing
 
-from stream_ml.core.drift.signals import Signal
 from stream_ml.core.fold.batches import FoldSettings, Run, Single, prepare, split
 from stream_ml.core.fold.health import CHECK_EVERY
 from stream_ml.core.fold.replica import Replica
@@ -95,8 +94,8 @@ def story(stretches: list[tuple[str, int]], seed: int) -> list[LogRecord]:
 def whole(replica: Replica) -> dict[str, Any]:
     """All that the fold has accumulated."""
     quality, concept = replica.quality.state(), replica.concept.state()
-    # a halt whose command came in the same chunk was none, or is reported: which of both depends on the chunk
-    concept["signals"] = [signal for signal in concept["signals"] if Signal(*signal).kind != "halted"]
+    # Whether a halt is reported, whose command came in the same chunk, depends on the chunk.
+    concept["signals"] = [signal for signal in concept["signals"] if signal["kind"] != "halted"]
     return facts(replica) | {
         "quality state": [pickle.dumps(vars(part)) for found in quality[4:6] for part in found.values()],
         "labels": (quality[:2], sorted(quality[2].items()), quality[3]),

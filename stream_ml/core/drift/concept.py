@@ -141,8 +141,15 @@ class ConceptMonitor:
         worse = loss * loss - baseline * baseline
         watched = loss if self._watch == "loss" else (1.0 + worse) / 2
         given = row.true != row.said if self._binary else watched
-        of = ([int(loss * UNIT)], [int(worse * UNIT)], [int(watched * UNIT)])
-        return self._take(_Seen(*of, [given], [row.label_ms], [position]), origin)[1]
+        seen = _Seen(
+            losses=[int(loss * UNIT)],
+            worse=[int(worse * UNIT)],
+            watched=[int(watched * UNIT)],
+            given=[given],
+            label_ms=[row.label_ms],
+            positions=[position],
+        )
+        return self._take(seen, origin)[1]
 
     def update_many(self, rows: Floats, origin: str, positions: Sequence[int]) -> int:
         """Take n rows, n by 7, in their order; how many were taken: up to the first that showed something.
@@ -157,8 +164,14 @@ class ConceptMonitor:
         worse = losses * losses - baselines * baselines
         watched = losses if self._watch == "loss" else (1.0 + worse) / 2
         given = rows[:, TRUE] != rows[:, SAID] if self._binary else watched
-        of = (_integers(losses * UNIT), _integers(worse * UNIT), _integers(watched * UNIT))
-        seen = _Seen(*of, given.tolist(), _integers(rows[:, LABEL_MS]), positions)
+        seen = _Seen(
+            losses=_integers(losses * UNIT),
+            worse=_integers(worse * UNIT),
+            watched=_integers(watched * UNIT),
+            given=given.tolist(),
+            label_ms=_integers(rows[:, LABEL_MS]),
+            positions=positions,
+        )
         taken, told = 0, False
         while taken < len(rows) and not told:
             count, told = self._take(seen.some(taken, taken + LOOK_EVERY - self._count % LOOK_EVERY), origin)
@@ -313,7 +326,7 @@ class ConceptMonitor:
             **{name: list(window.numbers) for name, window in self._windows().items()},
             "detector": {name: value for name, value in detector.items() if not callable(value)},
             **{name: getattr(self, name) for name in _PLAIN},
-            "signals": [tuple(signal._replace(evidence=dict(signal.evidence))) for signal in self.signals],
+            "signals": [{**signal._asdict(), "evidence": dict(signal.evidence)} for signal in self.signals],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -325,7 +338,7 @@ class ConceptMonitor:
             setattr(self, name, state[name])
         if self.detector is not None:
             vars(self.detector).update(state["detector"])
-        self.signals = deque((Signal(*signal) for signal in state["signals"]), maxlen=KEPT_MAX)
+        self.signals = deque((Signal(**signal) for signal in state["signals"]), maxlen=KEPT_MAX)
 
 
 _PLAIN = ("_since", "suspicion", "drifted", "below", "_count")
@@ -353,8 +366,14 @@ class _Seen(NamedTuple):
     def some(self, first: int, stop: int) -> "_Seen":
         """Those from `first` to before `stop`, as far as there are."""
         of = slice(first, stop)
-        millionths = (self.losses[of], self.worse[of], self.watched[of])
-        return _Seen(*millionths, self.given[of], self.label_ms[of], self.positions[of])
+        return _Seen(
+            losses=self.losses[of],
+            worse=self.worse[of],
+            watched=self.watched[of],
+            given=self.given[of],
+            label_ms=self.label_ms[of],
+            positions=self.positions[of],
+        )
 
 
 class _Said:
@@ -367,8 +386,19 @@ class _Said:
     def add(
         self, kind: Kind, subject: str, severity: Severity, evidence: Mapping[str, float], words: str, suggestion: str
     ) -> None:
-        found = (self._origin, kind, subject, self._position, severity, self._at_ms)
-        self._signals.append(Signal(*found, evidence, words, suggestion))
+        self._signals.append(
+            Signal(
+                origin=self._origin,
+                kind=kind,
+                subject=subject,
+                position=self._position,
+                severity=severity,
+                since_ms=self._at_ms,
+                evidence=evidence,
+                message=words,
+                suggestion=suggestion,
+            )
+        )
         self.told = True
 
 

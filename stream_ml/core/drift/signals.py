@@ -88,8 +88,15 @@ def decode_signal(value: bytes) -> Signal:
     raw = decode_own(value, _PLAIN, len(_HEADER))
     of = raw["id"]
     return Signal(
-        *(of["lineage"], raw["kind"], of["subject"], of["position"], raw["severity"], raw["since"]),
-        *(raw["evidence"], raw["message"], raw["suggestion"]),
+        origin=of["lineage"],
+        kind=raw["kind"],
+        subject=of["subject"],
+        position=of["position"],
+        severity=raw["severity"],
+        since_ms=raw["since"],
+        evidence=raw["evidence"],
+        message=raw["message"],
+        suggestion=raw["suggestion"],
     )
 
 

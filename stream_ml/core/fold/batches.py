@@ -86,8 +86,14 @@ class Run(NamedTuple):
     def some(self, first: int, stop: int) -> "Run":
         """Rows `first` to before `stop`."""
         of = slice(first, stop)
-        own = (self.records[of], self.places[of], self.names, self.rows[of], self.ys[of])
-        return Run(*own, self.labelled, self.first + first, self.written_at_ms[of], self.extremes)
+        return self._replace(
+            records=self.records[of],
+            places=self.places[of],
+            rows=self.rows[of],
+            ys=self.ys[of],
+            first=self.first + first,
+            written_at_ms=self.written_at_ms[of],
+        )
 
     def features(self, number: int) -> dict[str, Any]:
         """Those of one example, as River takes them."""
@@ -170,8 +176,20 @@ def _runs(settings: FoldSettings, columns: EntryColumns, records: Sequence[LogRe
         rows = range(columns.rows[own[0]], columns.rows[own[-1]] + 1)
         of = slice(own[0], own[-1] + 1)
         taken = [features[number] for number in own]
-        of_run = (records[rows.start : rows.stop], places[of], settings.plan.names, taken, ys[of])
-        yield rows, Run(*of_run, labelled, own[0], written_at_ms[of], extremes)
+        yield (
+            rows,
+            Run(
+                records=records[rows.start : rows.stop],
+                places=places[of],
+                names=settings.plan.names,
+                rows=taken,
+                ys=ys[of],
+                labelled=labelled,
+                first=own[0],
+                written_at_ms=written_at_ms[of],
+                extremes=extremes,
+            ),
+        )
 
 
 def _stretches(rows: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -326,14 +326,14 @@ class Ranges:
     def state(self) -> dict[str, Any]:
         """Plain values."""
         windows = {name: list(window) for name, window in self._windows.items()}
-        limits = {name: tuple(of) for name, of in self._limits.items()}
+        limits = {name: of._asdict() for name, of in self._limits.items()}
         known = {name: list(texts) for name, texts in self._known.items()}
         return {"windows": windows, "limits": limits, "known": known, "first": self.first, "seen": self.seen}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave."""
         self._windows = {name: deque(held, maxlen=WINDOW) for name, held in state["windows"].items()}
-        self._set({name: Limits(*of) for name, of in state["limits"].items()})
+        self._set({name: Limits(**of) for name, of in state["limits"].items()})
         self._known = {name: dict.fromkeys(texts) for name, texts in state["known"].items()}
         self._full = {name: known for name, known in self._known.items() if len(known) >= self._distinct[name]}
         self.first = [tuple(one) for one in state["first"]]

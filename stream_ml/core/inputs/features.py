@@ -55,8 +55,12 @@ class FeaturePlan:
         self._paths = [field.path for field in chosen]
         self._steps = [
             _Step(
-                *(field.name, getter(field), converter(field), _missing(field, settings), feature_column(field)),
-                _bounds(field, settings),
+                name=field.name,
+                get=getter(field),
+                convert=converter(field),
+                missing=_missing(field, settings),
+                column=feature_column(field),
+                bounds=_bounds(field, settings),
             )
             for field in chosen
         ]

@@ -72,7 +72,8 @@ class Join:
     ) -> None:
         self.settings = settings
         self.times = times
-        self.inputs = InputTimes(*(inputs_ms or (times.watermark_ms, times.watermark_ms)), False, False)
+        events_ms, feedback_ms = inputs_ms or (times.watermark_ms, times.watermark_ms)
+        self.inputs = InputTimes(events_ms, feedback_ms, events_at_end=False, feedback_at_end=False)
         self.store = PendingStore()
         self.waiting: dict[int, Label] = {}
         self.waiting_by_id: dict[str, dict[int, None]] = {}

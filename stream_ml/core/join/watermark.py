@@ -77,8 +77,12 @@ class InputTimes(NamedTuple):
         grown = max(events_ms, feedback_ms) > max(self.events_ms, self.feedback_ms)
         since = clock.monotonic_ms if grown or self.both_since_ms is None else self.both_since_ms
         both_since_ms = since if all(ends) else None
-        moved = InputTimes(
-            events_ms, feedback_ms, *ends, both_since_ms, self.settled_ms, self.latest_then_ms, self.then_ms
+        moved = self._replace(
+            events_ms=events_ms,
+            feedback_ms=feedback_ms,
+            events_at_end=ends[0],
+            feedback_at_end=ends[1],
+            both_since_ms=both_since_ms,
         )
         if self.then_ms is not None and clock.monotonic_ms - self.then_ms < SETTLE_MS:
             return moved

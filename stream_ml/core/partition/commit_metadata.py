@@ -74,16 +74,16 @@ def parse_metadata(text: str | None) -> Metadata | None:
         if found["v"] == 1:  # signals of one lineage, and topics without a name
             found = {**found, "sig": {}, "ti": ["", ""]}
         return Metadata(
-            int(found["seq"]),
-            Times(int(found["wm"]), int(found["et"]), int(found["lt"])),
-            (int(found["in"][0]), int(found["in"][1])),
-            int(found["ef"]),
-            int(found["ff"]),
-            OutputEnds(*(int(end) for end in found["from"])),
-            str(found["tok"]),
-            str(found["tid"]),
-            {str(lineage): int(position) for lineage, position in found.get("sig", {}).items()},
-            (str(found["ti"][0]), str(found["ti"][1])),
+            next_sequence=int(found["seq"]),
+            times=Times(int(found["wm"]), int(found["et"]), int(found["lt"])),
+            inputs_ms=(int(found["in"][0]), int(found["in"][1])),
+            events_floor=int(found["ef"]),
+            feedback_floor=int(found["ff"]),
+            ends=OutputEnds(*(int(end) for end in found["from"])),
+            token=str(found["tok"]),
+            writer=str(found["tid"]),
+            signalled={str(lineage): int(position) for lineage, position in found.get("sig", {}).items()},
+            inputs_id=(str(found["ti"][0]), str(found["ti"][1])),
         )
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         return None

@@ -166,8 +166,18 @@ class Partition:
         ends = self.restore_points.before(*floors)
         inputs_ms = (staged.inputs.events_ms, staged.inputs.feedback_ms)
         settings = self.settings
-        metadata = Metadata(next_sequence, staged.times, inputs_ms, *floors, ends, token, settings.writer)
-        return metadata._replace(signalled=signalled, inputs_id=settings.inputs_id)
+        return Metadata(
+            next_sequence=next_sequence,
+            times=staged.times,
+            inputs_ms=inputs_ms,
+            events_floor=floors[0],
+            feedback_floor=floors[1],
+            ends=ends,
+            token=token,
+            writer=settings.writer,
+            signalled=signalled,
+            inputs_id=settings.inputs_id,
+        )
 
 
 class _Turn:
@@ -418,7 +428,10 @@ def pending_rows(
     chosen = [rows[number] for number in fresh]
     schemas, names = events.schemas, scores.class_names
     shared = [(schemas[row], names[row], flags[number]) for number, row in zip(fresh, chosen, strict=True)]
-    tags = {of: Tag(of[0], of[1], *version, of[2], scored) for of in set(shared)}
+    tags = {
+        (schema, name, flags_): Tag(schema, name, version.lineage, version.position, flags_, scored)
+        for schema, name, flags_ in set(shared)
+    }
     held = Rows()
     held.extend(
         picked(events.records.offsets, chosen),

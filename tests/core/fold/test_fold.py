@@ -356,7 +356,7 @@ def test_no_bytes_make_the_fold_raise(value: bytes) -> None:
     assert replica.read_position == 2
 
 
-# where they should halt like bytes that do not decode.
+# Entries that decode and make no sense (KeyError, JSONDecodeError, ConfigError) halt like bytes that do not decode.
 @pytest.mark.parametrize(
     "entry",
     [command("rebase"), command("skip"), encode_schema(1, "{}", written_at_ms=NOW_MS, writer="w")],
@@ -578,7 +578,8 @@ def test_multiclass_quality_is_rivers() -> None:
     assert found["log_loss"] == pytest.approx(loss.get(), rel=1e-9)
 
 
-# whose F1 is 0: with three classes the baseline loses a quarter of its score.
+# Before its first label the baseline says None. River would count None as one more class, whose F1 is 0: with three
+# classes the baseline would lose a quarter of its score.
 def test_the_baselines_macro_f1_is_over_the_classes_alone() -> None:
     quality, macro_f1 = Quality(parts("multiclass").domain), metrics.MacroF1()
     for _ in range(60):
@@ -587,14 +588,15 @@ def test_the_baselines_macro_f1_is_over_the_classes_alone() -> None:
     assert quality.report()["macro_f1_baseline"] == pytest.approx(macro_f1.get(), abs=0.02)
 
 
-# so such a score is served, stands in the log, and no replica gets past it.
+# A user's predict_proba_one may give a finite number that is no probability. Once served it stands in the log, and
+# every replica has to get past it.
 @pytest.mark.parametrize("score", [1.5, -1.5, 1e300])
 def test_a_served_score_that_is_no_probability_does_not_stop_the_fold(score: float) -> None:
     replica = fold(example(0, served=served(Scored("true", score, None, None))))
     assert replica.read_position == 1
 
 
-# which raises OverflowError inside `fold`.
+# A linear model that diverges serves 1e160 before it serves infinity; River squares the error, which overflows.
 @pytest.mark.parametrize("value", [1e155, -1e160, 1e308])
 def test_a_served_value_of_any_size_does_not_stop_the_fold(value: float) -> None:
     said = served(Scored(None, None, None, value))

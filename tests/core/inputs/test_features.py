@@ -255,7 +255,7 @@ def test_type_that_no_model_takes_is_passed_over_by_default() -> None:
     assert plan_of(schema_of(("x", ["null", "int", "string"]), ("m", "bytes"), ("y", "int"))).names == ["y"]
 
 
-# a dead letter, although the configuration was accepted.
+# timestamp-nanos (Avro 1.12) as a plain number is beyond 1e18 today: every event would become a dead letter.
 @pytest.mark.parametrize("logical", ["timestamp-nanos", "local-timestamp-nanos"])
 def test_nanoseconds_are_seconds_or_refused_at_start(logical: str) -> None:
     try:

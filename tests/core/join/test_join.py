@@ -404,7 +404,8 @@ def test_the_pair_of_an_example_is_read_from_its_head() -> None:
     assert decode_pair(command("freeze")) is None
 
 
-# up, though the fold halts at such bytes in the log and passes them once they are skipped.
+# Whatever bytes stand in the outputs, a worker can take the partition up: the fold halts at such bytes in the log, too,
+# and passes them once they are skipped.
 @pytest.mark.parametrize("value", [b"", b"\x02", b"hello", b"{}"])
 @pytest.mark.parametrize("where", ["training log", "predictions", "outcomes"])
 def test_what_others_wrote_into_our_topics_does_not_stop_a_rebuild(where: str, value: bytes) -> None:
@@ -428,7 +429,8 @@ def test_a_dead_letter_of_others_does_not_stop_a_rebuild() -> None:
     assert not evidence.ended_labels
 
 
-# behind the other, and the label is gone without example, outcome or dead letter.
+# A label that waits must not be judged again by the clock of the host that rebuilds: with one clock a day behind the
+# other it would be gone without example, outcome or dead letter.
 def test_a_rebuild_keeps_a_label_that_was_taken_though_this_hosts_clock_is_behind() -> None:
     evidence = CommittedOutputs(0, (0, 0), (9, 9), (EVENTS, FEEDBACK), parts().reader.payloads)
     waiting, unreadable = rebuilt_labels(

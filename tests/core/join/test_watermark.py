@@ -81,7 +81,8 @@ def test_what_was_added_at_the_end_does_not_move_w_back_when_records_come_again(
     assert join.times.watermark_ms == 1500
 
 
-# since. Live traffic, one record a second, each batch read to the end: W moves two seconds a second.
+# Time at the ends is counted from the last record. Counted from the first time both were there, W would move two
+# seconds a second under live traffic of one record a second.
 def test_records_that_come_while_both_are_at_their_end_start_the_added_time_anew() -> None:
     join = blank_join(ROOMY)
     for second in range(100):
