@@ -50,7 +50,9 @@ def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_file_that_is_named_exists(page: Path) -> None:
-    named = re.findall(r"`((?:stream_ml|tests|docs|deploy|schemas|benchmarks)/[\w/.-]+)`", page.read_text("utf-8"))
+    named = re.findall(
+        r"`((?:stream_ml|tests|docs|deploy|schemas|benchmarks|examples)/[\w/.-]+)`", page.read_text("utf-8")
+    )
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 

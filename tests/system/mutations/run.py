@@ -16,7 +16,7 @@ from tests.support.paths import ROOT
 from tests.system.mutations.bugs import BUGS, Bug
 
 TIMEOUT_S = 400.0
-FOLDERS = ("stream_ml", "schemas", "tests", "benchmarks", "deploy", "docs")
+FOLDERS = ("stream_ml", "schemas", "tests", "benchmarks", "deploy", "docs", "examples")
 COPIED = (*FOLDERS, "pyproject.toml", "mkdocs.yml", "README.md", "CONTRIBUTING.md", "SECURITY.md")
 
 
