@@ -109,7 +109,8 @@ STATUS = """# Status
 
 `/v1/status` of each worker, as JSON; `/v1/stream` sends it once a second. Page, terminal, gauges and problems in words
 are made from it. Its JSON Schema: [status.schema.json](status.schema.json). `format` grows when a key goes or changes
-its meaning; new keys may come any time, so ignore what you do not know.
+its meaning; new keys may come any time, so ignore what you do not know. Both addresses add `loop_silent_seconds`: for
+how long the loop has given no sign of life.
 
 Until the model is folded a status is a **Starting**, afterwards a **Status**.
 

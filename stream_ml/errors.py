@@ -39,7 +39,7 @@ class ConfigError(StreamMLError):
 
 
 class Problems:
-    """Gathers errors of one configuration, so that the operator is reported all of them and not only the first."""
+    """Gathers errors of one configuration, so that the operator is told all of them and not only the first."""
 
     def __init__(self) -> None:
         self.found: list[ConfigError] = []
@@ -73,6 +73,10 @@ class TransientError(StreamMLError):
 
 class CheckpointError(StreamMLError):
     """A checkpoint cannot be used; the loader passes over to an older one."""
+
+
+class OldFormat(CheckpointError):
+    """A checkpoint of another format than this version writes: it is skipped, and the log is folded."""
 
 
 class FatalError(StreamMLError):

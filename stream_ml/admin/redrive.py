@@ -28,12 +28,12 @@ from stream_ml.records import NOT_UNPACKED, Produce, Record
 
 FROM = "stream_ml.redriven.from"  # header: dead-letter topic, partition and offset
 OURS = ("__connect.errors.", "stream_ml.value.", FROM)
-BATCH = 1_000  # dead_letters in one transaction
+BATCH = 1_000  # dead letters in one transaction
 FRESH_S = 6 * 86_400.0  # less than offsets.retention.minutes, a week by default
 
 
 class Redriven(NamedTuple):
-    """What was done, by topic, and of which dead_letters nothing was.
+    """What was done, by topic, and of which dead letters nothing was.
 
     `cut` ones have lost a part, `foreign` ones name no record of the app's inputs or another one than they hold, and
     what `unproven` ones name was deleted.
@@ -48,10 +48,10 @@ class Redriven(NamedTuple):
 def redrive(
     config: Config, reason: str, most: int, *, dry_run: bool, old: bool = False, unproven: bool | None = None
 ) -> Redriven:
-    """Write letters of one reason, which nobody has redriven yet, to their topics again, `most` at most.
+    """Write dead letters of one reason, which nobody has redriven yet, to their topics again, `most` at most.
 
     Each is compared with the record that it says it was. Kafka forgets the offsets of a group without members after a
-    week. So where there are none, only letters of the last FRESH_S are looked at, which no redrive that was forgotten
+    week. So where there are none, only those of the last FRESH_S are looked at, which no redrive that was forgotten
     can have written; `old`: all.
 
     Parameters

@@ -1,1 +1,1 @@
-"""A judge of the topics that asks none of the service's counters: read topics.py first."""
+"""A judge of the topics that asks none of the service's counters: read audit.py first."""

@@ -1,4 +1,4 @@
-"""What must hold between the topics, by what their records say: keys, times, pairs, versions. See `checker`."""
+"""What must hold between the topics, by what their records say: keys, times, pairs, versions. See `coordinates`."""
 
 import itertools
 import zlib

@@ -58,7 +58,7 @@ def init(
         if not re.fullmatch(NAME, what):
             raise ConfigError(
                 f"{what!r} is no name for an app or a topic",
-                "letters, digits, dots, dashes, underscores, a dead letter or digit first: --app, --events, ...",
+                "letters, digits, dots, dashes, underscores, a letter or digit first: --app, --events, ...",
             )
     if answers.task not in get_args(Task):
         raise ConfigError(f"{answers.task} is no task", f"write {', '.join(get_args(Task))}")

@@ -1,4 +1,4 @@
-"""``stream-ml produce`` and ``stream-ml try``: give the service records, or see what would become of one."""
+"""``stream-ml produce``, ``play`` and ``try``: give the service records, or see what would become of one."""
 
 import contextlib
 import json

@@ -106,7 +106,7 @@ def _words(problem: Any, keys: Keys) -> str:
     if problem["type"] == "string_pattern_mismatch" and keys == ("model", "factory"):
         return "is not module:attribute, for example model:build for the function build in model.py"
     if problem["type"] == "string_pattern_mismatch":
-        return "has letters, digits, dots, dashes and underscores, and begins with a dead letter or digit"
+        return "has letters, digits, dots, dashes and underscores, and begins with a letter or digit"
     return re.sub("^Input should be", "must be", str(problem["msg"]).removeprefix("Value error, "))
 
 

@@ -38,10 +38,10 @@ class Model(Section):
     memory_max: Size | None = key(
         None, "how large the model may be, as its checkpoint unpacked; null: a quarter of the memory that there is"
     )
-    memory_policy: Literal["tell", "freeze", "halt"] = key(
+    memory_policy: Literal["tell", "freeze", "exit"] = key(
         "tell",
         "what is done beyond it: `tell`; `freeze`: learning stops for all workers by a command in the log, until "
-        "`resume`; `halt`: the worker ends",
+        "`resume`; `exit`: the worker ends",
     )
     samples: Path | None = key(
         None, "file with sample events, a JSON object a line, that the model is tried with at start; null: made-up ones"

@@ -11,7 +11,7 @@ from typing import Any
 from stream_ml.app.parts import Parts
 from stream_ml.core.fold.batches import FoldSettings
 from stream_ml.core.fold.replica import Replica
-from stream_ml.errors import CheckpointError
+from stream_ml.errors import CheckpointError, OldFormat
 from stream_ml.follower.cost import Cost
 from stream_ml.follower.model_size import ModelSize
 from stream_ml.follower.restore import replica_of
@@ -78,12 +78,14 @@ class Checkpointing:
                     raise found
                 replica = replica_of(self.store, found, self._settings, self._types, self._topic_id)
                 check(replica)
+            except OldFormat as error:  # as after every upgrade that changes it: nothing is broken
+                log.info("checkpoint skipped: %s", error)
             except CheckpointError as error:
                 self._metrics.count("checkpoint_failures")
                 log.warning("checkpoint skipped: %s", error)
             else:
                 self._cost.restore(found.header.get("cost"))
-                self.stands_at = replica.position
+                self.stands_at = max(self.stands_at, replica.position)
                 log.info("checkpoint at %d loaded", replica.position)
                 return replica
         return None

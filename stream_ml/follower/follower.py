@@ -318,8 +318,8 @@ class Follower:
             It says that the worker ends.
         """
         size, config = self.checkpoints.size, self._parts.config
-        if size.policy == "halt":
-            raise FatalError(f"{size.said()}, and model.memory_policy is halt", HINT)
+        if size.policy == "exit":
+            raise FatalError(f"{size.said()}, and model.memory_policy is exit", HINT)
         if size.policy == "freeze" and not self.replica.facts.frozen:
             try:
                 at = write_command(config, "freeze", {}, self.seal, writer=config.instance)

@@ -8,7 +8,7 @@ from stream_ml.runtime.memory import memory_bytes
 NEAR = 0.8  # of the limit: from there on it is reported
 OF_MEMORY = 4  # the limit is one part of so many of the process's memory, where none is configured
 
-Policy = Literal["tell", "freeze", "halt"]
+Policy = Literal["tell", "freeze", "exit"]
 HINT = (
     "bound the model (River's max_depth, max_size and memory_estimate_period of trees, drop_zeros of one-hot encoders, "
     "features.bounds), or raise model.memory_max"

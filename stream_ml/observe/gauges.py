@@ -6,18 +6,21 @@ from stream_ml.observe.metrics import Metrics
 from stream_ml.observe.status import Lag, Status
 
 
-def set_gauges(metrics: Metrics, status: Status, *, above: Collection[str]) -> None:
+def set_gauges(metrics: Metrics, status: Status, *, above: Collection[str], learning_lag_s: float) -> None:
     """Set all that stands in a status.
 
     Parameters
     ----------
     above
         Names of the shares of the last records that are too large, of partitions that are owned.
+    learning_lag_s
+        As the follower says it; the status rounds it for people.
     """
     _of_model(metrics, status)
     _of_quality(metrics, status)
     pending, partitions = status["pending"], status["partitions"]
     metrics.set("ready", status["ready"])
+    metrics.set("learning_lag_seconds", learning_lag_s)
     metrics.set("pending_events", pending["events"])
     metrics.set("pending_labels", pending["labels"])
     metrics.set("pending_bytes", pending["bytes"])
@@ -48,7 +51,6 @@ def _of_model(metrics: Metrics, status: Status) -> None:
         metrics.set("cost_seconds", cost["us"] / 1e6, of=of)
         metrics.set("cost_growth", cost["growth"], of=of)
     metrics.set("model_position", model["position"])
-    metrics.set("learning_lag_seconds", model["lag_seconds"])
     metrics.set("learning_halted", halted is not None)
     metrics.set("learning_frozen", model["frozen"])
     metrics.set("exactly_once_broken", halted is not None and halted["reason"] in ("gap", "disagree"))

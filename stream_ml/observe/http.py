@@ -191,15 +191,15 @@ class Endpoints:
 class _Followed:
     """An iterator that gives its place back when it is closed, begun or not."""
 
-    def __init__(self, events: Iterator[bytes], close_within: Callable[[], None]) -> None:
-        self._events, self._let_go = events, close_within
+    def __init__(self, events: Iterator[bytes], release: Callable[[], None]) -> None:
+        self._events, self._release = events, release
 
     def __iter__(self) -> Iterator[bytes]:
         return self._events
 
     def close(self) -> None:
         """Called by the server at the end, whatever ended it."""
-        self._let_go()
+        self._release()
 
 
 def _close(body: Iterable[bytes]) -> None:

@@ -24,7 +24,7 @@ from typing import IO, Any, NamedTuple
 
 import zstandard
 
-from stream_ml.errors import CheckpointError, ConfigError
+from stream_ml.errors import CheckpointError, ConfigError, OldFormat
 from stream_ml.runtime.failpoints import passes
 from stream_ml.storage.files import created, draft_of, opened
 from stream_ml.storage.pickling import dump
@@ -260,7 +260,7 @@ class CheckpointStore:
         try:
             header: dict[str, Any] = json.loads(line)
             if header["format"] != FORMAT:
-                raise CheckpointError(f"{path} has format {str(header['format'])[:20]}; this version reads {FORMAT}")
+                raise OldFormat(f"{path} has format {str(header['format'])[:20]}; this version reads {FORMAT}")
             if _line(header).ljust(len(line) - 1) + b"\n" != line:
                 raise CheckpointError(f"{path} has a damaged header")
             found = {name: str(header.pop(name)) for name in ("header_sha256", "hmac")}

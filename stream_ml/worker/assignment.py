@@ -118,7 +118,7 @@ class Ownership:
         for pair in pairs:
             number = pair.partition
             kept = self._kept.get(number)
-            if other_inputs(self._config, pair, self._settings.inputs_id):
+            if recreated_inputs(self._config, pair, self._settings.inputs_id):
                 kept = None
             if kept is not None and pair.metadata is not None and pair.metadata.token == self.tokens.get(number):
                 self._own(number, kept)
@@ -161,7 +161,7 @@ class Ownership:
 
     def _examined(self, pair: CommittedState, firsts: dict[int, First]) -> Claimed | None:
         number = pair.partition
-        problem = other_inputs(self._config, pair, self._settings.inputs_id)
+        problem = recreated_inputs(self._config, pair, self._settings.inputs_id)
         problem = problem or lost_offsets(pair, started=number in self._follower.replica.facts.started)
         if problem:
             hint = f"stop the workers, then type {LOST_HINT.format(number)}"
@@ -359,7 +359,7 @@ def lost_offsets(pair: CommittedState, *, started: bool) -> str:
     return "its committed offsets carry no state of this service (reset by hand?), or not both the same"
 
 
-def other_inputs(config: Config, pair: CommittedState, inputs_id: tuple[str, str]) -> str:
+def recreated_inputs(config: Config, pair: CommittedState, inputs_id: tuple[str, str]) -> str:
     """Which topic is another one than that whose offsets were committed; empty where both are the same."""
     if pair.inputs_id is None:
         return ""
@@ -385,7 +385,7 @@ def refuse_lost_offsets(parts: Parts, follower: Follower, client: AdminClient, f
     found = ends(client, [(topic, number) for topic in topics for number in range(partitions)])
     for pair in pairs:
         number = pair.partition
-        problem = other_inputs(config, pair, facts.inputs_id(config))
+        problem = recreated_inputs(config, pair, facts.inputs_id(config))
         problem = problem or lost_offsets(pair, started=number in follower.replica.facts.started)
         for topic, position in zip(topics, (pair.events, pair.feedback), strict=True):
             first, end = found[topic, number]

@@ -328,7 +328,7 @@ class Worker:
         time.sleep(min(1.0, 0.01 * 2 ** min(self._aborts, 7)))  # what refused it may need a moment
 
     def _bisect(self, batches: dict[int, Batch]) -> None:
-        """Bisect a batch of which Kafka refused a record; alone in its batch, the record is poison_records."""
+        """Bisect a batch of which Kafka refused a record; alone in its batch, the record is a poison record."""
         if not any(error.code() in RECORD_REFUSED for error in self._transactor.refused):
             return
         inputs = [where for batch in batches.values() for where in batch.coordinates()]

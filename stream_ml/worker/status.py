@@ -431,7 +431,8 @@ class Report:
     def _gauges(self, status: Status) -> None:
         """All gauges: those that the status says, and what the broker's statistics say beside it."""
         metrics = self._metrics
-        set_gauges(metrics, status, above=self._above if status["partitions"]["owned"] else set())
+        above = self._above if status["partitions"]["owned"] else set()
+        set_gauges(metrics, status, above=above, learning_lag_s=self._follower.lag_s)
         metrics.set("checkpoint_failing", bool(self._follower.checkpoints.problem))
         brokers = self._ownership.brokers.last
         if brokers is not None and brokers is not self._brokers:  # those of before an outage say nothing after it

@@ -4,7 +4,7 @@ from stream_ml.core.join.watermark import BEGINNING
 from stream_ml.core.partition.commit_metadata import Metadata, OutputEnds
 from stream_ml.kafka.committed import CommittedState
 from stream_ml.kafka.topics import inputs_id, wanted_topics
-from stream_ml.worker.assignment import other_inputs
+from stream_ml.worker.assignment import recreated_inputs
 from tests.support.partition import parts
 
 CONFIG = parts().config
@@ -18,9 +18,11 @@ def _pair(named: tuple[str, str]) -> CommittedState:
 
 
 def test_ids_that_could_not_be_asked_for_do_not_look_like_topics_made_anew() -> None:
-    assert other_inputs(CONFIG, _pair(inputs_id(CONFIG, {})), THERE) == ""  # as offsets set where Kafka does not say
+    assert (
+        recreated_inputs(CONFIG, _pair(inputs_id(CONFIG, {})), THERE) == ""
+    )  # as offsets set where Kafka does not say
 
 
 def test_ids_of_other_topics_do() -> None:
     others = inputs_id(CONFIG, {topic.name: f"{topic.name}2" for topic in wanted_topics(CONFIG)})
-    assert other_inputs(CONFIG, _pair(others), THERE) != ""
+    assert recreated_inputs(CONFIG, _pair(others), THERE) != ""

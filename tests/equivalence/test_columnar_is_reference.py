@@ -14,7 +14,7 @@ from stream_ml.config import Features as FeatureSettings
 from stream_ml.config import Feedback
 from stream_ml.core.avro.columnar import ROWS_MIN, avro_columns
 from stream_ml.core.avro.framing import PIECE_BYTES, Payloads, Rejected
-from stream_ml.core.avro.record import encode_record, long_bytes
+from stream_ml.core.avro.record import avro_long, encode_record
 from stream_ml.core.avro.scan import scan_of
 from stream_ml.core.avro.schema import Schema, load_schema, single_object_header
 from stream_ml.core.inputs.features import FeaturePlan
@@ -376,4 +376,4 @@ def test_damaged_log_entries_are_judged_alike_by_either_lane(edits: list[tuple[i
 @pytest.mark.parametrize("number", [0, 1, -1, 63, 64, -64, -65, 2**31, 2**62, -(2**63)])
 def test_a_long_is_written_as_fastavro_writes_it(number: int) -> None:
     schema = load_schema('{"type": "record", "name": "L", "fields": [{"name": "n", "type": "long"}]}', where="l")
-    assert long_bytes(number) == encode_record(schema.parsed, {"n": number})
+    assert avro_long(number) == encode_record(schema.parsed, {"n": number})

@@ -1,4 +1,4 @@
-"""Bytes of a topic to records: three framings, reader and writer schemas; a one by one and as columns."""
+"""Bytes of a topic to records: three framings, reader and writer schemas; one by one, and as columns."""
 
 import struct
 from collections.abc import Iterator, Sequence

@@ -46,7 +46,7 @@ def decode_named(value: bytes, schema: Any, start: int, reader: Any) -> dict[str
     return cast("dict[str, Any]", found)
 
 
-def long_bytes(number: int) -> bytes:
+def avro_long(number: int) -> bytes:
     """A long as Avro writes it (specification, "Binary Encoding": zigzag, seven bits a byte)."""
     left, found = (number << 1) ^ (number >> 63), bytearray()
     while left > 0x7F:

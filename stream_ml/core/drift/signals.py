@@ -1,4 +1,4 @@
-"""Signals: what operators and automation are reported once, as records of ``<app>.signals``.
+"""Signals: what operators and automation are told once, as records of ``<app>.signals``.
 
 Those that the fold finds (drift of the loss, quality below its baseline, halts, commands) are the same in every replica
 and carry the training log's position; the owner of partition 0 writes them. What one worker alone can see (drift of its

@@ -2,7 +2,7 @@
 
 Updated once per example in log order, so every replica has the same bits. ROC AUC comes from counts of scores in
 bins: River's metric with as many thresholds takes 390 us an update, this 0.3 us. The rolling windows are computed where
-they are asked for, out of the last rows (see `recent`).
+they are asked for, out of the last rows (see `window`).
 """
 
 import math

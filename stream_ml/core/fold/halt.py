@@ -43,7 +43,7 @@ class Halted(NamedTuple):
 
 
 class Corrupted(NamedTuple):
-    """The model is spoiled: somebody has to make a successor from a checkpoint."""
+    """The model cannot be used any more: a successor has to be made from a checkpoint."""
 
     halt: Halt
 
@@ -167,11 +167,12 @@ class HaltControl:
         return any(position >= offset for position in noted)
 
     def result(self, before: Halt | None) -> FoldResult:
-        """What has come of folding, where learning was halted by `before`."""
+        """What has come of folding, where learning was halted by `before`.
+
+        A corrupted model comes first: its command may stand in the same chunk, and ends the halt of the successor.
+        """
+        if self.current is not None and self.current.corrupted:
+            return Corrupted(self.current)
         if self.refold_from is not None:
             return Refold(self.refold_from)
-        if self.current is None:
-            return Folded()
-        if self.current.corrupted:
-            return Corrupted(self.current)
-        return Folded() if before is not None else Halted(self.current)
+        return Halted(self.current) if self.current is not None and before is None else Folded()

@@ -46,7 +46,7 @@ class Progress:
         self.last: str | bytes = ""
 
 
-class PassedOver:
+class PassedOverCounts:
     """Examples that were not learned: `dropped` as repeats, `unusable` under these settings."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Replica:
         self.health = HealthCheck()
         self.halts = HaltControl()
         self.progress = Progress()
-        self.passed_over = PassedOver()
+        self.passed_over = PassedOverCounts()
         self.interrupted = False  # in the middle of an example, by Ctrl-C or what nobody foresaw
 
     @property

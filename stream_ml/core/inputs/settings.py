@@ -1,4 +1,4 @@
-"""What the core is reported about inputs, features and labels; the classes of the configuration fit these shapes."""
+"""What the core is told about inputs, features and labels; the classes of the configuration fit these shapes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from stream_ml import formats
 from stream_ml.core.avro.columnar import ROWS_MIN, AvroColumns, avro_columns
 from stream_ml.core.avro.json_text import read_json
-from stream_ml.core.avro.record import Decoder, decode_own, encode_record, long_bytes
+from stream_ml.core.avro.record import Decoder, avro_long, decode_own, encode_record
 from stream_ml.records import NOT_SERVED, Served, Target
 
 FORMAT = 1
@@ -250,7 +250,7 @@ def decode_columns(values: list[bytes]) -> EntryColumns:
     """Entries whose fields but the last decode as columns, and whose rest is the event, of the size that they say."""
     batch, rows, lengths = PREFIX.decode_prefixes(values)
     sizes: list[int] = batch.column(_SIZE).to_pylist()
-    spelt = {size: long_bytes(size) for size in set(sizes)}
+    spelt = {size: avro_long(size) for size in set(sizes)}
     whole = values if len(rows) == len(values) else [values[row] for row in rows]
     begins = [len(value) - size for value, size in zip(whole, sizes, strict=True)]
     events = [value[begin:] for value, begin in zip(whole, begins, strict=True)]

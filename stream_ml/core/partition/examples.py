@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from stream_ml.core.avro.arrow import maps_column, same_values, texts_column
 from stream_ml.core.avro.columnar import ROWS_MIN
-from stream_ml.core.avro.record import long_bytes
+from stream_ml.core.avro.record import avro_long
 from stream_ml.core.join.join import Pair
 from stream_ml.core.join.pending import Tag
 from stream_ml.core.log.entry import FORMAT, PREFIX, Example, encode_example
@@ -103,6 +103,6 @@ def encode_examples(examples: Examples, *, written_at_ms: int, writer: str) -> l
         return [encode_example(example, written_at_ms=written_at_ms, writer=writer) for example in some]
     prefixes = PREFIX.encode(examples.columns(written_at_ms, writer))
     sizes = list(map(len, examples.events))
-    spelt = {size: long_bytes(size) for size in set(sizes)}
+    spelt = {size: avro_long(size) for size in set(sizes)}
     parts = zip(prefixes, map(spelt.__getitem__, sizes), examples.events, strict=True)
     return list(map(b"".join, parts))

@@ -1,4 +1,4 @@
-"""Predictions, outcomes and dead letters as records; and the part of a prediction that a rebuild reads back."""
+"""Outcomes and dead letters as records, and back."""
 
 import hashlib
 from typing import Any

@@ -6,7 +6,7 @@ import pytest
 
 from stream_ml.core.avro.columnar import ROWS_MIN
 from stream_ml.core.avro.framing import Payloads, Rejected
-from stream_ml.core.avro.record import long_bytes
+from stream_ml.core.avro.record import avro_long
 from stream_ml.core.avro.schema import Schema
 from stream_ml.core.fold.replica import Replica
 from stream_ml.core.inputs.readers import EventReader, FeedbackReader
@@ -25,9 +25,9 @@ BROKEN: dict[str, tuple[Any, bytes]] = {
     "null from behind": (["null", "int"], b"\x03"),
     "a branch too many": (["null", "int"], b"\x04"),
     "a wider union's branch from behind": (["null", "int", "string"], b"\x01\x02a"),
-    "an int of 33 bits": ("int", long_bytes(2**31)),
-    "a negative int of 33 bits": ("int", long_bytes(-(2**31) - 1)),
-    "an int of 41 bits": (["null", "int"], b"\x02" + long_bytes(2**40)),
+    "an int of 33 bits": ("int", avro_long(2**31)),
+    "a negative int of 33 bits": ("int", avro_long(-(2**31) - 1)),
+    "an int of 41 bits": (["null", "int"], b"\x02" + avro_long(2**40)),
     "a boolean of 2": ("boolean", b"\x02"),
     "a boolean of 7": ("boolean", b"\x07"),
     "a boolean of 255": ("boolean", b"\xff"),
@@ -36,9 +36,9 @@ BROKEN: dict[str, tuple[Any, bytes]] = {
     "a long of 65 bits": ("long", b"\xff" * 9 + b"\x02"),
     "a string of -1 bytes": ("string", b"\x01"),
     "bytes of -1 bytes": ("bytes", b"\x01"),
-    "an item of 33 bits": (INTS, b"\x02" + long_bytes(2**31) + b"\x00"),
-    "a block of another size": (INTS, long_bytes(-2) + long_bytes(99) + b"\x02\x04\x00"),
-    "a block of a negative size": (INTS, long_bytes(-2) + long_bytes(-2) + b"\x02\x04\x00"),
+    "an item of 33 bits": (INTS, b"\x02" + avro_long(2**31) + b"\x00"),
+    "a block of another size": (INTS, avro_long(-2) + avro_long(99) + b"\x02\x04\x00"),
+    "a block of a negative size": (INTS, avro_long(-2) + avro_long(-2) + b"\x02\x04\x00"),
     "a key of -1 bytes": ({"type": "map", "values": "int"}, b"\x02\x01\x02\x00"),
     "a symbol in a record in a record": (
         record_type("Outer", ("inner", ["null", record_type("Inner", ("e", ENUM))])),
@@ -50,17 +50,17 @@ BROKEN: dict[str, tuple[Any, bytes]] = {
 STRANGE: dict[str, tuple[Any, bytes, Any]] = {
     "a long that is longer than it must be": ("long", b"\x82\x80\x00", 1),
     "a long of ten bytes": ("long", b"\x82" + b"\x80" * 8 + b"\x00", 1),
-    "the least long": ("long", long_bytes(-(2**63)), -(2**63)),
-    "the largest int": ("int", long_bytes(2**31 - 1), 2**31 - 1),
+    "the least long": ("long", avro_long(-(2**63)), -(2**63)),
+    "the largest int": ("int", avro_long(2**31 - 1), 2**31 - 1),
     "an int that is longer than it must be": ("int", b"\x82\x80\x00", 1),
     "a symbol that is longer than it must be": (ENUM, b"\x82\x00", "B"),
     "a branch that is longer than it must be": (["null", "int"], b"\x82\x00\x0a", 5),
     "a length that is longer than it must be": ("string", b"\x82\x00a", "a"),
-    "a block with its size": (INTS, long_bytes(-2) + long_bytes(2) + b"\x02\x04\x00", [1, 2]),
+    "a block with its size": (INTS, avro_long(-2) + avro_long(2) + b"\x02\x04\x00", [1, 2]),
     "two blocks": (INTS, b"\x02\x02\x02\x04\x00", [1, 2]),
     "a map's block with its size": (
         {"type": "map", "values": "int"},
-        long_bytes(-1) + long_bytes(3) + b"\x02a\x04\x00",
+        avro_long(-1) + avro_long(3) + b"\x02a\x04\x00",
         {"a": 2},
     ),
     "a key that stands twice": ({"type": "map", "values": "int"}, b"\x04\x02a\x04\x02a\x06\x00", {"a": 3}),
@@ -116,7 +116,7 @@ def test_what_avro_allows_is_read_however_it_is_written(name: str) -> None:
         ("multiclass", ENUM, b"\x01"),
         ("binary", "boolean", b"\x07"),
         ("binary", ["null", "boolean"], b"\x01\x01"),
-        ("regression", "int", long_bytes(2**31)),
+        ("regression", "int", avro_long(2**31)),
     ],
 )
 def test_a_label_of_bytes_that_avro_does_not_allow_is_never_learned(task: str, type_: Any, bytes_: bytes) -> None:
@@ -176,9 +176,9 @@ def test_what_is_said_of_a_cut_entry_is_the_same_in_every_process() -> None:
 def test_a_count_of_items_without_bytes_is_refused_at_once() -> None:
     import fastavro
 
-    from stream_ml.core.avro.record import long_bytes
+    from stream_ml.core.avro.record import avro_long
     from stream_ml.core.avro.walk import NotAvro, walk_of
 
     schema = {"type": "record", "name": "r", "fields": [{"name": "a", "type": {"type": "array", "items": "null"}}]}
     with pytest.raises(NotAvro):
-        walk_of(fastavro.parse_schema(schema))(long_bytes(20_000_000) + b"\0", 0)
+        walk_of(fastavro.parse_schema(schema))(avro_long(20_000_000) + b"\0", 0)

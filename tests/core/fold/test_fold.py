@@ -14,7 +14,7 @@ from river import dummy, linear_model, metrics, stats
 from stream_ml.core.avro.schema import load_schema
 from stream_ml.core.evaluation.progressive import BinnedRocAuc, Quality
 from stream_ml.core.fold.batches import FoldSettings
-from stream_ml.core.fold.halt import Halt
+from stream_ml.core.fold.halt import Corrupted, FoldResult, Halt, Refold
 from stream_ml.core.fold.health import CHECK_EVERY, PROBES_MAX
 from stream_ml.core.fold.replica import Replica
 from stream_ml.core.log.entry import encode_schema, encode_start
@@ -84,15 +84,15 @@ class Driver:
         assert self.turns < 2_000, "it goes round in circles"
         start = self.replica.read_position
         records = [record for record in self.log if record.offset >= start][:chunk]
-        self.replica.fold(records)
-        while self.replica.halt is not None and self.replica.halt.corrupted:
-            self.recover()
-        if self.replica.halts.refold_from is not None:
+        result = self.replica.fold(records)
+        while isinstance(result, Corrupted):
+            result = self.recover()
+        if isinstance(result, Refold):
             self.replica.clear_halt()
         return bool(records)
 
-    def recover(self) -> None:
-        """A replica that is clean up to just before the example that corrupted the old one."""
+    def recover(self) -> FoldResult:
+        """Put a replica in its place that is clean up to just before the example that corrupted the old one."""
         self.turns += 1
         assert self.turns < 2_000, "it goes round in circles"
         old, halt = self.replica, self.replica.halt
@@ -100,8 +100,10 @@ class Driver:
         fresh = old.successor(self.restored(halt.position))
         fresh.fold([record for record in self.log if fresh.read_position <= record.offset < old.read_position])
         self.replica = fresh
-        if fresh.halt is None or not fresh.halt.corrupted:
-            fresh.health.each_after = None
+        result = fresh.halts.result(None)
+        if not isinstance(result, Corrupted):
+            fresh.recovered()
+        return result
 
     def checkpoint(self) -> None:
         """Keep the state, where there is one to keep."""
@@ -217,7 +219,7 @@ def test_a_halted_replica_notes_schemas_and_starts() -> None:
     assert replica.facts.started == {4: {"events": 10, "feedback": 20, "partitions": 1}}
 
 
-def test_learn_one_that_raises_taints_and_the_replica_is_made_anew_up_to_there() -> None:
+def test_learn_one_that_raises_corrupts_and_the_replica_is_made_anew_up_to_there() -> None:
     values = [*examples(1.0, -2.0, BAD), *examples(4.0, first=3)]
     replica = fold(*values, using=brittle())
     assert replica.halt is not None
@@ -238,7 +240,7 @@ def test_whatever_learn_one_raises_halts_learning() -> None:
 
 @pytest.mark.parametrize("before", [3, CHECK_EVERY - 1, CHECK_EVERY + 5])
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
-def test_a_model_that_stops_being_finite_halts_at_the_example_that_spoilt_it(before: int, chunk: int) -> None:
+def test_a_model_that_stops_being_finite_halts_at_the_example_that_corrupted_it(before: int, chunk: int) -> None:
     xs = [float(number % 5 - 2) for number in range(before)]
     log = log_of(examples(*xs, SPOILS, *[1.0] * (2 * CHECK_EVERY)))
     driver = Driver(log)
@@ -252,7 +254,7 @@ def test_a_model_that_stops_being_finite_halts_at_the_example_that_spoilt_it(bef
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1_000])
-def test_a_spoilt_model_tells_nothing_before_the_halt_that_comes_first(chunk: int) -> None:
+def test_a_corrupted_model_tells_nothing_before_the_halt_that_comes_first(chunk: int) -> None:
     """However the log came: else what is reported would hang on how far the fold had read when it looked."""
     xs = [float(number % 5 - 2) for number in range(70)]
     after = [*examples(*xs, SPOILS, 1.0, 1.0), command("rebaseline")]
@@ -266,7 +268,7 @@ def test_a_spoilt_model_tells_nothing_before_the_halt_that_comes_first(chunk: in
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 40])
-def test_every_checkpoint_leads_to_the_same_model_also_one_written_after_the_model_was_spoilt(chunk: int) -> None:
+def test_every_checkpoint_leads_to_the_same_model_also_one_written_after_the_model_was_corrupted(chunk: int) -> None:
     before = CHECK_EVERY + 5
     xs = [float(number % 5 - 2) for number in range(before)]
     values = examples(*xs, SPOILS, *[1.0] * 80)

@@ -64,7 +64,7 @@ def half() -> FoldSettings:
     return fold_settings()._replace(build=Half)
 
 
-def spoilt_log(after: int) -> list[bytes]:
+def corrupted_log(after: int) -> list[bytes]:
     """70 good examples, the one that spoils the model, and so many more."""
     return examples(*XS, SPOILS, *[1.0] * after)
 
@@ -89,15 +89,15 @@ def flags(made: World, count: int) -> set[tuple[str, ...]]:
 @pytest.mark.parametrize("after", [0, 5, CHECK_EVERY - 8])
 @pytest.mark.parametrize("x", [-1.0, 1.0])
 @pytest.mark.parametrize("using", [half, brittle])
-def test_what_a_spoilt_model_says_is_flagged_unsound(using: Any, x: float, after: int, count: int) -> None:
+def test_what_a_corrupted_model_says_is_flagged_unsound(using: Any, x: float, after: int, count: int) -> None:
     assert flags(world(count, using(), examples(*XS)), count) == {()}
-    found = flags(world(count, using(), spoilt_log(after), x), count)
+    found = flags(world(count, using(), corrupted_log(after), x), count)
     assert found and all("unsound" in of for of in found), found
 
 
 def test_flagged_is_what_is_said_between_the_spoiling_and_the_halt_and_nothing_else() -> None:
     made = world(400, half(), [])
-    log = log_of(spoilt_log(100))
+    log = log_of(corrupted_log(100))
     said = {}
     for number, record in enumerate(log[:127]):
         made.replica.fold([record])
@@ -152,7 +152,7 @@ def test_a_run_leaves_out_the_same_scores_as_singles(flag: str) -> None:
 
 @pytest.mark.parametrize("count", [1, 200])
 def test_the_flag_is_read_back_from_the_prediction(count: int) -> None:
-    found = flags(world(count, half(), spoilt_log(3)), count)
+    found = flags(world(count, half(), corrupted_log(3)), count)
     codec = parts().predictions
     symbols = next(field for field in codec.schema["fields"] if field["name"] == "flags")["type"]["items"]["symbols"]
     assert "unsound" in symbols

@@ -353,7 +353,7 @@ def test_sequence_goes_on_after_a_crash() -> None:
     assert [pairing.sequence for pairing in world.pairings()] == [0, 1, 2, 3]
 
 
-def test_a_feedback_that_cannot_be_read_or_is_condemned_is_a_dead_letter_and_nothing_else() -> None:
+def test_a_feedback_that_cannot_be_read_or_is_poison_is_a_dead_letter_and_nothing_else() -> None:
     bad = label_record(0, "a", T0)._replace(value=b"\xff")
     world = small([event_record(0, "a", T0)], [bad, label_record(1, "a", T0), label_record(2, "a", T0)])
     world.turn(1, 3, poison_records={(FEEDBACK, 0, 1)})
@@ -362,7 +362,7 @@ def test_a_feedback_that_cannot_be_read_or_is_condemned_is_a_dead_letter_and_not
     assert world.outcomes() == []
 
 
-def test_condemned_event_is_a_dead_letter_and_the_next_of_its_id_is_the_first() -> None:
+def test_poison_event_is_a_dead_letter_and_the_next_of_its_id_is_the_first() -> None:
     world = small([event_record(0, "a", T0), event_record(1, "a", T0)], [label_record(0, "a", T0)])
     world.turn(1, 1, poison_records={(EVENTS, 0, 0)})
     world.crash()
@@ -371,7 +371,7 @@ def test_condemned_event_is_a_dead_letter_and_the_next_of_its_id_is_the_first() 
     assert world.pairings() == [Pairing(0, 1, 0, EVENTS, 1)]
 
 
-def test_landmark_is_the_last_one_that_neither_floor_has_left_behind() -> None:
+def test_restore_point_is_the_last_one_that_neither_floor_has_left_behind() -> None:
     ends = [OutputEnds(n, n, n, n) for n in range(4)]
     marks = RestorePoints(0, 0, ends[0])
     for events, feedback, found in ((10, 0, ends[1]), (20, 30, ends[2]), (40, 30, ends[3])):
@@ -385,7 +385,7 @@ def test_landmark_is_the_last_one_that_neither_floor_has_left_behind() -> None:
     assert marks.before(39, 30) == ends[2]
 
 
-def test_landmarks_stay_few_and_still_precede() -> None:
+def test_restore_points_stay_few_and_still_precede() -> None:
     marks = RestorePoints(0, 0, OutputEnds(0, 0, 0, 0))
     for n in range(1, 2000):
         marks.add(n, n, OutputEnds(n, n, n, n))

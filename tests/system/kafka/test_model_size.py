@@ -48,8 +48,8 @@ def test_freeze_stops_learning_for_all_workers_at_one_position(kafka: str, app_i
 
 
 def test_halt_ends_the_worker_with_its_reason(kafka: str, app_id: str, tmp_path: Path) -> None:
-    with service(tmp_path, kafka, app_id, **limited("halt")) as made:
+    with service(tmp_path, kafka, app_id, **limited("exit")) as made:
         worker = made.start()
         made.pairs(range(50))
         assert worker.wait() != 0
-        assert SAID in worker.log and "model.memory_policy is halt" in worker.log
+        assert SAID in worker.log and "model.memory_policy is exit" in worker.log

@@ -31,6 +31,21 @@ ROUND, BAD, OPERATOR = (
 )
 
 BUGS = (
+    Bug(
+        "a command in the same chunk goes before a corrupted model",
+        "stream_ml/core/fold/halt.py",
+        """        if self.current is not None and self.current.corrupted:
+            return Corrupted(self.current)
+        if self.refold_from is not None:
+            return Refold(self.refold_from)
+""",
+        """        if self.refold_from is not None:
+            return Refold(self.refold_from)
+        if self.current is not None and self.current.corrupted:
+            return Corrupted(self.current)
+""",
+        ("tests/core/fold/test_fold.py",),
+    ),
     # --- the transaction ---
     Bug(
         "commit before produce",
@@ -290,8 +305,8 @@ BUGS = (
             log_of = [r.value for r in own if r.topic == self._config.training_log_topic]
             from stream_ml.records import LogRecord
 
-            at = self.learning.replica.read_position
-            self.learning.replica.fold([LogRecord(at + number, value or b"") for number, value in enumerate(log_of)])
+            at = self.follower.replica.read_position
+            self.follower.replica.fold([LogRecord(at + number, value or b"") for number, value in enumerate(log_of)])
             passes("after-process")
 """,
         (ROUND, CRASH),

@@ -127,7 +127,7 @@ class Group:
         self._note(f"group: generation {self.generation}: {given}")
 
     def unowned(self, name: str) -> list[int]:
-        """Partitions that are nobody's, as the first of the members is reported."""
+        """Partitions that are nobody's, as the first of the members is told."""
         if not self.stable or name != min(self.members, default=""):
             return []
         return sorted(set(range(self._partitions)).difference(*(m.assigned for m in self.members.values())))

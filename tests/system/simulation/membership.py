@@ -12,7 +12,7 @@ from tests.system.simulation.scheduler import Simulation
 class Membership:
     """What the client's background thread knows of the group; the callbacks come when the application polls.
 
-    That thread joins anew by itself when the group moves, and goes no further before the application has been reported
+    That thread joins anew by itself when the group moves, and goes no further before the application has been told
     what came of it.
     """
 

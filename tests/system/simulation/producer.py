@@ -90,7 +90,7 @@ class Producer:
         self._sim.request("offsets", self._process)
         self._alive()
         if {tp.partition for tp in offsets} - group.told():
-            self._sim.failures.append(f"{self._process.name} commits what it was reported is no longer its own")
+            self._sim.failures.append(f"{self._process.name} commits what it was told is no longer its own")
         late = self._sim.armed("offsets")
         wanted = [((tp.topic, tp.partition), tp.offset, tp.metadata) for tp in offsets]
 
