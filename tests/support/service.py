@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -395,6 +396,13 @@ class Worker:
     @property
     def log(self) -> str:
         return self._log_file.read_text("utf-8")
+
+    @property
+    def owned(self) -> list[int]:
+        """The partitions that it has had since the group's last move, as its log says."""
+        log = self._log_file.read_bytes()[self._log_start :].decode()
+        found = re.findall(r"(\[[\d, ]*\]) (?:owned|stay)", log)
+        return json.loads(found[-1]) if found else []  # type: ignore[no-any-return]
 
     @property
     def joined(self) -> bool:

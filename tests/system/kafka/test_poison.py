@@ -1,5 +1,6 @@
 """What spoils a model, or breaks the sequence, halts every replica at the same place, and one command lifts all."""
 
+import itertools
 import re
 import signal
 import subprocess
@@ -49,16 +50,21 @@ def start(made: Service, *instances: str, **changes: Any) -> list[Worker]:
     return [made.start(name, checkpoints={"directory": f"of-{name}", **changes}) for name in instances]
 
 
-def owns(worker: Worker, *partitions: int) -> bool:
-    """Whether these were the last partitions that the worker took up."""
-    found = re.findall(r"partitions (\[[\d, ]*\]) owned", worker.log)
-    return bool(found) and found[-1] == str(list(partitions))
+def shared(made: Service, workers: list[Worker]) -> None:
+    """Wait until these own all partitions, each some of them."""
+
+    def is_so() -> bool:
+        shares = [worker.owned for worker in workers]
+        return all(shares) and sorted(itertools.chain(*shares)) == list(range(made.partitions))
+
+    made.wait_for(is_so, f"a share for each of {len(workers)}")
 
 
 def start_three(made: Service, **changes: Any) -> list[Worker]:
+    """Three workers with a partition each, in the order of their partitions."""
     workers = start(made, *ALL, **changes)
-    made.wait_for(lambda: all(owns(worker, p) for p, worker in enumerate(workers)), "a partition for each")
-    return workers
+    shared(made, workers)
+    return sorted(workers, key=lambda worker: worker.owned)
 
 
 def learn(made: Service, first: int, last: int, *, partitions: int = 3, **values: Any) -> None:
@@ -104,14 +110,14 @@ def test_an_example_that_raises_halts_all_replicas_there_also_one_that_starts_la
 ) -> None:
     with brittle(tmp_path, kafka, app_id) as made:
         workers = start(made, "w1") + start(made, "w2", interval="1s")
-        made.wait_for(lambda: owns(workers[0], 0, 1) and owns(workers[1], 2), "a share for both")
+        shared(made, workers)
         learn(made, 0, 90)
         learn(made, 90, 91, kind="raises")
         made.wait_for(lambda: all(map(halts, workers)), "the halt of both")
         learn(made, 91, 120)
         workers += start(made, "w3")
         made.wait_for(lambda: bool(halts(workers[2])), "the halt of the third")
-        made.wait_for(lambda: owns(workers[2], 2), "the third's share")
+        shared(made, workers)
         learn(made, 120, 150)
         assert flags(made, 91) == [{"learning_halted"}] * 59
         (position,) = halts(workers[0])
@@ -126,7 +132,7 @@ def test_an_example_that_raises_halts_all_replicas_there_also_one_that_starts_la
         assert (found["predictions"], found["examples"]) == (180, 180)
 
 
-def test_a_model_that_stops_being_finite_halts_all_replicas_at_the_example_that_spoilt_it(
+def test_a_model_that_stops_being_finite_halts_all_replicas_at_the_example_that_did_it(
     kafka: str, app_id: str, tmp_path: Path
 ) -> None:
     with brittle(tmp_path, kafka, app_id) as made:
