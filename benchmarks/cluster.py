@@ -136,7 +136,7 @@ class Cluster:
         consumer.close()
 
     def count(self, topic: str) -> Counted:
-        """Committed records and keys: what was lost and what is there twice can be reported."""
+        """Committed records and keys: what was lost and what is there twice can be told."""
         records, keys = 0, set()
         for record in self.committed(topic):
             records += 1

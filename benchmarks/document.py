@@ -39,7 +39,7 @@ def document(results: Results, facts: dict[str, Any], seconds: float) -> dict[st
 
 
 def tables(results: Results, facts: dict[str, Any]) -> list[Table]:
-    """The same as tables."""
+    """A document of results as tables."""
     names = [case.name for case in CASES]
     throughput = [name for name in names if "rate" in results.names(name)]
     found = [

@@ -53,7 +53,7 @@ def produce(consumer: Consumer, producer: Producer, topic: str) -> None:
 
 
 def transact(consumer: Consumer, producer: Producer, topic: str) -> None:
-    """The same, a batch and its offsets in one transaction."""
+    """Read and write what was read, a batch and its offsets in one transaction."""
     producer.init_transactions()
     for records in batches(consumer):
         producer.begin_transaction()

@@ -43,7 +43,7 @@ def set_offsets(config: Config, partition: int, events: int, feedback: int, seal
     client = admin(config)
     with reaching(config):
         pair = read_committed(config, [partition], stable=True)[0]
-        sequences = _ledger(config, seal)
+        sequences = _sequences(config, seal)
         outputs = [(t, partition) for t in (config.predictions.topic, config.outcomes, config.dead_letters)]
         found = ends(client, [*outputs, (config.training_log_topic, 0)])
         inputs = [(config.events.topic, partition), (config.feedback.topic, partition)]
@@ -124,7 +124,7 @@ def _commit(config: Config, offsets: list[TopicPartition]) -> None:
         consumer.close()
 
 
-def _ledger(config: Config, seal: LogSeal | None) -> SequenceTracker:
+def _sequences(config: Config, seal: LogSeal | None) -> SequenceTracker:
     """The sequences of the whole log, counting every example as seen."""
     first, end = ends(admin(config), [(config.training_log_topic, 0)])[config.training_log_topic, 0]
     sequences, commanded_at = SequenceTracker(), -1

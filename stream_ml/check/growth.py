@@ -1,4 +1,4 @@
-"""Whether a model grows with what it learns: it learns until that can be reported, from samples or made-up events.
+"""Whether a model grows with what it learns: it learns until that can be told, from samples or made-up events.
 
 Samples are drawn again and again. So that this is no mere repetition, numbers move a little each time, and a text of
 which there may be any number is a new one wherever almost each sample has its own. Labels follow from the numbers: a
@@ -45,7 +45,7 @@ class Growth(NamedTuple):
 
     @property
     def bytes_each(self) -> float:
-        """What an example adds for ever, as far as can be reported; 0.0 where the model comes to an end of growing."""
+        """What an example adds for ever, as far as can be told; 0.0 where the model comes to an end of growing."""
         if len(self.sizes) < MEASURED_LEAST:
             return 0.0
         before, last = (
@@ -79,7 +79,7 @@ def growth_lines(found: Growth, most: int, labels: float | None, of: str, but: s
     after = f"after {last.examples:,} examples of {of}"
     if len(found.sizes) < MEASURED_LEAST:
         learned = f"it learned {last.examples:,} examples in {found.seconds:.0f} s"
-        return [f"note  whether the model grows cannot be reported: {learned}"]
+        return [f"note  whether the model grows cannot be told: {learned}"]
     lines = []
     if found.bytes_each:
         left = max(0.0, most - last.bytes) / found.bytes_each

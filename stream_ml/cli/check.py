@@ -125,7 +125,7 @@ def _of_growth(parts: "Parts", load: Load) -> list[str]:
     try:
         found = growth(parts.build, parts.domain, tried_events(parts), size_of, texts)
     except (ModelFailed, StreamMLError) as error:
-        return [f"note  whether the model grows cannot be reported: {error}"]
+        return [f"note  whether the model grows cannot be told: {error}"]
     most = ModelSize(model.memory_max, model.memory_policy).most
     open_texts = [name for name, bound in texts.items() if bound is None]
     but = f", of few different texts of {_some(open_texts)}: model.samples would show more" if open_texts else ""

@@ -10,7 +10,7 @@ import platform
 import time
 from collections import Counter
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 from stream_ml.app.parts import Parts
 from stream_ml.core.join.join import Join
@@ -287,8 +287,7 @@ class Report:
         quality, settings = self._follower.replica.quality, self._config.quality
         if quality.count != count and now_s - then_s >= WINDOWS_S:
             found = quality.windows(settings.window, settings.window_time)
-            windows = {name: QualityWindow(**window) for name, window in found.items()}  # type: ignore[typeddict-item]
-            self._windows_then = (now_s, quality.count, windows)
+            self._windows_then = (now_s, quality.count, cast("dict[str, QualityWindow]", found))
         return self._windows_then[2]
 
     def _concept(self) -> ConceptStatus:

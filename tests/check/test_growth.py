@@ -68,7 +68,7 @@ def test_a_model_that_gets_slower_is_told_with_both_figures() -> None:
 
 def test_a_model_too_slow_to_be_told_is_said_to_be() -> None:
     (line,) = growth_lines(Growth([Size(250, 1_000, 20_000.0)], []), 10**9, None, "the samples")
-    assert "cannot be reported: it learned 250 examples" in line
+    assert "cannot be told: it learned 250 examples" in line
 
 
 def test_what_is_tried_stays_within_what_the_samples_say() -> None:

@@ -15,7 +15,7 @@ NOT_COUNTED = frozenset({"cold", "unsound"})  # flags of predictions that say no
 
 
 class Labelled(NamedTuple):
-    """One of them; `y` is what came true as the model learns it, the other fields are those of `Served` and times.
+    """A labelled prediction; `y` is what came true as the model learns it, the rest are fields of `Served` and times.
 
     `usable`: no flag of the prediction leaves it out of quality.
     """

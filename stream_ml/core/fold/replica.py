@@ -390,17 +390,15 @@ class Replica:
             self.halts.current = features._replace(position=single.record.offset)
             return False
         if features is None or isinstance(features, Rejected) or not self._fits(entry):
-            self.passed_over.unusable += (
-                1  # written under other settings, which is another lineage: nothing to learn here
-            )
+            # Written under other settings, which is another lineage: nothing to learn here.
+            self.passed_over.unusable += 1
             return True
         offset = single.record.offset
         if not self.facts.frozen and offset not in self.halts.overrides and not self._judge(offset, features, entry):
             return self.halts.current is None
         row = self.quality.update(entry.target, entry.served, entry.label_time_ms, entry.event_time_ms)
-        if (
-            row is not None and offset not in self.halts.overrides
-        ):  # whose position stands for the halt that was reported
+        # The position of an overridden example stands for the halt that was reported there.
+        if row is not None and offset not in self.halts.overrides:
             self.concept.update(row, self._settings.lineage, offset)
             if not self._may_report(offset):
                 return False

@@ -48,7 +48,7 @@ def of_fold(
 
 
 def learned(found: Ranges, values: Sequence[float]) -> Ranges:
-    """The same, after so many examples."""
+    """What is usual after so many examples."""
     for value in values:
         found.saw_one({"x": value}, True)
     return found

@@ -47,7 +47,7 @@ def test_freeze_stops_learning_for_all_workers_at_one_position(kafka: str, app_i
         assert audited["counts"] == {} and audited["predictions"] == 100
 
 
-def test_halt_ends_the_worker_with_its_reason(kafka: str, app_id: str, tmp_path: Path) -> None:
+def test_exit_ends_the_worker_with_its_reason(kafka: str, app_id: str, tmp_path: Path) -> None:
     with service(tmp_path, kafka, app_id, **limited("exit")) as made:
         worker = made.start()
         made.pairs(range(50))
