@@ -24,7 +24,7 @@ T = TypeVar("T")
 if TYPE_CHECKING:
     from rich.live import Live
 
-    from stream_ml.worker.status import Report
+    from stream_ml.worker.report.report import Report
 
 INTERRUPTED = 130
 LOOK_S = 0.1  # between two looks for a signal, while a client waits for Kafka
@@ -59,7 +59,7 @@ def _run(config: Config) -> None:
     from stream_ml.observe.metrics import Metrics
     from stream_ml.storage.keys import token_of
     from stream_ml.worker.loop import Worker
-    from stream_ml.worker.status import ALIVE_S
+    from stream_ml.worker.report.report import ALIVE_S
 
     parts = checked(assemble(config))
     metrics = Metrics()

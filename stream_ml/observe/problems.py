@@ -65,7 +65,9 @@ def _problems(status: AnyStatus) -> Iterator[Problem]:
 
 def starting(app: str, instance: str, reasons: list[str]) -> Starting:
     """The status of a worker that is not there yet."""
-    found = Starting(format=FORMAT, app=app, instance=instance, ready=False, reasons=reasons, problems=[])
+    found = Starting(
+        format=FORMAT, app=app, instance=instance, state="starting", ready=False, reasons=reasons, problems=[]
+    )
     found["problems"] = problems(found)
     return found
 

@@ -194,11 +194,12 @@ class Folding(TypedDict):
 
 @final
 class Starting(TypedDict):
-    """The status until the model is folded."""
+    """The status until the model is folded. `state` is ``starting``."""
 
     format: int
     app: str
     instance: str
+    state: str
     ready: bool
     reasons: list[str]
     problems: list[Problem]
@@ -207,12 +208,13 @@ class Starting(TypedDict):
 
 @final
 class Status(TypedDict):
-    """The status of a worker that turns."""
+    """The status of a worker that turns. `state`: rebalancing, restoring, running, blocked or stopping."""
 
     format: int
     app: str
     instance: str
     uptime_seconds: float
+    state: str
     ready: bool
     reasons: list[str]
     warnings: list[str]

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from stream_ml.core.inputs.alignment import FirstLabels, HeldFeedback
-from stream_ml.core.partition.partition import Partition
+from stream_ml.core.inputs.alignment import FirstLabels
 from stream_ml.kafka.consumers import FeedbackInput, Group
 from stream_ml.records import Clock
+from stream_ml.worker.partitions.owned import OwnedPartition
 
 TURNS = 2  # more than these can take is a backlog: nobody waits for one event of it
 
@@ -21,35 +21,33 @@ class Backlog:
         """Partitions were assigned."""
         self._first_labels = FirstLabels(clock)
 
-    def waiting(self, owned: Mapping[int, Partition]) -> tuple[int, int]:
+    def waiting(self, owned: Mapping[int, OwnedPartition]) -> tuple[int, int]:
         """How many offsets of events and of labels lie before what has been taken, as far as fetches have told."""
         return (
-            sum(_left(self._group.end(number), of.events_position) for number, of in owned.items()),
-            sum(_left(self._feedback.end(number), of.feedback_position) for number, of in owned.items()),
+            sum(_left(self._group.end(number), of.core.events_position) for number, of in owned.items()),
+            sum(_left(self._feedback.end(number), of.core.feedback_position) for number, of in owned.items()),
         )
 
-    def there(self, owned: Mapping[int, Partition], limit: int) -> bool:
+    def there(self, owned: Mapping[int, OwnedPartition], limit: int) -> bool:
         """Whether there is a backlog of events or of labels."""
         return any(
-            self._of_events(number, of, limit) or _far(self._feedback.end(number), of.feedback_position, limit)
+            self._of_events(number, of, limit) or _far(self._feedback.end(number), of.core.feedback_position, limit)
             for number, of in owned.items()
         )
 
-    def labels_awaited(
-        self, owned: Mapping[int, Partition], held: Mapping[int, HeldFeedback], limit: int, clock: Clock
-    ) -> bool:
+    def labels_awaited(self, owned: Mapping[int, OwnedPartition], limit: int, clock: Clock) -> bool:
         """Whether the events, a backlog, wait for the first labels of theirs."""
         if self._first_labels.over:
             return False
         both = any(
             self._of_events(number, of, limit)
-            and ((end := self._feedback.end(number)) is None or _far(end, of.feedback_position, limit))
+            and ((end := self._feedback.end(number)) is None or _far(end, of.core.feedback_position, limit))
             for number, of in owned.items()
         )
-        return self._first_labels.awaited(sum(map(len, held.values())), both, clock)
+        return self._first_labels.awaited(sum(len(of.held or ()) for of in owned.values()), both, clock)
 
-    def _of_events(self, number: int, of: Partition, limit: int) -> bool:
-        return _far(self._group.end(number), of.events_position, limit)
+    def _of_events(self, number: int, of: OwnedPartition, limit: int) -> bool:
+        return _far(self._group.end(number), of.core.events_position, limit)
 
 
 def _far(end: int | None, position: int, limit: int) -> bool:

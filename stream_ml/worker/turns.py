@@ -1,6 +1,11 @@
 """Whose turn it is, and when the next turn may begin."""
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Protocol
+
+IDLE_TICK_S = 1.0  # how often a partition without records has its time moved on
+TICKS_S = 25.0  # and of how many in a second at most
 
 
 class Line:
@@ -27,6 +32,41 @@ class Line:
         self._order.pop(number, None)
         if more:
             self._order[number] = None
+
+
+class Served(Protocol):
+    """Something that was worked on, at `served_s` seconds of the monotonic clock."""
+
+    served_s: float
+
+
+class IdleTicks:
+    """Partitions of which nothing came, one after the other: their time is moved on now and then."""
+
+    def __init__(self, now_s: float) -> None:
+        self._order: deque[int] = deque()
+        self._ticked_s = now_s
+
+    def add(self, numbers: Iterable[int]) -> None:
+        """These are read from now on."""
+        self._order.extend(numbers)
+
+    def leave(self, numbers: Collection[int]) -> None:
+        """These are read no longer."""
+        self._order = deque(number for number in self._order if number not in numbers)
+
+    def due(self, now_s: float, served: Mapping[int, Served]) -> list[int]:
+        """Whose time is to be moved on now: those of the next ones that nothing was done with for IDLE_TICK_S."""
+        turns = min(len(self._order), int((now_s - self._ticked_s) * TICKS_S))
+        found = []
+        for _ in range(turns):
+            number = self._order[0]
+            self._order.rotate(-1)
+            if number in served and now_s - served[number].served_s >= IDLE_TICK_S:
+                found.append(number)
+        if turns:
+            self._ticked_s = now_s
+        return found
 
 
 class CommitFloor:

@@ -14,6 +14,7 @@ STATUS: dict[str, Any] = {
     "format": FORMAT,
     "app": "flights",
     "instance": "w1",
+    "state": "running",
     "ready": True,
     "reasons": [],
     "warnings": ["learning is frozen; stream-ml resume CONFIG goes on"],

@@ -70,9 +70,9 @@ BUGS = (
     ),
     Bug(
         "offsets from position()",
-        "stream_ml/worker/loop.py",
+        "stream_ml/worker/commit.py",
         "                self._config, number, output.events_position, output.feedback_position, output.metadata\n",
-        "                self._config, number, output.events_position, max(output.feedback_position, self._feedback._consumer.position([__import__('confluent_kafka').TopicPartition(self._config.feedback.topic, number)])[0].offset), output.metadata\n",
+        "                self._config, number, output.events_position, max(output.feedback_position, self._intake._feedback._consumer.position([__import__('confluent_kafka').TopicPartition(self._config.feedback.topic, number)])[0].offset), output.metadata\n",
         (KILLS, CRASH),
     ),
     Bug(
@@ -140,36 +140,36 @@ BUGS = (
         """            passes("after-process")
 """,
         """            for number, output in outputs.items():
-                self._ownership.owned[number].join.apply(output.staged)
+                self.ownership.owned[number].core.join.apply(output.staged)
             passes("after-process")
 """,
         ("tests/system/kafka/test_oversized.py", BAD, ROUND),
     ),
     Bug(
         "UNKNOWN taken for ABORTED",
-        "stream_ml/worker/loop.py",
+        "stream_ml/worker/commit.py",
         """        return self._resolve(outputs)
 """,
         """        self._transactor.open()
-        return {}, True
+        return Committed({}, rest_aborted=True)
 """,
         ("tests/system/kafka/test_unknown_outcome.py",),
     ),
     Bug(
         "UNKNOWN taken for COMMITTED",
-        "stream_ml/worker/loop.py",
+        "stream_ml/worker/commit.py",
         """        return self._resolve(outputs)
 """,
         """        self._transactor.open()
-        return outputs, True
+        return Committed(outputs, rest_aborted=True)
 """,
         ("tests/system/kafka/test_unknown_outcome.py",),
     ),
     Bug(
         "equal offsets taken as ours after UNKNOWN",
-        "stream_ml/worker/loop.py",
-        "            if pair.metadata is not None and pair.metadata.token == output.metadata.token:\n",
-        "            if pair.events == output.events_position and pair.feedback == output.feedback_position:\n",
+        "stream_ml/worker/commit.py",
+        "            if state.metadata is not None and state.metadata.token == output.metadata.token:\n",
+        "            if state.events == output.events_position and state.feedback == output.feedback_position:\n",
         ("tests/system/simulation/test_unknown_end.py",),
     ),
     Bug(
@@ -191,7 +191,7 @@ BUGS = (
     # --- the group ---
     Bug(
         "no first transaction after an assignment",
-        "stream_ml/worker/assignment.py",
+        "stream_ml/worker/partitions/assignment.py",
         """        ending = self._transactor.run(blocks, offsets, group)
         if ending is Ending.UNKNOWN:
 """,
@@ -225,18 +225,18 @@ BUGS = (
     ),
     Bug(
         "partitions that stay wait until others are taken up",
-        "stream_ml/worker/moves.py",
+        "stream_ml/worker/partitions/moves.py",
         "                if not more or self._group.moved() or time.monotonic() > until_s:\n",
         "                if not more or self._group.moved():\n",
         ("tests/system/kafka/test_moves.py",),
     ),
     Bug(
         "a partition that is owned is claimed again while others are taken up",
-        "stream_ml/worker/assignment.py",
-        """        self.owned[number] = partition
-        self.wanted.remove(number)
+        "stream_ml/worker/partitions/assignment.py",
+        """        self.owned[partition.number] = partition
+        self.wanted.remove(partition.number)
 """,
-        """        self.owned[number] = partition
+        """        self.owned[partition.number] = partition
 """,
         ("tests/system/simulation/test_simulation.py",),
     ),
@@ -249,7 +249,7 @@ BUGS = (
     ),
     Bug(
         "the next sequence is not compared with the log",
-        "stream_ml/worker/assignment.py",
+        "stream_ml/worker/partitions/assignment.py",
         """        if seen == partition.next_sequence:
             return True
 """,
@@ -259,7 +259,7 @@ BUGS = (
     ),
     Bug(
         "a failed claim is worked on",
-        "stream_ml/worker/moves.py",
+        "stream_ml/worker/partitions/moves.py",
         """            self._steps = None
             raise
 """,
@@ -269,7 +269,7 @@ BUGS = (
     ),
     Bug(
         "a claimer that stood still while others went on suspends what is sound",
-        "stream_ml/worker/assignment.py",
+        "stream_ml/worker/partitions/assignment.py",
         "            raise ClaimFailed  # while this process",
         "            pass  # while this process",
         ("tests/system/simulation/test_found.py",),
@@ -601,9 +601,9 @@ BUGS = (
     # --- signals ---
     Bug(
         "a worker's own signals are let go before they are written",
-        "stream_ml/worker/monitor.py",
-        "        self._unwritten = [signal for signal in self._unwritten if signal not in self._offered]\n",
-        "        self._unwritten = []\n",
+        "stream_ml/worker/report/signals.py",
+        "        self._waiting = [signal for signal in self._waiting if signal not in self._offered]\n",
+        "        self._waiting = []\n",
         (SIGNALS,),
     ),
     Bug(
@@ -708,7 +708,7 @@ BUGS = (
     ),
     Bug(
         "a refused record stops its batch for ever",
-        "stream_ml/worker/loop.py",
+        "stream_ml/worker/commit.py",
         "            self._bisect(batches)\n",
         "",
         ("tests/system/kafka/test_oversized.py", BAD),

@@ -23,9 +23,16 @@ import stream_ml.kafka.reading.ends
 import stream_ml.kafka.reading.log_reader
 import stream_ml.kafka.reading.ranges
 import stream_ml.kafka.transaction
-import stream_ml.worker.assignment
+import stream_ml.worker.commit
+import stream_ml.worker.housekeeping
+import stream_ml.worker.intake
 import stream_ml.worker.loop
-import stream_ml.worker.status
+import stream_ml.worker.partitions.assignment
+import stream_ml.worker.partitions.moves
+import stream_ml.worker.report.health
+import stream_ml.worker.report.report
+import stream_ml.worker.report.status
+import stream_ml.worker.report.totals
 from stream_ml.app.assemble import assemble
 from stream_ml.app.parts import Parts
 from stream_ml.config import Config, Delivery, Pending, Worker
@@ -259,9 +266,11 @@ class _ToTrace(logging.Handler):
 def simulated(sim: Simulation, *, tracing: bool = False) -> Iterator[None]:
     """The service's modules meet simulated clients and a simulated clock in here."""
     kafka, reading, worker = stream_ml.kafka, stream_ml.kafka.reading, stream_ml.worker
+    taken, report = worker.partitions, worker.report
     follower, checkpointing = stream_ml.follower.follower, stream_ml.follower.checkpointing
     timed = (kafka.consumers, kafka.errors, reading.ranges, reading.log_reader, reading.assigned, kafka.transaction)
-    timed += (follower, checkpointing, worker.loop, worker.assignment, worker.status, worker.intake, worker.moves)
+    timed += (follower, checkpointing, worker.loop, worker.commit, worker.housekeeping, worker.intake)
+    timed += (taken.assignment, taken.moves, report.health, report.report, report.status, report.totals)
     changes: list[tuple[Any, str, Any]] = [(module, "time", SimulatedTime) for module in timed]
     changes += [(kafka.clients, name, getattr(clients, name)) for name in ("Consumer", "AdminClient")]
     changes += [(kafka.clients, "Producer", producer.Producer)]
@@ -271,10 +280,10 @@ def simulated(sim: Simulation, *, tracing: bool = False) -> Iterator[None]:
     changes += [(kafka.transaction, "run_concurrently", _one_after_the_other)]
     changes += [(reading.ends, "OffsetSpec", clients.OffsetSpec)]
     changes += [(checkpointing, "CheckpointStore", MemoryStore)]
-    changes += [(checkpointing, "CheckpointWriter", AtOnceWriter), (worker.assignment, "secrets", _Tokens)]
-    changes += [(worker.loop, "TopicWatch", _SameTopics), (worker.loop, "unowned", _unowned)]
+    changes += [(checkpointing, "CheckpointWriter", AtOnceWriter), (taken.assignment, "secrets", _Tokens)]
+    changes += [(worker.loop, "TopicWatch", _SameTopics), (worker.housekeeping, "unowned", _unowned)]
     # Of two partitions the second is taken up after a turn of the first, wherever the group has moved meanwhile.
-    changes += [(worker.assignment, "TOGETHER", 1), (worker.moves, "TAKE_UP_S", 0.0), (worker.moves, "ALONE_S", 0.0)]
+    changes += [(taken.assignment, "TOGETHER", 1), (taken.moves, "TAKE_UP_S", 0.0), (taken.moves, "ALONE_S", 0.0)]
     logger, handler = logging.getLogger("stream_ml"), _ToTrace(sim)
     before = logger.level, logger.propagate
     logger.setLevel(logging.INFO if tracing else logging.CRITICAL)

@@ -68,7 +68,7 @@ class Directed(Schedule):
     def owned(self, instance: str) -> list[int]:
         """Partitions that it owns."""
         found = [p for p in self.sim.processes if p.name.startswith(f"{instance}.") and p.worker and not p.doomed]
-        return sorted(found[0].worker._ownership.owned) if found else []
+        return sorted(found[0].worker.ownership.owned) if found else []
 
     def shared(self) -> bool:
         """Whether two workers own a partition each."""

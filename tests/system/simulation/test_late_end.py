@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 
 from stream_ml.core.log.sequences import SequenceTracker
-from stream_ml.worker.assignment import Ownership
+from stream_ml.worker.partitions.assignment import Ownership
 from tests.system.simulation.app import EVENTS, FEEDBACK, LOG, PREDICTIONS
 from tests.system.simulation.directed import Directed, Steps, pairs
 from tests.system.simulation.judge import judged

@@ -9,8 +9,8 @@ import pytest
 from stream_ml.core.join.join import Join
 from stream_ml.kafka.committed import read_committed
 from stream_ml.kafka.transaction import Ending, Transactor
-from stream_ml.worker import assignment
-from stream_ml.worker.loop import Worker
+from stream_ml.worker.commit import Committed, Committer
+from stream_ml.worker.partitions import assignment
 from tests.system.simulation import groups
 from tests.system.simulation.judge import judged
 from tests.system.simulation.plan import plan_of
@@ -21,10 +21,10 @@ from tests.system.simulation.world import Schedule
 SEEDS_MAX = 250
 
 
-def unknown_is_aborted(worker: Worker, outputs: Any) -> Any:
+def unknown_is_aborted(committer: Committer, outputs: Any) -> Committed:
     """Nobody asks for the token."""
-    worker._transactor.open()
-    return {}, True
+    committer._transactor.open()
+    return Committed({}, rest_aborted=True)
 
 
 def unknown_is_committed(real: Callable[..., Ending]) -> Callable[..., Ending]:
@@ -45,7 +45,7 @@ def unstable_pairs(config: Any, numbers: list[int]) -> Any:
 
 
 PLANTED = {
-    "unknown is aborted": (mock.patch.object(Worker, "_resolve", unknown_is_aborted), "ends 2 times"),
+    "unknown is aborted": (mock.patch.object(Committer, "_resolve", unknown_is_aborted), "ends 2 times"),
     "unknown is committed": (
         mock.patch.object(Transactor, "_commit", unknown_is_committed(Transactor._commit)),
         "has no end",

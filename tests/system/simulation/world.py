@@ -100,7 +100,7 @@ class Schedule:
             self.replicas.append(Replica(process.name, replica.position, bits, None, replica.passed_over.dropped))
         else:
             self.replicas.append(Replica(process.name, -1, [], replica.halt, replica.passed_over.dropped))
-        self.suspended |= process.worker._ownership.suspended
+        self.suspended |= process.worker.ownership.suspended
 
     def _start(self, instance: str) -> None:
         self._restarts += 1
@@ -196,10 +196,10 @@ class Schedule:
             return False
         if group.pending or any(t.state in ("ongoing", "preparing") for t in cluster.coordinator.transactions.values()):
             return False
-        owned = [number for p in running for number in (*p.worker._ownership.owned, *p.worker._ownership.suspended)]
+        owned = [number for p in running for number in (*p.worker.ownership.owned, *p.worker.ownership.suspended)]
         if sorted(owned) != list(range(PARTITIONS)):
             return False
-        suspended = {number for p in running for number in p.worker._ownership.suspended}
+        suspended = {number for p in running for number in p.worker.ownership.suspended}
         for number in range(PARTITIONS):
             for topic in (EVENTS, FEEDBACK):
                 stored = group.committed.get((topic, number))

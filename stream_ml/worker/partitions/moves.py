@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 from stream_ml.kafka.consumers import Group
 from stream_ml.observe.metrics import Metrics
-from stream_ml.worker.assignment import ClaimFailed, Ownership
 from stream_ml.worker.intake import Intake
+from stream_ml.worker.partitions.assignment import ClaimFailed, Ownership
 
 TAKE_UP_S = 0.1  # of taking up between two turns, where something is owned that waits for its turn
 ALONE_S = 1.0  # where nothing is: until it is looked whether to stop

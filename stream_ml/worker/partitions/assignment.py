@@ -36,7 +36,8 @@ from stream_ml.kafka.topics import TopicFacts
 from stream_ml.kafka.transaction import Ending, Transactor
 from stream_ml.records import Block
 from stream_ml.runtime.failpoints import passes
-from stream_ml.worker.restore import Claimed, Rebuild, merged, take_log
+from stream_ml.worker.partitions.owned import OwnedPartition
+from stream_ml.worker.partitions.restore import Claimed, Rebuild, merged, take_log
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +65,9 @@ class Ownership:
         self._settings = parts.partition_settings(facts.record_bytes_max, facts.inputs_id(parts.config))
         self.partitions = facts.partitions
         self.wanted: list[int] = []  # given by the group, and neither owned nor suspended yet
-        self.owned: dict[int, Partition] = {}
+        self.owned: dict[int, OwnedPartition] = {}
         self.suspended: dict[int, str] = {}
-        self.tokens: dict[int, str] = {}
-        self._kept: dict[int, Partition] = {}
+        self._kept: dict[int, OwnedPartition] = {}
         self._ranges = RangeReader(parts.config, follower.keep_alive)
 
     def serve(self) -> None:
@@ -81,15 +81,14 @@ class Ownership:
     def release(self, numbers: Iterable[int], *, keep: bool) -> None:
         """Own these no longer; kept, what was held stays in memory in case one comes back untouched."""
         for number in numbers:
-            partition = self.owned.pop(number, None)
+            owned = self.owned.pop(number, None)
             self.suspended.pop(number, None)
-            if keep and partition is not None:
-                self._kept[number] = partition
+            if keep and owned is not None:
+                self._kept[number] = owned
 
-    def forget(self, partition: int) -> None:
+    def forget(self, number: int) -> None:
         """Own this partition no longer: somebody else commits it."""
-        self.owned.pop(partition, None)
-        self.tokens.pop(partition, None)
+        self.owned.pop(number, None)
 
     def take_up(self, group: Callable[[], object]) -> Iterator[bool]:
         """Own the wanted partitions, as far as they are fit, a step at a time; `owned` and `suspended` say which.
@@ -120,8 +119,8 @@ class Ownership:
             kept = self._kept.get(number)
             if recreated_inputs(self._config, pair, self._settings.inputs_id):
                 kept = None
-            if kept is not None and pair.metadata is not None and pair.metadata.token == self.tokens.get(number):
-                self._own(number, kept)
+            if kept is not None and pair.metadata is not None and pair.metadata.token == kept.token:
+                self._own(kept)
             else:
                 claimed = self._examined(pair, firsts)
                 if claimed is not None:
@@ -130,18 +129,18 @@ class Ownership:
         if not claims:
             return
         yield True
-        self._claim(claims, group())
+        token = self._claim(claims, group())
         self._follower.checkpoints.give_up()
         yield from self._folded()
-        sound = [claimed for claimed in claims.values() if self._sequence_is_right(claimed.partition)]
+        sound = [claimed for claimed in claims.values() if self._sequence_is_right(claimed.partition, token)]
         for first in range(0, len(sound), TOGETHER):
             yield True
-            yield from self._rebuild(sound[first : first + TOGETHER])
+            yield from self._rebuild(sound[first : first + TOGETHER], token)
 
-    def _own(self, number: int, partition: Partition) -> None:
+    def _own(self, partition: OwnedPartition) -> None:
         """Own it from now on; never claim it again, for it is served while others are taken up."""
-        self.owned[number] = partition
-        self.wanted.remove(number)
+        self.owned[partition.number] = partition
+        self.wanted.remove(partition.number)
 
     def _suspend(self, number: int, problem: str) -> None:
         self.suspended[number] = problem
@@ -213,7 +212,8 @@ class Ownership:
 
     # --- 2: the claim ---
 
-    def _claim(self, claims: dict[int, Claimed], group: object) -> None:
+    def _claim(self, claims: dict[int, Claimed], group: object) -> str:
+        """Commit the partitions as this worker's; gives the token of that transaction."""
         token = new_token(self._config.transactional_id)
         offsets, blocks = [], []
         for number, claimed in claims.items():
@@ -233,7 +233,7 @@ class Ownership:
         if ending is not Ending.COMMITTED:
             raise ClaimFailed
         passes("after-claim")
-        self.tokens |= dict.fromkeys(claims, token)
+        return token
 
     def _schema_blocks(self) -> list[Block]:
         """The entry of our predictions' schema; several workers that start at once may each write it."""
@@ -260,12 +260,12 @@ class Ownership:
                 return
             yield False
 
-    def _sequence_is_right(self, partition: Partition) -> bool:
+    def _sequence_is_right(self, partition: Partition, token: str) -> bool:
         seen = self._follower.replica.seen.next_sequence(partition.number)
         if seen == partition.next_sequence:
             return True
         now = read_committed_stable(self._config, [partition.number])[0].metadata
-        if now is None or now.token != self.tokens[partition.number]:
+        if now is None or now.token != token:
             raise ClaimFailed  # while this process stood still somebody else went on: the log is later than the claim
         problem = (
             f"its offsets say that example {partition.next_sequence} is next, the training log says {seen}: "
@@ -276,7 +276,7 @@ class Ownership:
 
     # --- 4: what a crash lost ---
 
-    def _rebuild(self, claims: list[Claimed]) -> Iterator[bool]:
+    def _rebuild(self, claims: list[Claimed], token: str) -> Iterator[bool]:
         """Fill the joins of these partitions and own them; everything that they need is read at once."""
         started = time.monotonic()
         now = self.output_ends([claimed.partition.number for claimed in claims])
@@ -300,7 +300,7 @@ class Ownership:
             partition = rebuild.claimed.partition
             partition.restore_points.add(partition.events_position, partition.feedback_position, now[number])
             _log_taken_up(partition, time.monotonic() - started)
-            self._own(number, partition)
+            self._own(OwnedPartition(partition, token))
             yield True
 
     def _in_order(self, ranges: dict[Where, tuple[int, int]]) -> list[dict[Where, tuple[int, int]]]:

@@ -1,7 +1,6 @@
 """What one worker alone can see: drift of its inputs and scores, labels that stay away, latency, the last predictions.
 
-Fed once per committed batch. What it finds are signals under the worker's name, written with the next transaction; they
-are kept until that is committed.
+Fed once per committed batch. What it finds are signals under the worker's name, written with the next transaction.
 """
 
 import logging
@@ -15,21 +14,20 @@ from numpy.typing import NDArray
 
 from stream_ml.app.parts import Parts
 from stream_ml.core.drift.inputs import InputDrift, Watched
-from stream_ml.core.drift.signals import Kind, Severity, Signal, encode_signal
+from stream_ml.core.drift.signals import Kind, Severity, Signal
 from stream_ml.core.fold.replica import Replica
-from stream_ml.core.join.join import Join
 from stream_ml.core.partition.partition import Batch, Outputs
 from stream_ml.observe.metrics import Metrics
 from stream_ml.observe.problems import watched as words_of
 from stream_ml.observe.status import DriftStatus, Monitored
-from stream_ml.records import Block, Clock
 from stream_ml.storage.files import read_small, replaced, sealed, unsealed
 from stream_ml.storage.keys import key_of
+from stream_ml.worker.partitions.owned import OwnedPartition
+from stream_ml.worker.report.signals import SignalOutbox
 
 OVER_S = 60.0  # latency and scores are reported over the last so many seconds
 BATCHES_MAX = 2_000  # of them in memory
 LAST_MAX = 20  # predictions that are shown
-SIGNALS_MAX = 100  # that are shown; and that wait to be written: then the oldest is dropped, and logged
 SCORE_BINS = 10
 FILE_BYTES_MAX = 16_000_000  # of the references of all features
 MATURITY_S = 5.0  # between two counts of the labelled events
@@ -50,13 +48,9 @@ class Monitor:
         self._starving_ms = config.drift.label_starvation or config.feedback.ttl
         self._rebaselined_at: int | None = None
         self._trained = False
-        self._times: dict[int, list[int]] = {}  # newest event, first event since the last label (0: none)
-        self._starving: set[int] = set()
         self._batches: deque[tuple[float, float, list[int]]] = deque(maxlen=BATCHES_MAX)
-        self._unwritten: list[Signal] = []
-        self._offered: list[Signal] = []  # those of them that the transaction under way holds
         self._maturity: tuple[float, dict[str, float]] = (-MATURITY_S, {})
-        self.signals: deque[Signal] = deque(maxlen=SIGNALS_MAX)
+        self.signals = SignalOutbox(config.signals, metrics)
         self.last: deque[dict[str, Any]] = deque(maxlen=LAST_MAX)
         self._file = config.path(config.checkpoints.directory) / f"inputs-{config.instance}.json"
         self._key = key_of(config, make=True)
@@ -64,9 +58,9 @@ class Monitor:
 
     # --- fed by the loop ---
 
-    def committed(self, number: int, batch: Batch, outputs: Outputs) -> None:
+    def committed(self, of: OwnedPartition, batch: Batch, outputs: Outputs) -> None:
         """Take a batch that was committed."""
-        self._starvation(number, batch)
+        self._starvation(of, batch)
         events = batch.events
         if not len(events):
             return
@@ -80,8 +74,8 @@ class Monitor:
         for row in range(max(0, len(rows) - 5), len(rows)):
             event = rows.event(row)
             said = event.served.class_name if event.served.value is None else event.served.value
-            of = {"partition": number, "offset": event.offset, "event_id": event.event_id[:80], "said": said}
-            self.last.append({**of, "score": event.served.score, "at_ms": int(now_ms)})
+            where = {"partition": of.number, "offset": event.offset, "event_id": event.event_id[:80]}
+            self.last.append({**where, "said": said, "score": event.served.score, "at_ms": int(now_ms)})
         features, known = events.features, scores.tolist() if self._trained else []
         changed = self.inputs.take(features.table, [*features.others.values()], known, int(now_ms))
         for subject, watched, since_ms in changed:
@@ -98,17 +92,14 @@ class Monitor:
                     self._metrics.count("scores", count, upto=f"{(number + 1) / SCORE_BINS:g}")
         return counts
 
-    def follow(self, replica: Replica, owned: dict[int, Join]) -> None:
-        """Obey a `rebaseline` that the replica has met, and forget partitions that are owned no longer."""
+    def follow(self, replica: Replica) -> None:
+        """Obey a `rebaseline` that the replica has met."""
         self._trained = replica.examples_learned >= self.inputs.reference_size
         if self._rebaselined_at is None:
             self._rebaselined_at = replica.facts.rebaselined_at
         elif replica.facts.rebaselined_at > self._rebaselined_at:
             self._rebaselined_at = replica.facts.rebaselined_at
             self._begin_anew()
-        for number in self._times.keys() - owned.keys():
-            del self._times[number]
-            self._starving.discard(number)
 
     def _begin_anew(self) -> None:
         self.inputs.begin()
@@ -122,28 +113,21 @@ class Monitor:
 
     # --- labels ---
 
-    def _starvation(self, number: int, batch: Batch) -> None:
-        labels_ms = batch.feedback.latest_ms(0)
-        latest_ms = batch.events.latest_ms(0)
-        times = self._times.setdefault(number, [latest_ms, 0])
-        times[0] = max(times[0], latest_ms)
-        if labels_ms:
-            times[1] = 0  # and the next event begins to wait: a quiet weekend is no starvation
-        elif latest_ms:
-            times[1] = times[1] or min(time_ms for time_ms in batch.events.times_ms if time_ms)
-        behind_ms = times[0] - times[1] if times[1] else 0
-        if (behind_ms > self._starving_ms) is (number in self._starving):
+    def _starvation(self, of: OwnedPartition, batch: Batch) -> None:
+        behind_ms = of.labels.take(batch)
+        if (behind_ms > self._starving_ms) is of.labels.starving:
             return
-        self._starving.symmetric_difference_update({number})
+        of.labels.starving = not of.labels.starving
         evidence = {"behind_seconds": behind_ms / 1000, "limit_seconds": self._starving_ms / 1000}
-        subject = f"labels:{number}"
-        if number in self._starving:
-            words = f"partition {number}: no label has come during {behind_ms / 3_600_000:.1f} h of events"
+        subject, since_ms = f"labels:{of.number}", of.labels.waiting_since_ms
+        if of.labels.starving:
+            words = f"partition {of.number}: no label has come during {behind_ms / 3_600_000:.1f} h of events"
             self._found(
-                "label_starvation", subject, times[1], "warning", evidence, words, "stream-ml tail CONFIG feedback"
+                "label_starvation", subject, since_ms, "warning", evidence, words, "stream-ml tail CONFIG feedback"
             )
         else:
-            words = f"partition {number}: labels come again"
+            words = f"partition {of.number}: labels come again"
+            labels_ms = batch.feedback.latest_ms(0)
             self._found("recovered", subject, labels_ms, "info", evidence, words, "stream-ml top CONFIG")
 
     # --- inputs ---
@@ -187,32 +171,11 @@ class Monitor:
             message=words,
             suggestion=suggestion,
         )
-        log.warning("%s", words, extra={"hint": suggestion})
-        self._unwritten.append(signal)
-        if len(self._unwritten) > SIGNALS_MAX:
-            log.warning("signal %s is dropped: nothing was committed for long", self._unwritten.pop(0).key)
-
-    # --- signals ---
-
-    def block(self, clock: Clock) -> Block:
-        """What waits to be written, for the next transaction; empty where nothing does."""
-        block = Block.empty(self._config.signals, 0)
-        for signal in self._unwritten:
-            block.add(signal.key.encode(), encode_signal(signal, clock))
-        self._offered = list(self._unwritten)
-        return block
-
-    def written(self) -> None:
-        """The transaction that held them was committed."""
-        for signal in self._offered:
-            self.signals.append(signal)
-            self._metrics.count("signals", 1, kind=signal.kind)
-        self._unwritten = [signal for signal in self._unwritten if signal not in self._offered]
-        self._offered = []
+        self.signals.add(signal)
 
     # --- what is shown ---
 
-    def status(self, owned: dict[int, Join]) -> Monitored:
+    def status(self, owned: dict[int, OwnedPartition]) -> Monitored:
         """For the status: JSON values."""
         recent = [batch for batch in self._batches if time.monotonic() - batch[0] <= OVER_S]
         latencies = sorted(batch[1] for batch in recent)
@@ -224,7 +187,7 @@ class Monitor:
             "scores": self._scores([batch[2] for batch in recent]),
             "drift": self._drift(),
             "maturity": self._labelled(owned),
-            "starving": sorted(self._starving),
+            "starving": sorted(number for number, of in owned.items() if of.labels.starving),
             "last_predictions": list(self.last),
         }
 
@@ -250,12 +213,12 @@ class Monitor:
             "subjects": found,
         }
 
-    def _labelled(self, owned: dict[int, Join]) -> dict[str, float]:
+    def _labelled(self, owned: dict[int, OwnedPartition]) -> dict[str, float]:
         """Which share of the events of the last window, in event time, has a label by now: how much to believe."""
         if time.monotonic() - self._maturity[0] < MATURITY_S:
             return self._maturity[1]
         labelled = events = 0
-        for join in owned.values():
+        for join in (of.core.join for of in owned.values()):
             some = join.store.labelled(join.inputs.events_ms - self._config.quality.window_time)
             labelled, events = labelled + some[0], events + some[1]
         found = {"events": events, "labelled_share": round(labelled / events, 4) if events else 0.0}
@@ -271,7 +234,7 @@ class Monitor:
             return
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            unwritten = [signal.plain() for signal in self._unwritten]
+            unwritten = self.signals.state()
             kept = {"inputs": state, "rebaselined_at": self._rebaselined_at, "unwritten": unwritten}
             if self._key is not None:
                 replaced(self._file, sealed(kept, self._key))
@@ -286,16 +249,13 @@ class Monitor:
             known = self.inputs.restore(kept["inputs"])
             at = kept["rebaselined_at"]
             self._rebaselined_at = None if at is None else int(at)
-            self._unwritten = [Signal(**signal) for signal in kept["unwritten"]][-SIGNALS_MAX:]
-            for signal in self._unwritten:
-                encode_signal(signal, Clock(0, 0))
-                signal.key.encode()
+            self.signals.restore(kept["unwritten"])
         except FileNotFoundError:
             return
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             log.warning("%s cannot be used, input drift begins with a new reference: %s", self._file, error)
             self.inputs.begin()
-            self._unwritten = []
+            self.signals.restore([])
             return
         if not known:
             log.info("input drift begins with a new reference: features or windows were other ones")

@@ -1,0 +1,1 @@
+"""What one worker says of itself: its status, its gauges, its signals."""
