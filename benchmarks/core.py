@@ -19,8 +19,9 @@ from stream_ml.config import Config
 from stream_ml.core.avro.record import encode_record
 from stream_ml.core.fold.replica import Replica
 from stream_ml.core.join.join import Join
+from stream_ml.core.partition.batch import Batch
 from stream_ml.core.partition.commit_metadata import OutputEnds
-from stream_ml.core.partition.partition import Batch, Partition
+from stream_ml.core.partition.partition import Partition
 from stream_ml.demo.flights import Item, flights
 from stream_ml.demo.model import build
 from stream_ml.records import Clock, LogRecord, Record, Records

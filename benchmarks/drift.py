@@ -16,7 +16,8 @@ from typing import Any
 from river import linear_model, preprocessing
 from river.datasets import synth
 
-from stream_ml.core.drift.concept import DETECTORS, ConceptMonitor, detector_of
+from stream_ml.core.drift.concept import ConceptMonitor
+from stream_ml.core.drift.detectors import DETECTORS, detector_of
 from stream_ml.core.drift.inputs import InputDrift
 from stream_ml.core.evaluation.window import Row
 

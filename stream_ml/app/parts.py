@@ -12,7 +12,8 @@ from stream_ml.config import Config
 from stream_ml.config.model import MISS_DETECTORS
 from stream_ml.core.avro.framing import Payloads
 from stream_ml.core.avro.schema import fingerprint_of_text
-from stream_ml.core.drift.concept import ConceptMonitor, detector_of
+from stream_ml.core.drift.concept import ConceptMonitor
+from stream_ml.core.drift.detectors import detector_of
 from stream_ml.core.fold.batches import FoldSettings
 from stream_ml.core.fold.limits import Ranges
 from stream_ml.core.inputs.features import FeaturePlan
@@ -21,7 +22,8 @@ from stream_ml.core.inputs.readers import EventReader, FeedbackReader
 from stream_ml.core.join.watermark import JoinSettings
 from stream_ml.core.log.logged_schemas import LoggedSchema, WrittenSchema, written_schemas
 from stream_ml.core.model.lineage import Covered, lineage_of, spec_of
-from stream_ml.core.partition.partition import PartitionSettings, Topics
+from stream_ml.core.partition.batch import PartitionSettings
+from stream_ml.core.partition.outputs import Topics
 from stream_ml.core.partition.predictions import PredictionCodec
 from stream_ml.errors import ConfigError
 

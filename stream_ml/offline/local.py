@@ -21,9 +21,10 @@ from stream_ml.core.inputs.events import Events
 from stream_ml.core.inputs.labels import Labels
 from stream_ml.core.inputs.rows import RowEncoder
 from stream_ml.core.join.join import Join
+from stream_ml.core.partition.batch import Batch, Outputs
 from stream_ml.core.partition.commit_metadata import OutputEnds
 from stream_ml.core.partition.outputs import dead_letter_origin, dead_letter_words, decode_outcome
-from stream_ml.core.partition.partition import Batch, Outputs, Partition
+from stream_ml.core.partition.partition import Partition
 from stream_ml.errors import FatalError
 from stream_ml.records import Clock, LogRecord, Produce, Record, Records
 

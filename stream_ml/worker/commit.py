@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from stream_ml.app.parts import Parts
-from stream_ml.core.partition.partition import Batch, Coordinates, Outputs
+from stream_ml.core.partition.batch import Batch, Coordinates, Outputs
 from stream_ml.errors import FatalError
 from stream_ml.kafka.committed import offsets_of, read_committed
 from stream_ml.kafka.transaction import RECORD_REFUSED, Ending, Transactor

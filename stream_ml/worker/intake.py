@@ -10,7 +10,7 @@ import time
 from collections.abc import Collection, Iterable
 
 from stream_ml.app.parts import Parts
-from stream_ml.core.partition.partition import Batch, Coordinates
+from stream_ml.core.partition.batch import Batch, Coordinates
 from stream_ml.follower.follower import Follower
 from stream_ml.kafka.consumers import FeedbackInput, Group
 from stream_ml.kafka.partitioners import PartitionerSample, disagreement

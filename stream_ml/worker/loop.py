@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 
 from stream_ml.app.parts import Parts
-from stream_ml.core.partition.partition import Batch, Outputs
+from stream_ml.core.partition.batch import Batch, Outputs
 from stream_ml.follower.follower import Follower
 from stream_ml.kafka.clients import admin
 from stream_ml.kafka.consumers import FeedbackInput, Group

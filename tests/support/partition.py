@@ -22,9 +22,10 @@ from stream_ml.core.join.join import Join
 from stream_ml.core.join.pending import PendingEvent
 from stream_ml.core.join.watermark import BEGINNING, JoinSettings
 from stream_ml.core.log.entry import Entry, Example, decode_entry, decode_pairs, encode_command, encode_example
+from stream_ml.core.partition.batch import Batch, Outputs, PartitionSettings
 from stream_ml.core.partition.commit_metadata import OutputEnds, parse_metadata
 from stream_ml.core.partition.outputs import dead_letter_origin, decode_outcome
-from stream_ml.core.partition.partition import Batch, Outputs, Partition, PartitionSettings
+from stream_ml.core.partition.partition import Partition
 from stream_ml.core.partition.restore import CommittedOutputs, rebuilt_labels
 from stream_ml.records import NOT_SERVED, Clock, DeadLetter, Label, LogRecord, Produce, Record, Records, Served, Target
 

@@ -1,7 +1,8 @@
 """Outcomes and dead letters as records, and back."""
 
 import hashlib
-from typing import Any
+from collections import Counter
+from typing import Any, NamedTuple
 
 import fastavro
 from fastavro.schema import to_parsing_canonical_form
@@ -10,7 +11,18 @@ from stream_ml import formats
 from stream_ml.core.avro.record import Decoder, decode_own, encode_record
 from stream_ml.core.avro.schema import fingerprint, single_object_header
 from stream_ml.core.join.join import Resolved
-from stream_ml.records import HEADERS_CUT, KEY_CUT, VALUE_BYTES, VALUE_CUT, Clock, DeadLetter, Headers, Produce, Record
+from stream_ml.records import (
+    HEADERS_CUT,
+    KEY_CUT,
+    VALUE_BYTES,
+    VALUE_CUT,
+    Block,
+    Clock,
+    DeadLetter,
+    Headers,
+    Produce,
+    Record,
+)
 
 FORMAT = 1
 RECORD_OVERHEAD = 256  # bytes of a record batch and record beside key, value and headers, rounded up
@@ -122,3 +134,57 @@ def _header_bytes(headers: Headers) -> int:
 def record_bytes(produce: Produce) -> int:
     """Upper bound of what a record takes on the wire, uncompressed."""
     return len(produce.value or b"") + len(produce.key or b"") + _header_bytes(produce.headers) + RECORD_OVERHEAD
+
+
+class Topics(NamedTuple):
+    """Where outputs go, beside predictions."""
+
+    training_log: str
+    outcomes: str
+    dead_letters: str
+    signals: str
+
+
+class OutputBuilder:
+    """Gathers what one turn of a partition publishes: a block a topic, counts, the first dead letter of each reason.
+
+    Parameters
+    ----------
+    partition
+        Of all topics but the training log, which has one.
+    record_bytes_max
+        Of a record; an outcome that would be larger becomes a dead letter.
+    """
+
+    def __init__(self, topics: Topics, partition: int, clock: Clock, record_bytes_max: int) -> None:
+        self._clock, self._record_bytes_max = clock, record_bytes_max
+        self.predictions = Block.empty("", partition)  # until they are made, all at once
+        self.training_log = Block.empty(topics.training_log, 0)
+        self.outcomes = Block.empty(topics.outcomes, partition)
+        self.dead_letters = Block.empty(topics.dead_letters, partition)
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.first_by_reason: dict[str, DeadLetter] = {}
+
+    def resolved(self, resolved: Resolved) -> None:
+        """Publish what became of a label."""
+        label = resolved.label
+        if resolved.kind == "too_large":
+            message = f"the example with event {label.event_id!r} would be larger than a record may be"
+            self.dead(DeadLetter(label.record, "too_large", message, "join"))
+            return
+        produce = encode_outcome(self.outcomes.topic, self.outcomes.partition, resolved, self._clock)
+        if record_bytes(produce) > self._record_bytes_max:
+            message = f"{resolved.kind}; the outcome, with the label's key, would take {record_bytes(produce)} bytes"
+            self.dead(DeadLetter(label.record, "too_large", message, "join"))
+            return
+        self.outcomes.add(produce.key, produce.value)
+        self.counts["labels", resolved.kind] += 1
+        if resolved.passed:
+            self.counts["labels_passed", resolved.kind] += 1
+
+    def dead(self, dead_letter: DeadLetter) -> None:
+        """Publish a record that cannot be used."""
+        produce = encode_dead_letter(self.dead_letters.topic, dead_letter, self._clock, self._record_bytes_max)
+        self.dead_letters.add(*produce[2:])
+        self.counts["dead_letters", dead_letter.reason] += 1
+        self.first_by_reason.setdefault(dead_letter.reason, dead_letter)

@@ -4,99 +4,25 @@
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from stream_ml.core.drift.signals import encode_signal
 from stream_ml.core.fold.replica import Replica
 from stream_ml.core.inputs.events import Events, picked
 from stream_ml.core.inputs.labels import Labels
-from stream_ml.core.inputs.readers import EventReader
-from stream_ml.core.join.join import Join, Pair, Resolved, StagedJoin
-from stream_ml.core.join.pending import Rows, Tag, known_or_nan
+from stream_ml.core.join.join import Join, Pair, StagedJoin
 from stream_ml.core.join.watermark import BEGINNING
 from stream_ml.core.log.entry import encode_schema
 from stream_ml.core.model.scoring import Scores
+from stream_ml.core.partition.batch import Batch, Outputs, PartitionSettings
 from stream_ml.core.partition.commit_metadata import Metadata, OutputEnds, RestorePoints, last_signalled, signalled_upto
 from stream_ml.core.partition.examples import Examples, encode_examples
-from stream_ml.core.partition.outputs import (
-    RECORD_OVERHEAD,
-    encode_dead_letter,
-    encode_outcome,
-    record_bytes,
-    trace_headers,
-)
-from stream_ml.core.partition.predictions import PredictionCodec
-from stream_ml.records import Block, Clock, DeadLetter, Produce, Record, Records, Version
+from stream_ml.core.partition.held import pending_rows
+from stream_ml.core.partition.outputs import RECORD_OVERHEAD, OutputBuilder, record_bytes, trace_headers
+from stream_ml.records import Block, Clock, DeadLetter, Record, Records, Version
 
-ENTRY_BYTES = 4_096  # what a log entry holds beside event, id and scores, rounded up
 _NO_TIME = BEGINNING.watermark_ms
-
-Coordinates = tuple[str, int, int]
-
-
-class Topics(NamedTuple):
-    """Where outputs go, beside predictions."""
-
-    training_log: str
-    outcomes: str
-    dead_letters: str
-    signals: str
-
-
-class PartitionSettings(NamedTuple):
-    """What the cores of all partitions share. A model that has learned fewer than `cold_below` examples is cold.
-
-    `inputs_id` names the two topics that are read, as Kafka knows them.
-    """
-
-    reader: EventReader
-    predictions: PredictionCodec
-    topics: Topics
-    writer: str
-    record_bytes_max: int
-    cold_below: int = 1
-    inputs_id: tuple[str, str] = ("", "")
-
-
-class Batch(NamedTuple):
-    """Decoded input of one turn for one partition, each in offset order."""
-
-    events: Events
-    feedback: Labels
-    events_at_end: bool
-    feedback_at_end: bool
-    poison_records: Collection[Coordinates] = ()
-
-    def coordinates(self) -> list[Coordinates]:
-        """Topic, partition and offset of each record."""
-        both = (self.events.records, self.feedback.records)
-        return [(records.topic, records.partition, offset) for records in both for offset in records.offsets]
-
-
-class Outputs(NamedTuple):
-    """Everything that one batch gives: records in order, the state to commit, and what to count.
-
-    `dead_letters` has the first dead letter of each reason, for people.
-    """
-
-    blocks: list[Block]
-    events_position: int
-    feedback_position: int
-    metadata: Metadata
-    counts: Counter[tuple[str, str]]
-    staged: StagedJoin
-    dead_letters: dict[str, DeadLetter]
-
-    @property
-    def moved(self) -> bool:
-        """Whether there is anything to commit."""
-        return any(block.keys for block in self.blocks)
-
-    @property
-    def records(self) -> Iterator[Produce]:
-        """The records one by one, in the order of each topic."""
-        return (produce for block in self.blocks for produce in block.produces())
 
 
 class Partition:
@@ -119,9 +45,8 @@ class Partition:
         self.next_sequence = next_sequence
         self.restore_points = RestorePoints(*floors, ends)
         self.signalled: Mapping[str, int] = {}
-        self.undecodable_labels: list[
-            DeadLetter
-        ] = []  # labels taken before, which can no longer be read: ended with the next batch
+        # Labels that were taken before, and can no longer be read: they end with the next batch.
+        self.undecodable_labels: list[DeadLetter] = []
 
     def process(self, batch: Batch, replica: Replica, clock: Clock, *, stale: bool, token: str) -> Outputs:
         """Score, join and encode one batch.
@@ -189,15 +114,9 @@ class _Turn:
         self._staged = StagedJoin(partition.join)
         self._version: Version = replica.version
         self._flags = (("stale",) if stale else ()) + (("learning_halted",) if replica.halt else ())
-        self._cold = replica.examples_learned < partition.settings.cold_below
-        topics, number = partition.settings.topics, partition.number
-        self._predictions = Block.empty(partition.settings.predictions.topic, number)
-        self._log = Block.empty(topics.training_log, 0)
-        self._outcomes = Block.empty(topics.outcomes, number)
-        self._dead_letters = Block.empty(topics.dead_letters, number)
+        settings = partition.settings
+        self._out = OutputBuilder(settings.topics, partition.number, clock, settings.record_bytes_max)
         self._pairs: list[Pair] = []
-        self._counts: Counter[tuple[str, str]] = Counter()
-        self._first_by_reason: dict[str, DeadLetter] = {}
         self._next_sequence = partition.next_sequence
         self._events_ms, self._feedback_ms = _NO_TIME, _NO_TIME
 
@@ -205,11 +124,11 @@ class _Turn:
         """What the turn gives, once everything is taken."""
         partition, batch = self._partition, self._batch
         self._examples()
-        ends = (batch.events_at_end, batch.feedback_at_end)
+        ends, out = (batch.events_at_end, batch.feedback_at_end), self._out
         for resolved in self._staged.advance(self._events_ms, self._feedback_ms, ends, self._clock):
-            self._resolved(resolved)
+            out.resolved(resolved)
         if self._staged.shed_events:
-            self._counts["events_shed", ""] += self._staged.shed_events
+            out.counts["events_shed", ""] += self._staged.shed_events
         offsets = batch.events.records.offsets
         events_position = offsets[-1] + 1 if offsets else partition.events_position
         taken = batch.feedback.records.offsets
@@ -217,9 +136,14 @@ class _Turn:
         floors = self._staged.floors(events_position, feedback_position)
         signals, signalled = self._signals()
         metadata = partition.metadata_of(self._staged, floors, self._next_sequence, token, signalled)
-        blocks = [self._predictions, self._log, self._outcomes, self._dead_letters, signals]
         return Outputs(
-            blocks, events_position, feedback_position, metadata, self._counts, self._staged, self._first_by_reason
+            blocks=[out.predictions, out.training_log, out.outcomes, out.dead_letters, signals],
+            events_position=events_position,
+            feedback_position=feedback_position,
+            metadata=metadata,
+            counts=out.counts,
+            staged=self._staged,
+            dead_letters=out.first_by_reason,
         )
 
     def _signals(self) -> tuple[Block, Mapping[str, int]]:
@@ -231,7 +155,7 @@ class _Turn:
             for signal in self._replica.signals_after(last):
                 block.add(signal.key.encode(), encode_signal(signal, self._clock))
                 last = max(last, signal.position)
-                self._counts["signals", signal.kind] += 1
+                self._out.counts["signals", signal.kind] += 1
             if block.keys:
                 signalled = signalled_upto(signalled, lineage, last)
         return block, signalled
@@ -254,7 +178,7 @@ class _Turn:
                 )
         self._publish(events, scores, dead_letters)
         for row in sorted(dead_letters):
-            self._dead(dead_letters[row])
+            self._out.dead(dead_letters[row])
 
     def _publish(self, events: Events, scores: Scores, dead_letters: dict[int, DeadLetter]) -> None:
         """Predictions of all rows but the dead letters, to which those are added whose prediction is too large."""
@@ -272,7 +196,7 @@ class _Turn:
                 if row in events.records.headers
             }
             keys = picked(events.records.keys, rows)
-            block = Block(self._predictions.topic, self._partition.number, keys, list(values), headers)
+            block = Block(self._settings.predictions.topic, self._partition.number, keys, list(values), headers)
             large = self._too_large(block)
             if not large:
                 break
@@ -281,10 +205,10 @@ class _Turn:
                 dead_letters[rows[number]] = DeadLetter(
                     events.records.record(rows[number]), "too_large", message, "score"
                 )
-        self._predictions = block
-        self._counts["predictions", ""] += len(rows)
+        self._out.predictions = block
+        self._out.counts["predictions", ""] += len(rows)
         for flag, count in Counter(flag for row_flags in flags for flag in row_flags).items():
-            self._counts["flags", flag] += count
+            self._out.counts["flags", flag] += count
         self._remember(events, scores, [number for number in range(len(rows)) if number not in duplicates], rows, flags)
 
     def _too_large(self, block: Block) -> dict[int, int]:
@@ -300,12 +224,13 @@ class _Turn:
         self, events: Events, rows: Sequence[int], scores: Scores, duplicates: set[int]
     ) -> list[tuple[str, ...]]:
         said: list[Any] = picked(scores.values if scores.values is not None else scores.class_names, rows)
-        if not duplicates and not events.imputed and not scores.clipped and (self._cold or None not in said):
-            return [self._flags + (("cold",) if self._cold else ())] * len(rows)
+        cold = self._replica.examples_learned < self._settings.cold_below
+        if not duplicates and not events.imputed and not scores.clipped and (cold or None not in said):
+            return [self._flags + (("cold",) if cold else ())] * len(rows)
         found = []
         for number, row in enumerate(rows):
             own = {
-                "cold": self._cold or said[number] is None,
+                "cold": cold or said[number] is None,
                 "duplicate_event": number in duplicates,
                 "imputed": row in events.imputed,
                 "clipped": row in scores.clipped,
@@ -318,11 +243,11 @@ class _Turn:
     ) -> None:
         """Hold the first event of each id; those for which labels wait are joined."""
         expired_ms = self._partition.join.times.events_expired_ms
-        self._counts["events_too_old", ""] += sum(time_ms < expired_ms for time_ms in picked(events.times_ms, rows))
+        self._out.counts["events_too_old", ""] += sum(time_ms < expired_ms for time_ms in picked(events.times_ms, rows))
         held = pending_rows(events, scores, rows, fresh, flags, self._version, self._settings.record_bytes_max)
         for number, joined, ended in self._staged.events(held):
             for resolved in ended:
-                self._resolved(resolved)
+                self._out.resolved(resolved)
             if joined is not None:
                 self._pairs.append(joined.pair(events.records.topic, events.records.offsets[rows[fresh[number]]]))
 
@@ -331,7 +256,8 @@ class _Turn:
     def take_dead_letters(self, dead_letters: Sequence[DeadLetter]) -> None:
         """Publish labels that cannot be used."""
         for dead_letter in dead_letters:
-            self._dead(_poison_dead_letter(dead_letter.record) if self._is_poison(dead_letter.record) else dead_letter)
+            poison = self._is_poison(dead_letter.record)
+            self._out.dead(_poison_dead_letter(dead_letter.record) if poison else dead_letter)
 
     def take_feedback(self, labels: Labels) -> None:
         """Join labels; each ends, or waits."""
@@ -344,9 +270,9 @@ class _Turn:
             pairs, ended = self._staged.join_many(labels, first, row)
             self._pairs += pairs
             for resolved in ended:
-                self._resolved(resolved)
+                self._out.resolved(resolved)
             if row in dead_letters:
-                self._dead(dead_letters[row])
+                self._out.dead(dead_letters[row])
             first = row + 1
 
     def _examples(self) -> None:
@@ -358,42 +284,19 @@ class _Turn:
         for fingerprint in dict.fromkeys(examples.schemas):
             self._write_schema(fingerprint)
         values = encode_examples(examples, written_at_ms=self._clock.now_ms, writer=self._settings.writer)
-        self._log.keys.extend(event_id.encode() for event_id in examples.event_ids)
-        self._log.values.extend(values)
+        self._out.training_log.keys.extend(event_id.encode() for event_id in examples.event_ids)
+        self._out.training_log.values.extend(values)
         self._next_sequence += len(values)
-        self._counts["labels", "joined"] += len(values)
+        self._out.counts["labels", "joined"] += len(values)
 
     def _write_schema(self, fingerprint: int) -> None:
         if fingerprint in self._replica.facts.schemas:
             return
         text = self._settings.reader.payloads.schemas[fingerprint].text
         value = encode_schema(fingerprint, text, written_at_ms=self._clock.now_ms, writer=self._settings.writer)
-        self._log.add(None, value)
-
-    def _resolved(self, resolved: Resolved) -> None:
-        if resolved.kind == "too_large":
-            message = f"the example with event {resolved.label.event_id!r} would be larger than a record may be"
-            self._dead(DeadLetter(resolved.label.record, "too_large", message, "join"))
-            return
-        settings = self._settings
-        produce = encode_outcome(settings.topics.outcomes, self._partition.number, resolved, self._clock)
-        if record_bytes(produce) > settings.record_bytes_max:
-            message = f"{resolved.kind}; the outcome, with the label's key, would take {record_bytes(produce)} bytes"
-            self._dead(DeadLetter(resolved.label.record, "too_large", message, "join"))
-            return
-        self._outcomes.add(produce.key, produce.value)
-        self._counts["labels", resolved.kind] += 1
-        if resolved.passed:
-            self._counts["labels_passed", resolved.kind] += 1
+        self._out.training_log.add(None, value)
 
     # --- what cannot be used ---
-
-    def _dead(self, dead_letter: DeadLetter) -> None:
-        settings = self._settings
-        produce = encode_dead_letter(settings.topics.dead_letters, dead_letter, self._clock, settings.record_bytes_max)
-        self._dead_letters.add(*produce[2:])
-        self._counts["dead_letters", dead_letter.reason] += 1
-        self._first_by_reason.setdefault(dead_letter.reason, dead_letter)
 
     def _is_poison(self, record: Record) -> bool:
         poison_records = self._batch.poison_records
@@ -403,47 +306,6 @@ class _Turn:
         if not self._batch.poison_records:
             return []
         return [row for row, record in enumerate(records) if self._is_poison(record)]
-
-
-def pending_rows(
-    events: Events,
-    scores: Scores,
-    rows: Sequence[int],
-    fresh: Sequence[int],
-    flags: Sequence[tuple[str, ...]],
-    version: Version,
-    record_bytes_max: int,
-) -> Rows:
-    """Scored events as the join keeps them.
-
-    Parameters
-    ----------
-    rows
-        Which m of the batch's events were published; `flags` of each of them.
-    fresh
-        Which of the m are the first of their id.
-    """
-    scored = scores.values is None
-    numbers = scores.scores if scored else scores.values
-    chosen = [rows[number] for number in fresh]
-    schemas, names = events.schemas, scores.class_names
-    shared = [(schemas[row], names[row], flags[number]) for number, row in zip(fresh, chosen, strict=True)]
-    tags = {
-        (schema, name, flags_): Tag(schema, name, version.lineage, version.position, flags_, scored)
-        for schema, name, flags_ in set(shared)
-    }
-    held = Rows()
-    held.extend(
-        picked(events.records.offsets, chosen),
-        picked(events.times_ms, chosen),
-        picked(events.ids, chosen),
-        [events.records.values[row] or b"" for row in chosen],
-        [tags[of] for of in shared],
-        known_or_nan(picked(numbers, chosen), len(chosen)),
-        picked(scores.maps, chosen),
-    )
-    held.limit(record_bytes_max - ENTRY_BYTES)
-    return held
 
 
 def _poison_dead_letter(record: Record) -> DeadLetter:

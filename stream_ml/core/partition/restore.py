@@ -13,8 +13,8 @@ from stream_ml.core.inputs.readers import FeedbackReader
 from stream_ml.core.join.pending import CHUNK_ROWS, Rows, Tag, known_or_nan, number_of, shared_tags
 from stream_ml.core.join.watermark import NEVER_MS
 from stream_ml.core.log.entry import Pair
+from stream_ml.core.partition.held import ENTRY_BYTES
 from stream_ml.core.partition.outputs import dead_letter_origin, decode_outcome
-from stream_ml.core.partition.partition import ENTRY_BYTES
 from stream_ml.core.partition.predictions import PredictionCodec, Published
 from stream_ml.records import DeadLetter, Label, Record, Records
 

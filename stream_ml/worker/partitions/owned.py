@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 
 from stream_ml.core.inputs.alignment import HeldFeedback
-from stream_ml.core.partition.partition import Batch, Outputs, Partition
+from stream_ml.core.partition.batch import Batch, Outputs
+from stream_ml.core.partition.partition import Partition
 
 
 @dataclass

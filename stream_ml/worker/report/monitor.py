@@ -16,7 +16,7 @@ from stream_ml.app.parts import Parts
 from stream_ml.core.drift.inputs import InputDrift, Watched
 from stream_ml.core.drift.signals import Kind, Severity, Signal
 from stream_ml.core.fold.replica import Replica
-from stream_ml.core.partition.partition import Batch, Outputs
+from stream_ml.core.partition.batch import Batch, Outputs
 from stream_ml.observe.metrics import Metrics
 from stream_ml.observe.problems import watched as words_of
 from stream_ml.observe.status import DriftStatus, Monitored

@@ -10,7 +10,7 @@ from typing import Any
 
 from stream_ml.app.parts import Parts
 from stream_ml.core.log.logged_schemas import WrittenSchema
-from stream_ml.core.partition.partition import Batch, Outputs
+from stream_ml.core.partition.batch import Batch, Outputs
 from stream_ml.follower.follower import Follower
 from stream_ml.kafka.broker_statistics import BrokerStatistics
 from stream_ml.kafka.consumers import FeedbackInput, Group

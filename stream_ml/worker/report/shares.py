@@ -6,7 +6,7 @@ Counted over records and not over time, so that a quiet topic keeps what is wron
 from collections import Counter, deque
 
 from stream_ml.config import Config
-from stream_ml.core.partition.partition import Outputs
+from stream_ml.core.partition.batch import Outputs
 from stream_ml.observe.status import Share
 
 _EVENTS = {"duplicates": ("flags", "duplicate_event"), "too_old": ("events_too_old", "")}

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 
 from stream_ml.config import Config
-from stream_ml.core.partition.partition import Batch, Outputs
+from stream_ml.core.partition.batch import Batch, Outputs
 from stream_ml.observe.metrics import Metrics
 from stream_ml.observe.problems import share_words
 from stream_ml.observe.status import Rates, Share

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_ml.core.drift.concept import DETECTORS, ConceptMonitor, Window, detector_of
+from stream_ml.core.drift.concept import ConceptMonitor
+from stream_ml.core.drift.detectors import DETECTORS, detector_of
+from stream_ml.core.drift.losses import LossWindow
 from stream_ml.core.drift.signals import Signal, decode_signal, encode_signal
 from stream_ml.core.evaluation.window import Row, matrix
 from stream_ml.core.fold.replica import Replica
@@ -184,7 +186,7 @@ def test_the_state_of_every_detector_may_stand_in_a_checkpoint(detector: str) ->
 @given(st.lists(st.floats(0, 1), max_size=60), st.integers(1, 20))
 @settings(max_examples=100, deadline=None)
 def test_a_windows_mean_is_that_of_its_last_numbers(numbers: list[float], size: int) -> None:
-    window = Window(size)
+    window = LossWindow(size)
     for number in numbers:
         window.add(number)
     last = numbers[-size:]

@@ -16,8 +16,8 @@ from stream_ml.core.join.pending import PendingEvent, Rows
 from stream_ml.core.join.watermark import BEGINNING, InputTimes, JoinSettings
 from stream_ml.core.log.entry import Pair as LoggedPair
 from stream_ml.core.log.entry import decode_pair, decode_pairs
+from stream_ml.core.partition.batch import Batch, Outputs
 from stream_ml.core.partition.commit_metadata import OutputEnds, RestorePoints, parse_metadata
-from stream_ml.core.partition.partition import Batch, Outputs
 from stream_ml.core.partition.restore import CommittedOutputs, rebuilt_labels
 from stream_ml.records import Label, LogRecord, Record, Records, carried_bytes
 from tests.support.partition import (

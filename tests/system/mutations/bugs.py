@@ -587,7 +587,7 @@ BUGS = (
     Bug(
         "a run goes on behind a signal that nobody has looked at",
         "stream_ml/core/drift/concept.py",
-        "        while taken < len(rows) and not told:\n",
+        "        while taken < len(rows) and not found:\n",
         "        while taken < len(rows):\n",
         ("tests/core/drift/test_concept.py",),
     ),
