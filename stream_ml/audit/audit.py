@@ -14,6 +14,7 @@ from stream_ml.audit.contents import Contents
 from stream_ml.audit.coordinates import Coordinates, Ends, Finding, Findings, Progress, Rule
 from stream_ml.audit.rescore import Rescored, rescore
 from stream_ml.audit.sample import Sample
+from stream_ml.config import Config
 from stream_ml.core.avro.framing import Rejected
 from stream_ml.core.drift.signals import OF_THE_FOLD, decode_signal
 from stream_ml.core.join.watermark import BEGINNING, NEVER_MS
@@ -66,8 +67,12 @@ def audit(parts: Parts, facts: TopicFacts, sample: int | None) -> Audit:
 
 
 class _Audit:
+    @property
+    def _config(self) -> Config:
+        return self._parts.config
+
     def __init__(self, parts: Parts, facts: TopicFacts, sample: int | None) -> None:
-        self._parts, self._config = parts, parts.config
+        self._parts = parts
         self._whole = sample is not None
         self._found = Findings()
         self._sample = Sample(sample or 0)

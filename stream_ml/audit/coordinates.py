@@ -90,7 +90,7 @@ class Ends:
 class Coordinates:
     """One partition: its two inputs, and the examples that the log holds of it.
 
-    Inputs are noted before outputs.
+    Inputs are noted before outputs. So many attributes: most are counts for the report.
     """
 
     def __init__(self, partition: int, progress: Progress | None, events: Ends, feedback: Ends, found: Findings):

@@ -39,9 +39,9 @@ class Checkpointing:
         Whether they carry a seal: there is a key.
     size
         How large the model is, as the last one found.
-    """
 
-    # More than twelve attributes: what was written, what is under way and where it goes are of one conversation.
+    So many attributes: what was written, what is under way and where it goes are of one conversation.
+    """
 
     def __init__(self, parts: Parts, topic_id: str, settings: FoldSettings, cost: Cost, metrics: Metrics) -> None:
         config = parts.config

@@ -45,6 +45,8 @@ class Group:
 
     The group's moves are incremental: partitions that stay are read and committed on meanwhile. Two consumers: to one
     that is a member librdkafka stops its fetches while the group moves, and it goes on a second later (measured).
+
+    So many attributes: the callbacks may only record what the group did; `settle` and `read` hand it on.
     """
 
     def __init__(self, config: Config, partitions: int) -> None:

@@ -22,7 +22,7 @@ PYTHON = {
     "uuid": {"UUID"},
     "stream_ml.storage.deep_copy": {"DeepCopy"},
     "stream_ml.storage.random_state": {"set_packed"},
-    "stream_ml.core.evaluation.progressive": {"BinnedRocAuc", "ConfusionMatrix", "Accuracy", "MeanLogLoss"},
+    "stream_ml.core.evaluation.metrics": {"BinnedRocAuc", "ConfusionMatrix", "Accuracy", "MeanLogLoss"},
 }
 NUMPY_SCALARS = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
 NUMPY_SCALARS |= {"float16", "float32", "float64", "bool", "bool_", "str_", "bytes_", "datetime64", "timedelta64"}

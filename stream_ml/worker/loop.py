@@ -29,8 +29,9 @@ from stream_ml.storage.keys import log_seal
 from stream_ml.worker.commit import Committer
 from stream_ml.worker.housekeeping import Housekeeping, log_answers_again
 from stream_ml.worker.intake import Intake, clock_now
-from stream_ml.worker.partitions.assignment import ClaimFailed, Ownership, new_token, refuse_lost_offsets
+from stream_ml.worker.partitions.assignment import ClaimFailed, Ownership, new_token
 from stream_ml.worker.partitions.moves import Moves
+from stream_ml.worker.partitions.offsets import refuse_lost_offsets
 from stream_ml.worker.report.monitor import Monitor
 from stream_ml.worker.report.report import Report
 from stream_ml.worker.state import WorkerState, state_of
@@ -48,7 +49,7 @@ log = logging.getLogger(__name__)
 class Worker:
     """One member of the group, with one replica of the model.
 
-    It makes its parts and calls them in their order, so it has more attributes than a class should: one a part.
+    So many attributes: it makes the parts of a worker, and calls them in their order.
     """
 
     def __init__(
@@ -250,7 +251,8 @@ class Worker:
             self._observe(commit=max(0.0, time.monotonic() - began_s - sum(folded_s)))
             self.monitor.signals.committed()
         for number, output in committed.items():
-            self.report.committed(self.ownership.owned[number], batches[number], output)
+            self.report.committed(batches[number], output)
+            self.monitor.committed(self.ownership.owned[number], batches[number], output)
 
     # --- the end ---
 

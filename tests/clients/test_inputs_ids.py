@@ -4,7 +4,7 @@ from stream_ml.core.join.watermark import BEGINNING
 from stream_ml.core.partition.commit_metadata import Metadata, OutputEnds
 from stream_ml.kafka.committed import CommittedState
 from stream_ml.kafka.topics import inputs_id, wanted_topics
-from stream_ml.worker.partitions.assignment import recreated_inputs
+from stream_ml.worker.partitions.offsets import recreated_inputs
 from tests.support.partition import parts
 
 CONFIG = parts().config

@@ -473,7 +473,7 @@ def _global(module: str, name: str) -> bytes:
         ("riverside", "Base"),
         ("numpy_evil", "x"),
         ("", ""),
-        ("stream_ml.core.evaluation.progressive", "dummy"),
+        ("stream_ml.core.evaluation.metrics", "dummy"),
         ("stream_ml.storage.unpickle", "importlib.import_module"),
         ("__main__", "x"),
     ],
@@ -577,7 +577,7 @@ print("as it was" if getattr(owner, attribute) == before else "changed")
     [
         ("river.stats.mean", "Mean", "update"),
         ("river.linear_model.log_reg", "LogisticRegression", "learn_one"),
-        ("stream_ml.core.evaluation.progressive", "ConfusionMatrix", "update"),
+        ("stream_ml.core.evaluation.metrics", "ConfusionMatrix", "update"),
         ("collections", "Counter", "update"),
         ("copy", "deepcopy", "__defaults__"),
         ("river.naive_bayes.gaussian", "GaussianNB._make_gaussian", "__defaults__"),

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from stream_ml.core.drift.losses import UNIT, Losses, LossWindow, integers, mean_and_error
 from stream_ml.core.drift.signals import KEPT_MAX, Kind, Severity, Signal
-from stream_ml.core.evaluation.window import LABEL_MS, SAID, TRUE, Floats, Row, as_rows
+from stream_ml.core.evaluation.metrics import Floats
+from stream_ml.core.evaluation.window import LABEL_MS, SAID, TRUE, Row, as_rows
 
 RECENT = 200  # losses whose mean is "now" when the detector fires
 LEAST = 300  # losses since the last change before a drift is reported: an untrained model's loss moves
@@ -74,6 +75,8 @@ class Finding(NamedTuple):
 
 class ConceptMonitor:
     """Watches the loss of what was served; `signals` has what it found, the last KEPT_MAX.
+
+    So many attributes: five are its settings, four are sums over the last losses, the rest is what it has found so far.
 
     Parameters
     ----------

@@ -11,13 +11,13 @@ from operator import mul
 
 import numpy as np
 
+from stream_ml.core.evaluation.metrics import Floats
 from stream_ml.core.evaluation.window import (
     BASELINE_PROBABILITY,
     BASELINE_SAID,
     PROBABILITY,
     SAID,
     TRUE,
-    Floats,
     Row,
 )
 

@@ -16,18 +16,15 @@ from river import metrics
 
 from stream_ml.core.avro.fields import MAGNITUDE_MAX
 from stream_ml.core.evaluation.labelled import Labelled, LabelledColumns, ScoredColumns
+from stream_ml.core.evaluation.metrics import Accuracy, BinnedRocAuc, ConfusionMatrix, Floats, MeanLogLoss
 from stream_ml.core.evaluation.window import (
     BASELINE_PROBABILITY,
     BASELINE_SAID,
-    CALIBRATION_BINS,
-    LEAST_PROBABILITY,
     PROBABILITY,
     SAID,
-    Floats,
     Recent,
     Row,
     delays,
-    from_confusion,
     matrix,
     measures,
 )
@@ -35,108 +32,7 @@ from stream_ml.core.inputs.label_domain import LabelDomain
 from stream_ml.core.model.estimator import is_probability
 from stream_ml.records import Served, Target
 
-AUC_BINS = 1_000  # an AUC is then right to about 0.001
 _NAN: Final = math.nan
-
-
-class BinnedRocAuc:
-    """ROC AUC over scores from 0 to 1, kept as counts per bin; ties within a bin count one half."""
-
-    def __init__(self) -> None:
-        self.counts = ([0] * (AUC_BINS + 1), [0] * (AUC_BINS + 1))
-
-    def update(self, y_true: bool, score: float) -> None:
-        """Count one score."""
-        self.counts[y_true][int(score * AUC_BINS)] += 1
-
-    def update_many(self, trues: NDArray[np.bool_], scores: Floats) -> None:
-        """Count n."""
-        for counts, some in zip(self.counts, (scores[~trues], scores[trues]), strict=True):
-            for number in (some * AUC_BINS).astype(np.int64).tolist():
-                counts[number] += 1
-
-    def get(self) -> float:
-        """Probability that a positive scores above a negative; 0.5 while one of them is missing."""
-        below, won = 0, 0.0
-        for negatives, positives in zip(*self.counts, strict=True):
-            won += positives * (below + 0.5 * negatives)
-            below += negatives
-        total = below * sum(self.counts[True])
-        return won / total if total else 0.5
-
-    def calibration_error(self) -> float:
-        """Mean distance of a score from the share of positives among its tenth; right to 1 / AUC_BINS.
-
-        Source: expected calibration error (Naeini et al. 2015), ten bins of equal width.
-        """
-        found, width = 0.0, AUC_BINS // CALIBRATION_BINS
-        for first in range(0, AUC_BINS, width):
-            last = first + width if first + width < AUC_BINS else AUC_BINS + 1
-            negatives, positives = (of[first:last] for of in self.counts)
-            scores = sum((first + n + 0.5) * sum(both) for n, both in enumerate(zip(negatives, positives, strict=True)))
-            found += abs(scores / AUC_BINS - sum(positives))
-        total = sum(map(sum, self.counts))
-        return found / total if total else 0.0
-
-
-class Accuracy:
-    """Share of predictions that came true."""
-
-    def __init__(self) -> None:
-        self.hits, self.count = 0, 0
-
-    def update(self, y_true: object, y_pred: object) -> None:
-        """Count one prediction."""
-        self.hits += y_true == y_pred
-        self.count += 1
-
-    def get(self) -> float:
-        """The share; 0 before the first."""
-        return self.hits / self.count if self.count else 0.0
-
-
-class ConfusionMatrix:
-    """Counts of a binary task: what came true, by what was said."""
-
-    def __init__(self) -> None:
-        self.counts = [0, 0, 0, 0]  # true noes, false alarms, missed, hits: 2 * true + said
-
-    def update(self, y_true: bool, said: bool) -> None:
-        """Count one prediction."""
-        self.counts[2 * y_true + said] += 1
-
-    def update_many(self, trues: NDArray[np.bool_], said: NDArray[np.bool_]) -> None:
-        """Count n."""
-        found = np.bincount(2 * trues + said, minlength=4).tolist()
-        self.counts = [count + more for count, more in zip(self.counts, found, strict=True)]
-
-    def report(self) -> dict[str, float]:
-        """Accuracy, precision, recall and F1; 0 where there is nothing to divide by."""
-        noes, false_alarms, missed, hits = self.counts
-        return from_confusion(hits, false_alarms, missed, noes)
-
-
-class MeanLogLoss:
-    """Mean of -ln of the probability that was given to what came true."""
-
-    def __init__(self) -> None:
-        self.sum, self.count = 0.0, 0
-
-    def update(self, probability: float) -> None:
-        """Count the probability of the true class."""
-        self.update_many([probability])
-
-    def update_many(self, probabilities: Sequence[float]) -> None:
-        """Take n probabilities, one after the other: floats add up to the same only in the same order."""
-        total, log = self.sum, math.log
-        for probability in probabilities:
-            total -= log(probability if probability > LEAST_PROBABILITY else LEAST_PROBABILITY)
-        self.sum = total
-        self.count += len(probabilities)
-
-    def get(self) -> float:
-        """The mean; 0 before the first."""
-        return self.sum / self.count if self.count else 0.0
 
 
 class Quality:

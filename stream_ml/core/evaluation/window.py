@@ -17,13 +17,18 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+from stream_ml.core.evaluation.metrics import (
+    Accuracy,
+    BinnedRocAuc,
+    ConfusionMatrix,
+    Floats,
+    MeanLogLoss,
+    macro_f1,
+    regression_errors,
+)
 
 ROWS_MAX = 10_000  # the longest window of either kind: 1.1 MB of memory, 0.5 MB of a checkpoint
-LEAST_PROBABILITY = 1e-15  # of the true class in a log loss, as River clips it: one miss costs at most 34.5
-CALIBRATION_BINS = 10
-
-Floats = NDArray[np.float64]
 
 
 class Row(NamedTuple):
@@ -118,72 +123,26 @@ def delays(rows: Floats) -> dict[str, float]:
 
 
 def _binary(true: Floats, said: Floats, probability: Floats, _: int) -> dict[str, float]:
+    found = ConfusionMatrix.of(true, said)
     known = ~np.isnan(probability)
-    counts = {(t, s): int(np.count_nonzero((true == t) & (said == s))) for t in (0, 1) for s in (0, 1)}
-    found = from_confusion(counts[1, 1], counts[0, 1], counts[1, 0], counts[0, 0])
     if known.any():
-        of_true = np.where(true == 1, probability, 1 - probability)[known]
-        found["log_loss"] = -float(np.log(np.maximum(of_true, LEAST_PROBABILITY)).mean())
-        found["auc"] = _auc(true[known] == 1, probability[known])
-        bins = np.minimum((probability[known] * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-        sums = [np.bincount(bins, of, CALIBRATION_BINS) for of in (probability[known], true[known])]
-        found["calibration_error"] = float(np.abs(sums[0] - sums[1]).sum() / known.sum())
+        positive, scores = true[known] == 1, probability[known]
+        found["log_loss"] = MeanLogLoss.of(np.where(positive, scores, 1 - scores))
+        found["auc"] = BinnedRocAuc.of(positive, scores)
+        found["calibration_error"] = BinnedRocAuc.calibration_error_of(positive, scores)
     return found
-
-
-def from_confusion(hits: int, false_alarms: int, missed: int, correct_noes: int) -> dict[str, float]:
-    """Accuracy, precision, recall and F1 out of counts; those that are 0/0 are 0, as in River."""
-    of = hits + false_alarms + missed + correct_noes
-    return {
-        "accuracy": (hits + correct_noes) / of if of else 0.0,
-        "precision": hits / (hits + false_alarms) if hits + false_alarms else 0.0,
-        "recall": hits / (hits + missed) if hits + missed else 0.0,
-        "f1": 2 * hits / (2 * hits + false_alarms + missed) if hits + false_alarms + missed else 0.0,
-    }
-
-
-def _auc(positive: NDArray[np.bool_], scores: Floats) -> float:
-    """Probability that a positive scores above a negative, equal scores one half; 0.5 while one is missing.
-
-    Source: Mann-Whitney's U from mean ranks.
-    """
-    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    ranks = ((ends - counts) + (ends + 1)) / 2
-    of_positives = int(positive.sum())
-    pairs = of_positives * (len(positive) - of_positives)
-    won = float(ranks[place][positive].sum()) - of_positives * (of_positives + 1) / 2
-    return won / pairs if pairs else 0.5
 
 
 def _multiclass(true: Floats, said: Floats, probability: Floats, classes: int) -> dict[str, float]:
-    found = {"accuracy": float((true == said).mean()), "macro_f1": _macro_f1(true, said, classes)}
+    found = {"accuracy": Accuracy.of(true, said), "macro_f1": macro_f1(true, said, classes)}
     known = ~np.isnan(probability)
     if known.any():
-        found["log_loss"] = -float(np.log(np.maximum(probability[known], LEAST_PROBABILITY)).mean())
+        found["log_loss"] = MeanLogLoss.of(probability[known])
     return found
 
 
-def _macro_f1(true: Floats, said: Floats, classes: int) -> float:
-    """Mean F1 of the classes that came true or were said."""
-    found = []
-    for number in range(classes):
-        hits = int(np.count_nonzero((true == number) & (said == number)))
-        either = int(np.count_nonzero(true == number)) + int(np.count_nonzero(said == number))
-        if either:
-            found.append(2 * hits / either)
-    return sum(found) / len(found) if found else 0.0
-
-
-def _regression(true: Floats, said: Floats, _: Floats, __: int) -> dict[str, float]:
-    errors = said - true
-    spread = float(((true - true.mean()) ** 2).sum())
-    squares = float((errors**2).sum())
-    return {
-        "mae": float(np.abs(errors).mean()),
-        "rmse": math.sqrt(squares / len(errors)),
-        "r2": 1 - squares / spread if spread else math.nan,
-    }
+def _regression(true: Floats, value: Floats, _: Floats, __: int) -> dict[str, float]:
+    return regression_errors(true, value)
 
 
 _MEASURES: dict[str, Any] = {"binary": _binary, "multiclass": _multiclass, "regression": _regression}

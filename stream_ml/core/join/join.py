@@ -114,7 +114,10 @@ class Join:
 
 
 class StagedJoin:
-    """One batch's changes to a Join, to be applied or dropped."""
+    """One batch's changes to a Join, to be applied or dropped.
+
+    So many attributes: what changes stands beside what it was, and only `apply` brings both together.
+    """
 
     def __init__(self, base: Join) -> None:
         self._base = base

@@ -14,7 +14,7 @@ from stream_ml.records import Framing
 
 
 class Examples:
-    """Pairs in the order in which they were joined; sequences are dense."""
+    """Pairs in the order in which they were joined; sequences are dense. So many attributes: one a column."""
 
     def __init__(self, partition: int, first_sequence: int, framing: Framing, pairs: Sequence[Pair]) -> None:
         self._partition, self._first, self._framing = partition, first_sequence, framing

@@ -109,7 +109,7 @@ class _Turn:
     """One call of `process`: what it has gathered so far."""
 
     def __init__(self, partition: Partition, batch: Batch, replica: Replica, clock: Clock, stale: bool) -> None:
-        self._partition, self._settings = partition, partition.settings
+        self._partition = partition
         self._batch, self._replica, self._clock = batch, replica, clock
         self._staged = StagedJoin(partition.join)
         self._version: Version = replica.version
@@ -119,6 +119,10 @@ class _Turn:
         self._pairs: list[Pair] = []
         self._next_sequence = partition.next_sequence
         self._events_ms, self._feedback_ms = _NO_TIME, _NO_TIME
+
+    @property
+    def _settings(self) -> PartitionSettings:
+        return self._partition.settings
 
     def outputs(self, token: str) -> Outputs:
         """What the turn gives, once everything is taken."""

@@ -19,14 +19,13 @@ from typing import NamedTuple
 from confluent_kafka.admin import AdminClient
 
 from stream_ml.app.parts import Parts
-from stream_ml.config import Config
 from stream_ml.core.join.join import Join
 from stream_ml.core.log.entry import encode_schema, encode_start
 from stream_ml.core.partition.commit_metadata import OutputEnds
 from stream_ml.core.partition.outputs import RECORD_OVERHEAD
 from stream_ml.core.partition.partition import Partition
-from stream_ml.errors import ConfigError
 from stream_ml.follower.follower import Follower
+from stream_ml.kafka.broker_statistics import BrokerStatistics
 from stream_ml.kafka.clients import TIMEOUT_S
 from stream_ml.kafka.committed import CommittedState, offsets_of, read_committed, read_committed_stable
 from stream_ml.kafka.messages import by_partition
@@ -36,6 +35,7 @@ from stream_ml.kafka.topics import TopicFacts
 from stream_ml.kafka.transaction import Ending, Transactor
 from stream_ml.records import Block
 from stream_ml.runtime.failpoints import passes
+from stream_ml.worker.partitions.offsets import LOST_HINT, lost_offsets, recreated_inputs
 from stream_ml.worker.partitions.owned import OwnedPartition
 from stream_ml.worker.partitions.restore import Claimed, Rebuild, merged, take_log
 
@@ -43,7 +43,6 @@ log = logging.getLogger(__name__)
 
 TOGETHER = 8  # partitions that are rebuilt at once
 TOGETHER_MAX = 20_000  # records that are read at once; of more, first those that say what need not be held
-LOST_HINT = "go on from offsets of your choice: stream-ml offsets set CONFIG --partition {} --events N --feedback N"
 
 
 class First(NamedTuple):
@@ -61,7 +60,7 @@ class Ownership:
         self, parts: Parts, facts: TopicFacts, client: AdminClient, follower: Follower, transactor: Transactor
     ) -> None:
         self._parts, self._config, self._client = parts, parts.config, client
-        self._follower, self._transactor, self.brokers = follower, transactor, transactor.brokers
+        self._follower, self._transactor = follower, transactor
         self._settings = parts.partition_settings(facts.record_bytes_max, facts.inputs_id(parts.config))
         self.partitions = facts.partitions
         self.wanted: list[int] = []  # given by the group, and neither owned nor suspended yet
@@ -69,6 +68,11 @@ class Ownership:
         self.suspended: dict[int, str] = {}
         self._kept: dict[int, OwnedPartition] = {}
         self._ranges = RangeReader(parts.config, follower.keep_alive)
+
+    @property
+    def brokers(self) -> BrokerStatistics:
+        """What the client counts of its brokers."""
+        return self._transactor.brokers
 
     def serve(self) -> None:
         """Now and then, between two rebuilds."""
@@ -348,51 +352,6 @@ def _log_taken_up(partition: Partition, seconds: float) -> None:
         *(len(partition.join.store), len(partition.join.waiting), seconds),
         extra=dict(zip(("partition", "events", "feedback"), where, strict=True)),
     )
-
-
-def lost_offsets(pair: CommittedState, *, started: bool) -> str:
-    """What is wrong with a partition's committed offsets; empty where it can go on, or start for the first time."""
-    if pair.whole or (pair.absent and not started):
-        return ""
-    if pair.absent:
-        return "it has run before, and its committed offsets are gone (deleted by hand, or expired)"
-    return "its committed offsets carry no state of this service (reset by hand?), or not both the same"
-
-
-def recreated_inputs(config: Config, pair: CommittedState, inputs_id: tuple[str, str]) -> str:
-    """Which topic is another one than that whose offsets were committed; empty where both are the same."""
-    if pair.inputs_id is None:
-        return ""
-    topics = (config.events.topic, config.feedback.topic)
-    both = zip(topics, pair.inputs_id, inputs_id, strict=True)
-    return "; ".join(f"{topic} was deleted and recreated" for topic, then, now in both if then and now and then != now)
-
-
-def refuse_lost_offsets(parts: Parts, follower: Follower, client: AdminClient, facts: TopicFacts) -> None:
-    """Before joining the group: every partition can go on from what is committed, and its records are still there.
-
-    Raises
-    ------
-    ConfigError
-        Offsets are lost, or their records were deleted; the operator sets them by hand.
-    """
-    config, partitions = parts.config, facts.partitions
-    pairs = read_committed(config, list(range(partitions)), stable=False)
-    if any(lost_offsets(pair, started=pair.partition in follower.replica.facts.started) for pair in pairs):
-        # A transaction's markers come one by one: the log may show a start whose offsets are about to be readable.
-        pairs = read_committed(config, list(range(partitions)), stable=True)
-    topics = (config.events.topic, config.feedback.topic)
-    found = ends(client, [(topic, number) for topic in topics for number in range(partitions)])
-    for pair in pairs:
-        number = pair.partition
-        problem = recreated_inputs(config, pair, facts.inputs_id(config))
-        problem = problem or lost_offsets(pair, started=number in follower.replica.facts.started)
-        for topic, position in zip(topics, (pair.events, pair.feedback), strict=True):
-            first, end = found[topic, number]
-            if not problem and position is not None and not first <= position <= end:
-                problem = f"it is to go on at {topic} {position}, and the topic holds {first} to {end}"
-        if problem:
-            raise ConfigError(f"partition {number}: {problem}", LOST_HINT.format(number))
 
 
 def new_token(transactional_id: str) -> str:

@@ -41,7 +41,6 @@ class Monitor:
     def __init__(self, parts: Parts, metrics: Metrics) -> None:
         config = parts.config
         self._config, self._metrics = config, metrics
-        self._classes = config.model.task != "regression"
         inputs = config.drift.inputs
         names = [name for name in parts.plan.kinds if name not in inputs.exclude]
         self.inputs = InputDrift(names, reference=inputs.reference, window=inputs.window, threshold=inputs.psi)
@@ -55,6 +54,10 @@ class Monitor:
         self._file = config.path(config.checkpoints.directory) / f"inputs-{config.instance}.json"
         self._key = key_of(config, make=True)
         self._load()
+
+    @property
+    def _has_scores(self) -> bool:
+        return self._config.model.task != "regression"
 
     # --- fed by the loop ---
 
@@ -83,7 +86,7 @@ class Monitor:
 
     def _histogram(self, scores: NDArray[np.float64]) -> list[int]:
         counts = [0] * SCORE_BINS
-        if self._classes:
+        if self._has_scores:
             served = scores[~np.isnan(scores)]
             tenths = np.minimum((served * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
             counts = np.bincount(tenths, minlength=SCORE_BINS).tolist()
@@ -193,7 +196,7 @@ class Monitor:
 
     def _scores(self, histograms: list[list[int]]) -> list[int]:
         """Predictions by tenths of the score; empty for a regression."""
-        return [sum(of) for of in zip([0] * SCORE_BINS, *histograms, strict=True)] if self._classes else []
+        return [sum(of) for of in zip([0] * SCORE_BINS, *histograms, strict=True)] if self._has_scores else []
 
     def _drift(self) -> DriftStatus:
         inputs = self.inputs

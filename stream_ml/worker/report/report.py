@@ -21,7 +21,6 @@ from stream_ml.observe.problems import problems, starting
 from stream_ml.observe.status import AnyStatus, Point, Starting, Status
 from stream_ml.observe.terminal import line
 from stream_ml.worker.partitions.assignment import Ownership
-from stream_ml.worker.partitions.owned import OwnedPartition
 from stream_ml.worker.report.health import Health
 from stream_ml.worker.report.monitor import Monitor
 from stream_ml.worker.report.status import StatusMaker
@@ -47,7 +46,7 @@ class Report:
         monitor: Monitor,
         topics: TopicWatch,
     ) -> None:
-        self._parts, self._metrics, self._follower, self._monitor = parts, metrics, follower, monitor
+        self._parts, self._metrics, self._follower = parts, metrics, follower
         self.health, self._totals = Health(parts.config, topics), Totals(parts.config, metrics)
         self._maker = StatusMaker(parts, follower, ownership, inputs, topics, monitor, self.health, self._totals)
         self._brokers = BrokerGauges(metrics, ownership.brokers)
@@ -111,10 +110,9 @@ class Report:
         """What is wrong from now on, under a name; empty where nothing is any more."""
         self._maker.warnings[name] = text
 
-    def committed(self, of: OwnedPartition, batch: Batch, outputs: Outputs) -> None:
+    def committed(self, batch: Batch, outputs: Outputs) -> None:
         """Count a batch that was committed."""
         self._totals.committed(batch, outputs)
-        self._monitor.committed(of, batch, outputs)
 
     def renew(self, *, at_once: bool = False) -> None:
         """Make status and gauges anew, where they are older than INTERVAL_S, or at once."""
@@ -124,7 +122,6 @@ class Report:
             return
         self._due_s = now_s + INTERVAL_S
         self._totals.sample(now_s)
-        self._monitor.follow(self._follower.replica)
         status = self._maker.make(now_s)
         self._status = status
         self.history = [*self.history[1 - HISTORY :], status["point"]]

@@ -61,8 +61,9 @@ class StatusMaker:
 
     def make(self, now_s: float) -> Status:
         """Everything, at this second of the monotonic clock."""
+        self._monitor.follow(self._follower.replica)
         reasons = self._reasons()
-        joins = self.joins()
+        joins = {number: of.core.join for number, of in self._ownership.owned.items()}
         waiting = sum(len(join.waiting) for join in joins.values())
         status: Status = {
             "format": FORMAT,
@@ -95,10 +96,6 @@ class StatusMaker:
         status["point"] = point(status)
         status["problems"] = problems(status)
         return status
-
-    def joins(self) -> dict[int, Join]:
-        """By partition, of those that are owned."""
-        return {number: of.core.join for number, of in self._ownership.owned.items()}
 
     def _pending(self, joins: dict[int, Join]) -> PendingStatus:
         most = self._config.pending

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from river import dummy, linear_model, metrics, stats
 
 from stream_ml.core.avro.schema import load_schema
-from stream_ml.core.evaluation.progressive import BinnedRocAuc, Quality
+from stream_ml.core.evaluation.metrics import BinnedRocAuc
+from stream_ml.core.evaluation.progressive import Quality
 from stream_ml.core.fold.batches import FoldSettings
 from stream_ml.core.fold.halt import Corrupted, FoldResult, Halt, Refold
 from stream_ml.core.fold.health import CHECK_EVERY, PROBES_MAX
