@@ -7,7 +7,10 @@ from typing import Any, Literal, NamedTuple
 
 Framing = Literal["bare", "confluent", "single-object"]  # how the bytes of a value name their schema
 Scalar = bool | int | float | str
+Trigger = Literal[0, 1]  # which input completed a pair: BY_EVENT or BY_LABEL
 Task = Literal["binary", "multiclass", "regression"]
+BY_EVENT: Trigger = 0
+BY_LABEL: Trigger = 1
 Headers = Sequence[tuple[str, bytes]]
 NOT_UNPACKED = "stream_ml.not_unpacked"  # header of what stands for a record that the client could not unpack
 NOT_SEALED = "stream_ml.not_sealed"  # in place of an entry of the training log that no key of ours has sealed
@@ -202,15 +205,22 @@ class DeadLetter(NamedTuple):
 
 
 class Served(NamedTuple):
-    """What was published for an event, as far as quality and the training log need it."""
+    """What was published for an event, as far as quality and the training log need it.
+
+    `scores` is the text that was published. `epoch` and `arm` say which table of models was in force, and which of its
+    lineages the event was assigned to (empty: there was one).
+    """
 
     class_name: str | None
     score: float | None
-    scores: dict[str, float] | None
+    scores: str | None
     value: float | None
     lineage: str
     position: int
     flags: tuple[str, ...]
+    log_partition: int = 0
+    epoch: int = 0
+    arm: str = ""
 
 
 NOT_SERVED = Served(None, None, None, None, "", -1, ())

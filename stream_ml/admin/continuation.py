@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from stream_ml.config import Config
-from stream_ml.core.log.entry import decode_pair
+from stream_ml.core.log.heads import decode_pair
 from stream_ml.core.log.seals import LogSeal
 from stream_ml.core.partition.outputs import dead_letter_origin, decode_outcome
 from stream_ml.core.partition.predictions import prediction_origin

@@ -126,7 +126,7 @@ def _whole_entry(parts: Parts, record: Record) -> Plain:
     if entry.kind != "example":
         return found
     payloads = parts.reader.payloads
-    decoded = payloads.decode_logged_one(entry.event_schema, entry.event_framing, entry.event)  # type: ignore[arg-type]
+    decoded = payloads.decode_logged_one(entry.event_schema, entry.event_framing, entry.event)
     if isinstance(decoded, Rejected):
         return found | {"event": {"unreadable": f"{decoded.reason}: {decoded.message}"}}
     extracted = parts.plan.extract_one(decoded)

@@ -4,9 +4,13 @@ import contextlib
 
 from stream_ml.config import Config
 from stream_ml.core.drift.signals import decode_signal
+from stream_ml.core.log.entry import LaterEntry, decode_entry
 from stream_ml.core.partition.predictions import halted_at
 from stream_ml.errors import ConfigError
+from stream_ml.kafka.clients import admin
+from stream_ml.kafka.reading.ends import ends
 from stream_ml.kafka.reading.newest import newest
+from stream_ml.kafka.reading.ranges import read_range
 
 SIGNALS_READ = 1_000  # newest ones, to see which halts have not ended
 
@@ -48,3 +52,31 @@ def check_halted(config: Config, position: int, verb: str) -> None:
         f"learning is not halted at {position}" + (f", but at {', '.join(map(str, known))}" if known else ""),
         there or "where it is halted stands in stream-ml top CONFIG; --anyway writes the command all the same",
     )
+
+
+def check_passable(config: Config, position: int) -> None:
+    """Refuse to lift a halt at an entry that a later version wrote: no replica obeys.
+
+    Raises
+    ------
+    ConfigError
+        It is such an entry; says what does help.
+    """
+    topic = (config.training_log_topic, 0)
+    first, end = ends(admin(config), [topic])[topic]
+    if not first <= position < end:
+        return
+    for batch in read_range(config, *topic, position, position + 1, keep_alive=lambda: None):
+        for record in batch:
+            with contextlib.suppress(ValueError):
+                _check_known(record.value or b"", position)
+
+
+def _check_known(value: bytes, position: int) -> None:
+    try:
+        decode_entry(value).check_known()
+    except LaterEntry as later:
+        raise ConfigError(
+            f"at {position} the training log holds {later}: no replica passes it over",
+            f"install that version; where you know that none wrote it: stream-ml skip CONFIG {position} --later",
+        ) from None

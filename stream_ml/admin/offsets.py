@@ -23,6 +23,7 @@ from stream_ml.kafka.reading.log_reader import is_sealed
 from stream_ml.kafka.reading.ranges import read_range
 from stream_ml.kafka.retries import asked
 from stream_ml.kafka.topics import inputs_id, topic_ids
+from stream_ml.records import BY_EVENT, BY_LABEL
 
 BY_HAND = "set-by-hand"
 SHOWN_BYTES = 64  # of a dead letter's key and value
@@ -63,7 +64,7 @@ def set_offsets(config: Config, partition: int, events: int, feedback: int, seal
         max(held[inputs[0]][0], events - config.pending.events_max),
         max(held[inputs[1]][0], feedback - config.pending.early_labels_max),
     )
-    last = [sequences.last_trigger(partition, topic) for topic in (config.events.topic, config.feedback.topic)]
+    last = [sequences.last_trigger(partition, trigger) for trigger in (BY_EVENT, BY_LABEL)]
     backwards = events <= last[0] or feedback <= last[1]
     old = pair.metadata if pair.whole and not _before(pair, events, feedback) else None
     metadata = Metadata(
@@ -135,7 +136,7 @@ def _sequences(config: Config, seal: LogSeal | None) -> SequenceTracker:
             with contextlib.suppress(ValueError, LookupError, TypeError, OverflowError):  # as the fold passes it by
                 entry = decode_entry(record.value or b"")
                 if entry.kind == "example":
-                    sequences.record(entry.source_partition, entry.sequence, entry.trigger_topic, entry.trigger_offset)
+                    sequences.record(entry.source_partition, entry.sequence, entry.trigger, entry.trigger_offset)
                 elif is_order(entry):
                     said = entry.parsed_arguments()
                     if seal is not None and seal.asked(record.offset) and not is_new(said, commanded_at, record.offset):

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from stream_ml.admin.origins import Origins, Place
 from stream_ml.config import Config
-from stream_ml.core.partition.outputs import CUT, dead_letter_origin, dead_letter_words
+from stream_ml.core.partition.outputs import CUT, FORMAT_HEADER, dead_letter_origin, dead_letter_words
 from stream_ml.errors import ConfigError, TransientError
 from stream_ml.kafka.clients import TIMEOUT_S, admin, close_within, producer, reader
 from stream_ml.kafka.committed import committed_offsets
@@ -27,7 +27,7 @@ from stream_ml.kafka.retries import asked
 from stream_ml.records import NOT_UNPACKED, Produce, Record
 
 FROM = "stream_ml.redriven.from"  # header: dead-letter topic, partition and offset
-OURS = ("__connect.errors.", "stream_ml.value.", FROM)
+OURS = ("__connect.errors.", "stream_ml.value.", FORMAT_HEADER, FROM)
 BATCH = 1_000  # dead letters in one transaction
 FRESH_S = 6 * 86_400.0  # less than offsets.retention.minutes, a week by default
 

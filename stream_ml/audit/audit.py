@@ -18,7 +18,8 @@ from stream_ml.config import Config
 from stream_ml.core.avro.framing import Rejected
 from stream_ml.core.drift.signals import OF_THE_FOLD, decode_signal
 from stream_ml.core.join.watermark import BEGINNING, NEVER_MS
-from stream_ml.core.log.entry import decode_entry, decode_pair
+from stream_ml.core.log.entry import decode_entry
+from stream_ml.core.log.heads import decode_pair
 from stream_ml.core.partition.outputs import dead_letter_origin, decode_outcome
 from stream_ml.core.partition.predictions import Published
 from stream_ml.kafka.clients import admin

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from stream_ml.app.parts import Parts
 from stream_ml.audit.coordinates import Findings
 from stream_ml.audit.sample import Sample
+from stream_ml.core.avro.texts import scores_of
 from stream_ml.core.fold.halt import Corrupted, Refold
 from stream_ml.core.fold.replica import Replica
 from stream_ml.core.join.watermark import NEVER_MS
@@ -117,5 +118,6 @@ def agrees(scored: Scored, served: Served) -> bool:
 
 
 def _numbers(said: Scored | Served) -> dict[str, float | str | None]:
-    named = {f"score of {name}": score for name, score in sorted((said.scores or {}).items())}
+    scores = scores_of(said.scores) if isinstance(said.scores, str) else said.scores or {}
+    named = {f"score of {name}": score for name, score in sorted(scores.items())}
     return {"class": said.class_name, "score": said.score, "value": said.value, **named}

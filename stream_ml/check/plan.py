@@ -16,7 +16,7 @@ from stream_ml.core.inputs import made_up
 from stream_ml.core.log.entry import Example, encode_example
 from stream_ml.core.model.checks import labelled
 from stream_ml.kafka.clients import COMPRESSION
-from stream_ml.records import NOT_SERVED
+from stream_ml.records import BY_LABEL, NOT_SERVED
 
 ENTRIES = 50  # of a transaction, packed together as the producer packs them
 DAY_S, YEAR_DAYS = 86_400, 365
@@ -85,7 +85,7 @@ def entry_bytes(parts: Parts) -> EntryBytes:
         example = Example(
             source_partition=0,
             sequence=BASE + number,
-            trigger_topic=parts.config.feedback.topic,
+            trigger=BY_LABEL,
             trigger_offset=BASE + number,
             event_id=f"{number * 7919:036d}",
             event_time_ms=NOW_MS + 1_000 * number,

@@ -21,6 +21,9 @@ offsets = typer.Typer(no_args_is_help=True, help="Where each partition goes on."
 schema = typer.Typer(no_args_is_help=True, help="Avro schemas of what the service writes.")
 
 Anyway = Annotated[bool, typer.Option("--anyway", help="Write it although nothing says that learning halts there.")]
+Later = Annotated[
+    bool, typer.Option("--later", help="Also an entry that looks like a later version's: you know that none wrote it.")
+]
 Position = Annotated[int, typer.Argument(help="Position in the training log where learning halted.", min=0)]
 
 
@@ -192,9 +195,9 @@ def add_commands(app: typer.Typer) -> None:
 
     @app.command()
     @configured
-    def skip(config: Config, position: Position, anyway: Anyway = False) -> None:
-        """Let learning go on after the example at which it halted, without learning it."""
-        _lift(config, "skip", position, anyway=anyway)
+    def skip(config: Config, position: Position, anyway: Anyway = False, later: Later = False) -> None:
+        """Let learning go on after the entry at which it halted, without learning it."""
+        _lift(config, "skip", position, anyway=anyway, **({"later": True} if later else {}))
 
     @app.command()
     @configured
@@ -227,12 +230,14 @@ def add_commands(app: typer.Typer) -> None:
         _order(config, "rebaseline", {})
 
 
-def _lift(config: Config, command: str, position: int, *, anyway: bool) -> None:
-    from stream_ml.admin.halts import check_halted
+def _lift(config: Config, command: str, position: int, *, anyway: bool, **more: bool) -> None:
+    from stream_ml.admin.halts import check_halted, check_passable
 
     if not anyway:
         check_halted(config, position, command)
-    _order(config, command, {"position": position})
+    if not more.get("later"):
+        check_passable(config, position)
+    _order(config, command, {"position": position, **more})
 
 
 def _order(config: Config, command: str, arguments: dict[str, int]) -> None:

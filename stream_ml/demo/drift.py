@@ -9,7 +9,8 @@ import numpy as np
 from stream_ml.config import Config
 from stream_ml.core.drift.signals import Signal, decode_signal
 from stream_ml.core.evaluation.window import Row, measures
-from stream_ml.core.log.entry import Entry, decode_entries
+from stream_ml.core.log.entry import Entry
+from stream_ml.core.log.entry_columns import decode_entries
 from stream_ml.demo.flights import Item
 from stream_ml.kafka.clients import admin
 from stream_ml.kafka.reading.ends import ends

@@ -12,7 +12,7 @@ from stream_ml import formats
 from stream_ml.admin.produce import put
 from stream_ml.config import Config
 from stream_ml.core.avro.record import encode_record
-from stream_ml.core.log.entry import decode_pair
+from stream_ml.core.log.heads import decode_pair
 from stream_ml.core.partition.outputs import dead_letter_origin
 from stream_ml.demo.flights import Item
 from stream_ml.errors import FatalError

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException
 
 from stream_ml.app.parts import Parts
 from stream_ml.core.fold.batches import Run, Single, size_of, split
-from stream_ml.core.fold.halt import Corrupted, Folded, FoldResult, Halt, Halted, Refold
+from stream_ml.core.fold.halt import Corrupted, Folded, FoldResult, Halt, Halted, Refold, way_out
 from stream_ml.core.fold.replica import Replica
 from stream_ml.core.log.seals import LogSeal
 from stream_ml.errors import FatalError, StreamMLError
@@ -269,7 +269,7 @@ class Follower:
                 "topic": self._parts.config.training_log_topic,
                 "partition": 0,
                 "offset": halt.position,
-                "hint": f"look at it, then: stream-ml skip CONFIG {halt.position}{instead}",
+                "hint": f"look at it, then: {way_out(halt.reason, halt.position)}{instead}",
             },
         )
 

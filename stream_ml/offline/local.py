@@ -159,7 +159,7 @@ class LocalApp:
         if produce.topic == config.predictions.topic and topic == config.events.topic:
             payload = io.BytesIO(value[len(self.parts.predictions.header) :])
             said: Any = fastavro.schemaless_reader(payload, self._predictions, None)
-            return said["origin"]["offset"], said
+            return said["event_offset"], said
         if produce.topic == config.outcomes and topic == config.feedback.topic:
             outcome = decode_outcome(value)
             return outcome["feedback_offset"], {"outcome": outcome["outcome"]}

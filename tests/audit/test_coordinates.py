@@ -71,7 +71,7 @@ class Topics:
         example = Example(
             0,
             sequence,
-            "feedback",
+            1,
             label,
             f"v{event}",
             100 * event,

@@ -17,13 +17,15 @@ from stream_ml.core.avro.framing import PIECE_BYTES, Payloads, Rejected
 from stream_ml.core.avro.record import avro_long, encode_record
 from stream_ml.core.avro.scan import scan_of
 from stream_ml.core.avro.schema import Schema, load_schema, single_object_header
+from stream_ml.core.avro.texts import scores_text
 from stream_ml.core.inputs.features import FeaturePlan
 from stream_ml.core.inputs.readers import EventReader, FeedbackReader
 from stream_ml.core.join.join import Joined
 from stream_ml.core.join.pending import Rows
-from stream_ml.core.log.entry import decode_entries, decode_entry, encode_example
+from stream_ml.core.log.entry import decode_entry, encode_example
+from stream_ml.core.log.entry_columns import decode_entries
 from stream_ml.core.partition.examples import Examples, encode_examples
-from stream_ml.records import DeadLetter, Record, Records, Served, Target
+from stream_ml.records import BY_LABEL, DeadLetter, Record, Records, Served, Target
 from tests.support.inputs import NOW_MS, domain_of
 from tests.support.partition import T0, event_record, example, label, parts, pending
 
@@ -334,9 +336,18 @@ def test_types_that_the_library_panics_at_are_never_given_to_it() -> None:
 def served(number: int) -> Served:
     """Something else each time."""
     flags = (("cold",), (), ("stale", "imputed"))[number % 3]
-    scores = {"b": 0.25, "a": number / 100} if number % 4 == 0 else None
+    scores = scores_text({"b": 0.25, "a": number / 100}) if number % 4 == 0 else None
     return Served(
-        ("x", None)[number % 2], (None, 0.5)[number % 2], scores, (None, 1e17)[number % 5 == 0], "l", 9, flags
+        class_name=("x", None)[number % 2],
+        score=(None, 0.5)[number % 2],
+        scores=scores,
+        value=(None, 1e17)[number % 5 == 0],
+        lineage="l",
+        position=9,
+        flags=flags,
+        log_partition=number % 3,
+        epoch=number * 1_000 % 7_000,
+        arm=("", "0123456789abcdef")[number % 2],
     )
 
 
@@ -350,7 +361,7 @@ def test_log_entries_are_the_same_bytes_from_either_lane(framing: Any) -> None:
         truth = label(number + 5, f"é{number}", T0)._replace(target=target)
         row = rows.append(waited)
         trigger = truth.record if number % 2 else event_record(number, "e", T0)
-        pairs.append(Joined(rows, row, waited.value, truth).pair(trigger.topic, trigger.offset))
+        pairs.append(Joined(rows, row, waited.value, truth).pair(BY_LABEL, trigger.offset))
     examples = Examples(3, 40, framing, pairs)
     many = encode_examples(examples, written_at_ms=NOW_MS, writer="w")
     assert many == [encode_example(examples.example(n), written_at_ms=NOW_MS, writer="w") for n in range(20)]

@@ -8,11 +8,12 @@ import pytest
 from river import linear_model, naive_bayes, preprocessing
 
 from stream_ml.core.avro.schema import load_schema
+from stream_ml.core.avro.texts import scores_texts
 from stream_ml.core.inputs.events import Events, Features, Taken
 from stream_ml.core.model.estimator import COLD, Learner, Scored
 from stream_ml.core.model.scoring import ROWS_MIN, Scorer, same
-from stream_ml.core.partition.predictions import PredictionCodec, prediction_schema
-from stream_ml.records import Clock, Record, Records, Served, Version
+from stream_ml.core.partition.predictions import PredictionCodec, prediction_schema, served_of
+from stream_ml.records import Clock, Record, Records, Version
 from tests.support.catalogue import CATALOGUE, Given, examples
 from tests.support.partition import EVENT, NOW_MS, T0, event_record
 
@@ -156,7 +157,7 @@ def test_predictions_are_the_same_bytes_from_either_lane(task: str, carry: list[
     for value, row in zip(many, rows, strict=True):
         published = codec.decode(value)
         assert (published.offset, published.event_id, published.event_time_ms) == (row, f"é{row}", T0 + row)
-        assert published.served == Served(*said[row], "lineage", 12, flags[row])
+        assert published.served == served_of(said[row], Version("lineage", 12), flags[row])
     codec._columns = None
     assert many == codec.encode_many(events, rows, scores, chosen, (Version("lineage", 12), 34, Clock(NOW_MS, 0)))
 
@@ -166,7 +167,8 @@ def scores_of(said: list[Scored]) -> Any:
     from stream_ml.core.model.scoring import Scores
 
     names, scores, maps, values = (list(column) for column in zip(*said, strict=True))
-    return Scores(names, scores, maps if any(maps) else None, values if any(values) else None, {})
+    texts = scores_texts(maps)
+    return Scores(names, scores, texts if any(texts) else None, values if any(values) else None, {})
 
 
 def load_schema_of(raw: Any) -> Any:

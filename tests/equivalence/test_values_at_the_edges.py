@@ -181,7 +181,7 @@ def _entries(made: Made, schema: Schema, settings: FoldSettings, chance: random.
         entry = Example(
             source_partition=chance.choice([0, 1, 2**31 - 1]),
             sequence=number,
-            trigger_topic=chance.choice(["t", "f"]),
+            trigger=chance.choice([0, 1]),
             trigger_offset=chance.choice([number, 2**63 - 1]),
             event_id=chance.choice(["a", "", "\x00", "ü", "\U0001d4b3"]),
             event_time_ms=chance.choice([0, -1, 2**63 - 1, -(2**63)]),
@@ -192,7 +192,7 @@ def _entries(made: Made, schema: Schema, settings: FoldSettings, chance: random.
             label_time_ms=0,
             target=Target(chance.choice([*known * 9, "none", None]) if known else None, chance.choice(values)),
             feedback_offset=number,
-            served=chance.choice([NOT_SERVED, Served("a", 0.5, {"a": 0.5}, None, "l", 9, ("cold",))]),
+            served=chance.choice([NOT_SERVED, Served("a", 0.5, '{"a":0.5}', None, "l", 9, ("cold",))]),
         )
         value = encode_example(entry, written_at_ms=NOW_MS, writer="w")
         found.append(LogRecord(number, value if chance.random() < 0.95 else damaged(value, chance) or b""))

@@ -21,7 +21,8 @@ from stream_ml.core.inputs.labels import Labels
 from stream_ml.core.join.join import Join
 from stream_ml.core.join.pending import PendingEvent
 from stream_ml.core.join.watermark import BEGINNING, JoinSettings
-from stream_ml.core.log.entry import Entry, Example, decode_entry, decode_pairs, encode_command, encode_example
+from stream_ml.core.log.entry import Entry, Example, decode_entry, encode_command, encode_example
+from stream_ml.core.log.heads import decode_pairs
 from stream_ml.core.partition.batch import Batch, Outputs, PartitionSettings
 from stream_ml.core.partition.commit_metadata import OutputEnds, parse_metadata
 from stream_ml.core.partition.outputs import dead_letter_origin, decode_outcome
@@ -163,7 +164,7 @@ def example(
         Example(
             source_partition=partition,
             sequence=sequence,
-            trigger_topic=topic,
+            trigger=(EVENTS, FEEDBACK).index(topic),  # type: ignore[arg-type]
             trigger_offset=offset,
             event_id=f"e{sequence}",
             event_time_ms=T0,
@@ -200,7 +201,7 @@ class Pairing(NamedTuple):
     sequence: int
     event_offset: int
     feedback_offset: int
-    trigger_topic: str
+    trigger: int
     trigger_offset: int
 
 
@@ -333,7 +334,7 @@ class World:
     def pairings(self) -> list[Pairing]:
         """The examples, in log order."""
         return [
-            Pairing(e.sequence, e.event_offset, e.feedback_offset, e.trigger_topic, e.trigger_offset)
+            Pairing(e.sequence, e.event_offset, e.feedback_offset, e.trigger, e.trigger_offset)
             for e in self.log()
             if e.kind == "example"
         ]

@@ -214,7 +214,7 @@ class Service:
         forged = Example(
             source_partition=7,
             sequence=sequence,
-            trigger_topic="t",
+            trigger=1,
             trigger_offset=sequence,
             event_id="forged",
             event_time_ms=T0,

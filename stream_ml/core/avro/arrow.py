@@ -133,16 +133,6 @@ def doubles_column(values: Sequence[float | None] | None, count: int) -> pa.Arra
     return pa.nulls(count, pa.float64()) if values is None else pa.array(values, pa.float64())
 
 
-def maps_column(maps: Sequence[dict[str, float] | None] | None, type_: pa.DataType, count: int) -> pa.Array:
-    """A column of maps from names to numbers; all null where there are none."""
-    if maps is None:
-        return pa.nulls(count, type_)
-    return pa.array([None if one is None else list(one.items()) for one in maps], type_)
-
-
-def texts_column(lists: Sequence[Sequence[str]]) -> pa.Array:
-    """A column of lists of texts."""
-    type_ = pa.list_(pa.string())
-    if not any(lists):
-        return pa.ListArray.from_arrays(np.zeros(len(lists) + 1, np.int32), pa.array([], pa.string()), type=type_)
-    return pa.array(lists, type_)
+def texts_column(texts: Sequence[str | None] | None, count: int) -> pa.Array:
+    """A column of texts; all null where there are none."""
+    return pa.nulls(count, pa.string()) if texts is None else pa.array(texts, pa.string())

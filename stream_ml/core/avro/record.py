@@ -38,6 +38,40 @@ class Decoder:
         return cast("dict[str, Any]", fastavro.schemaless_reader(stream, self._schema, self._reader)), end
 
 
+class LaterFormat(ValueError):
+    """A record of ours, of a format that a later version writes: to take it for none would be to lose it.
+
+    `where` are topic, partition and offset of what it is about: the fields in front stand so in every format.
+    """
+
+    where: tuple[str, int, int] | None = None
+
+
+FORMATS_MAX = 1_000  # a number above it is no format: somebody else's bytes
+_FORMAT = Decoder(
+    fastavro.parse_schema({"type": "record", "name": "Format", "fields": [{"name": "format", "type": "int"}]})
+)
+
+
+def check_format(value: bytes, start: int, ours: int, what: str) -> None:
+    """The format is the first field of every record of ours, and chooses the schema of the rest.
+
+    Raises
+    ------
+    LaterFormat
+        It is a later one than ours.
+    ValueError
+        It is none, or an earlier one.
+    """
+    found = decode_own(value, _FORMAT, start)["format"]
+    if found == ours:
+        return
+    message = f"{what} of format {found}, and this version reads {ours}"
+    if ours < found <= FORMATS_MAX:
+        raise LaterFormat(message)
+    raise ValueError(message)
+
+
 def decode_named(value: bytes, schema: Any, start: int, reader: Any) -> dict[str, Any]:
     """A record whose unions give their named types as (name, value): the value alone does not tell which it is."""
     stream = io.BytesIO(value)

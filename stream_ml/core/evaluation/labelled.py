@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stream_ml.core.log.entry import EntryColumns
+from stream_ml.core.avro.texts import words_of
+from stream_ml.core.log.entry_columns import EntryColumns
 from stream_ml.records import Served
 
 NOT_COUNTED = frozenset({"cold", "unsound"})  # flags of predictions that say nothing of how well the model does
@@ -23,7 +23,7 @@ class Labelled(NamedTuple):
     y: Any
     class_name: str | None
     score: float | None
-    scores: dict[str, float] | None
+    scores: str | None
     value: float | None
     position: int
     usable: bool
@@ -56,7 +56,7 @@ class LabelledColumns:
         batch = columns.batch
         self._ys = ys
         self._names = batch.column("served_class")
-        self._maps = batch.column("served_scores")
+        self._texts = batch.column("served_scores")
         self._values = batch.column("served_value")
         self._scores = batch.column("served_score")
         self._positions, *self._times = (
@@ -66,7 +66,7 @@ class LabelledColumns:
         self._usable = _usable(batch.column("served_flags"))
         self._score = self._scores.to_numpy(zero_copy_only=False)  # nan where there is none
         self._said = self._names.is_valid().to_numpy(zero_copy_only=False)
-        self._more = self._maps.is_valid().to_numpy(zero_copy_only=False) | (self._said & np.isnan(self._score))
+        self._more = self._texts.is_valid().to_numpy(zero_copy_only=False) | (self._said & np.isnan(self._score))
 
     def scored(self, first: int, stop: int) -> ScoredColumns | None:
         """Of a binary task, these rows; None where more or less than a class and its score was said of one."""
@@ -79,17 +79,15 @@ class LabelledColumns:
     def rows(self, first: int, stop: int) -> Iterator[Labelled]:
         """These rows one by one."""
         of, count = slice(first, stop), stop - first
-        maps = [None if found is None else dict(found) for found in self._maps.slice(first, count).to_pylist()]
-        said = (self._names, self._scores, self._values)
-        names, scores, values = (array.slice(first, count).to_pylist() for array in said)
+        said = (self._names, self._scores, self._texts, self._values)
+        names, scores, texts, values = (array.slice(first, count).to_pylist() for array in said)
         numbers = (numbers[of].tolist() for numbers in (self._positions, self._usable, *self._times))
-        return map(Labelled._make, zip(self._ys[of], names, scores, maps, values, *numbers, strict=True))
+        return map(Labelled._make, zip(self._ys[of], names, scores, texts, values, *numbers, strict=True))
 
 
-def _usable(flags: pa.ListArray) -> NDArray[np.bool_]:
+def _usable(flags: pa.StringArray) -> NDArray[np.bool_]:
     """Which rows have no flag of NOT_COUNTED."""
-    found = np.ones(len(flags), np.bool_)
-    if len(flags.flatten()):
-        wrong = pc.is_in(flags.flatten(), pa.array(sorted(NOT_COUNTED)))
-        found[pc.list_parent_indices(flags).filter(wrong).to_numpy()] = False
+    codes = flags.dictionary_encode()
+    counted = np.array([NOT_COUNTED.isdisjoint(words_of(text)) for text in codes.dictionary.to_pylist()], np.bool_)
+    found: NDArray[np.bool_] = counted[codes.indices.to_numpy(zero_copy_only=False)]
     return found

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from river import metrics
 
 from stream_ml.core.avro.fields import MAGNITUDE_MAX
+from stream_ml.core.avro.texts import scores_of
 from stream_ml.core.evaluation.labelled import Labelled, LabelledColumns, ScoredColumns
 from stream_ml.core.evaluation.metrics import Accuracy, BinnedRocAuc, ConfusionMatrix, Floats, MeanLogLoss
 from stream_ml.core.evaluation.window import (
@@ -99,7 +100,10 @@ class Quality:
             return one.value is not None and abs(one.value) <= MAGNITUDE_MAX
         if one.class_name is None or not (one.score is None or 0.0 <= one.score <= 1.0):
             return False
-        return not one.scores or all(map(is_probability, one.scores.values()))
+        try:
+            return one.scores is None or all(map(is_probability, scores_of(one.scores).values()))
+        except ValueError:
+            return False
 
     def _learn(self, y: Any) -> None:
         if self._domain.task == "regression":
@@ -149,7 +153,8 @@ class Quality:
         return known, rows
 
     def _update_multiclass(self, one: Labelled) -> tuple[float, ...]:
-        y, class_name, scores, found = one.y, one.class_name, one.scores, self._served_metrics
+        y, class_name, found = one.y, one.class_name, self._served_metrics
+        scores = None if one.scores is None else scores_of(one.scores)
         found["accuracy"].update(y, class_name)
         found["macro_f1"].update(y, class_name)
         probability = _NAN if scores is None else scores.get(y, 0.0)

@@ -22,7 +22,8 @@ from stream_ml.core.fold.limits import Ranges, nothing_watched
 from stream_ml.core.inputs.events import picked, rows_of
 from stream_ml.core.inputs.features import FeaturePlan
 from stream_ml.core.inputs.label_domain import LabelDomain
-from stream_ml.core.log.entry import Entry, EntryColumns, decode_columns, decode_entry
+from stream_ml.core.log.entry import EXAMPLE, FRAMINGS, Entry, decode_entry
+from stream_ml.core.log.entry_columns import EntryColumns, decode_columns
 from stream_ml.core.log.sequences import Place
 from stream_ml.core.model.linear_batch import Matrix
 from stream_ml.records import NOT_SEALED, NOT_UNPACKED, TOO_LARGE, LogRecord, Target
@@ -152,7 +153,7 @@ def _single(settings: FoldSettings, record: LogRecord) -> Single:
 
 def features_of(settings: FoldSettings, entry: Entry) -> dict[str, Any] | Rejected | Halt:
     """Features of an example's event; Rejected by the plan; a Halt (of no position yet) at bytes that are none."""
-    payload = settings.payloads.decode_logged_one(entry.event_schema, entry.event_framing, entry.event)  # type: ignore[arg-type]
+    payload = settings.payloads.decode_logged_one(entry.event_schema, entry.event_framing, entry.event)
     if isinstance(payload, Rejected):
         return Halt(-1, payload.reason, f"the event of the example cannot be read: {payload.message}")
     extracted = settings.plan.extract_one(payload)
@@ -166,7 +167,7 @@ def _runs(settings: FoldSettings, columns: EntryColumns, records: Sequence[LogRe
     of_place = (
         columns.numbers("source_partition"),
         columns.numbers("sequence"),
-        columns.texts("trigger_topic"),
+        columns.numbers("trigger"),
         columns.numbers("trigger_offset"),
     )
     places, written_at_ms = list(zip(*of_place, strict=True)), columns.numbers("written_at")
@@ -203,14 +204,14 @@ def _stretches(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 def _rows(settings: FoldSettings, columns: EntryColumns) -> tuple[dict[int, Sequence[Any]], dict[str, tuple[Any, Any]]]:
     """Features of the examples in which there is nothing to say, by their number in the columns; and their extremes."""
-    columns_of = (columns.texts("kind"), columns.numbers("event_schema"), columns.texts("event_framing"))
+    columns_of = (columns.numbers("kind"), columns.numbers("event_schema"), columns.numbers("event_framing"))
     writers = list(zip(*columns_of, strict=True))
     found: dict[int, Sequence[Any]] = {}
     extremes: dict[str, tuple[Any, Any]] = {}
     for writer in set(writers):
         kind, fingerprint, framing = writer
-        own = [number for number, one in enumerate(writers) if one == writer] if kind == "example" else []
-        lane = settings.payloads.decode_logged_many(fingerprint, framing.replace("_", "-"), picked(columns.events, own))
+        own = [number for number, one in enumerate(writers) if one == writer] if kind == EXAMPLE else []
+        lane = settings.payloads.decode_logged_many(fingerprint, FRAMINGS[framing], picked(columns.events, own))
         if lane is not None:
             table = settings.plan.extract_many(lane.batch)
             numbers = picked(own, lane.rows)

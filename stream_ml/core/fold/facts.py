@@ -55,11 +55,11 @@ class LogFacts:
     def note(self, entry: Entry, seen: SequenceTracker) -> None:
         """Take what an entry says; ValueError and its like where it makes no sense."""
         if entry.kind == "schema":
-            if entry.trigger_topic:
-                found = LoggedSchema.of(entry)
+            found = LoggedSchema.of(entry)
+            if found.topic:
                 self.output_schemas.setdefault((found.topic, found.fingerprint), found.text)
             else:
-                self._note_schema(entry.event_schema, entry.arguments or "")
+                self._note_schema(found.fingerprint, found.text)
         elif entry.kind == "start":
             self.started[entry.source_partition] = _start_of(entry)
         elif entry.command == "rebase" and entry.parsed_arguments().get("back", True):

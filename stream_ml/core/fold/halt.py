@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from stream_ml.core.log.entry import Entry
 
 ENDING_A_HALT = ("skip", "accept", "accept-gap")
+OF_LATER_VERSIONS = ("later_format", "unknown_kind", "unknown_command")  # reasons of halts that `skip` alone ends not
 
 
 class Halt(NamedTuple):
@@ -30,6 +31,13 @@ class Halt(NamedTuple):
     message: str
     corrupted: bool = False
     exact: bool = True
+
+
+def way_out(reason: str, position: int) -> str:
+    """What to type at a halt."""
+    if reason in OF_LATER_VERSIONS:
+        return "install the version of stream_ml that wrote it, and start again"
+    return f"stream-ml skip CONFIG {position}"
 
 
 class Folded(NamedTuple):
@@ -59,7 +67,7 @@ FoldResult = Folded | Halted | Corrupted | Refold
 
 def is_order(entry: Entry) -> bool:
     """Whether it is a command that is obeyed wherever it stands; one that ends a halt names its position."""
-    return entry.kind == "command" and entry.command not in ENDING_A_HALT
+    return entry.kind == "command" and entry.command not in (*ENDING_A_HALT, "require")
 
 
 class Overrides:
@@ -94,9 +102,9 @@ class Overrides:
             self._open[position] = self._commands[position]
         return halt
 
-    def ends(self, command: str | None, position: Any) -> bool:
+    def ends(self, command: str, position: Any) -> bool:
         """Whether this command is the one that ended a halt that was reported; it does so once."""
-        if command is None or not isinstance(position, int) or self._open.get(position) != command:
+        if not isinstance(position, int) or self._open.get(position) != command:
             return False
         del self._open[position]
         return True
@@ -149,7 +157,10 @@ class HaltControl:
         halt = self.current
         if halt is None or entry.command not in ENDING_A_HALT:
             return
-        position = int(entry.parsed_arguments()["position"])
+        said = entry.parsed_arguments()
+        if halt.reason in OF_LATER_VERSIONS and said.get("later") is not True:
+            return
+        position = int(said["position"])
         if position == halt.position and self.overrides.get(position) != entry.command:
             self.overrides.add(halt, entry.command)
             self.refold_from = position

@@ -22,11 +22,12 @@ from stream_ml.core.drift.signals import Signal
 from stream_ml.core.evaluation.progressive import Quality
 from stream_ml.core.fold.batches import FoldSettings, Run, Single, features_of, prepare
 from stream_ml.core.fold.facts import LogFacts
-from stream_ml.core.fold.halt import ENDING_A_HALT, FoldResult, Halt, HaltControl
+from stream_ml.core.fold.halt import ENDING_A_HALT, FoldResult, Halt, HaltControl, way_out
 from stream_ml.core.fold.health import CHECK_EVERY, NOT_FINITE, HealthCheck
 from stream_ml.core.fold.limits import FIRST
 from stream_ml.core.fold.model import Model
-from stream_ml.core.log.entry import Entry
+from stream_ml.core.log.entry import Entry, LaterEntry
+from stream_ml.core.log.heads import decode_place
 from stream_ml.core.log.sequences import Place, SequenceState, SequenceTracker
 from stream_ml.core.model.born_sets import keep_born_sets
 from stream_ml.core.model.estimator import ModelFailed
@@ -148,6 +149,8 @@ class Replica:
         record, entry = single.record, single.entry
         if entry is None:
             self._foreign(record.offset, single.problem)
+            if self.halts.current is not None:
+                self._read_on_unread(single)
         else:
             self.progress.written_at_ms = entry.written_at_ms
             if self.halts.current is None and entry.kind == "example":
@@ -155,8 +158,6 @@ class Replica:
             elif self.halts.current is None:
                 self._fold_other(single, entry)
             if self.halts.current is not None:
-                if self.seen is self.sequences:
-                    self.seen = self.sequences.copy()
                 self._read_on(entry)
         if self.halts.current is None:
             self.progress.position = record.offset + 1
@@ -307,7 +308,7 @@ class Replica:
             since_ms=self.progress.written_at_ms,
             evidence={},
             message=words,
-            suggestion=f"stream-ml skip CONFIG {halt.position}",
+            suggestion=way_out(halt.reason, halt.position),
         )
 
     # --- one entry ---
@@ -316,6 +317,8 @@ class Replica:
         """Halt at bytes that are no entry: somebody else wrote into the log."""
         if self.halts.current is None and self.halts.overrides.get(offset) == "skip":
             self._pass_halt(offset)
+        elif self.halts.current is None and isinstance(error, LaterEntry):
+            self.halts.current = Halt(offset, error.reason, f"at {offset} the training log holds {error}")
         elif self.halts.current is None:
             self.halts.current = Halt(
                 offset, "not_an_entry", f"the training log holds something else at {offset}: {error}"
@@ -337,6 +340,7 @@ class Replica:
 
     def _fold_other(self, single: Single, entry: Entry) -> None:
         try:
+            entry.check_known()
             self.facts.check_new(single.record.offset, entry)
             self.facts.note(entry, self.seen)
             changes = self._changes_something(entry)
@@ -344,7 +348,7 @@ class Replica:
             self._foreign(single.record.offset, error)
         else:
             self.facts.obey(single.record.offset, entry)
-            if changes and entry.command is not None:
+            if changes:
                 at = single.record.offset
                 self.concept.command(entry.command, self._settings.lineage, at, entry.written_at_ms)
                 self._may_report(at)
@@ -502,12 +506,26 @@ class Replica:
 
     def _read_on(self, entry: Entry) -> None:
         """Pass an entry while halted: nothing is learned, but what was seen counts."""
-        assert self.halts.current is not None  # noqa: S101
+        self._run_ahead()
         with contextlib.suppress(*_NO_SENSE):  # it is met again, and halts then, once this halt is ended
             self.facts.note(entry, self.seen)
             self.halts.obey(entry)
         if entry.kind == "example" and self.facts.has_started(entry.source_partition):
-            self.seen.record(entry.source_partition, entry.sequence, entry.trigger_topic, entry.trigger_offset)
+            self.seen.record(entry.source_partition, entry.sequence, entry.trigger, entry.trigger_offset)
+
+    def _read_on_unread(self, single: Single) -> None:
+        """Pass an entry of a later version: which example it is stands in front, in every format."""
+        self._run_ahead()
+        if isinstance(single.problem, LaterEntry):
+            with contextlib.suppress(ValueError):
+                place = decode_place(single.record.value)
+                if place is not None and self.facts.has_started(place[0]):
+                    self.seen.record(*place)
+
+    def _run_ahead(self) -> None:
+        """While halted, what was seen is counted apart from what was learned."""
+        if self.seen is self.sequences:
+            self.seen = self.sequences.copy()
 
     # --- a checkpoint's content ---
 
@@ -554,9 +572,10 @@ class Replica:
 
 def _sequence_words(entry: Entry, sequences: SequenceTracker, verdict: str) -> str:
     partition = entry.source_partition
-    last = sequences.last_trigger(partition, entry.trigger_topic)
+    last = sequences.last_trigger(partition, entry.trigger)
+    of = ("events", "feedback")[entry.trigger]
     return (
         f"partition {partition}: sequence {entry.sequence} where {sequences.next_sequence(partition)} is next, trigger "
-        f"{entry.trigger_topic}:{entry.trigger_offset} after {last}: "
+        f"{of}:{entry.trigger_offset} after {last}: "
         + ("examples are missing" if verdict == "gap" else "sequence and trigger disagree")
     )

@@ -21,15 +21,15 @@ from typing import Literal, NamedTuple
 from stream_ml.core.inputs.labels import Labels
 from stream_ml.core.join.pending import PendingEvent, PendingStore, Rows
 from stream_ml.core.join.watermark import BEGINNING, NEVER_MS, InputTimes, JoinSettings, Times
-from stream_ml.records import Clock, Label, Target, carried_bytes
+from stream_ml.records import BY_LABEL, Clock, Label, Target, Trigger, carried_bytes
 
 LABEL_BYTES = 900  # what a waiting label takes beside its record's bytes: it is kept whole, for a dead letter
 
 OutcomeKind = Literal["duplicate", "late", "orphan", "shed", "invalid", "too_large"]  # the last: a dead letter
 
 
-Pair = tuple[Rows, int, bytes, int, Target, int, str, int]
-"""An event, as a row of the join, and its bytes, which the join forgets; time, target and offset of its label; topic
+Pair = tuple[Rows, int, bytes, int, Target, int, Trigger, int]
+"""An event, as a row of the join, and its bytes, which the join forgets; time, target and offset of its label; trigger
 and offset of the record that completed the pair."""
 
 
@@ -41,10 +41,10 @@ class Joined(NamedTuple):
     value: bytes
     label: Label
 
-    def pair(self, topic: str, offset: int) -> Pair:
+    def pair(self, trigger: Trigger, offset: int) -> Pair:
         """The pair that the record at this place completed."""
         label = self.label
-        return (self.rows, self.row, self.value, label.time_ms, label.target, label.record.offset, topic, offset)
+        return (self.rows, self.row, self.value, label.time_ms, label.target, label.record.offset, trigger, offset)
 
     @property
     def event(self) -> PendingEvent:
@@ -200,7 +200,7 @@ class StagedJoin:
         own, held, place, staged = self._ids, self._base.store.ids, self._base.store.place, self.joined
         ttl_ms, early_ttl_ms = self._settings.ttl_ms, self._settings.early_ttl_ms
         expired_ms = self.times.events_expired_ms
-        topic, ids, times, targets = labels.records.topic, labels.ids, labels.times_ms, labels.targets
+        ids, times, targets = labels.ids, labels.times_ms, labels.targets
         for number in range(first, stop):
             event_id, time_ms, offset = ids[number], times[number], labels.records.offsets[number]
             at, rows = own.get(event_id), self.rows
@@ -211,11 +211,11 @@ class StagedJoin:
                 event_ms, value = rows.times_ms[at], rows.values[at]
                 if event_ms >= expired_ms and event_ms - early_ttl_ms <= time_ms <= event_ms + ttl_ms:
                     self._join(rows, at)
-                    pairs.append((rows, at, value, time_ms, targets[number], offset, topic, offset))
+                    pairs.append((rows, at, value, time_ms, targets[number], offset, BY_LABEL, offset))
                     continue
             end = self.join_one(labels.label(number))
             if isinstance(end, Joined):
-                pairs.append(end.pair(topic, offset))
+                pairs.append(end.pair(BY_LABEL, offset))
             elif end is not None:
                 ended.append(end)
         return pairs, ended

@@ -14,7 +14,7 @@ from stream_ml.records import Served
 
 CHUNK_ROWS = 4_096  # rows after which a new chunk begins; what is freed of one is given back as a whole
 EVENT_BYTES = 260  # what an event takes beside its own bytes and its id: columns, a slot and an entry of the dict
-SCORE_BYTES = 130  # and each of its classes' scores, with the class's name as a rebuild reads it
+TEXT_BYTES = 50  # what a text takes beside its characters: the scores of a multiclass prediction
 
 _NAN = float("nan")
 _JOINED, _OVERSIZE = 1, 2
@@ -38,7 +38,7 @@ class PendingEvent(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes that it takes in memory, about."""
-        return len(self.value) + len(self.event_id) + EVENT_BYTES + SCORE_BYTES * len(self.served.scores or ())
+        return len(self.value) + len(self.event_id) + EVENT_BYTES + _bytes_of(self.served.scores)
 
 
 class Tag(NamedTuple):
@@ -50,12 +50,15 @@ class Tag(NamedTuple):
     position: int
     flags: tuple[str, ...]
     scored: bool
+    log_partition: int = 0
+    epoch: int = 0
+    arm: str = ""
 
 
 class Rows:
     """Events in offset order, as columns."""
 
-    __slots__ = ("first", "ids", "maps", "numbers", "offsets", "states", "tags", "times_ms", "values")
+    __slots__ = ("first", "ids", "numbers", "offsets", "scores", "states", "tags", "times_ms", "values")
 
     def __init__(self) -> None:
         self.first = 0  # rows before it are freed
@@ -64,7 +67,7 @@ class Rows:
         self.values: list[bytes] = []
         self.tags: list[Tag] = []
         self.numbers = array("d")  # not a number where none was served
-        self.maps: list[dict[str, float] | None] | None = None
+        self.scores: list[str | None] | None = None
         self.states = bytearray()
 
     def __len__(self) -> int:
@@ -79,7 +82,7 @@ class Rows:
         values: list[bytes],
         tags: list[Tag],
         numbers: Iterable[float],
-        maps: list[dict[str, float] | None] | None,
+        scores: list[str | None] | None,
     ) -> None:
         """Append rows that have not joined."""
         count, before = len(offsets), len(self)
@@ -89,36 +92,36 @@ class Rows:
         self.values += values
         self.tags += tags
         self.numbers.extend(numbers)
-        self._add_maps(maps, before, count)
+        self._add_scores(scores, before, count)
         self.states.extend(bytes(count))
 
-    def _add_maps(self, maps: list[dict[str, float] | None] | None, before: int, count: int) -> None:
-        if maps is None and self.maps is None:
+    def _add_scores(self, scores: list[str | None] | None, before: int, count: int) -> None:
+        if scores is None and self.scores is None:
             return
-        if self.maps is None:
-            self.maps = [None] * before
-        self.maps += maps if maps is not None else [None] * count
+        if self.scores is None:
+            self.scores = [None] * before
+        self.scores += scores if scores is not None else [None] * count
 
     def take(self, others: "Rows") -> None:
         """Append another's rows."""
         before = len(self)
         columns = (others.offsets, others.times_ms, others.ids, others.values, others.tags, others.numbers)
-        self.extend(*columns, others.maps)
+        self.extend(*columns, others.scores)
         self.states[before:] = others.states
 
     def append(self, event: PendingEvent) -> int:
         """Append one; its row."""
         served, row = event.served, len(self)
-        maps: list[dict[str, float] | None] | None = None if served.scores is None else [served.scores]
+        scores: list[str | None] | None = None if served.scores is None else [served.scores]
         numbers, tags = known_or_nan([number_of(served)], 1), shared_tags([event.schema], [served])
-        self.extend([event.offset], [event.time_ms], [event.event_id], [event.value], tags, numbers, maps)
+        self.extend([event.offset], [event.time_ms], [event.event_id], [event.value], tags, numbers, scores)
         self.states[row] = _JOINED * event.joined | _OVERSIZE * event.oversize
         return row
 
     def put(self, row: int, event: PendingEvent, tag: Tag, *, instead: bool) -> None:
         """Set a row, instead of the one that stands there or before it."""
-        if self.maps is None and event.served.scores is not None:
-            self.maps = [None] * len(self)
+        if self.scores is None and event.served.scores is not None:
+            self.scores = [None] * len(self)
         number = known_or_nan([number_of(event.served)], 1)[0]
         stop = row + 1 if instead else row
         self.offsets[row:stop] = array("q", [event.offset])
@@ -126,8 +129,8 @@ class Rows:
         self.numbers[row:stop] = array("d", [number])
         self.ids[row:stop], self.values[row:stop], self.tags[row:stop] = [event.event_id], [event.value], [tag]
         self.states[row:stop] = bytes(1)
-        if self.maps is not None:
-            self.maps[row:stop] = [event.served.scores]
+        if self.scores is not None:
+            self.scores[row:stop] = [event.served.scores]
 
     def only(self, rows: Sequence[int]) -> "Rows":
         """Some of its rows, none of which is freed."""
@@ -139,7 +142,7 @@ class Rows:
             [self.values[row] for row in rows],
             [self.tags[row] for row in rows],
             [self.numbers[row] for row in rows],
-            None if self.maps is None else [self.maps[row] for row in rows],
+            None if self.scores is None else [self.scores[row] for row in rows],
         )
         found.states[:] = bytes(self.states[row] for row in rows)
         return found
@@ -149,8 +152,19 @@ class Rows:
         tag, number, state = self.tags[row], self.numbers[row], self.states[row]
         known = number if number == number else None  # noqa: PLR0124 - not a number
         score, value = (known, None) if tag.scored else (None, known)
-        maps = None if self.maps is None else self.maps[row]
-        served = Served(tag.class_name, score, maps, value, tag.lineage, tag.position, tag.flags)
+        scores = None if self.scores is None else self.scores[row]
+        served = Served(
+            class_name=tag.class_name,
+            score=score,
+            scores=scores,
+            value=value,
+            lineage=tag.lineage,
+            position=tag.position,
+            flags=tag.flags,
+            log_partition=tag.log_partition,
+            epoch=tag.epoch,
+            arm=tag.arm,
+        )
         return PendingEvent(
             self.offsets[row],
             self.ids[row],
@@ -173,11 +187,11 @@ class Rows:
     def limit(self, room_bytes: int) -> None:
         """Mark rows that need more for an example as too large, and let go of their bytes."""
         longest = max(map(len, self.values), default=0) + 8 * max(map(len, self.ids), default=0)
-        if longest <= room_bytes and self.maps is None:
+        if longest <= room_bytes and self.scores is None:
             return
         for row, (value, event_id) in enumerate(zip(self.values, self.ids, strict=True)):
-            scores = (None if self.maps is None else self.maps[row]) or ()
-            if len(value) + 8 * len(event_id) + sum(len(name) + 16 for name in scores) > room_bytes:
+            scores = (None if self.scores is None else self.scores[row]) or ""
+            if len(value) + 8 * len(event_id) + len(scores) > room_bytes:
                 self.states[row] |= _OVERSIZE
                 self.values[row] = b""
 
@@ -188,15 +202,15 @@ class Rows:
 
     def size(self, row: int) -> int:
         """Bytes that a row takes in memory, about."""
-        maps = None if self.maps is None else self.maps[row]
-        return len(self.values[row]) + len(self.ids[row]) + EVENT_BYTES + SCORE_BYTES * len(maps or ())
+        scores = None if self.scores is None else self.scores[row]
+        return len(self.values[row]) + len(self.ids[row]) + EVENT_BYTES + _bytes_of(scores)
 
     def sizes(self, first: int, last: int) -> int:
         """The sum of the sizes of some rows that stand one after another."""
         found = (
             sum(map(len, self.values[first:last])) + sum(map(len, self.ids[first:last])) + EVENT_BYTES * (last - first)
         )
-        return found + (SCORE_BYTES * sum(len(scores or ()) for scores in self.maps[first:last]) if self.maps else 0)
+        return found + (sum(map(_bytes_of, self.scores[first:last])) if self.scores else 0)
 
     def passed(self, first: int, before_ms: int) -> int:
         """The first row from `first` on whose time is not before this one; their number where all are."""
@@ -208,15 +222,26 @@ class Rows:
 
 def shared_tags(schemas: Iterable[int], served: Iterable[Served]) -> list[Tag]:
     """Tags of n events, equal ones as one object."""
-    tags: dict[tuple[object, ...], Tag] = {}
+    tags: dict[Tag, Tag] = {}
     found = []
     for schema, one in zip(schemas, served, strict=True):
-        of = (schema, one.class_name, one.lineage, one.position, one.flags, one.score is not None)
-        tag = tags.get(of)
-        if tag is None:
-            tag = tags[of] = Tag(*of)
-        found.append(tag)
+        tag = Tag(
+            schema=schema,
+            class_name=one.class_name,
+            lineage=one.lineage,
+            position=one.position,
+            flags=one.flags,
+            scored=one.score is not None,
+            log_partition=one.log_partition,
+            epoch=one.epoch,
+            arm=one.arm,
+        )
+        found.append(tags.setdefault(tag, tag))
     return found
+
+
+def _bytes_of(scores: str | None) -> int:
+    return 0 if scores is None else len(scores) + TEXT_BYTES
 
 
 def number_of(served: Served) -> float | None:

@@ -20,13 +20,16 @@ class LoggedSchema(NamedTuple):
     @classmethod
     def of(cls, entry: Entry) -> "LoggedSchema":
         """From an entry of kind schema; ValueError where its text has another fingerprint or its topic can be none."""
-        topic, said, text = entry.trigger_topic, entry.event_schema, entry.arguments or ""
-        if topic and not _TOPIC.fullmatch(topic):
-            raise ValueError(f"a schema entry of the topic {topic[:50]!r}, which Kafka does not allow")
+        topic, said, text = "", entry.event_schema, entry.arguments
+        if not said:
+            arguments = entry.parsed_arguments()
+            topic, said, text = (arguments.get(name, "") for name in ("topic", "fingerprint", "schema"))
+            if not isinstance(topic, str) or not isinstance(text, str) or not _TOPIC.fullmatch(topic):
+                raise ValueError(f"a schema entry of the topic {str(topic)[:50]!r}, which Kafka does not allow")
         found = fingerprint_of_text(text)
         if said != found:
             raise ValueError(f"a schema entry says fingerprint {said}, its text has {found}")
-        return cls(topic, said, text)
+        return cls(topic, found, text)
 
 
 class WrittenSchema(NamedTuple):

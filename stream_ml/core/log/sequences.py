@@ -9,38 +9,38 @@ from collections.abc import Iterable
 from typing import Literal
 
 Verdict = Literal["learn", "drop", "gap", "disagree"]
-Place = tuple[int, int, str, int]  # of an example: source partition, sequence, topic and offset of its trigger
+Place = tuple[int, int, int, int]  # of an example: source partition, sequence; its trigger: which input, and offset
 
 
 class SequenceState:
-    """What is known of one source partition: the next sequence, and the last trigger offset per topic."""
+    """What is known of one source partition: the next sequence, and the last trigger offset per input."""
 
     __slots__ = ("next_sequence", "triggers")
 
-    def __init__(self, next_sequence: int = 0, triggers: dict[str, int] | None = None) -> None:
+    def __init__(self, next_sequence: int = 0, triggers: dict[int, int] | None = None) -> None:
         self.next_sequence = next_sequence
         self.triggers = dict(triggers or {})
 
-    def last_trigger(self, topic: str) -> int:
-        """Offset of the last trigger from this topic, -1 before the first."""
-        return self.triggers.get(topic, -1)
+    def last_trigger(self, trigger: int) -> int:
+        """Offset of the last trigger from this input, -1 before the first."""
+        return self.triggers.get(trigger, -1)
 
-    def check(self, sequence: int, topic: str, offset: int) -> Verdict:
+    def check(self, sequence: int, trigger: int, offset: int) -> Verdict:
         """What to do with an example, by the three rules above."""
         expected = self.next_sequence
-        later = offset > self.last_trigger(topic)
+        later = offset > self.last_trigger(trigger)
         if sequence == expected and later:
             return "learn"
         if sequence < expected and not later:
             return "drop"
         return "gap" if sequence > expected and later else "disagree"
 
-    def record(self, sequence: int, topic: str, offset: int) -> None:
+    def record(self, sequence: int, trigger: int, offset: int) -> None:
         """Count an example as seen; sequences and triggers never move back."""
-        self.triggers[topic] = max(offset, self.last_trigger(topic))
+        self.triggers[trigger] = max(offset, self.last_trigger(trigger))
         self.next_sequence = max(self.next_sequence, sequence + 1)
 
-    def plain(self) -> tuple[int, dict[str, int]]:
+    def plain(self) -> tuple[int, dict[int, int]]:
         """As values, for a checkpoint and for comparing."""
         return self.next_sequence, dict(self.triggers)
 
@@ -55,7 +55,7 @@ class SequenceTracker:
         """An independent one with the same states."""
         return SequenceTracker({partition: SequenceState(*state.plain()) for partition, state in self.states.items()})
 
-    def plain(self) -> dict[int, tuple[int, dict[str, int]]]:
+    def plain(self) -> dict[int, tuple[int, dict[int, int]]]:
         """As values, for a checkpoint and for comparing."""
         return {partition: state.plain() for partition, state in sorted(self.states.items())}
 
@@ -64,14 +64,14 @@ class SequenceTracker:
         state = self.states.get(partition)
         return state.next_sequence if state is not None else 0
 
-    def last_trigger(self, partition: int, topic: str) -> int:
-        """Offset of the partition's last trigger from this topic, -1 before the first."""
+    def last_trigger(self, partition: int, trigger: int) -> int:
+        """Offset of the partition's last trigger from this input, -1 before the first."""
         state = self.states.get(partition)
-        return state.last_trigger(topic) if state is not None else -1
+        return state.last_trigger(trigger) if state is not None else -1
 
-    def check(self, partition: int, sequence: int, topic: str, offset: int) -> Verdict:
+    def check(self, partition: int, sequence: int, trigger: int, offset: int) -> Verdict:
         """What to do with an example of a partition; of an unknown one as of one that has had none."""
-        return (self.states.get(partition) or SequenceState()).check(sequence, topic, offset)
+        return (self.states.get(partition) or SequenceState()).check(sequence, trigger, offset)
 
     def state(self, partition: int) -> SequenceState:
         """The state of a partition; a new one where nothing is known of it."""
@@ -79,24 +79,24 @@ class SequenceTracker:
             self.states[partition] = SequenceState()
         return self.states[partition]
 
-    def record(self, partition: int, sequence: int, topic: str, offset: int) -> None:
+    def record(self, partition: int, sequence: int, trigger: int, offset: int) -> None:
         """Count an example of a partition as seen."""
-        self.state(partition).record(sequence, topic, offset)
+        self.state(partition).record(sequence, trigger, offset)
 
     def record_new(self, places: Iterable[Place]) -> int:
         """Count examples as seen as long as each is new; how many were."""
         count, states = 0, self.states
-        for partition, sequence, topic, offset in places:
+        for partition, sequence, trigger, offset in places:
             state = states.get(partition)
-            if state is None or sequence != state.next_sequence or offset <= state.triggers.get(topic, -1):
+            if state is None or sequence != state.next_sequence or offset <= state.triggers.get(trigger, -1):
                 break
-            state.next_sequence, state.triggers[topic] = sequence + 1, offset
+            state.next_sequence, state.triggers[trigger] = sequence + 1, offset
             count += 1
         return count
 
-    def accept_gap(self, partition: int, sequence: int, topic: str, offset: int) -> None:
+    def accept_gap(self, partition: int, sequence: int, trigger: int, offset: int) -> None:
         """Record this sequence as the one that was next, whatever was expected (command accept-gap)."""
-        self.record(partition, sequence, topic, offset)
+        self.record(partition, sequence, trigger, offset)
         self.state(partition).next_sequence = sequence + 1
 
     def rebase(self, partition: int) -> None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stream_ml.core.avro.fields import MAGNITUDE_MAX
+from stream_ml.core.avro.texts import scores_of, scores_text, scores_texts
 from stream_ml.core.inputs.events import Features, dicts_of, spread
 from stream_ml.core.model.estimator import COLD, Learner, ModelFailed, Scored
 from stream_ml.records import Served
@@ -25,23 +26,24 @@ AGREE = 1e-12  # relative and absolute: a batch and single calls of a model may 
 class Scores(NamedTuple):
     """What a model says of a batch's n rows, as columns of `Scored`; None where it says nothing.
 
-    `maps` and `values` are None where no row has one. `failed` has the rows for which the model raised, and what;
-    `clipped` those of which a feature was brought within its limits.
+    `texts` has the scores by class as they are published; it and `values` are None where no row has one. `failed` has
+    the rows for which the model raised, and what; `clipped` those of which a feature was brought within its limits.
     """
 
     class_names: list[str | None]
     scores: list[float | None]
-    maps: list[dict[str, float] | None] | None
+    texts: list[str | None] | None
     values: list[float | None] | None
     failed: dict[int, str]
     clipped: frozenset[int] = frozenset()
 
     def of(self, row: int) -> Scored:
         """One row's."""
+        text = None if self.texts is None else self.texts[row]
         return Scored(
             self.class_names[row],
             self.scores[row],
-            None if self.maps is None else self.maps[row],
+            None if text is None else scores_of(text),
             None if self.values is None else self.values[row],
         )
 
@@ -183,17 +185,17 @@ def _gathered(columns: _Columns | None, rows: Any, singles: dict[int, Scored | s
     found = Scores([None] * count, [None] * count, None, None, failed)
     if columns is not None:
         found = _filled(columns, rows, found, count)
-    maps, values = found.maps, found.values
+    texts, values = found.texts, found.values
     for row, answer in singles.items():
         said = COLD if isinstance(answer, str) else answer
         found.class_names[row], found.scores[row] = said.class_name, said.score
-        if said.scores is not None or maps is not None:
-            maps = maps if maps is not None else [None] * count
-            maps[row] = said.scores
+        if said.scores is not None or texts is not None:
+            texts = texts if texts is not None else [None] * count
+            texts[row] = None if said.scores is None else scores_text(said.scores)
         if said.value is not None or values is not None:
             values = values if values is not None else [None] * count
             values[row] = said.value
-    return found._replace(maps=maps, values=values)
+    return found._replace(texts=texts, values=values)
 
 
 def _filled(columns: _Columns, rows: Any, found: Scores, count: int) -> Scores:
@@ -204,7 +206,7 @@ def _filled(columns: _Columns, rows: Any, found: Scores, count: int) -> Scores:
         return found._replace(
             class_names=_spread(names, rows, count),
             scores=_spread(scores, rows, count),
-            maps=_spread([one.scores for one in said], rows, count),
+            texts=_spread(scores_texts([one.scores for one in said]), rows, count),
         )
     assert columns.numbers is not None  # noqa: S101 - one of the two is there
     numbers = _spread(columns.numbers.tolist(), rows, count)
@@ -231,5 +233,6 @@ def same(one: Scored | Served, other: Scored | Served) -> bool:
 
 
 def _numbers(said: Scored | Served) -> dict[str, float]:
-    named = {"score": said.score, "value": said.value, **{f"of {k}": v for k, v in (said.scores or {}).items()}}
+    scores = scores_of(said.scores) if isinstance(said.scores, str) else said.scores or {}
+    named = {"score": said.score, "value": said.value, **{f"of {name}": score for name, score in scores.items()}}
     return {name: value for name, value in named.items() if value is not None}

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from stream_ml.core.avro.arrow import maps_column, same_values, texts_column
+from stream_ml.core.avro.arrow import same_values, texts_column
 from stream_ml.core.avro.columnar import ROWS_MIN
 from stream_ml.core.avro.record import avro_long
+from stream_ml.core.avro.texts import joined
 from stream_ml.core.join.join import Pair
 from stream_ml.core.join.pending import Tag
-from stream_ml.core.log.entry import FORMAT, PREFIX, Example, encode_example
+from stream_ml.core.log.entry import EXAMPLE, FORMAT, FRAMINGS, Example, encode_example
+from stream_ml.core.log.entry_columns import PREFIX
 from stream_ml.records import Framing
 
 
@@ -18,7 +20,7 @@ class Examples:
 
     def __init__(self, partition: int, first_sequence: int, framing: Framing, pairs: Sequence[Pair]) -> None:
         self._partition, self._first, self._framing = partition, first_sequence, framing
-        chunks, rows, self.events, *label, self._topics, self._offsets = zip(*pairs, strict=True)
+        chunks, rows, self.events, *label, self._triggers, self._offsets = zip(*pairs, strict=True)
         self._label_ms, self._targets, self._feedback_offsets = label
         self._rows = list(zip(chunks, rows, strict=True))
         self._tags = [chunk.tags[row] for chunk, row in self._rows]
@@ -36,7 +38,7 @@ class Examples:
         return Example(
             self._partition,
             self._first + number,
-            self._topics[number],
+            self._triggers[number],
             self._offsets[number],
             event.event_id,
             event.time_ms,
@@ -51,16 +53,16 @@ class Examples:
         )
 
     def columns(self, written_at_ms: int, writer: str) -> list[pa.Array]:
-        """All fields of a log entry but the event's bytes, in the schema's order."""
+        """All fields of a log entry but its tails, in the schema's order."""
         count, rows, tags = len(self), self._rows, self._tags
         known = [None if number != number else number for number in (chunk.numbers[row] for chunk, row in rows)]  # noqa: PLR0124
-        maps = [None if chunk.maps is None else chunk.maps[row] for chunk, row in rows]
+        scores = [None if chunk.scores is None else chunk.scores[row] for chunk, row in rows]
         of = {
             "format": same_values(FORMAT, count, pa.int32()),
-            "kind": same_values("example", count, pa.string()),
+            "kind": same_values(EXAMPLE, count, pa.int32()),
             "source_partition": same_values(self._partition, count, pa.int32()),
             "sequence": range(self._first, self._first + count),
-            "trigger_topic": self._topics,
+            "trigger": self._triggers,
             "trigger_offset": self._offsets,
             "event_id": self.event_ids,
             "event_time": [chunk.times_ms[row] for chunk, row in rows],
@@ -69,17 +71,25 @@ class Examples:
             "feedback_offset": self._feedback_offsets,
             "label_class": [target.class_name for target in self._targets],
             "label_value": [target.value for target in self._targets],
+            "weight": pa.nulls(count, pa.float64()),
             "served_class": [tag.class_name for tag in tags],
             "served_score": _either(known, tags, scored=True),
-            "served_scores": maps_column(maps if any(maps) else None, PREFIX.schema.field("served_scores").type, count),
+            "served_scores": texts_column(scores if any(scores) else None, count),
             "served_value": _either(known, tags, scored=False),
             "served_lineage": [tag.lineage for tag in tags],
+            "served_log_partition": [tag.log_partition for tag in tags],
             "served_position": [tag.position for tag in tags],
-            "served_flags": texts_column([tag.flags for tag in tags]),
+            "served_epoch": [tag.epoch for tag in tags],
+            "served_arm": [tag.arm for tag in tags],
+            "served_flags": [joined(tag.flags) for tag in tags],
             "event_schema": self.schemas,
-            "event_framing": same_values(self._framing.replace("-", "_"), count, pa.string()),
-            "command": pa.nulls(count, pa.string()),
-            "arguments": pa.nulls(count, pa.string()),
+            "event_framing": same_values(FRAMINGS.index(self._framing), count, pa.int32()),
+            "command": same_values("", count, pa.string()),
+            "arguments": same_values("", count, pa.string()),
+            "control": same_values(-1, count, pa.int64()),
+            "key_id": pa.nulls(count, pa.string()),
+            "derived_schema": same_values(0, count, pa.int64()),
+            "derived_size": same_values(0, count, pa.int32()),
             "written_at": same_values(written_at_ms, count, pa.int64()),
             "writer": same_values(writer, count, pa.string()),
             "event_size": list(map(len, self.events)),
@@ -103,6 +113,6 @@ def encode_examples(examples: Examples, *, written_at_ms: int, writer: str) -> l
         return [encode_example(example, written_at_ms=written_at_ms, writer=writer) for example in some]
     prefixes = PREFIX.encode(examples.columns(written_at_ms, writer))
     sizes = list(map(len, examples.events))
-    spelt = {size: avro_long(size) for size in set(sizes)}
+    spelt = {size: b"\0" + avro_long(size) for size in set(sizes)}  # no derived values, then the event
     parts = zip(prefixes, map(spelt.__getitem__, sizes), examples.events, strict=True)
     return list(map(b"".join, parts))

@@ -45,7 +45,7 @@ def pending_rows(
         [events.records.values[row] or b"" for row in chosen],
         [tags[of] for of in shared],
         known_or_nan(picked(numbers, chosen), len(chosen)),
-        picked(scores.maps, chosen),
+        picked(scores.texts, chosen),
     )
     held.limit(record_bytes_max - ENTRY_BYTES)
     return held

@@ -8,7 +8,7 @@ import fastavro
 from fastavro.schema import to_parsing_canonical_form
 
 from stream_ml import formats
-from stream_ml.core.avro.record import Decoder, decode_own, encode_record
+from stream_ml.core.avro.record import Decoder, LaterFormat, check_format, decode_own, encode_record
 from stream_ml.core.avro.schema import fingerprint, single_object_header
 from stream_ml.core.join.join import Resolved
 from stream_ml.records import (
@@ -24,7 +24,8 @@ from stream_ml.records import (
     Record,
 )
 
-FORMAT = 1
+FORMAT = 2
+FORMAT_HEADER = "stream_ml.format"  # of a dead letter
 RECORD_OVERHEAD = 256  # bytes of a record batch and record beside key, value and headers, rounded up
 DEAD_LETTER_VALUE_MAX = 900_000
 CUT = (VALUE_CUT, KEY_CUT, HEADERS_CUT)  # headers of a dead letter that has not all of its record
@@ -38,6 +39,11 @@ _MESSAGE_MAX = 1_000  # characters of a dead letter's message
 
 _OUTCOME = fastavro.parse_schema(formats.load("outcome"))
 _OUTCOME_DECODER = Decoder(_OUTCOME)
+_OUTCOME_HEAD = Decoder(
+    fastavro.parse_schema(
+        {**formats.load("outcome"), "name": "OutcomeHead", "fields": formats.load("outcome")["fields"][:5]}
+    )
+)
 _OUTCOME_HEADER = single_object_header(fingerprint(to_parsing_canonical_form(formats.load("outcome"))))
 
 
@@ -53,6 +59,8 @@ def encode_outcome(topic: str, partition: int, resolved: Resolved, clock: Clock)
         _OUTCOME,
         {
             "format": FORMAT,
+            "feedback_topic": label.record.topic,
+            "feedback_partition": label.record.partition,
             "feedback_offset": label.record.offset,
             "event_id": label.event_id,
             "outcome": resolved.kind,
@@ -65,9 +73,23 @@ def encode_outcome(topic: str, partition: int, resolved: Resolved, clock: Clock)
 
 
 def decode_outcome(value: bytes) -> dict[str, Any]:
-    """An outcome record as values; ValueError where it is none."""
-    if value[: len(_OUTCOME_HEADER)] != _OUTCOME_HEADER:
-        raise ValueError("not an outcome: other framing or schema")
+    """An outcome record as values.
+
+    Raises
+    ------
+    LaterFormat
+        A later version wrote it.
+    ValueError
+        It is none.
+    """
+    if value[:2] != _OUTCOME_HEADER[:2]:
+        raise ValueError("not an outcome: other framing")
+    try:
+        check_format(value, len(_OUTCOME_HEADER), FORMAT, "an outcome")
+    except LaterFormat as error:
+        head = decode_own(value, _OUTCOME_HEAD, len(_OUTCOME_HEADER))
+        error.where = head["feedback_topic"], head["feedback_partition"], head["feedback_offset"]
+        raise
     return decode_own(value, _OUTCOME_DECODER, len(_OUTCOME_HEADER))
 
 
@@ -77,7 +99,8 @@ def encode_dead_letter(topic: str, dead_letter: DeadLetter, clock: Clock, limit_
     Header names are those of Kafka Connect's dead-letter queue, so that existing tools read them.
     """
     record = dead_letter.record
-    context: list[tuple[str, bytes]] = [
+    context: list[tuple[str, bytes]] = [(FORMAT_HEADER, str(FORMAT).encode())]
+    context += [
         (f"__connect.errors.{name}", text.encode())
         for name, text in (
             ("topic", record.topic),

@@ -20,7 +20,7 @@ from stream_ml.core.partition.commit_metadata import Metadata, OutputEnds, Resto
 from stream_ml.core.partition.examples import Examples, encode_examples
 from stream_ml.core.partition.held import pending_rows
 from stream_ml.core.partition.outputs import RECORD_OVERHEAD, OutputBuilder, record_bytes, trace_headers
-from stream_ml.records import Block, Clock, DeadLetter, Record, Records, Version
+from stream_ml.records import BY_EVENT, Block, Clock, DeadLetter, Record, Records, Version
 
 _NO_TIME = BEGINNING.watermark_ms
 
@@ -253,7 +253,7 @@ class _Turn:
             for resolved in ended:
                 self._out.resolved(resolved)
             if joined is not None:
-                self._pairs.append(joined.pair(events.records.topic, events.records.offsets[rows[fresh[number]]]))
+                self._pairs.append(joined.pair(BY_EVENT, events.records.offsets[rows[fresh[number]]]))
 
     # --- feedback ---
 
@@ -288,7 +288,7 @@ class _Turn:
         for fingerprint in dict.fromkeys(examples.schemas):
             self._write_schema(fingerprint)
         values = encode_examples(examples, written_at_ms=self._clock.now_ms, writer=self._settings.writer)
-        self._out.training_log.keys.extend(event_id.encode() for event_id in examples.event_ids)
+        self._out.training_log.keys.extend([None] * len(values))
         self._out.training_log.values.extend(values)
         self._next_sequence += len(values)
         self._out.counts["labels", "joined"] += len(values)

@@ -9,10 +9,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 
 from stream_ml.core.avro.framing import Payloads
+from stream_ml.core.avro.record import LaterFormat
 from stream_ml.core.inputs.readers import FeedbackReader
 from stream_ml.core.join.pending import CHUNK_ROWS, Rows, Tag, known_or_nan, number_of, shared_tags
 from stream_ml.core.join.watermark import NEVER_MS
-from stream_ml.core.log.entry import Pair
+from stream_ml.core.log.heads import Pair
 from stream_ml.core.partition.held import ENTRY_BYTES
 from stream_ml.core.partition.outputs import dead_letter_origin, decode_outcome
 from stream_ml.core.partition.predictions import PredictionCodec, Published
@@ -61,7 +62,7 @@ class CommittedOutputs:
         topics: tuple[str, str],
         payloads: Payloads,
     ) -> None:
-        self._feedback_topic = topics[1]
+        self._feedback_topic, self._partition = topics[1], partition
         self.events = RebuiltEvents(partition, floors[0], topics[0], payloads)
         self.joined_events = Marks(floors[0], positions[0])
         self.ended_labels = Marks(floors[1], positions[1])
@@ -72,11 +73,17 @@ class CommittedOutputs:
         self.ended_labels.add(pair.feedback_offset)
 
     def outcome(self, value: bytes) -> None:
-        """Note a label that ended without an example."""
+        """Note a label that ended without an example; LaterFormat where a later version wrote so of one of ours."""
         try:
-            self.ended_labels.add(int(decode_outcome(value)["feedback_offset"]))
+            found = decode_outcome(value)
+        except LaterFormat as later:
+            if later.where is not None and later.where[:2] == (self._feedback_topic, self._partition):
+                raise
+            return
         except ValueError:
             return
+        if (found["feedback_topic"], found["feedback_partition"]) == (self._feedback_topic, self._partition):
+            self.ended_labels.add(found["feedback_offset"])
 
     def dead_letter(self, record: Record) -> None:
         """Note a label that could not be used. Events that could not have no prediction, which says the same."""
@@ -105,9 +112,13 @@ class RebuiltEvents:
         self._tags: dict[tuple[Tag, int], Tag] = {}
 
     def published(self, values: Sequence[bytes], codec: PredictionCodec) -> None:
-        """Take predictions."""
+        """Take predictions; LaterFormat where a later version wrote one of them."""
         new: list[Published] = []
         for found in codec.decode_many(values):
+            if isinstance(found, LaterFormat):
+                if found.where is not None and found.where[:2] == self._where and found.where[2] >= self._floor:
+                    raise found
+                continue
             if found is None or (found.topic, found.partition) != self._where or found.offset < self._floor:
                 continue
             if found.offset <= self._last:

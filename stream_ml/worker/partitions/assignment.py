@@ -19,6 +19,7 @@ from typing import NamedTuple
 from confluent_kafka.admin import AdminClient
 
 from stream_ml.app.parts import Parts
+from stream_ml.core.avro.record import LaterFormat
 from stream_ml.core.join.join import Join
 from stream_ml.core.log.entry import encode_schema, encode_start
 from stream_ml.core.partition.commit_metadata import OutputEnds
@@ -33,7 +34,7 @@ from stream_ml.kafka.reading.ends import ends
 from stream_ml.kafka.reading.ranges import RangeReader, Where
 from stream_ml.kafka.topics import TopicFacts
 from stream_ml.kafka.transaction import Ending, Transactor
-from stream_ml.records import Block
+from stream_ml.records import Block, Records
 from stream_ml.runtime.failpoints import passes
 from stream_ml.worker.partitions.offsets import LOST_HINT, lost_offsets, recreated_inputs
 from stream_ml.worker.partitions.owned import OwnedPartition
@@ -42,6 +43,7 @@ from stream_ml.worker.partitions.restore import Claimed, Rebuild, merged, take_l
 log = logging.getLogger(__name__)
 
 TOGETHER = 8  # partitions that are rebuilt at once
+LATER_HINT = "a later version of stream_ml has worked on this partition; start that one again"
 TOGETHER_MAX = 20_000  # records that are read at once; of more, first those that say what need not be held
 
 
@@ -295,8 +297,8 @@ class Ownership:
                 for records in by_partition(batch):
                     if records.topic == self._config.training_log_topic:
                         take_log(rebuilds, records, seal)
-                    else:
-                        rebuilds[records.partition].take(records)
+                    elif records.partition in rebuilds:
+                        self._take(rebuilds, records)
                 yield True
         while rebuilds:  # each lets go of what it has read before the next one is filled
             number, rebuild = rebuilds.popitem()
@@ -306,6 +308,14 @@ class Ownership:
             _log_taken_up(partition, time.monotonic() - started)
             self._own(OwnedPartition(partition, token))
             yield True
+
+    def _take(self, rebuilds: dict[int, Rebuild], records: Records) -> None:
+        """Take records of a partition; what a later version wrote is not taken for nothing: that would lose it."""
+        try:
+            rebuilds[records.partition].take(records)
+        except LaterFormat as error:
+            del rebuilds[records.partition]
+            self._suspend(records.partition, f"{records.topic} holds {error}: {LATER_HINT}")
 
     def _in_order(self, ranges: dict[Where, tuple[int, int]]) -> list[dict[Where, tuple[int, int]]]:
         """What says which labels have ended first, where there is much: then those need not be held."""

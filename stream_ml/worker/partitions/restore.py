@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from stream_ml.app.parts import Parts
-from stream_ml.core.log.entry import Pair, decode_pairs
+from stream_ml.core.log.heads import Pair, decode_pairs
 from stream_ml.core.log.seals import LogSeal
 from stream_ml.core.partition.commit_metadata import OutputEnds
 from stream_ml.core.partition.partition import Partition

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from river import metrics
 
+from stream_ml.core.avro.texts import scores_text
 from stream_ml.core.evaluation.progressive import Quality
 from stream_ml.core.evaluation.window import ROWS_MAX, Recent, Row, delays, matrix, measures
 from stream_ml.records import Served, Target
@@ -16,7 +17,7 @@ SECOND, HOUR = 1_000, 3_600_000
 
 
 def said(class_name: str | None, score: float | None, scores: Any = None, value: float | None = None) -> Served:
-    return Served(class_name, score, scores, value, "l", 7, ())
+    return Served(class_name, score, None if scores is None else scores_text(scores), value, "l", 7, ())
 
 
 def binary_rows(count: int) -> tuple[Quality, list[tuple[bool, float]]]:

@@ -24,7 +24,7 @@ from stream_ml.offline.local import LocalApp
 from stream_ml.records import LogRecord, Target
 from tests.core.fold.test_fold import Driver
 from tests.equivalence.test_batches import scaled, story, whole
-from tests.support.partition import command, example, fold_settings, log_of
+from tests.support.partition import EVENTS, FEEDBACK, command, example, fold_settings, log_of
 
 POISON = [1e4, -1e6, 1e12, 1e18]
 
@@ -205,7 +205,7 @@ def _with_x(value: bytes, x: float) -> bytes:
         return value
     if entry.kind != "example":
         return value
-    own = (entry.trigger_topic, entry.trigger_offset)
+    own = ((EVENTS, FEEDBACK)[entry.trigger], entry.trigger_offset)
     return example(entry.sequence, x, entry.target, trigger=own, served=entry.served)
 
 

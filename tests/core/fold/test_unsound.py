@@ -152,11 +152,7 @@ def test_a_run_leaves_out_the_same_scores_as_singles(flag: str) -> None:
 
 @pytest.mark.parametrize("count", [1, 200])
 def test_the_flag_is_read_back_from_the_prediction(count: int) -> None:
-    found = flags(world(count, half(), corrupted_log(3)), count)
-    codec = parts().predictions
-    symbols = next(field for field in codec.schema["fields"] if field["name"] == "flags")["type"]["items"]["symbols"]
-    assert "unsound" in symbols
-    assert found == {("unsound",)}
+    assert flags(world(count, half(), corrupted_log(3)), count) == {("unsound",)}
 
 
 def test_the_audit_does_not_derive_an_unsound_score_again() -> None:

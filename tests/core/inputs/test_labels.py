@@ -9,8 +9,8 @@ from stream_ml.core.inputs.alignment import HeldFeedback
 from stream_ml.core.inputs.labels import Labels
 from stream_ml.core.join.join import Join, Joined, StagedJoin
 from stream_ml.core.join.watermark import Times
-from stream_ml.records import DeadLetter, Label
-from tests.support.partition import FEEDBACK, ROOMY, T0, clock, label, label_record, labels_of, pending
+from stream_ml.records import BY_LABEL, DeadLetter, Label
+from tests.support.partition import ROOMY, T0, clock, label, label_record, labels_of, pending
 
 LAW = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 NARROW = ROOMY._replace(ttl_ms=100, early_ttl_ms=20)
@@ -63,7 +63,7 @@ def test_a_batch_of_labels_ends_as_its_labels_one_by_one(
             for one in labels:
                 end = staged.join_one(one)
                 if isinstance(end, Joined):
-                    pairs.append(end.pair(FEEDBACK, one.record.offset))
+                    pairs.append(end.pair(BY_LABEL, one.record.offset))
                 elif end is not None:
                     ended.append(end)
         size = staged.bytes

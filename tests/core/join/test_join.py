@@ -14,12 +14,12 @@ from stream_ml.core.inputs.events import Events
 from stream_ml.core.join.join import Join, Joined, Resolved, StagedJoin
 from stream_ml.core.join.pending import PendingEvent, Rows
 from stream_ml.core.join.watermark import BEGINNING, InputTimes, JoinSettings
-from stream_ml.core.log.entry import Pair as LoggedPair
-from stream_ml.core.log.entry import decode_pair, decode_pairs
+from stream_ml.core.log.heads import Pair as LoggedPair
+from stream_ml.core.log.heads import decode_pair, decode_pairs
 from stream_ml.core.partition.batch import Batch, Outputs
 from stream_ml.core.partition.commit_metadata import OutputEnds, RestorePoints, parse_metadata
 from stream_ml.core.partition.restore import CommittedOutputs, rebuilt_labels
-from stream_ml.records import Label, LogRecord, Record, Records, carried_bytes
+from stream_ml.records import BY_EVENT, BY_LABEL, Label, LogRecord, Record, Records, carried_bytes
 from tests.support.partition import (
     EVENTS,
     FEEDBACK,
@@ -331,7 +331,7 @@ def test_second_event_of_an_id_is_scored_flagged_and_never_joined() -> None:
     world.turn(2, 2)
     flagged = {offset: "duplicate_event" in flags for offset, flags in world.predicted().items()}
     assert flagged == {0: False, 1: True, 2: False}
-    assert world.pairings() == [Pairing(0, 0, 0, FEEDBACK, 0)]
+    assert world.pairings() == [Pairing(0, 0, 0, BY_LABEL, 0)]
     assert world.outcomes() == [(1, "duplicate")]
     world.crash()
     assert [event.offset for event in world.partition.join.store.events()] == [0, 2]
@@ -341,7 +341,7 @@ def test_the_trigger_is_the_record_that_completed_the_pair() -> None:
     world = small([event_record(n, f"e{n}", T0) for n in range(2)], [label_record(n, f"e{n}", T0) for n in range(2)])
     world.turn(1, 2)
     world.turn(1, 0)
-    assert world.pairings() == [Pairing(0, 0, 0, FEEDBACK, 0), Pairing(1, 1, 1, EVENTS, 1)]
+    assert world.pairings() == [Pairing(0, 0, 0, BY_LABEL, 0), Pairing(1, 1, 1, BY_EVENT, 1)]
 
 
 def test_sequence_goes_on_after_a_crash() -> None:
@@ -358,7 +358,7 @@ def test_a_feedback_that_cannot_be_read_or_is_poison_is_a_dead_letter_and_nothin
     world = small([event_record(0, "a", T0)], [bad, label_record(1, "a", T0), label_record(2, "a", T0)])
     world.turn(1, 3, poison_records={(FEEDBACK, 0, 1)})
     assert world.dead(FEEDBACK) == [0, 1]
-    assert world.pairings() == [Pairing(0, 0, 2, FEEDBACK, 2)]
+    assert world.pairings() == [Pairing(0, 0, 2, BY_LABEL, 2)]
     assert world.outcomes() == []
 
 
@@ -368,7 +368,7 @@ def test_poison_event_is_a_dead_letter_and_the_next_of_its_id_is_the_first() -> 
     world.crash()
     world.turn(1, 0)
     assert (world.dead(EVENTS), list(world.predicted())) == ([0], [1])
-    assert world.pairings() == [Pairing(0, 1, 0, EVENTS, 1)]
+    assert world.pairings() == [Pairing(0, 1, 0, BY_EVENT, 1)]
 
 
 def test_restore_point_is_the_last_one_that_neither_floor_has_left_behind() -> None:
@@ -646,8 +646,8 @@ def check_invariants(world: World) -> None:
     assert Counter(list(world.predicted())) + Counter(world.dead(EVENTS)) == Counter(range(events))
     assert len({p.event_offset for p in pairings}) == len(pairings)
     assert [p.sequence for p in pairings] == list(range(len(pairings)))
-    for topic in (EVENTS, FEEDBACK):
-        triggers = [p.trigger_offset for p in pairings if p.trigger_topic == topic]
+    for trigger in (BY_EVENT, BY_LABEL):
+        triggers = [p.trigger_offset for p in pairings if p.trigger == trigger]
         assert triggers == sorted(set(triggers))
     flags = world.predicted()
     assert not any("duplicate_event" in flags[p.event_offset] for p in pairings)

@@ -11,7 +11,7 @@ import fastavro
 import pytest
 
 from stream_ml.core.avro.record import encode_record
-from stream_ml.core.log.entry import decode_pair
+from stream_ml.core.log.heads import decode_pair
 from stream_ml.core.partition.outputs import decode_outcome
 from tests.support.service import LABEL, T0, Service, Worker, service
 

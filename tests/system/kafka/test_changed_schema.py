@@ -73,7 +73,7 @@ def test_every_schema_that_predictions_were_written_with_is_listed_shown_and_ser
         assert json.loads(get(made, "/v1/schemas")[1]) == listed
         tailed = [json.loads(line) for line in typed(made, "tail", "CONFIG", "predictions", "--json").splitlines()]
         assert [one["event_id"] for one in tailed] == [f"v{number}" for number in range(10)]
-        assert f"schema show CONFIG {first}" in tailed[0]["carried"] and tailed[9]["carried"] == {"kind": "k0"}
+        assert f"schema show CONFIG {first}" in tailed[0]["carried"] and tailed[9]["carried_kind"] == "k0"
         for number, record in enumerate(made.read(topic)):
             name = (record.value or b"")[2:10].hex()
             shown = json.loads(typed(made, "schema", "show", "CONFIG", name))
@@ -96,7 +96,7 @@ def test_entries_that_are_no_schemas_as_they_say_are_counted_and_the_others_list
         codec = assemble(made.config).predictions
         for text, topic in (("{", codec.topic), ('"string"', codec.topic), (codec.text, "two\nlines")):
             made.raw_log(encode_schema(codec.fingerprint, text, topic, written_at_ms=0, writer="x"))
-        made.raw_log(b"\x02\x04junk")
+        made.raw_log(b"\x04\x04junk")
         made.raw_log(encode_schema(codec.fingerprint, codec.text, codec.topic, written_at_ms=0, writer="x"))
         made.flush()
         done = CliRunner().invoke(app, ["schema", "list", str(made.folder / "w1.yaml")])

@@ -32,7 +32,7 @@ def test_events_are_scored_labels_are_learned_and_sigterm_leaves_a_checkpoint(
         assert header["quality"]["auc"] > 0.7 > 0.6 > header["quality"]["auc_baseline"]
         predictions = made.predictions()
         assert [p["event_id"] for p in predictions] == [f"v{number}" for number in range(2000)]
-        assert [p["origin"]["offset"] for p in predictions] == list(range(2000))
+        assert [p["event_offset"] for p in predictions] == list(range(2000))
         positions = [p["position"] for p in predictions]
         assert positions == sorted(positions) and positions[-1] > 0
         assert all(0.0 <= p["score"] <= 1.0 and p["class"] in ("true", "false") for p in predictions)

@@ -51,7 +51,7 @@ def fill_log(made: Service, count: int) -> None:
         example = Example(
             source_partition=7,
             sequence=number,
-            trigger_topic="t",
+            trigger=1,
             trigger_offset=number,
             event_id=f"v{number}",
             event_time_ms=T0 + number,

@@ -386,7 +386,7 @@ def test_one_record_is_shown_decoded_whichever_topic_it_stands_in(kafka: str, ap
         assert (place["topic"], place["partition"], place["offset"], place["key"]) == (f"{app_id}-visits", 1, 2, "v5")
         assert json.loads(cli("show", config, f"{app_id}-visits", "1:2")) == one, "by its whole name, too"
         prediction = json.loads(cli("show", config, "predictions", "0:0"))
-        assert (prediction["event_id"], prediction["origin"]["topic"]) == ("v0", f"{app_id}-visits")
+        assert (prediction["event_id"], prediction["event_topic"]) == ("v0", f"{app_id}-visits")
         assert "this is JSON" in json.loads(cli("show", config, "dead-letters", "1:0"))["message"]
         logged = tail(made, "training-log", "--last", "99", "--where", "event_id=v5")[0]["record"]
         entry = json.loads(cli("show", config, "training-log", f"0:{logged['offset']}"))

@@ -265,7 +265,7 @@ BUGS = (
 """,
         """            self._steps = None
 """,
-        ("tests/system/simulation/test_found.py",),
+        ("tests/app/test_moves.py",),
     ),
     Bug(
         "a claimer that stood still while others went on suspends what is sound",
@@ -394,7 +394,7 @@ BUGS = (
     Bug(
         "trigger not checked",
         "stream_ml/core/log/sequences.py",
-        "        later = offset > self.last_trigger(topic)\n",
+        "        later = offset > self.last_trigger(trigger)\n",
         "        later = sequence >= expected\n",
         (FOLD,),
     ),
@@ -437,8 +437,8 @@ BUGS = (
     Bug(
         "an example of a run that is not the next one is learned",
         "stream_ml/core/log/sequences.py",
-        "            if state is None or sequence != state.next_sequence or offset <= state.triggers.get(topic, -1):\n",
-        "            if state is None or sequence < state.next_sequence or offset <= state.triggers.get(topic, -1):\n",
+        "            if state is None or sequence != state.next_sequence or offset <= state.triggers.get(trigger, -1):\n",
+        "            if state is None or sequence < state.next_sequence or offset <= state.triggers.get(trigger, -1):\n",
         (RUNS,),
     ),
     Bug(
@@ -604,7 +604,7 @@ BUGS = (
         "stream_ml/worker/report/signals.py",
         "        self._waiting = [signal for signal in self._waiting if signal not in self._offered]\n",
         "        self._waiting = []\n",
-        (SIGNALS,),
+        ("tests/app/test_signal_outbox.py",),
     ),
     Bug(
         "every partition's owner tells what the fold has found",

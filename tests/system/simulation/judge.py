@@ -119,7 +119,7 @@ class Judge:
 
     def _sequences(self) -> None:
         following: dict[int, int] = defaultdict(int)
-        triggers: dict[tuple[int, str], int] = {}
+        triggers: dict[tuple[int, int], int] = {}
         for offset, example in self._examples:
             number = example.source_partition
             if example.sequence != following[number]:
@@ -127,10 +127,10 @@ class Judge:
                     f"log {offset}: partition {number} has {example.sequence} where {following[number]} is next"
                 )
             following[number] = example.sequence + 1
-            topic = (number, example.trigger_topic)
-            if example.trigger_offset <= triggers.get(topic, -1):
-                self._found(f"log {offset}: trigger {topic} {example.trigger_offset} after {triggers[topic]}")
-            triggers[topic] = example.trigger_offset
+            of = (number, example.trigger)
+            if example.trigger_offset <= triggers.get(of, -1):
+                self._found(f"log {offset}: trigger {of} {example.trigger_offset} after {triggers[of]}")
+            triggers[of] = example.trigger_offset
         for number in range(PARTITIONS):
             now = self._metadata(number)
             if now is not None and now.next_sequence != following[number]:

@@ -9,6 +9,7 @@ from unittest import mock
 
 import pytest
 
+from stream_ml.core.log.heads import decode_place
 from stream_ml.core.log.sequences import SequenceTracker
 from stream_ml.worker.partitions.assignment import Ownership
 from tests.system.simulation.app import EVENTS, FEEDBACK, LOG, PREDICTIONS
@@ -77,7 +78,7 @@ def at_rest(schedule: Directed, examples: int) -> bool:
 
 def examples_at(schedule: Directed) -> list[Where]:
     """Where the committed examples stand."""
-    return [(LOG, offset) for offset, entry in schedule.log() if entry.key is not None]
+    return [(LOG, offset) for offset, entry in schedule.log() if decode_place(entry.value or b"") is not None]
 
 
 def alarms(schedule: Directed) -> list[str]:

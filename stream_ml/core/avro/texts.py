@@ -1,0 +1,41 @@
+"""Several values in one text: words joined by commas, and scores by class as JSON. Records of ours are flat."""
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+
+from stream_ml.core.avro.json_text import read_json
+
+WORDS_KEPT = 1_000  # texts whose words are remembered: there are as many as sets of flags
+
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
+
+
+@lru_cache(WORDS_KEPT)
+def joined(words: tuple[str, ...]) -> str:
+    """Words as one text, in their order; empty for none."""
+    return ",".join(words)
+
+
+@lru_cache(WORDS_KEPT)
+def words_of(text: str) -> tuple[str, ...]:
+    """The words of a text, each once or more, known or not."""
+    return tuple(text.split(",")) if text else ()
+
+
+def scores_text(scores: dict[str, float]) -> str:
+    """A probability by class, in the order given; each number is the shortest that reads back to the same double."""
+    return _ENCODE(scores)
+
+
+def scores_of(text: str) -> dict[str, float]:
+    """Probabilities by class out of their text; ValueError where it is something else."""
+    found = read_json(text, 1)
+    if not isinstance(found, dict) or not all(type(score) is float or type(score) is int for score in found.values()):
+        raise ValueError(f"no scores by class: {text[:50]!r}")
+    return {name: float(score) for name, score in found.items()}
+
+
+def scores_texts(maps: Sequence[dict[str, float] | None]) -> list[str | None]:
+    """Scores of n predictions, as texts."""
+    return [None if scores is None else _ENCODE(scores) for scores in maps]
