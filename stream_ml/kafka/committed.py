@@ -6,7 +6,7 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from stream_ml.config import Config
-from stream_ml.core.partition.commit_metadata import Metadata, parse_metadata
+from stream_ml.core.partition.commit_metadata import Metadata, other_format, parse_feedback_mark, parse_metadata
 from stream_ml.kafka.clients import TIMEOUT_S, producer, reader
 from stream_ml.kafka.errors import error_of
 from stream_ml.kafka.retries import COORDINATORS, asked
@@ -17,10 +17,11 @@ log = logging.getLogger(__name__)
 
 
 class CommittedState(NamedTuple):
-    """Positions of partition p in both topics and the metadata that both carry; None where nothing is committed.
+    """Positions of partition p in both topics and its state; None where nothing is committed.
 
-    `whole` says that both offsets are there with the same metadata of ours. `inputs_id` names the topics that they were
-    committed of, even where Kafka has forgotten one with its topic.
+    `whole` says that both offsets are there, of one transaction of ours. `inputs_id` names the topics that they were
+    committed of, even where Kafka has forgotten one with its topic. `other_format` is the version of a state that this
+    code does not read.
     """
 
     partition: int
@@ -28,6 +29,7 @@ class CommittedState(NamedTuple):
     feedback: int | None
     metadata: Metadata | None
     inputs_id: tuple[str, str] | None = None
+    other_format: int | None = None
 
     @property
     def absent(self) -> bool:
@@ -44,14 +46,16 @@ def pair_of(config: Config, partition: int, found: list[TopicPartition]) -> Comm
     """The pair out of a partition's committed offsets of both topics."""
     by_topic = {tp.topic: tp for tp in found}
     events, feedback = by_topic[config.events.topic], by_topic[config.feedback.topic]
-    same = events.metadata == feedback.metadata
-    known = parse_metadata(events.metadata) or parse_metadata(feedback.metadata)
+    state, mark = parse_metadata(events.metadata), parse_feedback_mark(feedback.metadata)
+    same = state is not None and mark is not None and state.token == mark.token
+    known = state or mark
     return CommittedState(
-        partition,
-        events.offset if events.offset >= 0 else None,
-        feedback.offset if feedback.offset >= 0 else None,
-        known if same else None,
-        known.inputs_id if known else None,
+        partition=partition,
+        events=events.offset if events.offset >= 0 else None,
+        feedback=feedback.offset if feedback.offset >= 0 else None,
+        metadata=state if same else None,
+        inputs_id=known.inputs_id if known else None,
+        other_format=other_format(events.metadata) or other_format(feedback.metadata),
     )
 
 
@@ -61,11 +65,10 @@ def wanted(config: Config, partitions: list[int]) -> list[TopicPartition]:
 
 
 def offsets_of(config: Config, partition: int, events: int, feedback: int, metadata: Metadata) -> list[TopicPartition]:
-    """Both offsets of p with the same metadata: every transaction that touches p commits both."""
-    text = metadata.text()
+    """Both offsets of p: every transaction that touches p commits both."""
     return [
-        TopicPartition(config.events.topic, partition, events, text),
-        TopicPartition(config.feedback.topic, partition, feedback, text),
+        TopicPartition(config.events.topic, partition, events, metadata.text()),
+        TopicPartition(config.feedback.topic, partition, feedback, metadata.feedback_text()),
     ]
 
 

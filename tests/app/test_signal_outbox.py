@@ -59,6 +59,6 @@ def test_what_waits_is_handed_on_to_the_next_process_and_the_oldest_goes() -> No
     box, _ = outbox()
     for position in range(SIGNALS_MAX + 3):
         box.add(signal(position))
-    heir, _ = outbox()
-    heir.restore(box.state())
-    assert positions(heir) == list(range(3, SIGNALS_MAX + 3))
+    following, _ = outbox()
+    following.restore(box.state())
+    assert positions(following) == list(range(3, SIGNALS_MAX + 3))

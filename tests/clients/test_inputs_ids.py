@@ -1,10 +1,12 @@
 """Which topics a commit's metadata names, and what a worker makes of names that say less."""
 
+import pytest
+
 from stream_ml.core.join.watermark import BEGINNING
 from stream_ml.core.partition.commit_metadata import Metadata, OutputEnds
 from stream_ml.kafka.committed import CommittedState
 from stream_ml.kafka.topics import inputs_id, wanted_topics
-from stream_ml.worker.partitions.offsets import recreated_inputs
+from stream_ml.worker.partitions.offsets import lost_offsets, recreated_inputs, way_on
 from tests.support.partition import parts
 
 CONFIG = parts().config
@@ -26,3 +28,11 @@ def test_ids_that_could_not_be_asked_for_do_not_look_like_topics_made_anew() -> 
 def test_ids_of_other_topics_do() -> None:
     others = inputs_id(CONFIG, {topic.name: f"{topic.name}2" for topic in wanted_topics(CONFIG)})
     assert recreated_inputs(CONFIG, _pair(others), THERE) != ""
+
+
+@pytest.mark.parametrize(("version", "words"), [(3, "a later version"), (1, "a version before the first release")])
+def test_a_state_that_this_version_does_not_read_is_said_to_be_one(version: int, words: str) -> None:
+    """And not that offsets are lost: to set them by hand would lose what the other version has committed."""
+    found = CommittedState(0, 5, 5, None, None, version)
+    assert words in lost_offsets(found, started=True) and words in lost_offsets(found, started=False)
+    assert ("offsets set" in way_on(found)) is (version == 1)

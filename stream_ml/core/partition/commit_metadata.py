@@ -1,16 +1,25 @@
-"""What a committed offset carries beside itself: the state of a partition, one JSON text on both of its offsets."""
+"""What committed offsets carry beside themselves: the state of a partition, as JSON.
+
+The state stands on the offset of the events. The feedback's has only what shows that both are of one transaction, and
+of which topics: whoever finds other tokens has lost one of the two.
+"""
 
 import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from stream_ml.core.avro.record import FORMATS_MAX
 from stream_ml.core.join.watermark import Times
 from stream_ml.errors import FatalError
 
 FORMAT = 2
+READER = 2  # as of the log: entries, commands and headers up to this number are understood by the owner
 LINEAGES_MAX = 4  # whose last signal is remembered; of an older one the signals would be reported again
 LINEAGE_CHARS = 8  # of its digits
 BYTES_MAX = 1_000  # Kafka's own limit is offset.metadata.max.bytes, 4096 by default
+
+
+_NO_METADATA = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 class OutputEnds(NamedTuple):
@@ -23,7 +32,7 @@ class OutputEnds(NamedTuple):
 
 
 class Metadata(NamedTuple):
-    """A partition's state as of its last transaction; keys as in the contract.
+    """A partition's state as of its last transaction; keys as in docs/reference/formats.md.
 
     `signalled` has the last position signalled by lineage, of partition 0. `inputs_id` names the topics that the
     offsets are of: one that is deleted and recreated has other records at the same offsets.
@@ -39,12 +48,20 @@ class Metadata(NamedTuple):
     writer: str
     signalled: Mapping[str, int] = {}
     inputs_id: tuple[str, str] = ("", "")
+    reader: int = READER
+    log_partition: int = 0
+
+    def feedback_text(self) -> str:
+        """JSON for the feedback's offset."""
+        return json.dumps({"v": FORMAT, "tok": self.token, "ti": list(self.inputs_id)}, separators=(",", ":"))
 
     def text(self) -> str:
-        """JSON for the offset's metadata; FatalError past the limit, which only a name can cause."""
+        """JSON for the events' offset; FatalError past the limit, which only a name can cause."""
         found = json.dumps(
             {
                 "v": FORMAT,
+                "rd": self.reader,
+                "lp": self.log_partition,
                 "seq": self.next_sequence,
                 "wm": self.times.watermark_ms,
                 "et": self.times.events_expired_ms,
@@ -52,7 +69,7 @@ class Metadata(NamedTuple):
                 "in": list(self.inputs_ms),
                 "ef": self.events_floor,
                 "ff": self.feedback_floor,
-                "from": list(self.ends),
+                "from": dict(zip("podl", self.ends, strict=True)),
                 "tok": self.token,
                 "tid": self.writer,
                 **({"sig": dict(self.signalled)} if self.signalled else {}),
@@ -66,27 +83,54 @@ class Metadata(NamedTuple):
 
 
 def parse_metadata(text: str | None) -> Metadata | None:
-    """Metadata out of a committed offset; None where there is none of ours, or of a later format."""
+    """The state out of the events' offset; None where there is none of ours, or of another format."""
     try:
         found: dict[str, Any] = json.loads(text or "")
-        if found["v"] not in (1, FORMAT):
+        if found["v"] != FORMAT:
             return None
-        if found["v"] == 1:  # signals of one lineage, and topics without a name
-            found = {**found, "sig": {}, "ti": ["", ""]}
         return Metadata(
             next_sequence=int(found["seq"]),
             times=Times(int(found["wm"]), int(found["et"]), int(found["lt"])),
             inputs_ms=(int(found["in"][0]), int(found["in"][1])),
             events_floor=int(found["ef"]),
             feedback_floor=int(found["ff"]),
-            ends=OutputEnds(*(int(end) for end in found["from"])),
+            ends=OutputEnds(*(int(found["from"][name]) for name in "podl")),
             token=str(found["tok"]),
             writer=str(found["tid"]),
             signalled={str(lineage): int(position) for lineage, position in found.get("sig", {}).items()},
             inputs_id=(str(found["ti"][0]), str(found["ti"][1])),
+            reader=int(found["rd"]),
+            log_partition=int(found["lp"]),
         )
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
+    except _NO_METADATA:
         return None
+
+
+class FeedbackMark(NamedTuple):
+    """What the feedback's offset carries."""
+
+    token: str
+    inputs_id: tuple[str, str]
+
+
+def parse_feedback_mark(text: str | None) -> FeedbackMark | None:
+    """The mark out of the feedback's offset; None where there is none of ours, or of another format."""
+    try:
+        found: dict[str, Any] = json.loads(text or "")
+        if found["v"] != FORMAT:
+            return None
+        return FeedbackMark(str(found["tok"]), (str(found["ti"][0]), str(found["ti"][1])))
+    except _NO_METADATA:
+        return None
+
+
+def other_format(text: str | None) -> int | None:
+    """The version of a text of ours that this code does not read; None of its own, and of anybody else's."""
+    try:
+        version = json.loads(text or "")["v"]
+    except _NO_METADATA:
+        return None
+    return version if type(version) is int and version != FORMAT and 0 < version <= FORMATS_MAX else None
 
 
 def last_signalled(signalled: Mapping[str, int], lineage: str) -> int:

@@ -36,7 +36,7 @@ from stream_ml.kafka.topics import TopicFacts
 from stream_ml.kafka.transaction import Ending, Transactor
 from stream_ml.records import Block, Records
 from stream_ml.runtime.failpoints import passes
-from stream_ml.worker.partitions.offsets import LOST_HINT, lost_offsets, recreated_inputs
+from stream_ml.worker.partitions.offsets import LOST_HINT, lost_offsets, recreated_inputs, way_on
 from stream_ml.worker.partitions.owned import OwnedPartition
 from stream_ml.worker.partitions.restore import Claimed, Rebuild, merged, take_log
 
@@ -169,8 +169,7 @@ class Ownership:
         problem = recreated_inputs(self._config, pair, self._settings.inputs_id)
         problem = problem or lost_offsets(pair, started=number in self._follower.replica.facts.started)
         if problem:
-            hint = f"stop the workers, then type {LOST_HINT.format(number)}"
-            self._suspend(number, f"{problem}; {hint}")
+            self._suspend(number, f"{problem}; stop the workers, then: {way_on(pair)}")
             return None
         if pair.absent:
             return self._first_start(number, firsts[number])

@@ -4,6 +4,7 @@ from confluent_kafka.admin import AdminClient
 
 from stream_ml.app.parts import Parts
 from stream_ml.config import Config
+from stream_ml.core.partition.commit_metadata import FORMAT
 from stream_ml.errors import ConfigError
 from stream_ml.follower.follower import Follower
 from stream_ml.kafka.committed import CommittedState, read_committed
@@ -17,9 +18,19 @@ def lost_offsets(pair: CommittedState, *, started: bool) -> str:
     """What is wrong with a partition's committed offsets; empty where it can go on, or start for the first time."""
     if pair.whole or (pair.absent and not started):
         return ""
+    if pair.other_format is not None:
+        when = "a later version" if pair.other_format > FORMAT else "a version before the first release"
+        return f"its offsets were committed by {when} of stream_ml (state {pair.other_format}, this one reads {FORMAT})"
     if pair.absent:
         return "it has run before, and its committed offsets are gone (deleted by hand, or expired)"
     return "its committed offsets carry no state of this service (reset by hand?), or not both the same"
+
+
+def way_on(pair: CommittedState) -> str:
+    """What to do about lost offsets."""
+    if pair.other_format is not None and pair.other_format > FORMAT:
+        return "install that version, and start again"
+    return LOST_HINT.format(pair.partition)
 
 
 def recreated_inputs(config: Config, pair: CommittedState, inputs_id: tuple[str, str]) -> str:
@@ -55,4 +66,4 @@ def refuse_lost_offsets(parts: Parts, follower: Follower, client: AdminClient, f
             if not problem and position is not None and not first <= position <= end:
                 problem = f"it is to go on at {topic} {position}, and the topic holds {first} to {end}"
         if problem:
-            raise ConfigError(f"partition {number}: {problem}", LOST_HINT.format(number))
+            raise ConfigError(f"partition {number}: {problem}", way_on(pair))

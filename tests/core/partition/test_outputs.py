@@ -21,7 +21,13 @@ from stream_ml.core.avro.texts import scores_of
 from stream_ml.core.join.join import Resolved
 from stream_ml.core.join.watermark import Times
 from stream_ml.core.model.estimator import COLD, Scored
-from stream_ml.core.partition.commit_metadata import Metadata, OutputEnds, parse_metadata
+from stream_ml.core.partition.commit_metadata import (
+    Metadata,
+    OutputEnds,
+    other_format,
+    parse_feedback_mark,
+    parse_metadata,
+)
 from stream_ml.core.partition.outputs import (
     dead_letter_origin,
     decode_outcome,
@@ -509,6 +515,9 @@ def test_metadata_reads_back_and_has_at_most_1000_bytes(metadata: Metadata) -> N
     assert len(text.encode()) <= 1_000
     assert parse_metadata(text) == metadata
     assert json.loads(text)["v"] == 2
+    mark = metadata.feedback_text()
+    assert parse_feedback_mark(mark) == (metadata.token, metadata.inputs_id)
+    assert parse_metadata(mark) is None and parse_feedback_mark("{}") is None
 
 
 def test_metadata_that_is_too_long_is_fatal() -> None:
@@ -531,7 +540,8 @@ def test_metadata_that_is_too_long_is_fatal() -> None:
         '{"v":1}',
         METADATA.text()[:-1],
         METADATA.text().replace('"v":2', '"v":3'),
-        METADATA.text().replace("[1,2,3,4]", "[1,2,3]"),
+        METADATA.text().replace('"p":1,', ""),
+        METADATA.text().replace('"rd":2', '"rd":null'),
         METADATA.text().replace('"seq":12', '"seq":"x"'),
         METADATA.text().replace('"seq":12', '"seq":null'),
         pytest.param(METADATA.text().replace('"seq":12', '"seq":Infinity'), id="infinity"),
@@ -540,6 +550,14 @@ def test_metadata_that_is_too_long_is_fatal() -> None:
 )
 def test_text_that_is_no_metadata_of_ours_is_none(text: str | None) -> None:
     assert parse_metadata(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [('{"v":1}', 1), ('{"v":3,"x":1}', 3), ('{"v":2}', None), ('{"v":"3"}', None), ('{"v":true}', None), (None, None)],
+)
+def test_a_state_of_another_version_is_known_as_one(text: str | None, version: int | None) -> None:
+    assert other_format(text) == version
 
 
 # --- the schemas ---

@@ -49,13 +49,13 @@ def test_a_gap_halts_learning_scoring_goes_on_flagged_and_skip_lifts_it(
         made.forge(5)
         made.wait_for(lambda: "learning halted at" in worker.log, "the halt")
         learn(made, 20, 40)
-        assert made.predictions()[-1]["flags"] == ["learning_halted"]
+        assert made.predictions()[-1]["flags"] == "learning_halted"
         position = re.search(r"stream-ml skip CONFIG (\d+)", worker.log)
         assert position is not None
         cli("skip", tmp_path / "w1.yaml", position[1])
         made.wait_for(lambda: "ended" in worker.log, "the lift")
         learn(made, 40, 60)
-        assert made.predictions()[-1]["flags"] == []
+        assert made.predictions()[-1]["flags"] == ""
         assert worker.stop() == 0
         header = made.newest_checkpoint()
         assert header["examples_learned"] == 60

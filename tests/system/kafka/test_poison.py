@@ -89,7 +89,7 @@ def halts(worker: Worker) -> list[int]:
 def flags(made: Service, first: int) -> list[set[str]]:
     """Flags of the predictions of events from this number on, over all partitions; cold is left out."""
     found = [p for number in range(made.partitions) for p in made.predictions(number)]
-    return [set(p["flags"]) - {"cold"} for p in found if int(p["event_id"][1:]) >= first]
+    return [set(p["flags"].split(",")) - {"cold", ""} for p in found if int(p["event_id"][1:]) >= first]
 
 
 def ended_alike(made: Service, workers: list[Worker], override: dict[int, str], examples: int) -> None:

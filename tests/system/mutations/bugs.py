@@ -119,13 +119,13 @@ BUGS = (
         "a feedback-only batch leaves the metadata of events stale",
         "stream_ml/kafka/committed.py",
         """    return [
-        TopicPartition(config.events.topic, partition, events, text),
-        TopicPartition(config.feedback.topic, partition, feedback, text),
+        TopicPartition(config.events.topic, partition, events, metadata.text()),
+        TopicPartition(config.feedback.topic, partition, feedback, metadata.feedback_text()),
     ]
 """,
         """    found = [
-        TopicPartition(config.events.topic, partition, events, text),
-        TopicPartition(config.feedback.topic, partition, feedback, text),
+        TopicPartition(config.events.topic, partition, events, metadata.text()),
+        TopicPartition(config.feedback.topic, partition, feedback, metadata.feedback_text()),
     ]
     last = offsets_of.__dict__.setdefault("last", {})
     changed = last.get(partition) != events

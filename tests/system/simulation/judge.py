@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from stream_ml.audit.audit import audit
 from stream_ml.core.fold.replica import Replica as Fold
 from stream_ml.core.log.entry import decode_entry
-from stream_ml.core.partition.commit_metadata import Metadata, parse_metadata
+from stream_ml.core.partition.commit_metadata import Metadata, parse_feedback_mark, parse_metadata
 from stream_ml.core.partition.outputs import dead_letter_origin, decode_outcome
 from stream_ml.records import LogRecord, Record
 from tests.system.simulation.app import (
@@ -96,10 +96,12 @@ class Judge:
 
     def _metadata(self, number: int) -> Metadata | None:
         stored = [self._cluster.group.committed.get((topic, number)) for topic in (EVENTS, FEEDBACK)]
-        if stored[0] is None or stored[1] is None or stored[0].metadata != stored[1].metadata:
-            self._found(f"partition {number}: the pair's offsets carry not the same: {stored}")
+        state = parse_metadata(stored[0].metadata if stored[0] else None)
+        mark = parse_feedback_mark(stored[1].metadata if stored[1] else None)
+        if state is None or mark is None or state.token != mark.token:
+            self._found(f"partition {number}: the pair's offsets are not of one transaction: {stored}")
             return None
-        return parse_metadata(stored[0].metadata)
+        return state
 
     # --- the rules ---
 
