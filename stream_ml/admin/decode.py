@@ -16,6 +16,7 @@ from stream_ml.core.avro.record import Decoder, decode_own
 from stream_ml.core.avro.to_json import to_json
 from stream_ml.core.drift.signals import decode_signal
 from stream_ml.core.log.entry import decode_entry
+from stream_ml.core.log.identity import without_secrets
 from stream_ml.core.partition.outputs import dead_letter_origin, dead_letter_words, decode_outcome
 from stream_ml.core.partition.predictions import head_of
 from stream_ml.errors import ConfigError
@@ -116,7 +117,8 @@ def _other_schema(value: bytes, header: bytes) -> str:
 def _entry(record: Record) -> Plain:
     entry = decode_entry(record.value or b"")
     found = entry._asdict() | {"target": entry.target._asdict(), "served": entry.served._asdict()}
-    found["event"] = f"{len(entry.event)} bytes"
+    found |= {"event": f"{len(entry.event)} bytes", "derived": f"{len(entry.derived)} bytes"}
+    found["arguments"] = without_secrets(entry.arguments) if entry.kind == "genesis" else entry.arguments
     return _plain(found)
 
 

@@ -59,13 +59,13 @@ class Parts(NamedTuple):
             inputs_id,
         )
 
-    def spec(self, topic_id: str) -> dict[str, Any]:
+    def spec(self, log_id: str) -> dict[str, Any]:
         """Everything that the lineage covers, in words."""
-        return spec_of(topic_id, self._covered())
+        return spec_of(log_id, self._covered())
 
-    def lineage(self, topic_id: str) -> str:
-        """Lineage of this model on the log with this topic id."""
-        return lineage_of(topic_id, self._covered())
+    def lineage(self, log_id: str) -> str:
+        """Lineage of this model on the log with this id."""
+        return lineage_of(log_id, self._covered())
 
     def _covered(self) -> Covered:
         model = self.config.model

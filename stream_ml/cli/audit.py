@@ -19,9 +19,11 @@ SHOWN_MAX = 50
 
 def audit(config: Config, sample: int, *, as_json: bool) -> int:
     """Print what stands in the topics; the exit code: 1 where something is wrong."""
-    facts = inspect_topics(config)
+    from stream_ml.follower.identity import identified
+
+    facts = identified(config, inspect_topics(config), make=False)
     if sample:
-        fix_hash_seed(facts.training_log_id, config.model.seed)
+        fix_hash_seed(facts.log)
 
     from stream_ml.app.assemble import assemble
     from stream_ml.audit.audit import audit as read_all

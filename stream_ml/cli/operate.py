@@ -37,10 +37,13 @@ def create(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
 ) -> None:
     """Make the topics that are missing; what exists is left as it is."""
-    from stream_ml.kafka.topics import create_topics
+    from stream_ml.follower.identity import identified
+    from stream_ml.kafka.topics import create_topics, inspect_topics
 
     for line in create_topics(config, partitions, dry_run=dry_run):
         say(line)
+    if not dry_run:
+        identified(config, inspect_topics(config), make=True)
     say(f"{config.training_log_topic} is kept for ever: stream-ml check CONFIG --labels RATE says how fast it grows")
 
 

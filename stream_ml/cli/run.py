@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from stream_ml.cli.logs import in_json, set_up_log
 from stream_ml.config import Config
-from stream_ml.core.model.lineage import hash_seed
 from stream_ml.errors import StreamMLError
 from stream_ml.kafka.threads import BackgroundCall
 from stream_ml.kafka.topics import inspect_topics
@@ -24,6 +23,7 @@ T = TypeVar("T")
 if TYPE_CHECKING:
     from rich.live import Live
 
+    from stream_ml.core.log.identity import LogIdentity
     from stream_ml.worker.report.report import Report
 
 INTERRUPTED = 130
@@ -47,9 +47,11 @@ def run(config: Config) -> None:
 
 
 def _run(config: Config) -> None:
+    from stream_ml.follower.identity import identified
+
     stop = Stop()
-    facts = stop.unless_told(lambda: inspect_topics(config))
-    fix_hash_seed(facts.training_log_id, config.model.seed)
+    facts = stop.unless_told(lambda: identified(config, inspect_topics(config), make=True))
+    fix_hash_seed(facts.log)
 
     from stream_ml.app.assemble import assemble
     from stream_ml.app.trial import checked
@@ -145,9 +147,9 @@ def calm_collector() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-def fix_hash_seed(topic_id: str, seed: int) -> None:
-    """Run this process anew with the hash seed that its model asks for, unless it has it already."""
-    wanted = str(hash_seed(topic_id, seed))
+def fix_hash_seed(log: "LogIdentity") -> None:
+    """Run this process anew with the hash seed of the log, unless it has it already."""
+    wanted = str(log.hash_seed)
     remember(wanted)
     if os.environ.get(VARIABLE) != wanted or sys.flags.ignore_environment:
         run_with(wanted)

@@ -18,6 +18,7 @@ from stream_ml.errors import ConfigError, TransientError
 if TYPE_CHECKING:
     from stream_ml.admin.produce import Timed
     from stream_ml.core.avro.framing import Payloads
+    from stream_ml.kafka.topics import TopicFacts
 
 What = Annotated[Literal["events", "feedback"], typer.Argument(help="events or feedback.")]
 
@@ -142,7 +143,7 @@ def attempt(
     from stream_ml.core.inputs.rows import RowEncoder
     from stream_ml.records import Record
 
-    topic_id = _topic_id(config)
+    facts = _facts(config)
     parts = assemble(config)
     text = sys.stdin.read() if record == "-" else record
     source, reader = (config.feedback, parts.feedback) if feedback else (config.events, parts.reader)
@@ -150,23 +151,24 @@ def attempt(
     key, value = encoded(rows, Line(1, text))
     now_ms = time.time_ns() // 1_000_000
     found = reader.decode_one(Record(source.topic, 0, 0, now_ms, key, value), now_ms)
-    say(json.dumps(_judged(parts, found, topic_id), indent=2, default=str))
+    say(json.dumps(_judged(parts, found, facts), indent=2, default=str))
 
 
-def _topic_id(config: Config) -> str | None:
-    """Kafka's id of the training log, by which a trained model is known; None where nobody tells it."""
+def _facts(config: Config) -> "TopicFacts | None":
+    """What the topics say, the identity of the log included; None where nobody tells it."""
     from stream_ml.cli.run import fix_hash_seed
+    from stream_ml.follower.identity import identified
     from stream_ml.kafka.topics import inspect_topics
 
     try:
-        topic_id = inspect_topics(config).training_log_id
+        facts = identified(config, inspect_topics(config), make=False)
     except (ConfigError, TransientError):
         return None
-    fix_hash_seed(topic_id, config.model.seed)
-    return topic_id
+    fix_hash_seed(facts.log)
+    return facts
 
 
-def _judged(parts: Any, found: Any, topic_id: str | None) -> dict[str, Any]:
+def _judged(parts: Any, found: Any, facts: "TopicFacts | None") -> dict[str, Any]:
     from stream_ml.core.fold.replica import Replica
     from stream_ml.core.model.estimator import ModelFailed
     from stream_ml.follower.restore import newest_replica
@@ -177,7 +179,7 @@ def _judged(parts: Any, found: Any, topic_id: str | None) -> dict[str, Any]:
     if isinstance(found, Label):
         target = found.target.class_name if found.target.class_name is not None else found.target.value
         return {"becomes": "label", "event_id": found.event_id, "time_ms": found.time_ms, "label": target}
-    replica = newest_replica(parts, topic_id) if topic_id else Replica(parts.fold_settings(""))
+    replica = newest_replica(parts, facts) if facts else Replica(parts.fold_settings(""))
     head = {"event_id": found.event_id, "time_ms": found.time_ms, "features": found.features}
     try:
         scored = replica.model.score_one(found.features)

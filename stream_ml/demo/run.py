@@ -24,6 +24,7 @@ from stream_ml.demo.flights import flights
 from stream_ml.demo.player import play
 from stream_ml.embedded.broker import EmbeddedKafka, free_port
 from stream_ml.errors import FatalError
+from stream_ml.follower.identity import identified
 from stream_ml.kafka.topics import create_topics, inspect_topics
 
 PARTITIONS = 1
@@ -132,7 +133,7 @@ def _ended(process: "subprocess.Popen[bytes]", log_file: Path) -> FatalError:
 
 def _result(config: Config, folder: Path) -> dict[str, Any]:
     parts = assemble(config)
-    found = audit(parts, inspect_topics(config), sample=None)
+    found = audit(parts, identified(config, inspect_topics(config), make=False), sample=None)
     newest = max((folder / "checkpoints").glob("*/*.ckpt"))
     with newest.open("rb") as file:
         header = json.loads(file.readline())

@@ -15,6 +15,7 @@ from stream_ml.errors import CheckpointError, OldFormat
 from stream_ml.follower.cost import Cost
 from stream_ml.follower.model_size import ModelSize
 from stream_ml.follower.restore import replica_of
+from stream_ml.kafka.topics import TopicFacts
 from stream_ml.observe.metrics import Metrics
 from stream_ml.observe.status import CheckpointStatus
 from stream_ml.storage.checkpoints import CheckpointStore
@@ -43,11 +44,11 @@ class Checkpointing:
     So many attributes: what was written, what is under way and where it goes are of one conversation.
     """
 
-    def __init__(self, parts: Parts, topic_id: str, settings: FoldSettings, cost: Cost, metrics: Metrics) -> None:
+    def __init__(self, parts: Parts, facts: TopicFacts, settings: FoldSettings, cost: Cost, metrics: Metrics) -> None:
         config = parts.config
-        self._settings, self._topic_id, self._cost, self._metrics = settings, topic_id, cost, metrics
+        self._settings, self._facts, self._cost, self._metrics = settings, facts, cost, metrics
         self._types = config.model.checkpoint_types
-        self._app, self._spec = config.app.id, parts.spec(topic_id)
+        self._app, self._spec = config.app.id, parts.spec(facts.log.log_id)
         key = key_of(config, make=True)
         self.sealed = key is not None
         directory = config.path(config.checkpoints.directory)
@@ -76,7 +77,7 @@ class Checkpointing:
             try:
                 if isinstance(found, CheckpointError):
                     raise found
-                replica = replica_of(self.store, found, self._settings, self._types, self._topic_id)
+                replica = replica_of(self.store, found, self._settings, self._types, self._facts)
                 check(replica)
             except OldFormat as error:  # as after every upgrade that changes it: nothing is broken
                 log.info("checkpoint skipped: %s", error)
@@ -187,7 +188,13 @@ class Checkpointing:
         return {
             "app": self._app,
             "halted_at": None,
-            "topic_id": self._topic_id,
+            "log": {
+                "id": self._facts.log.log_id,
+                "hash_key": self._facts.log.hash_key,
+                "partition": 0,
+                "partitions": 1,
+                "topic_id": self._facts.training_log_id,
+            },
             "last_digest": replica.last_digest,
             "spec": self._spec,
             "created_at": time.time_ns() // 1_000_000,

@@ -23,6 +23,7 @@ from stream_ml.follower.restore import check_last_entry, log_range, untrained
 from stream_ml.kafka.commands import write_command
 from stream_ml.kafka.reading.log_reader import LogReader, log_value
 from stream_ml.kafka.reading.ranges import read_range
+from stream_ml.kafka.topics import TopicFacts
 from stream_ml.observe.metrics import Metrics
 from stream_ml.records import LogRecord, Record
 from stream_ml.runtime.failpoints import passes
@@ -73,15 +74,15 @@ class Follower:
     def __init__(
         self,
         parts: Parts,
-        topic_id: str,
+        facts: TopicFacts,
         metrics: Metrics,
         keep_alive: Callable[[], None],
         seal: LogSeal | None,
     ) -> None:
         self._parts, self.keep_alive, self.seal = parts, keep_alive, seal
-        self._settings = parts.fold_settings(parts.lineage(topic_id))
+        self._settings = parts.fold_settings(parts.lineage(facts.log.log_id))
         self.cost, self._pace = Cost(), Pace()
-        self.checkpoints = Checkpointing(parts, topic_id, self._settings, self.cost, metrics)
+        self.checkpoints = Checkpointing(parts, facts, self._settings, self.cost, metrics)
         self.replica = Replica(self._settings)
         self._reader: LogReader | None = None
         self._read: list[Run | Single] = []  # and not yet folded

@@ -1,6 +1,7 @@
 """From a checkpoint to a replica, and what has to hold for it to be believed."""
 
 import contextlib
+import logging
 from collections.abc import Callable
 from hashlib import sha256
 
@@ -13,8 +14,11 @@ from stream_ml.kafka.clients import admin
 from stream_ml.kafka.reading.ends import ends
 from stream_ml.kafka.reading.log_reader import log_value
 from stream_ml.kafka.reading.ranges import read_range
+from stream_ml.kafka.topics import TopicFacts
 from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
 from stream_ml.storage.keys import key_of
+
+log = logging.getLogger(__name__)
 
 
 def log_range(parts: Parts) -> tuple[int, int]:
@@ -24,7 +28,7 @@ def log_range(parts: Parts) -> tuple[int, int]:
 
 
 def replica_of(
-    store: CheckpointStore, checkpoint: Checkpoint, settings: FoldSettings, types: list[str], topic_id: str
+    store: CheckpointStore, checkpoint: Checkpoint, settings: FoldSettings, types: list[str], facts: TopicFacts
 ) -> Replica:
     """The replica in a checkpoint.
 
@@ -33,8 +37,11 @@ def replica_of(
     CheckpointError
         It is of another log, or predicts something else than when it was written. An older one, or the log, helps.
     """
-    if checkpoint.header.get("topic_id") != topic_id:
+    of = checkpoint.header.get("log")
+    if not isinstance(of, dict) or of.get("id") != facts.log.log_id:
         raise CheckpointError(f"checkpoint {checkpoint.position} belongs to another training log")
+    if of.get("topic_id") != facts.training_log_id:
+        log.info("checkpoint %d was made when the training log was another topic", checkpoint.position)
     content = store.content(checkpoint, types)
     replica = Replica(settings)
     try:
@@ -86,15 +93,15 @@ def untrained(parts: Parts, settings: FoldSettings) -> Replica:
     return Replica(settings)
 
 
-def newest_replica(parts: Parts, topic_id: str) -> Replica:
+def newest_replica(parts: Parts, facts: TopicFacts) -> Replica:
     """The replica in the newest usable checkpoint, or an untrained one; nothing is read from Kafka."""
     config = parts.config
-    settings = parts.fold_settings(parts.lineage(topic_id))
+    settings = parts.fold_settings(parts.lineage(facts.log.log_id))
     folder, types = config.path(config.checkpoints.directory), config.model.checkpoint_types
     key = key_of(config)
     store = CheckpointStore(folder, settings.lineage, keep=config.checkpoints.keep, key=key)
     for found in store.newest() if key or config.checkpoints.unsealed else ():
         with contextlib.suppress(CheckpointError):
             if isinstance(found, Checkpoint):
-                return replica_of(store, found, settings, types, topic_id)
+                return replica_of(store, found, settings, types, facts)
     return Replica(settings)

@@ -22,27 +22,33 @@ def write_command(
 
     A sealed one says how much of the log was there, so that it cannot be written again later by somebody else.
     """
-    offsets: list[int] = []
     topic = config.training_log_topic
-
-    def delivered(error: Any, message: Any) -> None:
-        if error is not None:
-            raise FatalError(f"the command was not written: {error.str()}")
-        offsets.append(message.offset())
-
     if seal is not None:
         with reaching(config):
             arguments = arguments | {"seen": ends(admin(config), [(topic, 0)])[topic, 0][1]}
     value = encode_command(
         command, arguments, written_at_ms=_now_ms(), writer=writer or f"operator {getpass.getuser()}"
     )
+    return write_entry(config, value, seal)
+
+
+def write_entry(config: Config, value: bytes, seal: LogSeal | None) -> int:
+    """Write an entry into the training log, sealed where there is a seal; its offset."""
+    offsets: list[int] = []
+    topic = config.training_log_topic
+
+    def delivered(error: Any, message: Any) -> None:
+        if error is not None:
+            raise FatalError(f"nothing was written into {topic}: {error.str()}")
+        offsets.append(message.offset())
+
     producer = Producer({**common(config), "enable.idempotence": True, "message.timeout.ms": int(TIMEOUT_S * 1000)})
     with reaching(config):
         headers = [seal.header(value)] if seal is not None else None
         producer.produce(topic, value, partition=0, on_delivery=delivered, headers=headers)
         producer.flush(TIMEOUT_S)
     if not offsets:
-        raise FatalError("the command was not written: Kafka did not confirm it")
+        raise FatalError(f"nothing was written into {topic}: Kafka did not confirm it")
     return offsets[0]
 
 

@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, ResourceType
 
 from stream_ml.config import Config
+from stream_ml.core.log.identity import NO_LOG, LogIdentity
 from stream_ml.errors import ConfigError, Problems
 from stream_ml.kafka.clients import TIMEOUT_S, admin, topics_there
 from stream_ml.kafka.errors import error_of, reaching
@@ -29,13 +30,14 @@ log = logging.getLogger(__name__)
 class TopicFacts(NamedTuple):
     """What the topics say: partitions of events, Kafka's id of the training log, the largest record to be written.
 
-    `ids` has Kafka's ids of all topics of the app by name.
+    `ids` has Kafka's ids of all topics of the app by name, `log` what the training log says of itself once it was read.
     """
 
     partitions: int
     training_log_id: str
     record_bytes_max: int
     ids: Mapping[str, str] = MappingProxyType({})
+    log: LogIdentity = NO_LOG
 
     def inputs_id(self, config: Config) -> tuple[str, str]:
         """Names of the two topics that offsets are committed of, as the metadata of a commit has them."""

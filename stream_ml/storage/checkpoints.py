@@ -355,3 +355,13 @@ class _Unpacked:
     def readline(self) -> bytes:
         """Nothing that this app writes has lines."""
         raise CheckpointError(f"the payload of checkpoint {self._position} is no pickle of this app")
+
+
+def known_logs(directory: Path, key: bytes | None, *, unsealed: bool) -> Iterator[dict[str, Any]]:
+    """What sealed checkpoints of any lineage say of the log that they were folded from; `unsealed` ones where asked."""
+    if key is None and not unsealed:
+        return
+    for folder in sorted(directory.iterdir()) if directory.is_dir() else ():
+        for found in CheckpointStore(directory, folder.name, keep=1, key=key).newest() if folder.is_dir() else ():
+            if isinstance(found, Checkpoint) and isinstance(found.header.get("log"), dict):
+                yield found.header["log"]

@@ -64,7 +64,7 @@ class Worker:
         self._group = Group(config, facts.partitions)
         self._feedback = FeedbackInput(config, facts.partitions)
         self._topics = TopicWatch(config, self._client, facts)
-        self.follower = Follower(parts, facts.training_log_id, metrics, self._keep_alive, seal)
+        self.follower = Follower(parts, facts, metrics, self._keep_alive, seal)
         self.ownership = Ownership(parts, facts, self._client, self.follower, self._transactor)
         self.monitor = Monitor(parts, metrics)
         inputs = (self._group, self._feedback)

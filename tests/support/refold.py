@@ -12,6 +12,7 @@ from stream_ml.config import Config, load_config
 from stream_ml.core.fold.halt import Halt
 from stream_ml.core.fold.replica import Replica
 from stream_ml.errors import CheckpointError
+from stream_ml.follower.identity import identified
 from stream_ml.kafka.reading.ranges import read_range
 from stream_ml.kafka.topics import inspect_topics
 from stream_ml.records import LogRecord
@@ -23,8 +24,8 @@ def main() -> None:
     position, override = int(sys.argv[1]), json.loads(sys.argv[2])
     configs = [load_config(Path(file)) for file in sys.argv[3:]]
     config = configs[0]
-    parts, facts = assemble(config), inspect_topics(config)
-    lineage = parts.lineage(facts.training_log_id)
+    parts, facts = assemble(config), identified(config, inspect_topics(config), make=False)
+    lineage = parts.lineage(facts.log.log_id)
     replica = Replica(parts.fold_settings(lineage))
     for at, command in override.items():
         replica.halts.overrides.add(Halt(int(at), "", ""), command)

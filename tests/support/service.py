@@ -26,11 +26,11 @@ from stream_ml.audit.audit import Audit, audit
 from stream_ml.config import Config, load_config
 from stream_ml.core.avro.record import encode_record
 from stream_ml.core.log.entry import Example, encode_example, encode_start
-from stream_ml.core.model.lineage import hash_seed
+from stream_ml.follower.identity import identified
 from stream_ml.kafka.clients import admin
 from stream_ml.kafka.reading.ends import ends
 from stream_ml.kafka.reading.ranges import read_range
-from stream_ml.kafka.topics import create_topics, inspect_topics
+from stream_ml.kafka.topics import TopicFacts, create_topics, inspect_topics
 from stream_ml.records import NOT_SERVED, Record, Target
 from stream_ml.runtime import failpoints
 
@@ -139,6 +139,7 @@ class Service:
 
     def create_topics(self) -> None:
         create_topics(self.config, self.partitions, dry_run=False)
+        identified(self.config, inspect_topics(self.config), make=True)
 
     def start(self, instance: str = "w1", fail: str = "", **changes: Any) -> "Worker":
         """A worker process, perhaps with fail points; the caller waits for what it does."""
@@ -269,7 +270,7 @@ class Service:
 
     def audit(self, sample: int | None = 0) -> Audit:
         """Everything compared but the scores, which need a process with the model's hash seed."""
-        return audit(assemble(self.config), inspect_topics(self.config), sample)
+        return audit(assemble(self.config), self.facts(), sample)
 
     def audited(self, sample: int = 100) -> dict[str, Any]:
         """What ``stream-ml audit`` prints: scores derived again, too."""
@@ -352,8 +353,11 @@ class Service:
 
     def with_hash_seed(self) -> dict[str, str]:
         """The environment of a process that folds this log."""
-        topic_id = inspect_topics(self.config).training_log_id
-        return {**os.environ, "PYTHONHASHSEED": str(hash_seed(topic_id, self.config.model.seed))}
+        return {**os.environ, "PYTHONHASHSEED": str(self.facts().log.hash_seed)}
+
+    def facts(self) -> TopicFacts:
+        """What the topics say, the identity of the log included."""
+        return identified(self.config, inspect_topics(self.config), make=False)
 
     def refold(
         self, checkpoint_position: int, *instances: str, override: dict[int, str] | None = None

@@ -7,12 +7,13 @@ from stream_ml.core.avro.schema import load_schema
 from stream_ml.core.fold.batches import FoldSettings
 from stream_ml.core.fold.halt import is_order
 from stream_ml.core.log.entry import Entry
+from stream_ml.core.log.identity import LogIdentity
 from stream_ml.core.log.logged_schemas import LoggedSchema
 from stream_ml.core.log.seals import is_new
 from stream_ml.core.log.sequences import SequenceTracker
 from stream_ml.errors import ConfigError
 
-STATE = ("started", "schemas", "output_schemas", "frozen", "rebaselined_at", "commanded_at")
+STATE = ("log_id", "genesis_again", "started", "schemas", "output_schemas", "frozen", "rebaselined_at", "commanded_at")
 
 
 class LogFacts:
@@ -20,6 +21,8 @@ class LogFacts:
 
     Attributes
     ----------
+    log_id, genesis_again
+        The log's identity, empty before its first entry; how many entries claimed it again: passed over.
     started
         By partition: where it started, as its first worker wrote.
     schemas, output_schemas
@@ -34,6 +37,8 @@ class LogFacts:
 
     def __init__(self, settings: FoldSettings) -> None:
         self._settings = settings
+        self.log_id = ""
+        self.genesis_again = 0
         self.started: dict[int, dict[str, Any]] = {}
         self.schemas: dict[int, str] = {}
         self.output_schemas: dict[tuple[str, int], str] = {}
@@ -60,6 +65,12 @@ class LogFacts:
                 self.output_schemas.setdefault((found.topic, found.fingerprint), found.text)
             else:
                 self._note_schema(found.fingerprint, found.text)
+        elif entry.kind == "genesis":
+            found_id = LogIdentity.of(entry).log_id
+            if self.log_id:
+                self.genesis_again += bool(self.started)  # before it several first workers may each write one
+            else:
+                self.log_id = found_id
         elif entry.kind == "start":
             self.started[entry.source_partition] = _start_of(entry)
         elif entry.command == "rebase" and entry.parsed_arguments().get("back", True):
@@ -93,6 +104,7 @@ class LogFacts:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take back what `state` gave."""
+        self.log_id, self.genesis_again = state["log_id"], state["genesis_again"]
         self.started, self.output_schemas = state["started"], state["output_schemas"]
         self.frozen = state["frozen"]
         self.rebaselined_at, self.commanded_at = state["rebaselined_at"], state["commanded_at"]

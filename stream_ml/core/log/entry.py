@@ -205,6 +205,21 @@ def encode_start(
     )
 
 
+def encode_genesis(log_id: str, hash_key: str, app: str, *, written_at_ms: int, writer: str) -> bytes:
+    """Bytes of an entry of kind genesis: the first of a log, and its identity."""
+    arguments = {
+        "v": 1,
+        "log_id": log_id,
+        "hash_key": hash_key,
+        "partition": 0,
+        "partitions": 1,
+        "scope": "global",
+        "parent": None,
+        "app": app,
+    }
+    return _encode(kind=KINDS.index("genesis"), arguments=_json(arguments), written_at=written_at_ms, writer=writer)
+
+
 def encode_command(command: str, arguments: dict[str, Any], *, written_at_ms: int, writer: str) -> bytes:
     """Bytes of an entry of kind command."""
     return _encode(

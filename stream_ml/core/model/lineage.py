@@ -14,7 +14,7 @@ FOLD_FORMAT = 4  # raised whenever the fold itself would give other bits from th
 
 
 class Covered(NamedTuple):
-    """What the digest covers beside the log's topic id and the versions of this process.
+    """What the digest covers beside the log's id and the versions of this process.
 
     Parameters
     ----------
@@ -35,20 +35,20 @@ class Covered(NamedTuple):
     sources: dict[str, str]
 
 
-def lineage_of(topic_id: str, covered: Covered) -> str:
-    """Digest, as 16 hex digits, of the log's topic id and all that is listed in `spec_of`."""
-    text = json.dumps(spec_of(topic_id, covered), sort_keys=True)
+def lineage_of(log_id: str, covered: Covered) -> str:
+    """Digest, as 16 hex digits, of the log's id and all that is listed in `spec_of`."""
+    text = json.dumps(spec_of(log_id, covered), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def spec_of(topic_id: str, covered: Covered) -> dict[str, Any]:
+def spec_of(log_id: str, covered: Covered) -> dict[str, Any]:
     """Everything that the digest covers, as JSON values; a checkpoint keeps it so that a person can compare.
 
-    Kafka's id of the training log is part of it: a log made anew is another one.
+    The log's own id is part of it, and not Kafka's of its topic: a log that was moved keeps its lineages.
     """
     return {
         "fold_format": FOLD_FORMAT,
-        "topic_id": topic_id,
+        "log_id": log_id,
         "factory": covered.factory,
         "params": {name: describe(value) for name, value in covered.params.items()},
         "settings": covered.settings,
@@ -106,12 +106,3 @@ def _state(value: Any) -> Any:
         return value.__getstate__()
     except Exception:
         return None
-
-
-def hash_seed(topic_id: str, seed: int) -> int:
-    """The PYTHONHASHSEED of a worker, from 1 to 2**32 - 1.
-
-    The order of string sets changes River's sums in the last bit, so it is fixed; a seed that anybody knows would
-    invite keys made to collide, so it comes from the topic id.
-    """
-    return int.from_bytes(hashlib.sha256(f"{topic_id}:{seed}".encode()).digest()[:4], "big") % (2**32 - 1) + 1

@@ -163,6 +163,13 @@ class StatusMaker:
             text = "a start folds from the last one that was, or the log's beginning"
             why = self._follower.checkpoints.problem
             found.append(f"checkpoints cannot be written, {text}: {why} -> stream-ml config show CONFIG")
+        if replica.facts.genesis_again:
+            again = (
+                f"{replica.facts.genesis_again} entries of {config.training_log_topic} claim that the log begins there"
+            )
+            found.append(
+                f"{again}: somebody else writes into it; they are passed over -> stream-ml tail CONFIG training-log"
+            )
         if replica.facts.frozen:
             found.append("learning is frozen -> stream-ml resume CONFIG")
         elif self._follower.lag_s > config.learning.lag_max / 1000:

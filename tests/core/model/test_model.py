@@ -17,7 +17,7 @@ from stream_ml.app.trial import checked
 from stream_ml.config import Config, load_config
 from stream_ml.core.model.checks import check_model, unseeded
 from stream_ml.core.model.estimator import COLD, Learner, Scored, bits
-from stream_ml.core.model.lineage import Covered, describe, hash_seed, lineage_of
+from stream_ml.core.model.lineage import Covered, describe, lineage_of
 from stream_ml.errors import ConfigError
 from tests.support.catalogue import CATALOGUE, KINDS, answers, taught
 from tests.support.inputs import domain_of, run_python
@@ -290,7 +290,7 @@ from stream_ml.core.model.lineage import Covered, lineage_of
 print(*(lineage_of("topic", Covered("m:build", {}, {}, g.build(), {})) for g in CATALOGUE.values()))
 """
     here = [_lineage(given.build) for given in CATALOGUE.values()]
-    ended = run_python(code, hash_seed=4_242)
+    ended = run_python(code=4_242)
     assert ended.stdout.split() == here, ended.stderr
 
 
@@ -348,17 +348,11 @@ def test_part_with_slots_has_one_description() -> None:
     assert describe(first) != describe(Slotted(0.25))
 
 
-def test_topic_id_changes_the_lineage() -> None:
+def test_another_log_is_another_lineage() -> None:
     model = CATALOGUE["tree"].build
     assert lineage_of("one", Covered("m:build", {}, {}, model(), {})) != lineage_of(
         "two", Covered("m:build", {}, {}, model(), {})
     )
-
-
-def test_hash_seed_is_one_that_python_takes_and_depends_on_both() -> None:
-    assert 1 <= hash_seed("topic", 7) < 2**32
-    assert len({hash_seed("topic", 7), hash_seed("topic", 8), hash_seed("other", 7)}) == 3
-    assert hash_seed("topic", 7) == hash_seed("topic", 7)
 
 
 # --- from the configuration ---
@@ -419,7 +413,7 @@ def test_two_assemblies_have_one_lineage_of_16_hex_digits(tmp_path: Path) -> Non
 def test_spec_is_json_and_names_what_the_lineage_covers(tmp_path: Path) -> None:
     spec = _parts(tmp_path, LOGISTIC).spec("t")
     assert json.loads(json.dumps(spec)) == spec
-    assert spec["topic_id"] == "t"
+    assert spec["log_id"] == "t"
     assert spec["settings"]["seed"] == 7
     assert {"river", "numpy", "python", "fold_format", "estimator", "sources"} <= spec.keys()
 

@@ -15,6 +15,7 @@ from stream_ml.config import load_config
 from stream_ml.core.fold.halt import Halt
 from stream_ml.core.fold.replica import Replica
 from stream_ml.core.log.entry import decode_entry
+from stream_ml.follower.identity import identified
 from stream_ml.kafka.clients import admin
 from stream_ml.kafka.reading.ends import ends
 from stream_ml.kafka.reading.ranges import read_range
@@ -26,13 +27,13 @@ ASKED = 3_000
 
 def main() -> None:
     config, prefix = load_config(Path(sys.argv[1])), sys.argv[2]
-    parts, facts = assemble(config), inspect_topics(config)
+    parts, facts = assemble(config), identified(config, inspect_topics(config), make=False)
     first, end = ends(admin(config), [(config.training_log_topic, 0)])[config.training_log_topic, 0]
     batches = read_range(config, config.training_log_topic, 0, first, end, keep_alive=lambda: None)
     log = [LogRecord(record.offset, record.value or b"") for records in batches for record in records]
     entries = [(record.offset, decode_entry(record.value)) for record in log]
     hostile = [at for at, entry in entries if entry.kind == "example" and entry.event_id.startswith(prefix)]
-    lineage = parts.lineage(facts.training_log_id)
+    lineage = parts.lineage(facts.log.log_id)
     as_it_is, without = Replica(parts.fold_settings(lineage)), Replica(parts.fold_settings(lineage))
     for at in hostile:
         without.halts.overrides.add(Halt(at, "hostile", ""), "skip")

@@ -37,6 +37,7 @@ from stream_ml.app.assemble import assemble
 from stream_ml.app.parts import Parts
 from stream_ml.config import Config, Delivery, Pending, Worker
 from stream_ml.core.avro.record import encode_record
+from stream_ml.core.log.identity import LogIdentity
 from stream_ml.kafka.topic_watch import Verdict
 from stream_ml.kafka.topics import TopicFacts
 from stream_ml.storage.checkpoints import Checkpoint
@@ -50,7 +51,7 @@ EVENTS, FEEDBACK, PREDICTIONS, APP = "visits", "truths", "predictions", "app"
 LOG, OUTCOMES, DEAD_LETTERS = f"{APP}.training-log", f"{APP}.outcomes", f"{APP}.dead-letters"
 TOPICS = {EVENTS: PARTITIONS, FEEDBACK: PARTITIONS, PREDICTIONS: PARTITIONS, LOG: 1, OUTCOMES: PARTITIONS}
 TOPICS |= {DEAD_LETTERS: PARTITIONS, f"{APP}.signals": 1}
-FACTS = TopicFacts(PARTITIONS, "simulated-topic-id", 1_000_000)
+FACTS = TopicFacts(PARTITIONS, "simulated-topic-id", 1_000_000, log=LogIdentity("5" * 32, "6" * 32))
 TTL_MS, EARLY_TTL_MS = 3_600_000, 1_200_000
 
 _TIME = {"type": "long", "logicalType": "timestamp-millis"}
@@ -204,12 +205,12 @@ class Counts:
 @functools.cache
 def lineage() -> str:
     """Lineage of the app's model."""
-    return base().lineage(FACTS.training_log_id)
+    return base().lineage(FACTS.log.log_id)
 
 
 @functools.cache
 def _spec() -> dict[str, Any]:
-    return base().spec(FACTS.training_log_id)
+    return base().spec(FACTS.log.log_id)
 
 
 class _Tokens:
