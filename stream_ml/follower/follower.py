@@ -12,8 +12,9 @@ from confluent_kafka import KafkaException
 
 from stream_ml.app.parts import Parts
 from stream_ml.core.fold.batches import Run, Single, size_of, split
-from stream_ml.core.fold.halt import Corrupted, Folded, FoldResult, Halt, Halted, Refold, way_out
+from stream_ml.core.fold.halt import Corrupted, Folded, FoldResult, Halt, Halted, Refold
 from stream_ml.core.fold.replica import Replica
+from stream_ml.core.fold.way_out import way_out
 from stream_ml.core.log.seals import LogSeal
 from stream_ml.errors import FatalError, StreamMLError
 from stream_ml.follower.checkpointing import Checkpointing

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from stream_ml.core.fold.halt import way_out
+from stream_ml.core.fold.way_out import way_out
 from stream_ml.observe.status import FORMAT, AnyStatus, Problem, Share, Starting, Status
 
 _ORDER = {"critical": 0, "warning": 1, "info": 2}

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from stream_ml.core.fold.way_out import OF_LATER_VERSIONS
 from stream_ml.core.log.entry import Entry
 
 ENDING_A_HALT = ("skip", "accept", "accept-gap")
-OF_LATER_VERSIONS = ("later_format", "unknown_kind", "unknown_command")  # reasons of halts that `skip` alone ends not
 
 
 class Halt(NamedTuple):
@@ -31,13 +31,6 @@ class Halt(NamedTuple):
     message: str
     corrupted: bool = False
     exact: bool = True
-
-
-def way_out(reason: str, position: int) -> str:
-    """What to type at a halt."""
-    if reason in OF_LATER_VERSIONS:
-        return "install the version of stream_ml that wrote it, and start again"
-    return f"stream-ml skip CONFIG {position}"
 
 
 class Folded(NamedTuple):

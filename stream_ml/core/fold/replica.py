@@ -22,10 +22,11 @@ from stream_ml.core.drift.signals import Signal
 from stream_ml.core.evaluation.progressive import Quality
 from stream_ml.core.fold.batches import FoldSettings, Run, Single, features_of, prepare
 from stream_ml.core.fold.facts import LogFacts
-from stream_ml.core.fold.halt import ENDING_A_HALT, FoldResult, Halt, HaltControl, way_out
+from stream_ml.core.fold.halt import ENDING_A_HALT, FoldResult, Halt, HaltControl
 from stream_ml.core.fold.health import CHECK_EVERY, NOT_FINITE, HealthCheck
 from stream_ml.core.fold.limits import FIRST
 from stream_ml.core.fold.model import Model
+from stream_ml.core.fold.way_out import way_out
 from stream_ml.core.log.entry import Entry, LaterEntry
 from stream_ml.core.log.heads import decode_place
 from stream_ml.core.log.sequences import Place, SequenceState, SequenceTracker

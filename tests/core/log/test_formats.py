@@ -8,7 +8,7 @@ import pytest
 
 from stream_ml import formats
 from stream_ml.core.avro.record import FORMATS_MAX, LaterFormat, encode_record
-from stream_ml.core.fold.halt import OF_LATER_VERSIONS, way_out
+from stream_ml.core.fold.way_out import OF_LATER_VERSIONS, way_out
 from stream_ml.core.log.entry import FORMAT, KINDS, READER, LaterEntry, _encode, decode_entry, encode_command
 from stream_ml.core.log.entry_columns import decode_columns, decode_entries
 from stream_ml.core.log.heads import Pair, decode_pair, decode_pairs, decode_place

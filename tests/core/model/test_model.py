@@ -290,7 +290,7 @@ from stream_ml.core.model.lineage import Covered, lineage_of
 print(*(lineage_of("topic", Covered("m:build", {}, {}, g.build(), {})) for g in CATALOGUE.values()))
 """
     here = [_lineage(given.build) for given in CATALOGUE.values()]
-    ended = run_python(code=4_242)
+    ended = run_python(code, hash_seed=4_242)
     assert ended.stdout.split() == here, ended.stderr
 
 
