@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-from stream_ml.core.fold.way_out import way_out
 from stream_ml.observe.status import FORMAT, AnyStatus, Problem, Share, Starting, Status
 
 _ORDER = {"critical": 0, "warning": 1, "info": 2}
@@ -43,7 +42,7 @@ def _problems(status: AnyStatus) -> Iterator[Problem]:
         text = (
             f"learning is halted at {halted['position']}, {halted['reason']}: {halted['why']}. Scoring goes on, flagged"
         )
-        yield _problem("critical", text, way_out(halted["reason"], halted["position"]))
+        yield _problem("critical", text, halted["suggestion"])
     for warning in status["warnings"]:
         text, _, suggestion = warning.partition(" -> ")
         yield _problem("warning", text, suggestion)

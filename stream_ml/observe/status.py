@@ -46,11 +46,12 @@ class Partitions(TypedDict):
 
 
 class HaltStatus(TypedDict):
-    """Where learning is halted and why."""
+    """Where learning is halted, why, and what to type."""
 
     position: int
     reason: str
     why: str
+    suggestion: str
 
 
 class CostStatus(TypedDict):

@@ -17,7 +17,15 @@ from tests.support.paths import ROOT
 
 HALTED: dict[str, Any] = {
     **STATUS,
-    "model": {**STATUS["model"], "halted": {"position": 17, "reason": "gap", "why": "examples are missing"}},
+    "model": {
+        **STATUS["model"],
+        "halted": {
+            "position": 17,
+            "reason": "gap",
+            "why": "examples are missing",
+            "suggestion": "stream-ml skip CONFIG 17",
+        },
+    },
     "concept": {"loss": 0.5, "drifted": True, "below_baseline": True},
 }
 

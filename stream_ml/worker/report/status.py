@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any, cast
 
 from stream_ml.app.parts import Parts
+from stream_ml.core.fold.way_out import way_out
 from stream_ml.core.join.join import Join
 from stream_ml.follower.follower import Follower
 from stream_ml.kafka.consumers import FeedbackInput, Group
@@ -228,7 +229,14 @@ class StatusMaker:
             "cost": self._follower.cost.report(),
             "bytes": size.bytes,
             "bytes_max": size.most,
-            "halted": None if halt is None else {"position": halt.position, "reason": halt.reason, "why": halt.message},
+            "halted": None
+            if halt is None
+            else {
+                "position": halt.position,
+                "reason": halt.reason,
+                "why": halt.message,
+                "suggestion": way_out(halt.reason, halt.position),
+            },
             "frozen": replica.facts.frozen,
             "checkpoints_sealed": self._follower.checkpoints.sealed,
             "cold_below": self._config.quality.cold_below,
