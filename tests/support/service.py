@@ -137,9 +137,10 @@ class Service:
         file.write_text(yaml.safe_dump(_merged(self.settings, {"worker": {"instance": instance}}, changes)), "utf-8")
         return load_config(file)
 
-    def create_topics(self) -> None:
+    def create_topics(self, *, identity: bool = True) -> None:
         create_topics(self.config, self.partitions, dry_run=False)
-        identified(self.config, inspect_topics(self.config), make=True)
+        if identity:
+            identified(self.config, inspect_topics(self.config), make=True)
 
     def start(self, instance: str = "w1", fail: str = "", **changes: Any) -> "Worker":
         """A worker process, perhaps with fail points; the caller waits for what it does."""
