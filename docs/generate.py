@@ -8,8 +8,14 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from stream_ml.config.show import reference
+from stream_ml.core.drift import signals
+from stream_ml.core.log import entry
+from stream_ml.core.model import lineage
+from stream_ml.core.partition import commit_metadata, outputs, predictions
 from stream_ml.observe import metrics
+from stream_ml.observe.status import FORMAT as STATUS_FORMAT
 from stream_ml.observe.status import AnyStatus
+from stream_ml.storage import checkpoints
 
 DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "stream_ml"
@@ -85,16 +91,82 @@ At `/metrics` of each worker, for Prometheus. Alerts and dashboard: [watch it](.
 
 FORMATS = """# Formats
 
-The service's own Avro schemas, as they stand in `schemas/`. Values begin with ten bytes of single-object encoding: two
-that say so, eight with the fingerprint of the schema (CRC-64-AVRO). `stream-ml schema show CONFIG WHAT` prints one as
-your app writes it: predictions have the fields of `predictions.carry`, too.
+Everything that lasts longer than a process, and what a change of it costs.
+
+| what | where | format | a change needs |
+| --- | --- | --- | --- |
+| log entry | `<app>.training-log`, bare Avro | {log_entry} | another number; replicas of before halt there (`later_format`) until they are replaced |
+| prediction | the app's topic, framing of its configuration | {prediction} | another number; a rebuild by a version of before suspends the partition |
+| outcome | `<app>.outcomes`, single-object | {outcome} | the same |
+| signal | `<app>.signals`, single-object | {signal} | another number; a version of before does not show them |
+| dead letter | `<app>.dead-letters`: the record as it came, with headers | {dead_letter} | another number in the header `stream_ml.format` |
+| commit metadata | offsets of the group, JSON | {metadata} | another `v`; a version of before refuses to start |
+| checkpoint | `<checkpoints.directory>/<lineage>/`, header and pickle | {checkpoint} | nothing: one of another format is passed over, and the log is folded |
+| lineage | digest in predictions, entries, checkpoints | fold {fold} | every model is another one, folded from the log's start |
+| status | `/v1/status`, JSON | {status} | readers are told in the changelog |
+
+Rules that hold for all of them:
+
+- `format` is the first field (of JSON: `v`). It chooses the schema of the rest. What a version cannot read it says.
+- The fields in front never change: eleven of a log entry, six of a prediction, five of an outcome. So code of before
+  can say what a record is about.
+- Records are flat: a scalar or an optional scalar a field, no lists, maps, records, enums. Several words stand in one
+  text, joined by commas: read them as a set.
+- A word that you do not know (a flag, an outcome, a kind of signal) is none of your business: pass it by.
+- A number or an order that a replica does not know halts it (`unknown_kind`, `unknown_command`): the version that wrote
+  it would have obeyed.
+
+Values begin with ten bytes of single-object encoding, but for log entries: two that say so, eight with the fingerprint
+of the schema (CRC-64-AVRO). `stream-ml schema show CONFIG WHAT` prints one as your app writes it: predictions have a
+column `carried_NAME` for each field of `predictions.carry`, too. `tests/core/partition/golden.json` holds the bytes of
+one record of each kind.
+
+## commit metadata
+
+JSON on the committed offset of the events, at most 1,000 bytes; on the offset of the feedback only `v`, `tok` and `ti`.
+Both offsets are of one transaction where both have the same `tok`.
+
+| key | meaning |
+| --- | --- |
+| `v` | Version of this text; {metadata}. |
+| `rd` | Log entries and commands up to this number are understood by who wrote it. |
+| `lp` | Partition of the training log. |
+| `seq` | Sequence of the next example. |
+| `wm`, `et`, `lt` | Watermark; times up to which events and labels are expired; ms. |
+| `in` | Latest times of both inputs; ms. |
+| `ef`, `ff` | Offsets of events and feedback from which a rebuild reads. |
+| `from` | Ends of the outputs from which a rebuild reads: `p` predictions, `o` outcomes, `d` dead letters, `l` training log. |
+| `tok`, `tid` | Name of the transaction, and who wrote it. |
+| `sig` | By lineage: the last position whose signals are written. |
+| `ti` | Which topics the offsets are of: the first eight hex digits of SHA-256 of Kafka's ids. |
+
+## genesis
+
+The first entry of a training log, of kind 4, says which log it is. `topics create` writes it, or the first worker.
+
+| argument | meaning |
+| --- | --- |
+| `log_id` | 32 hex digits. Lineages and checkpoints are of this log, wherever it is copied to. |
+| `hash_key` | 32 hex digits. The hash seed of every process that folds the log comes from it. Secret: who reads the log can prepare keys that collide. |
+| `partition`, `partitions`, `scope`, `parent`, `app` | 0, 1, `global`, null and the app's id. |
 
 """
 
 
 def formats() -> str:
     """The fields of the own schemas."""
-    found = [FORMATS]
+    numbers = {
+        "log_entry": entry.FORMAT,
+        "prediction": predictions.FORMAT,
+        "outcome": outputs.FORMAT,
+        "dead_letter": outputs.FORMAT,
+        "signal": signals.FORMAT,
+        "metadata": commit_metadata.FORMAT,
+        "checkpoint": checkpoints.FORMAT,
+        "fold": lineage.FOLD_FORMAT,
+        "status": STATUS_FORMAT,
+    }
+    found = [FORMATS.format(**numbers)]
     for name in ("prediction", "outcome", "signal", "log_entry"):
         schema = json.loads((PACKAGE.parent / "schemas" / f"{name}.avsc").read_text("utf-8"))
         found += [f"## {name}\n\n{schema.get('doc', '')}\n\n| field | type | meaning |\n| --- | --- | --- |\n"]
