@@ -45,7 +45,7 @@ def test_a_partition_on_which_a_later_version_has_worked_is_suspended(kafka: str
         made.wait_for(lambda: len(made.predictions()) == 10, "ten predictions")
         worker.kill()
         topic, value = made.config.predictions.topic, later_prediction(made, 3)
-        made.producer.produce(topic, value[:30], partition=0)  # torn: nobody's
+        made.producer.produce(topic, value[:30], partition=0)  # cut: nobody's
         made.producer.produce(topic, value, partition=0)
         made.flush()
         made.start()
