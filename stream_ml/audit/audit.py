@@ -78,7 +78,7 @@ class _Audit:
         self._found = Findings()
         self._sample = Sample(sample or 0)
         self._lineage = parts.lineage(facts.log.log_id)
-        self._seal = log_seal(parts.config, facts.training_log_id)
+        self._seal = log_seal(parts.config, facts.training_log_topic_id)
         self._numbers = range(facts.partitions)
         self._pairs = {pair.partition: pair for pair in read_committed(parts.config, list(self._numbers), stable=True)}
         config = parts.config

@@ -76,7 +76,7 @@ def show(config: Config) -> None:
     from stream_ml.storage.keys import log_seal
 
     lost, facts = False, inspect_topics(config)
-    seal = log_seal(config, facts.training_log_id)
+    seal = log_seal(config, facts.training_log_topic_id)
     say("partition  events (of first-end)      feedback (of first-end)    next sequence  writer")
     for shown in Observer(config, facts.partitions).shown():
         pair, metadata = shown.pair, shown.pair.metadata
@@ -118,7 +118,7 @@ def set_(
     count = facts.partitions
     if partition >= count:
         raise ConfigError(f"there is no partition {partition}: {config.events.topic} has {count}")
-    say(set_offsets(config, partition, events, feedback, log_seal(config, facts.training_log_id)))
+    say(set_offsets(config, partition, events, feedback, log_seal(config, facts.training_log_topic_id)))
 
 
 @schema.command("list")
@@ -183,7 +183,9 @@ def _written(parts: "Parts") -> "list[WrittenSchema]":
 
     config = parts.config
     sealed = config.training_log.key_file is not None
-    found, false = logged_schemas(config, log_seal(config, inspect_topics(config).training_log_id) if sealed else None)
+    found, false = logged_schemas(
+        config, log_seal(config, inspect_topics(config).training_log_topic_id) if sealed else None
+    )
     if false:
         places = ", ".join(map(str, false[:5]))
         say(
@@ -248,6 +250,6 @@ def _order(config: Config, command: str, arguments: dict[str, int]) -> None:
     from stream_ml.kafka.topics import inspect_topics
     from stream_ml.storage.keys import log_seal
 
-    seal = log_seal(config, inspect_topics(config).training_log_id)
+    seal = log_seal(config, inspect_topics(config).training_log_topic_id)
     at = write_command(config, command, arguments, seal)
     say(f"{command} stands in {config.training_log_topic} at {at}; every replica obeys it there")

@@ -52,7 +52,7 @@ class Predictions(Section):
         "single-object", "how the bytes of a prediction name their schema: `bare`, `confluent` or `single-object`"
     )
     schema_id: int | None = key(None, "id for confluent framing, from 0 to 2^32-1", ge=0, lt=2**32)
-    carry: list[str] = key([], "event fields passed through, typed as in the event")
+    carry: list[str] = key([], "event fields passed through, each as a column carried_NAME; scalars alone")
 
     @model_validator(mode="after")
     def _id(self) -> Self:

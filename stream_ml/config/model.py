@@ -34,7 +34,7 @@ class Model(Section):
         return given
 
     threshold: float = key(0.5, "binary: score from which the positive class is predicted, 0 to 1", ge=0.0, le=1.0)
-    seed: int = key(7, "seed of everything random, and part of the hash seed", ge=0, lt=2**31)
+    seed: int = key(7, "seed of everything random", ge=0, lt=2**31)
     memory_max: Size | None = key(
         None, "how large the model may be, as its checkpoint unpacked; null: a quarter of the memory that there is"
     )

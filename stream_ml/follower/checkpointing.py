@@ -193,7 +193,7 @@ class Checkpointing:
                 "hash_key": self._facts.log.hash_key,
                 "partition": 0,
                 "partitions": 1,
-                "topic_id": self._facts.training_log_id,
+                "topic_id": self._facts.training_log_topic_id,
             },
             "last_digest": replica.last_digest,
             "spec": self._spec,

@@ -37,7 +37,7 @@ def identified(config: Config, facts: TopicFacts, *, make: bool) -> TopicFacts:
         The log has entries, and does not begin with its identity; or it is empty, and nothing is to be made.
     """
     with reaching(config):
-        seal = log_seal(config, facts.training_log_id)
+        seal = log_seal(config, facts.training_log_topic_id)
         found = _read(config, facts, seal)
         if found is None and make:
             _write(config, seal)
@@ -81,7 +81,7 @@ def _remembered(config: Config, facts: TopicFacts, first: int) -> LogIdentity:
     """Of a log whose beginning was deleted, as a checkpoint of it has it."""
     folder = config.path(config.checkpoints.directory)
     for of in known_logs(folder, key_of(config), unsealed=config.checkpoints.unsealed):
-        if of.get("topic_id") == facts.training_log_id:
+        if of.get("topic_id") == facts.training_log_topic_id:
             return LogIdentity(str(of["id"]), str(of["hash_key"]))
     raise ConfigError(
         f"{config.training_log_topic} begins at {first}: its identity was deleted with its beginning, and "

@@ -40,7 +40,7 @@ def replica_of(
     of = checkpoint.header.get("log")
     if not isinstance(of, dict) or of.get("id") != facts.log.log_id:
         raise CheckpointError(f"checkpoint {checkpoint.position} belongs to another training log")
-    if of.get("topic_id") != facts.training_log_id:
+    if of.get("topic_id") != facts.training_log_topic_id:
         log.info("checkpoint %d was made when the training log was another topic", checkpoint.position)
     content = store.content(checkpoint, types)
     replica = Replica(settings)

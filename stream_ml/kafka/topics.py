@@ -34,7 +34,7 @@ class TopicFacts(NamedTuple):
     """
 
     partitions: int
-    training_log_id: str
+    training_log_topic_id: str
     record_bytes_max: int
     ids: Mapping[str, str] = MappingProxyType({})
     log: LogIdentity = NO_LOG

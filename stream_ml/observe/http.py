@@ -42,7 +42,7 @@ class Said(Protocol):
         """The status as it is true now; replaced as a whole, never changed."""
 
     @property
-    def hangs_s(self) -> float:
+    def loop_silent_s(self) -> float:
         """Seconds without a sign of life of the loop."""
 
     @property
@@ -136,7 +136,7 @@ class Endpoints:
             return "200 OK", CONTENT_TYPE_PLAIN_0_0_4, [self._rendered]
 
     def _livez(self) -> Answer:
-        silent_s = self._said.hangs_s
+        silent_s = self._said.loop_silent_s
         if silent_s <= self._alive_s:
             return "200 OK", "text/plain", [b"the loop turns\n"]
         text = f"the loop has not turned for {silent_s:.0f} s\n"
@@ -150,7 +150,7 @@ class Endpoints:
         return "503 Service Unavailable", "text/plain", [text.encode()]
 
     def _status(self) -> Answer:
-        body = json.dumps({**self._said.status, "loop_silent_seconds": round(self._said.hangs_s, 1)}, indent=2)
+        body = json.dumps({**self._said.status, "loop_silent_seconds": round(self._said.loop_silent_s, 1)}, indent=2)
         return "200 OK", "application/json", [body.encode() + b"\n"]
 
     def _history(self) -> Answer:
@@ -180,7 +180,7 @@ class Endpoints:
 
     def _event(self, status: AnyStatus) -> bytes:
         """A status as bytes, written once for all followers, with the seconds for which the loop has stood still."""
-        silent_s = round(self._said.hangs_s)
+        silent_s = round(self._said.loop_silent_s)
         with self._lock:
             if self._event_now[0] is not status or self._event_now[1] != silent_s:
                 text = json.dumps({**status, "loop_silent_seconds": silent_s})

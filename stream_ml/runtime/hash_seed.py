@@ -1,7 +1,7 @@
 """The hash seed of a process, remembered from its last start, so that one interpreter starts and not two.
 
-A worker's seed comes from Kafka's id of its training log, which it learns too late: half a second of imports and a
-request later it has to begin anew. What is remembered is only a guess: `run_with` is called again where it was wrong.
+A worker's seed comes from a secret in its training log, which it learns too late: half a second of imports and two
+requests later it has to begin anew. What is remembered is only a guess: `run_with` is called again where it was wrong.
 """
 
 import hashlib

@@ -36,7 +36,7 @@ class Backlog:
         )
 
     def labels_awaited(self, owned: Mapping[int, OwnedPartition], limit: int, clock: Clock) -> bool:
-        """Whether the events, a backlog, wait for the first labels of theirs."""
+        """Whether a backlog of events waits for its first labels."""
         if self._first_labels.over:
             return False
         both = any(

@@ -59,7 +59,7 @@ class Worker:
         config = parts.config
         self._parts, self._config, self._facts, self.metrics = parts, config, facts, metrics
         self._client = admin(config)
-        seal = log_seal(config, facts.training_log_id)
+        seal = log_seal(config, facts.training_log_topic_id)
         self._transactor = Transactor(config, facts.record_bytes_max, seal)
         self._group = Group(config, facts.partitions)
         self._feedback = FeedbackInput(config, facts.partitions)

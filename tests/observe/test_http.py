@@ -24,9 +24,9 @@ from stream_ml.observe.http_server import BURST, HEAD_BYTES_MAX, PLACES_OF_ADDRE
 class Said:
     """A worker's last words."""
 
-    def __init__(self, *, ready: bool = True, hangs_s: float = 0.1) -> None:
+    def __init__(self, *, ready: bool = True, loop_silent_s: float = 0.1) -> None:
         self.status: dict[str, Any] = {"ready": ready, "reasons": [] if ready else ["partition 3 is suspended: why"]}
-        self.hangs_s = hangs_s
+        self.loop_silent_s = loop_silent_s
         self.schemas = [
             WrittenSchema("shop-predictions", "0a" * 8, current=False, text='{"old": 1}'),
             WrittenSchema("shop-predictions", "0b" * 8, current=True, text='{"new": 1}'),
@@ -56,7 +56,7 @@ def serving(said: Said, registry: CollectorRegistry | None = None) -> Iterator[i
 def test_livez_says_no_when_the_loop_is_silent_and_nothing_else_makes_it_say_so() -> None:
     registry = CollectorRegistry()
     assert ask(Endpoints(registry, Said(ready=False), 60), "/livez")[0] == "200 OK"
-    status, body, _ = ask(Endpoints(registry, Said(hangs_s=61.0), 60), "/livez")
+    status, body, _ = ask(Endpoints(registry, Said(loop_silent_s=61.0), 60), "/livez")
     assert (status, body) == ("503 Service Unavailable", b"the loop has not turned for 61 s\n")
 
 

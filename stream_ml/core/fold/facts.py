@@ -68,7 +68,7 @@ class LogFacts:
         elif entry.kind == "genesis":
             found_id = LogIdentity.of(entry).log_id
             if self.log_id:
-                self.genesis_again += bool(self.started)  # before it several first workers may each write one
+                self.genesis_again += bool(self.started)  # of several first workers each may write one
             else:
                 self.log_id = found_id
         elif entry.kind == "start":

@@ -1,6 +1,6 @@
 """What to do at a halt, by its reason; for who reads a status as well."""
 
-OF_LATER_VERSIONS = ("later_format", "unknown_kind", "unknown_command")  # `skip` alone ends none of them
+OF_LATER_VERSIONS = ("later_format", "unknown_kind", "unknown_command")  # reasons of halts that `skip` does not end
 
 
 def way_out(reason: str, position: int) -> str:

@@ -61,8 +61,8 @@ _READ = Decoder(_no_logical(_RAW))
 class LaterEntry(LaterFormat):
     """An entry that a later version wrote: of a format or kind, or a command, that this one does not know.
 
-    `reason` is that of the halt. It is not skipped but by who says that no later version wrote it (``skip --later``):
-    one that knows the entry would have obeyed it.
+    `reason` is that of the halt. `skip` does not end it: the version that wrote the entry would have obeyed it. Where
+    an operator knows that none wrote it, ``skip --later`` does.
     """
 
     def __init__(self, reason: str, message: str) -> None:

@@ -23,7 +23,7 @@ def lost_offsets(pair: CommittedState, *, started: bool) -> str:
         return f"its offsets were committed by {when} of stream_ml (state {pair.other_format}, this one reads {FORMAT})"
     if pair.absent:
         return "it has run before, and its committed offsets are gone (deleted by hand, or expired)"
-    return "its committed offsets carry no state of this service (reset by hand?), or not both the same"
+    return "its committed offsets carry no state of this service (reset by hand?), or not both of one transaction"
 
 
 def way_on(pair: CommittedState) -> str:

@@ -22,7 +22,7 @@ class Health:
         self._alive_s = time.monotonic()
 
     @property
-    def hangs_s(self) -> float:
+    def loop_silent_s(self) -> float:
         """How long the loop has given no sign of life."""
         return time.monotonic() - self._alive_s
 
@@ -48,6 +48,6 @@ class Health:
         if self.is_silent:
             return [self.silence]
         found = self._topics.verdict.reasons
-        if not found and self.hangs_s > HANGS_S:
-            found = [f"the loop has not turned for {self.hangs_s:.0f} s"]
+        if not found and self.loop_silent_s > HANGS_S:
+            found = [f"the loop has not turned for {self.loop_silent_s:.0f} s"]
         return found

@@ -100,9 +100,9 @@ class Report:
         return self._parts.written_schemas(self._follower.replica.facts.logged_schemas)
 
     @property
-    def hangs_s(self) -> float:
+    def loop_silent_s(self) -> float:
         """How long the loop has given no sign of life."""
-        return self.health.hangs_s
+        return self.health.loop_silent_s
 
     # --- called by the loop ---
 

@@ -150,10 +150,7 @@ class StatusMaker:
         return [f"{what}; {len(self._ownership.owned)} served meanwhile"]
 
     def _suspended(self) -> list[str]:
-        return [
-            f"partition {number} is suspended: {why}; stream-ml offsets set mends it"
-            for number, why in sorted(self._ownership.suspended.items())
-        ]
+        return [f"partition {number} is suspended: {why}" for number, why in sorted(self._ownership.suspended.items())]
 
     def _warnings(self) -> list[str]:
         replica, config = self._follower.replica, self._config
