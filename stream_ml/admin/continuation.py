@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from stream_ml.config import Config
+from stream_ml.core.avro.record import LaterFormat
 from stream_ml.core.log.heads import decode_pair
 from stream_ml.core.log.seals import LogSeal
 from stream_ml.core.partition.outputs import dead_letter_origin, decode_outcome
@@ -76,7 +77,7 @@ def _ended(config: Config, partition: int, record: Record, seal: LogSeal | None)
     value = record.value or b""
     with contextlib.suppress(ValueError):
         if record.topic == config.outcomes:
-            yield config.feedback.topic, int(decode_outcome(value)["feedback_offset"])
+            yield config.feedback.topic, _label_of(value)
         elif record.topic == config.dead_letters:
             origin = dead_letter_origin(record)
             if origin is not None:
@@ -88,3 +89,13 @@ def _ended(config: Config, partition: int, record: Record, seal: LogSeal | None)
                 yield config.feedback.topic, pair.feedback_offset
         else:
             yield config.events.topic, prediction_origin(value, config.predictions.framing)
+
+
+def _label_of(outcome: bytes) -> int:
+    """Offset of the label that an outcome is of, whichever version wrote it; ValueError where it is none."""
+    try:
+        return int(decode_outcome(outcome)["feedback_offset"])
+    except LaterFormat as later:
+        if later.where is None:
+            raise
+        return later.where[2]

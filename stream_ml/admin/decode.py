@@ -12,12 +12,13 @@ import fastavro
 
 from stream_ml.app.parts import Parts
 from stream_ml.core.avro.framing import Payloads, Rejected
-from stream_ml.core.avro.record import Decoder, decode_own
+from stream_ml.core.avro.record import Decoder, LaterFormat, check_format, decode_own
 from stream_ml.core.avro.to_json import to_json
 from stream_ml.core.drift.signals import decode_signal
 from stream_ml.core.log.entry import decode_entry
 from stream_ml.core.log.identity import without_secrets
 from stream_ml.core.partition.outputs import dead_letter_origin, dead_letter_words, decode_outcome
+from stream_ml.core.partition.predictions import FORMAT as PREDICTION_FORMAT
 from stream_ml.core.partition.predictions import head_of
 from stream_ml.errors import ConfigError
 from stream_ml.records import Record
@@ -64,6 +65,8 @@ def look_at(parts: Parts, what: str, *, whole: bool = False) -> tuple[str, Calla
     def values(record: Record) -> Plain:
         try:
             return decode(record)
+        except LaterFormat as error:
+            return {"unreadable": str(error)}  # what a later version keeps secret is not known here
         except ValueError as error:
             return {"unreadable": str(error), "value_hex": (record.value or b"")[:SHOWN_BYTES].hex()}
 
@@ -99,6 +102,7 @@ def _prediction(parts: Parts) -> Callable[[Record], Plain]:
         value = record.value or b""
         if not parts.predictions.framed(value):
             raise ValueError("no prediction of this app: other framing")
+        check_format(value, len(header), PREDICTION_FORMAT, "a prediction")
         if value.startswith(header):
             with contextlib.suppress(ValueError):
                 return _plain(decode_own(value, whole, len(header), to_end=True))

@@ -5,10 +5,12 @@ import contextlib
 from stream_ml.config import Config
 from stream_ml.core.drift.signals import decode_signal
 from stream_ml.core.log.entry import LaterEntry, decode_entry
+from stream_ml.core.log.seals import LogSeal
 from stream_ml.core.partition.predictions import halted_at
 from stream_ml.errors import ConfigError
 from stream_ml.kafka.clients import admin
 from stream_ml.kafka.reading.ends import ends
+from stream_ml.kafka.reading.log_reader import log_value
 from stream_ml.kafka.reading.newest import newest
 from stream_ml.kafka.reading.ranges import read_range
 
@@ -54,7 +56,7 @@ def check_halted(config: Config, position: int, verb: str) -> None:
     )
 
 
-def check_passable(config: Config, position: int) -> None:
+def check_passable(config: Config, position: int, seal: LogSeal | None) -> None:
     """Refuse to lift a halt at an entry that a later version wrote: no replica obeys.
 
     Raises
@@ -69,7 +71,7 @@ def check_passable(config: Config, position: int) -> None:
     for batch in read_range(config, *topic, position, position + 1, keep_alive=lambda: None):
         for record in batch:
             with contextlib.suppress(ValueError):
-                _check_known(record.value or b"", position)
+                _check_known(log_value(record, seal), position)
 
 
 def _check_known(value: bytes, position: int) -> None:

@@ -9,7 +9,8 @@ from stream_ml.config import Config
 from stream_ml.core.drift.signals import OF_THE_FOLD, decode_signal
 from stream_ml.core.fold.halt import is_order
 from stream_ml.core.join.watermark import BEGINNING
-from stream_ml.core.log.entry import decode_entry
+from stream_ml.core.log.entry import LaterEntry, decode_entry
+from stream_ml.core.log.heads import decode_place
 from stream_ml.core.log.seals import LogSeal, is_new
 from stream_ml.core.log.sequences import SequenceTracker
 from stream_ml.core.partition.commit_metadata import Metadata, OutputEnds, last_signalled, signalled_upto
@@ -29,12 +30,19 @@ BY_HAND = "set-by-hand"
 SHOWN_BYTES = 64  # of a dead letter's key and value
 
 
-def set_offsets(config: Config, partition: int, events: int, feedback: int, seal: LogSeal | None = None) -> str:
+def set_offsets(
+    config: Config, partition: int, events: int, feedback: int, seal: LogSeal | None = None, *, forget: bool = False
+) -> str:
     """Set a partition's offsets, continuing its sequence; says what was done.
 
     What waits before them is found again: events without a label, and labels without an event, as many as the caps of
     `pending` allow. What was done is written into the log as a rebase command: after offsets at or before records that
     have made examples learning would halt at the repeats otherwise, and the audit tells given up from lost by it.
+
+    Parameters
+    ----------
+    forget
+        Give up what waits before the offsets: nothing of before is read.
 
     Raises
     ------
@@ -66,7 +74,10 @@ def set_offsets(config: Config, partition: int, events: int, feedback: int, seal
     )
     last = [sequences.last_trigger(partition, trigger) for trigger in (BY_EVENT, BY_LABEL)]
     backwards = events <= last[0] or feedback <= last[1]
-    old = pair.metadata if pair.whole and not _before(pair, events, feedback) else None
+    if forget:
+        floors = (events, feedback)
+        firsts = OutputEnds(*[found[output][1] for output in [*outputs, (config.training_log_topic, 0)]])
+    old = None if forget else pair.metadata if pair.whole and not _before(pair, events, feedback) else None
     metadata = Metadata(
         next_sequence=sequences.next_sequence(partition),
         times=old.times if old else BEGINNING,
@@ -134,7 +145,13 @@ def _sequences(config: Config, seal: LogSeal | None) -> SequenceTracker:
             if not is_sealed(record, seal):
                 continue
             with contextlib.suppress(ValueError, LookupError, TypeError, OverflowError):  # as the fold passes it by
-                entry = decode_entry(record.value or b"")
+                try:
+                    entry = decode_entry(record.value or b"")
+                except LaterEntry:
+                    place = decode_place(record.value or b"")
+                    if place is not None:
+                        sequences.record(*place)
+                    continue
                 if entry.kind == "example":
                     sequences.record(entry.source_partition, entry.sequence, entry.trigger, entry.trigger_offset)
                 elif is_order(entry):

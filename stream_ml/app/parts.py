@@ -11,7 +11,7 @@ from stream_ml.app.sources import closure
 from stream_ml.config import Config
 from stream_ml.config.model import MISS_DETECTORS
 from stream_ml.core.avro.framing import Payloads
-from stream_ml.core.avro.schema import fingerprint_of_text
+from stream_ml.core.avro.schema import fingerprint_of_text, meaning_of
 from stream_ml.core.drift.concept import ConceptMonitor
 from stream_ml.core.drift.detectors import detector_of
 from stream_ml.core.fold.batches import FoldSettings
@@ -70,22 +70,21 @@ class Parts(NamedTuple):
     def _covered(self) -> Covered:
         model = self.config.model
         settings = {
-            "reader_schema": self.reader.payloads.reader.text,
+            "reader_schema": meaning_of(self.reader.payloads.reader.text),
             "features": self.plan.resolved,
             "task": model.task,
             "classes": self.domain.classes,
             "positive": self.domain.positive,
             "threshold": model.threshold,
             "seed": model.seed,
-            "quality_window": self.config.quality.window,
-            "concept_drift": self.config.drift.concept.model_dump(),
+            "watch": {"quality_window": self.config.quality.window, "concept": self.config.drift.concept.model_dump()},
             "guard": self.config.learning.guard,
             "quarantine": self.config.learning.quarantine,
         }
         estimator = self.build()
         modules = {model.factory.partition(":")[0], *modules_of(estimator)}
-        sources = closure(modules, self.config.path(Path()))
-        return Covered(model.factory, model.params, settings, estimator, sources)
+        sources, distributions = closure(modules, self.config.path(Path()))
+        return Covered(model.factory, model.params, settings, estimator, sources, distributions)
 
     def fold_settings(self, lineage: str) -> FoldSettings:
         """What a replica needs. It knows no writer schema but the reader's: the others stand in the log."""

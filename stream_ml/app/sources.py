@@ -19,7 +19,7 @@ _SELF = __name__.partition(".")[0]
 _OWN_ROOTS = {"river", "numpy", "builtins", "__main__", *sys.stdlib_module_names}  # in the lineage by their versions
 
 
-def closure(modules: set[str], folder: Path) -> dict[str, str]:
+def closure(modules: set[str], folder: Path) -> tuple[dict[str, str], dict[str, str]]:
     """Digest of the source of these modules and of all that they import, the standard library, River and numpy aside.
 
     Parameters
@@ -31,11 +31,13 @@ def closure(modules: set[str], folder: Path) -> dict[str, str]:
 
     Returns
     -------
-    dict of str
-        A file below the folder, or else a module's name, to the SHA-256 of its source; a distribution's name to
-        ``==version``.
+    sources : dict of str
+        A file below the folder, or else a module's name, to the SHA-256 of its source.
+    distributions : dict of str
+        A distribution's name to its version.
     """
     found: dict[str, str] = {}
+    distributions: dict[str, str] = {}
     done: set[str] = set()
     left = sorted(modules)
     while left:
@@ -44,7 +46,7 @@ def closure(modules: set[str], folder: Path) -> dict[str, str]:
         if name in done or root in _OWN_ROOTS:
             continue
         brought = _brought(root, folder)
-        found |= {distribution: f"=={_version(distribution)}" for distribution in brought}
+        distributions |= {distribution: _version(distribution) for distribution in brought}
         followed = not brought and root != _SELF  # whose fold has a format of its own in the lineage
         if not followed and name not in modules:
             continue
@@ -58,7 +60,7 @@ def closure(modules: set[str], folder: Path) -> dict[str, str]:
                 left += _imported(source, name, is_package=file.name == "__init__.py")
         elif name in modules:
             found[name] = "no source"
-    return dict(sorted(found.items()))
+    return dict(sorted(found.items())), dict(sorted(distributions.items()))
 
 
 def _brought(root: str, folder: Path) -> list[str]:

@@ -16,6 +16,7 @@ from stream_ml.audit.rescore import Rescored, rescore
 from stream_ml.audit.sample import Sample
 from stream_ml.config import Config
 from stream_ml.core.avro.framing import Rejected
+from stream_ml.core.avro.record import LaterFormat
 from stream_ml.core.drift.signals import OF_THE_FOLD, decode_signal
 from stream_ml.core.join.watermark import BEGINNING, NEVER_MS
 from stream_ml.core.log.entry import decode_entry
@@ -176,7 +177,13 @@ class _Audit:
         coordinates, config = self._coordinates[partition], self._config
         log_end = self._outputs[config.training_log_topic, 0][1]
         for record in self._all(config.predictions.topic, partition):
-            said = self._published(record)
+            try:
+                said = self._published(record)
+            except LaterFormat as later:
+                coordinates.predictions += 1
+                if later.where is not None and later.where[:2] == (config.events.topic, partition):
+                    coordinates.events.ended(later.where[2], record[:3])
+                continue
             if said is None:
                 self._found.add("foreign", *record[:3], "it is no prediction of this app")
                 continue
@@ -186,7 +193,15 @@ class _Audit:
             if self._whole:
                 self._contents[partition].prediction(record[:3], record.key, said, log_end)
         for record in self._all(config.outcomes, partition):
-            outcome = decode_outcome(record.value or b"")
+            try:
+                outcome = decode_outcome(record.value or b"")
+            except LaterFormat as later:
+                if later.where is not None and later.where[:2] == (config.feedback.topic, partition):
+                    coordinates.feedback.ended(later.where[2], record[:3])
+                continue
+            except ValueError:
+                self._found.add("foreign", *record[:3], "it is no outcome of this app")
+                continue
             coordinates.outcomes[outcome["outcome"]] += 1
             coordinates.feedback.ended(outcome["feedback_offset"], record[:3])
             if self._whole:
@@ -205,6 +220,8 @@ class _Audit:
     def _published(self, record: Record) -> Published | None:
         try:
             return self._parts.predictions.decode(record.value or b"")
+        except LaterFormat:
+            raise
         except ValueError:
             return None
 

@@ -114,10 +114,16 @@ class _Rescorer:
 
 def agrees(scored: Scored, served: Served) -> bool:
     """Whether a prediction derived again is the one that was published: its class, and its numbers to AGREE."""
-    return scored.class_name == served.class_name and same(scored, served)
+    try:
+        return scored.class_name == served.class_name and same(scored, served)
+    except ValueError:
+        return False  # its scores are none
 
 
 def _numbers(said: Scored | Served) -> dict[str, float | str | None]:
-    scores = scores_of(said.scores) if isinstance(said.scores, str) else said.scores or {}
+    try:
+        scores = scores_of(said.scores) if isinstance(said.scores, str) else said.scores or {}
+    except ValueError as error:
+        return {"class": said.class_name, "score": said.score, "value": said.value, "scores": str(error)}
     named = {f"score of {name}": score for name, score in sorted(scores.items())}
     return {"class": said.class_name, "score": said.score, "value": said.value, **named}

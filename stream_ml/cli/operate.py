@@ -37,13 +37,15 @@ def create(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
 ) -> None:
     """Make the topics that are missing; what exists is left as it is."""
-    from stream_ml.follower.identity import identified
-    from stream_ml.kafka.topics import create_topics, inspect_topics
+    from stream_ml.follower.identity import identity
+    from stream_ml.kafka.clients import admin
+    from stream_ml.kafka.topics import create_topics, topic_ids
 
     for line in create_topics(config, partitions, dry_run=dry_run):
         say(line)
     if not dry_run:
-        identified(config, inspect_topics(config), make=True)
+        topic = config.training_log_topic
+        identity(config, topic_ids(admin(config), [topic])[topic], make=True)
     say(f"{config.training_log_topic} is kept for ever: stream-ml check CONFIG --labels RATE says how fast it grows")
 
 
@@ -108,6 +110,9 @@ def set_(
     partition: Annotated[int, typer.Option(min=0)],
     events: Annotated[int, typer.Option(min=0, help="Next event to score.")],
     feedback: Annotated[int, typer.Option(min=0, help="Next label to read.")],
+    forget_waiting: Annotated[
+        bool, typer.Option("--forget-waiting", help="Give up events and labels before that wait: read nothing of them.")
+    ] = False,
 ) -> None:
     """Set where a partition goes on; its sequence continues. Workers must be stopped."""
     from stream_ml.admin.offsets import set_offsets
@@ -118,7 +123,8 @@ def set_(
     count = facts.partitions
     if partition >= count:
         raise ConfigError(f"there is no partition {partition}: {config.events.topic} has {count}")
-    say(set_offsets(config, partition, events, feedback, log_seal(config, facts.training_log_topic_id)))
+    seal = log_seal(config, facts.training_log_topic_id)
+    say(set_offsets(config, partition, events, feedback, seal, forget=forget_waiting))
 
 
 @schema.command("list")
@@ -237,11 +243,13 @@ def add_commands(app: typer.Typer) -> None:
 
 def _lift(config: Config, command: str, position: int, *, anyway: bool, **more: bool) -> None:
     from stream_ml.admin.halts import check_halted, check_passable
+    from stream_ml.kafka.topics import inspect_topics
+    from stream_ml.storage.keys import log_seal
 
     if not anyway:
         check_halted(config, position, command)
     if not more.get("later"):
-        check_passable(config, position)
+        check_passable(config, position, log_seal(config, inspect_topics(config).training_log_topic_id))
     _order(config, command, {"position": position, **more})
 
 

@@ -183,7 +183,7 @@ def _record_at(config: Config, topic: str, text: str) -> "Record":
 def _condition(text: str) -> tuple[list[str], str]:
     name, sign, value = text.partition("=")
     if not sign or not name:
-        raise ConfigError(f"--where {text}: it is FIELD=VALUE, like class=true or origin.offset=7")
+        raise ConfigError(f"--where {text}: it is FIELD=VALUE, like class=true or event_offset=7")
     return name.split("."), value
 
 

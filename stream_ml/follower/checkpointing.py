@@ -11,6 +11,7 @@ from typing import Any
 from stream_ml.app.parts import Parts
 from stream_ml.core.fold.batches import FoldSettings
 from stream_ml.core.fold.replica import Replica
+from stream_ml.core.model.lineage import digest_of
 from stream_ml.errors import CheckpointError, OldFormat
 from stream_ml.follower.cost import Cost
 from stream_ml.follower.model_size import ModelSize
@@ -77,7 +78,7 @@ class Checkpointing:
             try:
                 if isinstance(found, CheckpointError):
                     raise found
-                replica = replica_of(self.store, found, self._settings, self._types, self._facts)
+                replica = replica_of(self.store, found, self._settings, self._types, self._facts, self._spec)
                 check(replica)
             except OldFormat as error:  # as after every upgrade that changes it: nothing is broken
                 log.info("checkpoint skipped: %s", error)
@@ -197,6 +198,7 @@ class Checkpointing:
             },
             "last_digest": replica.last_digest,
             "spec": self._spec,
+            "spec_sha256": digest_of(self._spec),
             "created_at": time.time_ns() // 1_000_000,
             "examples_learned": replica.examples_learned,
             "quality": replica.quality.report(),

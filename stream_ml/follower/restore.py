@@ -4,11 +4,13 @@ import contextlib
 import logging
 from collections.abc import Callable
 from hashlib import sha256
+from typing import Any
 
 from stream_ml.app.parts import Parts
 from stream_ml.core.fold.batches import FoldSettings
 from stream_ml.core.fold.replica import Replica
 from stream_ml.core.log.seals import LogSeal
+from stream_ml.core.model.lineage import LINEAGE_DIGITS, digest_of
 from stream_ml.errors import CheckpointError, ConfigError
 from stream_ml.kafka.clients import admin
 from stream_ml.kafka.reading.ends import ends
@@ -28,7 +30,12 @@ def log_range(parts: Parts) -> tuple[int, int]:
 
 
 def replica_of(
-    store: CheckpointStore, checkpoint: Checkpoint, settings: FoldSettings, types: list[str], facts: TopicFacts
+    store: CheckpointStore,
+    checkpoint: Checkpoint,
+    settings: FoldSettings,
+    types: list[str],
+    facts: TopicFacts,
+    spec: dict[str, Any],
 ) -> Replica:
     """The replica in a checkpoint.
 
@@ -40,6 +47,8 @@ def replica_of(
     of = checkpoint.header.get("log")
     if not isinstance(of, dict) or of.get("id") != facts.log.log_id:
         raise CheckpointError(f"checkpoint {checkpoint.position} belongs to another training log")
+    if checkpoint.header.get("spec_sha256") != digest_of(spec):
+        raise CheckpointError(f"checkpoint {checkpoint.position} is of another model, whose lineage begins alike")
     if of.get("topic_id") != facts.training_log_topic_id:
         log.info("checkpoint %d was made when the training log was another topic", checkpoint.position)
     content = store.content(checkpoint, types)
@@ -96,12 +105,13 @@ def untrained(parts: Parts, settings: FoldSettings) -> Replica:
 def newest_replica(parts: Parts, facts: TopicFacts) -> Replica:
     """The replica in the newest usable checkpoint, or an untrained one; nothing is read from Kafka."""
     config = parts.config
-    settings = parts.fold_settings(parts.lineage(facts.log.log_id))
+    spec = parts.spec(facts.log.log_id)
+    settings = parts.fold_settings(digest_of(spec)[:LINEAGE_DIGITS])
     folder, types = config.path(config.checkpoints.directory), config.model.checkpoint_types
     key = key_of(config)
     store = CheckpointStore(folder, settings.lineage, keep=config.checkpoints.keep, key=key)
     for found in store.newest() if key or config.checkpoints.unsealed else ():
         with contextlib.suppress(CheckpointError):
             if isinstance(found, Checkpoint):
-                return replica_of(store, found, settings, types, facts)
+                return replica_of(store, found, settings, types, facts, spec)
     return Replica(settings)

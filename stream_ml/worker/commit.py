@@ -40,9 +40,15 @@ class Committer:
     """Commits the outputs of a turn. `limit` records a turn are to be taken; those in `poison_records` are refused."""
 
     def __init__(
-        self, parts: Parts, transactor: Transactor, ownership: Ownership, intake: Intake, metrics: Metrics
+        self,
+        parts: Parts,
+        transactor: Transactor,
+        ownership: Ownership,
+        intake: Intake,
+        metrics: Metrics,
+        alive: Callable[[], None],
     ) -> None:
-        self._config, self._transactor, self._metrics = parts.config, transactor, metrics
+        self._config, self._transactor, self._metrics, self._alive = parts.config, transactor, metrics, alive
         self._ownership, self._intake = ownership, intake
         self.limit = self._config.delivery.batch_max_records
         self.poison_records: set[Coordinates] = set()
@@ -54,7 +60,7 @@ class Committer:
         outputs: dict[int, Outputs],
         signals: Block,
         group: Any,
-        meanwhile: Callable[[], None] | None,
+        meanwhile: Callable[[], float] | None,
     ) -> dict[int, Outputs]:
         """Commit the outputs; those that stand are taken over, the inputs of the others go back.
 
@@ -67,7 +73,7 @@ class Committer:
         group
             The metadata of this member.
         meanwhile
-            Done while Kafka takes the records.
+            Done while Kafka takes the records; gives the seconds that it took.
 
         Raises
         ------
@@ -82,8 +88,14 @@ class Committer:
                 self._config, number, output.events_position, output.feedback_position, output.metadata
             )
         ]
-        ending = self._transactor.run([*blocks, signals], offsets, group, meanwhile)
+        began_s, other_s = time.monotonic(), list[float]()
+        other = None if meanwhile is None else lambda: other_s.append(meanwhile())
+        ending = self._transactor.run([*blocks, signals], offsets, group, other)
         self._intake.ended()
+        self._alive()
+        if ending is Ending.COMMITTED:
+            took_s = time.monotonic() - began_s - sum(other_s)
+            self._metrics.observe("stage_seconds", max(0.0, took_s), stage="commit")
         self._metrics.count("transactions", ending=ending.value)
         found = self._standing(ending, outputs)
         for number, output in found.outputs.items():

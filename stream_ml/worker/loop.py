@@ -71,7 +71,7 @@ class Worker:
         self.report = Report(parts, metrics, self.follower, self.ownership, inputs, self.monitor, self._topics)
         self._intake = Intake(parts, self._group, self._feedback, self.ownership, self.follower, facts.partitions)
         self._moves = Moves(self._group, self.ownership, self._intake, metrics, self._keep_alive)
-        self._committer = Committer(parts, self._transactor, self.ownership, self._intake, metrics)
+        self._committer = Committer(parts, self._transactor, self.ownership, self._intake, metrics, self._is_alive)
         self._housekeeping = Housekeeping(
             parts, self._client, self._group, self.ownership, self._intake, self.report, metrics
         )
@@ -236,7 +236,6 @@ class Worker:
     # --- 4: commit ---
 
     def _commit(self, batches: dict[int, Batch], outputs: dict[int, Outputs]) -> None:
-        began_s, folded_s = time.monotonic(), [0.0]
         examples = sum(output.counts["labels", "joined"] for output in outputs.values())
         in_backlog = self._intake.backlog(self._committer.limit)
         committed = self._committer.commit(
@@ -244,11 +243,9 @@ class Worker:
             outputs,
             self.monitor.signals.block(clock_now()),
             self._group.metadata,
-            (lambda: folded_s.append(self._fold_backlog(examples))) if in_backlog else None,
+            partial(self._fold_backlog, examples) if in_backlog else None,
         )
-        self._is_alive()
         if committed:
-            self._observe(commit=max(0.0, time.monotonic() - began_s - sum(folded_s)))
             self.monitor.signals.committed()
         for number, output in committed.items():
             self.report.committed(batches[number], output)

@@ -26,11 +26,11 @@ from stream_ml.audit.audit import Audit, audit
 from stream_ml.config import Config, load_config
 from stream_ml.core.avro.record import encode_record
 from stream_ml.core.log.entry import Example, encode_example, encode_start
-from stream_ml.follower.identity import identified
+from stream_ml.follower.identity import identified, identity
 from stream_ml.kafka.clients import admin
 from stream_ml.kafka.reading.ends import ends
 from stream_ml.kafka.reading.ranges import read_range
-from stream_ml.kafka.topics import TopicFacts, create_topics, inspect_topics
+from stream_ml.kafka.topics import TopicFacts, create_topics, inspect_topics, topic_ids
 from stream_ml.records import NOT_SERVED, Record, Target
 from stream_ml.runtime import failpoints
 
@@ -137,10 +137,11 @@ class Service:
         file.write_text(yaml.safe_dump(_merged(self.settings, {"worker": {"instance": instance}}, changes)), "utf-8")
         return load_config(file)
 
-    def create_topics(self, *, identity: bool = True) -> None:
+    def create_topics(self, *, named: bool = True) -> None:
         create_topics(self.config, self.partitions, dry_run=False)
-        if identity:
-            identified(self.config, inspect_topics(self.config), make=True)
+        if named:
+            topic = self.config.training_log_topic
+            identity(self.config, topic_ids(admin(self.config), [topic])[topic], make=True)
 
     def start(self, instance: str = "w1", fail: str = "", **changes: Any) -> "Worker":
         """A worker process, perhaps with fail points; the caller waits for what it does."""

@@ -45,6 +45,7 @@ class LaterFormat(ValueError):
     """
 
     where: tuple[str, int, int] | None = None
+    row = -1  # of the records that were given
 
 
 FORMATS_MAX = 1_000  # a number above it is no format: somebody else's bytes

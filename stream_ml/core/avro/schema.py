@@ -246,3 +246,16 @@ class _Lint:
             if kind not in ("array", "map", "enum"):
                 return self._has_bytes(kind, seen)
         return True
+
+
+def meaning_of(text: str) -> str:
+    """A schema's text as canonical JSON without any `doc`: what people say in it changes nothing."""
+    return json.dumps(_without_docs(json.loads(text)), sort_keys=True, separators=(",", ":"))
+
+
+def _without_docs(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_without_docs(one) for one in node]
+    if isinstance(node, dict):
+        return {k: v if k == "default" else _without_docs(v) for k, v in node.items() if k != "doc"}
+    return node

@@ -7,6 +7,7 @@ from functools import lru_cache
 from stream_ml.core.avro.json_text import read_json
 
 WORDS_KEPT = 1_000  # texts whose words are remembered: there are as many as sets of flags
+KEPT_CHARS = 200  # and no longer ones: whoever may write a topic fills no memory with them
 
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -17,9 +18,13 @@ def joined(words: tuple[str, ...]) -> str:
     return ",".join(words)
 
 
-@lru_cache(WORDS_KEPT)
 def words_of(text: str) -> tuple[str, ...]:
     """The words of a text, each once or more, known or not."""
+    return _words_of(text) if len(text) <= KEPT_CHARS else tuple(text.split(","))
+
+
+@lru_cache(WORDS_KEPT)
+def _words_of(text: str) -> tuple[str, ...]:
     return tuple(text.split(",")) if text else ()
 
 
@@ -33,7 +38,10 @@ def scores_of(text: str) -> dict[str, float]:
     found = read_json(text, 1)
     if not isinstance(found, dict) or not all(type(score) is float or type(score) is int for score in found.values()):
         raise ValueError(f"no scores by class: {text[:50]!r}")
-    return {name: float(score) for name, score in found.items()}
+    try:
+        return {name: float(score) for name, score in found.items()}
+    except OverflowError:
+        raise ValueError("a score that no double holds") from None
 
 
 def scores_texts(maps: Sequence[dict[str, float] | None]) -> list[str | None]:

@@ -8,6 +8,7 @@ inputs and scores, labels that stay away) it writes itself, under its own name a
 import json
 import math
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any, Literal, NamedTuple
 
 import fastavro
@@ -107,8 +108,8 @@ def decode_signal(value: bytes) -> Signal:
     check_format(value, len(_HEADER), FORMAT, "a signal")
     raw = decode_own(value, _PLAIN, len(_HEADER))
     evidence = read_json(raw["evidence"], 2)
-    if not isinstance(evidence, dict):
-        raise ValueError("its evidence is no JSON object")
+    if not isinstance(evidence, dict) or not all(type(one) in (int, float, NoneType) for one in evidence.values()):
+        raise ValueError("its evidence is no JSON object of numbers")
     return Signal(
         origin=raw["origin"],
         kind=raw["kind"],

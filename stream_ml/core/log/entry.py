@@ -44,7 +44,6 @@ READER = 2  # entries, commands and headers up to this number are understood
 _SCHEMA = fastavro.parse_schema(formats.load("log_entry"))
 _RAW = formats.load("log_entry")
 _HEAD_FIELDS = 11  # format ... feedback_offset: they stand so in every format
-HEAD = Decoder(fastavro.parse_schema({**_RAW, "name": "LogEntryHead", "fields": _RAW["fields"][:_HEAD_FIELDS]}))
 
 
 def _no_logical(raw: dict[str, Any]) -> Any:
@@ -56,6 +55,7 @@ def _no_logical(raw: dict[str, Any]) -> Any:
 
 
 _READ = Decoder(_no_logical(_RAW))
+HEAD = Decoder(_no_logical({**_RAW, "name": "LogEntryHead", "fields": _RAW["fields"][:_HEAD_FIELDS]}))
 
 
 class LaterEntry(LaterFormat):
@@ -121,14 +121,16 @@ class Entry(NamedTuple):
         return found if isinstance(found, dict) else {}
 
     def check_known(self) -> None:
-        """LaterEntry at a command that this version does not know, or knows in an earlier version alone."""
-        if self.kind != "command":
-            return
-        if self.command not in COMMANDS:
+        """LaterEntry at a command that this version does not know, or at arguments of a later version."""
+        if self.kind == "command" and self.command not in COMMANDS:
             raise LaterEntry("unknown_command", f"the command {self.command!r}")
+        if self.kind == "example" or (self.kind == "schema" and self.event_schema):
+            return  # no arguments of ours
         arguments = self.parsed_arguments()
         if not isinstance(arguments.get("v", 1), int) or arguments.get("v", 1) > ARGUMENTS_VERSION:
-            raise LaterEntry("unknown_command", f"the command {self.command} in version {arguments['v']}")
+            version = str(arguments["v"])[:50]
+            what = f"the command {self.command}" if self.kind == "command" else f"a {self.kind}"
+            raise LaterEntry("unknown_command", f"{what} in version {version}")
         reader = arguments.get("reader") if self.command == "require" else None
         if isinstance(reader, int) and reader > READER:
             raise LaterEntry("unknown_command", f"an operator requires reader {reader}, and this version is {READER}")
@@ -271,12 +273,14 @@ def _judge(raw: dict[str, Any]) -> None:
     for name in ("event", "derived"):
         if len(raw[name]) != raw[f"{name}_size"]:
             raise ValueError(f"its {name} has {len(raw[name]):,} bytes, and it says {raw[f'{name}_size']:,}")
+    if raw["kind"] == EXAMPLE and raw["trigger"] < 0:
+        raise ValueError(f"its trigger is {raw['trigger']}, and an example has one")
     for name, known in NUMBERS.items():
         if raw[name] not in known:
             raise ValueError(f"its {name} is {raw[name]}, and {known.stop - 1} is the most")
     for name in UNUSED:
         if raw[name] is not None:
-            raise ValueError(f"it has a {name}, which this version does not know")
+            raise LaterEntry("later_format", f"a log entry with a {name}, which this version does not use")
     for name, most in TEXTS_MAX.items():
         size = len((raw[name] or "").encode("utf-8", "surrogatepass"))
         if size > most:

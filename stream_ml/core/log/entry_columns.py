@@ -12,6 +12,7 @@ from stream_ml.core.avro.columnar import ROWS_MIN, AvroColumns, avro_columns
 from stream_ml.core.avro.record import avro_long
 from stream_ml.core.avro.texts import words_of
 from stream_ml.core.log.entry import (
+    EXAMPLE,
     FORMAT,
     FRAMINGS,
     KINDS,
@@ -107,13 +108,18 @@ def _tails(
         between = {size: b"\0" + text for size, text in spelt.items()}
         derived = [b""] * len(values)
         parts = zip(values, lengths, begins, (between[size] for size in sizes), strict=True)
-        return events, derived, [number for number, part in enumerate(parts) if part[0][part[1] : part[2]] != part[3]]
-    derived, wrong = [], []
+        wrong = [
+            number
+            for number, (value, length, begin, text) in enumerate(parts)
+            if not length <= begin <= len(value) or value[length:begin] != text
+        ]
+        return events, derived, wrong
+    derived, wrong = [], list[int]()
     for number, (value, length, begin, size) in enumerate(zip(values, lengths, begins, sizes, strict=True)):
         stop = begin - len(spelt[size])
         own = value[max(0, stop - derived_sizes[number]) : max(0, stop)]
         derived.append(own)
-        fits = length <= begin and len(own) == derived_sizes[number]
+        fits = length <= begin <= len(value) and len(own) == derived_sizes[number]
         if not fits or value[length:begin] != avro_long(len(own)) + own + spelt[size]:
             wrong.append(number)
     return events, derived, wrong
@@ -125,6 +131,7 @@ def _strange(batch: pa.RecordBatch) -> Any:
     partition = batch.column("source_partition").to_numpy(zero_copy_only=False)
     found = (partition < -1) | (partition >= PARTITIONS_MAX) | (numbers["format"] != FORMAT)
     found |= (numbers["kind"] < 0) | (numbers["kind"] >= len(KINDS))
+    found |= (numbers["kind"] == EXAMPLE) & (numbers["trigger"] < 0)
     for name, known in NUMBERS.items():
         found |= (numbers[name] < known.start) | (numbers[name] >= known.stop)
     for name in UNUSED:

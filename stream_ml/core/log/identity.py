@@ -5,9 +5,12 @@ import json
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from stream_ml.core.avro.json_text import read_json
+
 if TYPE_CHECKING:  # who asks for the identity alone loads no columns
     from stream_ml.core.log.entry import Entry
 
+SHOWN = ("v", "log_id", "partition", "partitions", "scope", "parent", "app")  # and nothing else of a genesis
 _HEX = re.compile("[0-9a-f]{32}")
 
 
@@ -37,9 +40,17 @@ class LogIdentity(NamedTuple):
     @classmethod
     def of(cls, entry: "Entry") -> "LogIdentity":
         """Out of an entry of kind genesis; ValueError where it names none."""
+        entry.check_known()
+        if entry.kind != "genesis":
+            raise ValueError("it names no log")
         said = entry.parsed_arguments()
-        found = [said.get(name) for name in cls._fields]
-        if entry.kind != "genesis" or not all(isinstance(one, str) and _HEX.fullmatch(one) for one in found):
+        return cls.named(*(said.get(name) for name in cls._fields))
+
+    @classmethod
+    def named(cls, log_id: object, hash_key: object) -> "LogIdentity":
+        """Out of what somebody says; ValueError where it is none."""
+        found = (log_id, hash_key)
+        if not all(isinstance(one, str) and _HEX.fullmatch(one) for one in found):
             raise ValueError("it names no log")
         return cls(*map(str, found))
 
@@ -49,5 +60,10 @@ NO_LOG = LogIdentity("0" * 32, "0" * 32)  # of a model that no log is folded for
 
 def without_secrets(arguments: str) -> str:
     """Arguments of a genesis as they may be shown."""
-    said = json.loads(arguments or "{}")
-    return json.dumps(said | {"hash_key": "(secret)"}, sort_keys=True) if "hash_key" in said else arguments
+    try:
+        said = read_json(arguments, 10)
+    except ValueError:
+        return "(not shown)"
+    if not isinstance(said, dict):
+        return "(not shown)"
+    return json.dumps({name: said[name] for name in SHOWN if name in said}, sort_keys=True)

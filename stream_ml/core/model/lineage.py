@@ -6,11 +6,15 @@ Anything else in it is another model, folded from the log's start.
 import hashlib
 import json
 import sys
+from collections.abc import Mapping
 from functools import partial
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-FOLD_FORMAT = 4  # raised whenever the fold itself would give other bits from the same log
+FORMAT = 2  # of the specification
+LINEAGE_DIGITS = 16  # of its digest: a name. Wherever a lineage is bound to state all 64 are compared
+FOLD_FORMAT = 5  # raised whenever the fold itself would give other bits from the same log
 
 
 class Covered(NamedTuple):
@@ -21,11 +25,14 @@ class Covered(NamedTuple):
     factory, params
         Name of the factory and the arguments that the configuration gives it.
     settings
-        Reader schema, resolved features, task, labels, seed, as JSON values.
+        Reader schema, resolved features, task, labels, seed, as JSON values; one that is not set is left out, so that
+        keys which come later make no model another one.
     estimator
         A new estimator: its classes and parameters are walked.
     sources
-        Digest of the source of each module that the model is made of, and versions of distributions, by name.
+        Digest of the source of each module that the model is made of, by its path.
+    distributions
+        Versions of all others that those import, by name.
     """
 
     factory: str
@@ -33,12 +40,18 @@ class Covered(NamedTuple):
     settings: dict[str, Any]
     estimator: Any
     sources: dict[str, str]
+    distributions: Mapping[str, str] = MappingProxyType({})
 
 
 def lineage_of(log_id: str, covered: Covered) -> str:
     """Digest, as 16 hex digits, of the log's id and all that is listed in `spec_of`."""
-    text = json.dumps(spec_of(log_id, covered), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return digest_of(spec_of(log_id, covered))[:LINEAGE_DIGITS]
+
+
+def digest_of(spec: dict[str, Any]) -> str:
+    """The whole digest of a specification, 64 hex digits: SHA-256 of its canonical JSON."""
+    text = json.dumps(spec, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def spec_of(log_id: str, covered: Covered) -> dict[str, Any]:
@@ -47,13 +60,15 @@ def spec_of(log_id: str, covered: Covered) -> dict[str, Any]:
     The log's own id is part of it, and not Kafka's of its topic: a log that was moved keeps its lineages.
     """
     return {
+        "format": FORMAT,
         "fold_format": FOLD_FORMAT,
         "log_id": log_id,
+        **{name: value for name, value in covered.settings.items() if value not in (None, {}, [])},
         "factory": covered.factory,
         "params": {name: describe(value) for name, value in covered.params.items()},
-        "settings": covered.settings,
         "estimator": describe(covered.estimator),
         "sources": covered.sources,
+        "distributions": dict(covered.distributions),
         "river": version("river"),
         "numpy": version("numpy"),
         "python": f"{sys.version_info[0]}.{sys.version_info[1]}",

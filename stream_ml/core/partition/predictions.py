@@ -17,6 +17,7 @@ from stream_ml.core.avro.record import FORMATS_MAX, Decoder, LaterFormat, check_
 from stream_ml.core.avro.schema import HEADER_BYTES, Schema, fingerprint, single_object_header
 from stream_ml.core.avro.texts import joined, scores_text, words_of
 from stream_ml.core.inputs.events import Events, picked
+from stream_ml.core.log.entry import TEXTS_MAX
 from stream_ml.core.model.estimator import Scored
 from stream_ml.core.model.scoring import Scores
 from stream_ml.core.partition.outputs import trace_headers
@@ -217,7 +218,10 @@ class PredictionCodec:
         raw = decode_own(value, self._head, start)
         served = Served._make([*(raw[name] for name in _SERVED)])._replace(flags=words_of(raw["flags"]))
         where = (raw[name] for name in _WHERE)
-        return Published._make([*where, raw["event_id"], raw["event_time"], served])
+        found = Published._make([*where, raw["event_id"], raw["event_time"], served])
+        if _is_beyond(found):
+            raise ValueError("not a prediction: larger than any entry that could be made of it")
+        return found
 
     def decode_many(self, values: Sequence[bytes]) -> list[Published | LaterFormat | None]:
         """The heads of n values; None in the place of each that is none, LaterFormat of one that a later version wrote.
@@ -232,7 +236,7 @@ class PredictionCodec:
             batch, rows, _ = self._head_columns.decode_prefixes([values[row][size:] for row in ours])
             formats_ = batch.column("format").to_pylist()
             for number, format_, published in zip(rows, formats_, _published(batch), strict=True):
-                if format_ == FORMAT:
+                if format_ == FORMAT and not _is_beyond(published):
                     found[ours[number]] = published
                     known.add(ours[number])
         for row in ours:
@@ -244,6 +248,19 @@ class PredictionCodec:
                 except ValueError:
                     continue
         return found
+
+
+def _is_beyond(found: Published) -> bool:
+    """Whether a text is larger than a log entry may hold: somebody else wrote it, and an entry of it would halt."""
+    served = found.served
+    return (
+        len(found.event_id) > TEXTS_MAX["event_id"]
+        or len(served.lineage) > TEXTS_MAX["served_lineage"]
+        or len(served.arm) > TEXTS_MAX["served_arm"]
+        or len(served.class_name or "") > TEXTS_MAX["served_class"]
+        or len(served.scores or "") > TEXTS_MAX["served_scores"]
+        or sum(map(len, served.flags)) + len(served.flags) > TEXTS_MAX["served_flags"] + 1
+    )
 
 
 def _published(batch: pa.RecordBatch) -> Iterator[Published]:

@@ -114,9 +114,10 @@ class RebuiltEvents:
     def published(self, values: Sequence[bytes], codec: PredictionCodec) -> None:
         """Take predictions; LaterFormat where a later version wrote one of them."""
         new: list[Published] = []
-        for found in codec.decode_many(values):
+        for row, found in enumerate(codec.decode_many(values)):
             if isinstance(found, LaterFormat):
                 if found.where is not None and found.where[:2] == self._where and found.where[2] >= self._floor:
+                    found.row = row
                     raise found
                 continue
             if found is None or (found.topic, found.partition) != self._where or found.offset < self._floor:

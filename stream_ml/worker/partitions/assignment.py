@@ -43,7 +43,10 @@ from stream_ml.worker.partitions.restore import Claimed, Rebuild, merged, take_l
 log = logging.getLogger(__name__)
 
 TOGETHER = 8  # partitions that are rebuilt at once
-LATER_HINT = "a later version of stream_ml has worked on this partition; start that one again"
+LATER_HINT = (
+    "a later version of stream_ml has worked on this partition: start that one again. Where you know that none has: "
+    "stream-ml offsets set CONFIG --partition {} --events N --feedback N --forget-waiting"
+)
 TOGETHER_MAX = 20_000  # records that are read at once; of more, first those that say what need not be held
 
 
@@ -312,9 +315,11 @@ class Ownership:
         """Take records of a partition; what a later version wrote is not taken for nothing: that would lose it."""
         try:
             rebuilds[records.partition].take(records)
-        except LaterFormat as error:
-            del rebuilds[records.partition]
-            self._suspend(records.partition, f"{records.topic} holds {error}: {LATER_HINT}")
+        except LaterFormat as later:
+            number = records.partition
+            del rebuilds[number]
+            at = f"{records.topic} [{number}] {records.offsets[later.row]}"
+            self._suspend(number, f"{at} is {later}: {LATER_HINT.format(number)}")
 
     def _in_order(self, ranges: dict[Where, tuple[int, int]]) -> list[dict[Where, tuple[int, int]]]:
         """What says which labels have ended first, where there is much: then those need not be held."""

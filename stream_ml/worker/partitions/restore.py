@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from stream_ml.app.parts import Parts
+from stream_ml.core.avro.record import LaterFormat
 from stream_ml.core.log.heads import Pair, decode_pairs
 from stream_ml.core.log.seals import LogSeal
 from stream_ml.core.partition.commit_metadata import OutputEnds
@@ -56,12 +57,23 @@ class Rebuild:
         self.ranges = {where: (start, stop) for where, (start, stop) in found.items() if start < stop}
 
     def take(self, records: Records) -> None:
-        """Records of one of the ranges, those of the training log apart."""
-        config, evidence = self._parts.config, self._evidence
+        """Records of one of the ranges, those of the training log apart.
+
+        LaterFormat where a later version wrote one of them; its `row` counts from the records' beginning.
+        """
         where = (records.topic, records.partition)
         if where not in self.ranges:
             return
+        given = len(records)
         records = records.since(self.ranges[where][0])
+        try:
+            self._take(records)
+        except LaterFormat as later:
+            later.row += given - len(records)
+            raise
+
+    def _take(self, records: Records) -> None:
+        config, evidence = self._parts.config, self._evidence
         if records.topic == config.events.topic:
             evidence.events.take(records)
         elif records.topic == config.feedback.topic:
@@ -69,8 +81,12 @@ class Rebuild:
         elif records.topic == config.predictions.topic:
             evidence.events.published([value or b"" for value in records.values], self._parts.predictions)
         elif records.topic == config.outcomes:
-            for value in records.values:
-                evidence.outcome(value or b"")
+            for row, value in enumerate(records.values):
+                try:
+                    evidence.outcome(value or b"")
+                except LaterFormat as later:
+                    later.row = row
+                    raise
         elif records.topic == config.dead_letters:
             for record in records:
                 evidence.dead_letter(record)

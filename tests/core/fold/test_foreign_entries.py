@@ -258,8 +258,6 @@ LARGE: list[dict[str, Any]] = [
     {"trigger": -2},
     {"event_framing": 3},
     {"event_framing": -1},
-    {"weight": 1.0},
-    {"key_id": "k"},
 ]
 
 
@@ -274,7 +272,7 @@ def test_an_entry_with_something_larger_than_any_worker_writes_halts_and_is_name
     values = examples(*XS)
     (name,) = fields
     large = changed(values[130], **fields)
-    with pytest.raises(ValueError, match=r"partition|its " + name + "|it has a " + name):
+    with pytest.raises(ValueError, match=r"partition|its " + name):
         decode_entry(large)
     replica = both_ways(*values[:130], large, *values[131:])
     assert replica.halt is not None

@@ -39,6 +39,13 @@ def test_the_secret_is_not_shown() -> None:
     assert ONE.hash_key not in shown and ONE.log_id in shown
 
 
+@pytest.mark.parametrize(
+    "arguments", ["", "5", '"hash_key"', '["hash_key"]', "{", "[" * 100_000, '{"hash_key": 1e400}']
+)
+def test_a_genesis_that_is_none_shows_nothing_of_what_it_holds(arguments: str) -> None:
+    assert "hash_key" not in without_secrets(arguments)
+
+
 WRONG: list[dict[str, Any]] = [
     {},
     {"log_id": "1" * 32},

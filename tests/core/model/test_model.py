@@ -17,7 +17,7 @@ from stream_ml.app.trial import checked
 from stream_ml.config import Config, load_config
 from stream_ml.core.model.checks import check_model, unseeded
 from stream_ml.core.model.estimator import COLD, Learner, Scored, bits
-from stream_ml.core.model.lineage import Covered, describe, lineage_of
+from stream_ml.core.model.lineage import Covered, describe, digest_of, lineage_of
 from stream_ml.errors import ConfigError
 from tests.support.catalogue import CATALOGUE, KINDS, answers, taught
 from tests.support.inputs import domain_of, run_python
@@ -410,11 +410,22 @@ def test_two_assemblies_have_one_lineage_of_16_hex_digits(tmp_path: Path) -> Non
     assert lineage != _parts(tmp_path, LOGISTIC).lineage("u")
 
 
+def test_what_people_say_in_a_schema_makes_no_other_model(tmp_path: Path) -> None:
+    first = _parts(tmp_path, LOGISTIC).lineage("t")
+    file = tmp_path / "event.avsc"
+    schema = json.loads(file.read_text("utf-8"))
+    schema["doc"] = "Said by a person."
+    schema["fields"][0]["doc"] = "Said by another one."
+    file.write_text(json.dumps(schema, indent=4), "utf-8")
+    assert assemble(load_config(tmp_path / "stream_ml.yaml")).lineage("t") == first
+
+
 def test_spec_is_json_and_names_what_the_lineage_covers(tmp_path: Path) -> None:
     spec = _parts(tmp_path, LOGISTIC).spec("t")
     assert json.loads(json.dumps(spec)) == spec
     assert spec["log_id"] == "t"
-    assert spec["settings"]["seed"] == 7
+    assert (spec["format"], spec["seed"]) == (2, 7)
+    assert digest_of(spec)[:16] == _parts(tmp_path, LOGISTIC).lineage("t")
     assert {"river", "numpy", "python", "fold_format", "estimator", "sources"} <= spec.keys()
 
 

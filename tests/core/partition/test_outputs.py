@@ -298,6 +298,28 @@ def test_head_reads_back_whatever_was_carried_before() -> None:
     assert now.decode(produce.value or b"").served == served
 
 
+@pytest.mark.parametrize(
+    "large",
+    [
+        {"lineage": "l" * 65},
+        {"arm": "a" * 65},
+        {"class_name": "c" * 20_001},
+        {"flags": ("f" * 2_002,)},
+        {"flags": ("",) * 3_000},
+        {"scores": "s" * 4_000_001},
+    ],
+    ids=lambda large: next(iter(large)),
+)
+@pytest.mark.parametrize("count", [1, 100])
+def test_a_prediction_larger_than_an_entry_can_hold_is_somebody_elses(large: dict[str, Any], count: int) -> None:
+    codec = _codec(EVENT, [])
+    _, served = _encoded(codec, _event(EVENT, VALUES, []), SCORED[1])
+    value = codec.encode(_event(EVENT, VALUES, []), served._replace(**large), 76, CLOCK).value or b""
+    with pytest.raises(ValueError, match="larger than any entry"):
+        codec.decode(value)
+    assert codec.decode_many([value] * count) == [None] * count
+
+
 @given(value=st.binary(max_size=120))
 @settings(max_examples=300, deadline=None)
 def test_bytes_that_are_no_prediction_are_a_value_error(value: bytes) -> None:

@@ -54,7 +54,7 @@ def test_of_workers_that_start_at_once_all_take_the_first_identity(kafka: str, a
         "import sys\nfrom pathlib import Path\nfrom stream_ml.config import load_config\n"
         "from stream_ml.follower.identity import _read, _write\nfrom stream_ml.kafka.topics import inspect_topics\n"
         "config = load_config(Path(sys.argv[1]))\nfacts = inspect_topics(config)\n_write(config, None)\n"
-        "print(_read(config, facts, None).log_id)\n"
+        "print(_read(config, facts.training_log_topic_id, None).log_id)\n"
     )
     with service(tmp_path, kafka, app_id) as made:
         command = [sys.executable, "-c", program, str(made.folder / "w1.yaml")]
@@ -72,7 +72,7 @@ def test_of_workers_that_start_at_once_all_take_the_first_identity(kafka: str, a
 def test_a_log_that_does_not_begin_with_an_identity_is_refused(kafka: str, app_id: str, tmp_path: Path) -> None:
     made = Service(tmp_path, kafka, app_id)
     with contextlib.closing(made):
-        made.create_topics(identity=False)
+        made.create_topics(named=False)
         made.raw_log(encode_command("freeze", {}, written_at_ms=0, writer="x"))
         made.flush()
         worker = made.start()
@@ -109,3 +109,20 @@ def test_a_second_identity_is_passed_over_and_said(kafka: str, app_id: str, tmp_
         made.pairs(range(5, 10))
         made.wait_for(lambda: len(made.predictions()) == 10, "ten predictions")
         assert made.facts().log.log_id != "0" * 32
+
+
+def test_a_key_for_a_log_that_began_without_one_needs_a_position(kafka: str, app_id: str, tmp_path: Path) -> None:
+    (tmp_path / "a.key").write_text("a" * 32, "ascii")
+    (tmp_path / "a.key").chmod(0o600)
+    with service(tmp_path, kafka, app_id) as made:
+        worker = made.start()
+        made.pairs(range(5))
+        made.wait_for(lambda: len(made.predictions()) == 5, "five predictions")
+        assert worker.stop() == 0
+        refused = made.start(training_log={"key_file": "a.key"})
+        assert refused.wait() == 78
+        assert "is not sealed with the key" in refused.log and "training_log.sealed_from" in refused.log
+        end = len(made.read(made.config.training_log_topic))
+        made.start(training_log={"key_file": "a.key", "sealed_from": 2 * end})
+        made.pairs(range(5, 10))
+        made.wait_for(lambda: len(made.predictions()) == 10, "going on")

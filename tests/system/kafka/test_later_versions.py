@@ -53,7 +53,17 @@ def test_a_partition_on_which_a_later_version_has_worked_is_suspended(kafka: str
         said = made.problems()
         assert "a prediction of format 3, and this version reads 2" in said
         assert "a later version of stream_ml has worked on this partition" in said
+        assert f"{topic} [0] 1" in said, "the record is named"
         assert made.status()["state"] == "running" and not made.status()["ready"]
+        assert made.workers[-1].stop() == 0
+        place = ("--partition", "0", "--events", "10", "--feedback", "0")
+        done = typed(made, "offsets", "set", "CONFIG", *place, "--forget-waiting")
+        assert "rebase written" in done, done
+        made.start()
+        for number in range(10, 15):
+            made.visit(number)
+        made.flush()
+        made.wait_for(lambda: made.progress()[0] == 15, "going on without what waited")
 
 
 def test_learning_halts_at_a_command_of_a_later_version_until_somebody_says_that_none_wrote_it(

@@ -98,7 +98,8 @@ def test_a_log_that_lost_its_beginning_gives_no_blank_model_where_no_checkpoint_
         shutil.rmtree(tmp_path / "checkpoints")
         alone = made.start()
         assert alone.wait() == 78, alone.log
-        assert f"{made.config.training_log_topic} begins at 3, and there is no usable checkpoint" in alone.log
+        assert f"{made.config.training_log_topic} begins at 3: its identity was deleted" in alone.log
+        assert "holds no checkpoint of it" in alone.log
 
 
 def test_lost_offsets_are_refused_and_setting_them_by_hand_goes_on(kafka: str, app_id: str, tmp_path: Path) -> None:

@@ -133,8 +133,8 @@ def test_a_log_is_sealed_from_a_position_on(kafka: str, app_id: str, tmp_path: P
         assert plain.stop() == 0
         end = len(made.read(made.config.training_log_topic))
         made.start()
-        made.wait_for(lambda: bool(halted(made)), "a halt at the first entry, which has no seal")
-        assert halted(made)["position"] == 0
+        made.wait_for(lambda: bool(halted(made)), "a halt at the first entry without a seal")
+        assert halted(made)["position"] == 1
         made.workers[-1].kill()
         made.start(training_log={"sealed_from": end + 2})
         made.pairs(range(10, 20))

@@ -121,8 +121,8 @@ def test_a_long_start_writes_checkpoints_and_says_how_far_it_is(slow: Service) -
     said = status(slow)
     assert not said["ready"]
     assert 0 < said["folding"]["position"] < EXAMPLES <= said["folding"]["end"]
-    assert f"of {EXAMPLES + 1:,}" in said["reasons"][0], said
-    slow.wait_for(lambda: f"of {EXAMPLES + 1:,}" in worker.log, "a line on the way")
+    assert f"of {EXAMPLES + 2:,}" in said["reasons"][0], said
+    slow.wait_for(lambda: f"of {EXAMPLES + 2:,}" in worker.log, "a line on the way")
     worker.kill()
     again = slow.start()
     slow.wait_for(lambda: "checkpoint at" in again.log, "a start from what was folded")
