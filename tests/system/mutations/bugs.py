@@ -706,6 +706,58 @@ BUGS = (
         "        self._version: Version = replica.version._replace(position=replica.version.position + 1)\n",
         (CRASH,),
     ),
+    # --- durable formats ---
+    Bug(
+        "a size that no entry can have is taken from the end",
+        "stream_ml/core/log/entry_columns.py",
+        "            if not length <= begin <= len(value) or value[length:begin] != text\n",
+        "            if value[length:begin] != text\n",
+        ("tests/core/log/test_formats.py",),
+    ),
+    Bug(
+        "a command that nobody knows is passed over",
+        "stream_ml/core/fold/replica.py",
+        "            entry.check_known()\n",
+        "",
+        ("tests/core/log/test_formats.py",),
+    ),
+    Bug(
+        "skip passes what a later version wrote",
+        "stream_ml/core/fold/halt.py",
+        """        if halt.reason in OF_LATER_VERSIONS and said.get("later") is not True:
+            return
+""",
+        "",
+        ("tests/core/log/test_formats.py",),
+    ),
+    Bug(
+        "a prediction of a later version is none",
+        "stream_ml/core/partition/restore.py",
+        "                    found.row = row\n                    raise found\n",
+        "                    found.row = row\n",
+        ("tests/system/kafka/test_later_versions.py",),
+    ),
+    Bug(
+        "offsets of two transactions are gone on with",
+        "stream_ml/kafka/committed.py",
+        "    same = state is not None and mark is not None and state.token == mark.token\n",
+        "    same = state is not None and mark is not None\n",
+        ("tests/clients/test_inputs_ids.py",),
+    ),
+    Bug(
+        "the last identity of a log holds",
+        "stream_ml/core/fold/facts.py",
+        "                self.genesis_again += bool(self.started)",
+        "                self.log_id = found_id\n                self.genesis_again += bool(self.started)",
+        ("tests/core/log/test_identity.py",),
+    ),
+    Bug(
+        "a later field of a reserved name is passed over",
+        "stream_ml/core/log/entry_columns.py",
+        "        found |= batch.column(name).is_valid().to_numpy(zero_copy_only=False)\n",
+        "        found |= False\n",
+        ("tests/core/log/test_formats.py",),
+    ),
     Bug(
         "a refused record stops its batch for ever",
         "stream_ml/worker/commit.py",
