@@ -56,7 +56,6 @@ def test_offsets_of_two_transactions_are_not_gone_on_with() -> None:
     for events, feedback in (
         (made.text(), other.feedback_text()),
         (made.text(), None),
-        (made.text(), made.text()),
         (None, made.feedback_text()),
         (made.feedback_text(), made.feedback_text()),
     ):

@@ -16,6 +16,8 @@ from tests.support.service import Service, service
 
 pytestmark = pytest.mark.kafka
 
+DYNAMIC: dict[str, Any] = {"delivery": {"membership": "dynamic"}}  # its place is free as soon as it has stopped
+
 
 def typed(made: Service, *words: str) -> str:
     """What a verb prints, or the words of its error."""
@@ -37,7 +39,7 @@ def later_prediction(made: Service, offset: int) -> bytes:
 
 def test_a_partition_on_which_a_later_version_has_worked_is_suspended(kafka: str, app_id: str, tmp_path: Path) -> None:
     """Taken for no prediction its event would count as a dead letter, and be lost."""
-    with service(tmp_path, kafka, app_id, http={"port": free_port()}) as made:
+    with service(tmp_path, kafka, app_id, http={"port": free_port()}, **DYNAMIC) as made:
         worker = made.start()
         for number in range(10):
             made.visit(number)
