@@ -35,7 +35,7 @@ class Backlog:
             for number, of in owned.items()
         )
 
-    def labels_awaited(self, owned: Mapping[int, OwnedPartition], limit: int, clock: Clock) -> bool:
+    def awaits_first_labels(self, owned: Mapping[int, OwnedPartition], limit: int, clock: Clock) -> bool:
         """Whether a backlog of events waits for its first labels."""
         if self._first_labels.over:
             return False

@@ -19,7 +19,7 @@ from stream_ml.runtime.failpoints import passes
 from stream_ml.worker.backlog import Backlog
 from stream_ml.worker.partitions.assignment import Ownership
 from stream_ml.worker.partitions.owned import OwnedPartition
-from stream_ml.worker.turns import CommitFloor, IdleTicks, Line
+from stream_ml.worker.turns import CommitPacer, IdleTicks, Line
 
 LABELS_SHARE = 4  # of the places of a turn are as many for partitions of which nothing but labels came, one at least
 SLICES_S = (0.002,) * 10 + (0.01,) * 1000  # of the wait for a first record: feedback and the log are looked at as often
@@ -45,7 +45,7 @@ class Intake:
         self._group, self._feedback = group, feedback
         self._ownership, self._follower = ownership, follower
         self._lag = Backlog(group, feedback, clock_now())
-        self._floor = CommitFloor(self._delivery.commit_least)
+        self._floor = CommitPacer(self._delivery.commit_least)
         self.sample_keys(partitions)
         self._line = Line()
         self._idle = IdleTicks(time.monotonic())
@@ -114,7 +114,7 @@ class Intake:
         """What the next turn works on, at most `limit` records; may wait for a first one, and learns meanwhile."""
         deadline = time.monotonic() + self._delivery.first_record_wait / 1000 * wait
         for slice_s in SLICES_S:
-            awaited = self._lag.labels_awaited(self._ownership.owned, limit, clock_now())
+            awaited = self._lag.awaits_first_labels(self._ownership.owned, limit, clock_now())
             self._read_feedback(limit, slice_s if awaited else 0.0)
             floor_s = self._floor_s(limit)
             at_once = self._follower.behind or any(map(self._labels_ready, self._line))

@@ -69,7 +69,7 @@ class IdleTicks:
         return found
 
 
-class CommitFloor:
+class CommitPacer:
     """How soon after a transaction the next one may begin: fewer of them, each of more records, where Kafka limits.
 
     An event that comes when nothing was committed for so long is held back by nothing. Of one worker; times are

@@ -7,7 +7,7 @@ import pytest
 
 from stream_ml.admin.produce import Written, by_time
 from stream_ml.kafka.waiting import Waiting
-from stream_ml.worker.turns import CommitFloor, Line
+from stream_ml.worker.turns import CommitPacer, Line
 
 
 def messages(first: int, count: int) -> list[Any]:
@@ -79,20 +79,20 @@ def test_who_has_nothing_left_leaves_the_line() -> None:
 
 @pytest.mark.parametrize("since_s", [0.0, 0.02, 0.049])
 def test_records_wait_for_more_until_the_floor_is_over(since_s: float) -> None:
-    floor = CommitFloor(50)
+    floor = CommitPacer(50)
     floor.ended(100.0)
     assert floor.left_s(100.0 + since_s, waiting=3, limit=5_000) == pytest.approx(0.05 - since_s)
 
 
 def test_a_lone_event_after_a_pause_waits_for_nothing() -> None:
-    floor = CommitFloor(50)
+    floor = CommitPacer(50)
     assert floor.left_s(100.0, waiting=1, limit=5_000) == 0.0
     floor.ended(100.0)
     assert floor.left_s(100.051, waiting=1, limit=5_000) == 0.0
 
 
 def test_a_full_turn_waits_for_nothing() -> None:
-    floor = CommitFloor(50)
+    floor = CommitPacer(50)
     floor.ended(100.0)
     assert floor.left_s(100.0, waiting=5_000, limit=5_000) == 0.0
 

@@ -9,8 +9,6 @@ from stream_ml.core.avro.json_text import read_json
 WORDS_KEPT = 1_000  # texts whose words are remembered: there are as many as sets of flags
 KEPT_CHARS = 200  # and no longer ones: whoever may write a topic fills no memory with them
 
-_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
-
 
 @lru_cache(WORDS_KEPT)
 def joined(words: tuple[str, ...]) -> str:
@@ -30,7 +28,13 @@ def _words_of(text: str) -> tuple[str, ...]:
 
 def scores_text(scores: dict[str, float]) -> str:
     """A probability by class, in the order given; each number is the shortest that reads back to the same double."""
-    return _ENCODE(scores)
+    return _template(tuple(scores)) % tuple(scores.values())
+
+
+@lru_cache(WORDS_KEPT)
+def _template(names: tuple[str, ...]) -> str:
+    """JSON with a place for each number: a third of the time that an encoder takes."""
+    return "{" + ",".join(f"{json.dumps(name).replace('%', '%%')}:%r" for name in names) + "}"
 
 
 def scores_of(text: str) -> dict[str, float]:
@@ -46,4 +50,4 @@ def scores_of(text: str) -> dict[str, float]:
 
 def scores_texts(maps: Sequence[dict[str, float] | None]) -> list[str | None]:
     """Scores of n predictions, as texts."""
-    return [None if scores is None else _ENCODE(scores) for scores in maps]
+    return [None if scores is None else scores_text(scores) for scores in maps]

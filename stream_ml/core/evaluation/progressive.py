@@ -23,7 +23,7 @@ from stream_ml.core.evaluation.window import (
     BASELINE_SAID,
     PROBABILITY,
     SAID,
-    Recent,
+    RecentPredictions,
     Row,
     delays,
     matrix,
@@ -48,7 +48,7 @@ class Quality:
         self._domain = domain
         self.count = 0
         self.left_out = 0
-        self.recent = Recent()
+        self.recent = RecentPredictions()
         self._numbers = {name: float(number) for number, name in enumerate(domain.classes)}
         self._labels: Counter[str] = Counter()
         self._total = 0  # of them
@@ -186,7 +186,7 @@ class Quality:
 
     def windows(self, count: int, duration_ms: int) -> dict[str, dict[str, Any]]:
         """Quality over the last `count` predictions and over those whose labels came last, with how long that took."""
-        both = {"last": self.recent.last(count), "since": self.recent.since(duration_ms)}
+        both = {"last": self.recent.last(count), "since": self.recent.within(duration_ms)}
         task, classes = self._domain.task, len(self._domain.classes)
         return {
             name: {"examples": len(rows), "measures": measures(task, rows, classes), "delay_seconds": delays(rows)}

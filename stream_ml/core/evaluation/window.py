@@ -56,7 +56,7 @@ def as_rows(numbers: Floats) -> list[Row]:
     return [Row(int(label_ms), int(delay_ms), *rest) for label_ms, delay_ms, *rest in numbers.tolist()]
 
 
-class Recent:
+class RecentPredictions:
     """The last rows, ROWS_MAX at most, oldest first."""
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class Recent:
         """The last `count` rows, or as many as there are; n by 7."""
         return self._rows[max(0, self._end - min(count, ROWS_MAX)) : self._end].copy()
 
-    def since(self, duration_ms: int) -> Floats:
+    def within(self, duration_ms: int) -> Floats:
         """The rows whose labels are not older than that before the newest one; n by 7."""
         rows = self.last(ROWS_MAX)
         times = rows[:, 0]

@@ -137,8 +137,9 @@ def _strange(batch: pa.RecordBatch) -> Any:
     for name in UNUSED:
         found |= batch.column(name).is_valid().to_numpy(zero_copy_only=False)
     for name, most in TEXTS_MAX.items():
-        lengths = pc.fill_null(pc.binary_length(batch.column(name)), 0)
-        found |= lengths.to_numpy(zero_copy_only=False) > most
+        lengths = pc.binary_length(batch.column(name))
+        if (pc.max(lengths).as_py() or 0) > most:
+            found |= pc.fill_null(lengths, 0).to_numpy(zero_copy_only=False) > most
     return found
 
 

@@ -54,7 +54,7 @@ class Examples:
 
     def columns(self, written_at_ms: int, writer: str) -> list[pa.Array]:
         """All fields of a log entry but its tails, in the schema's order."""
-        count, rows, tags = len(self), self._rows, self._tags
+        count, rows, of_tags = len(self), self._rows, _of_tags(self._tags)
         known = [None if number != number else number for number in (chunk.numbers[row] for chunk, row in rows)]  # noqa: PLR0124
         scores = [None if chunk.scores is None else chunk.scores[row] for chunk, row in rows]
         of = {
@@ -72,16 +72,16 @@ class Examples:
             "label_class": [target.class_name for target in self._targets],
             "label_value": [target.value for target in self._targets],
             "weight": pa.nulls(count, pa.float64()),
-            "served_class": [tag.class_name for tag in tags],
-            "served_score": _either(known, tags, scored=True),
+            "served_class": of_tags["class_name"],
+            "served_score": _either(known, self._tags, scored=True),
             "served_scores": texts_column(scores if any(scores) else None, count),
-            "served_value": _either(known, tags, scored=False),
-            "served_lineage": [tag.lineage for tag in tags],
-            "served_log_partition": [tag.log_partition for tag in tags],
-            "served_position": [tag.position for tag in tags],
-            "served_epoch": [tag.epoch for tag in tags],
-            "served_arm": [tag.arm for tag in tags],
-            "served_flags": [joined(tag.flags) for tag in tags],
+            "served_value": _either(known, self._tags, scored=False),
+            "served_lineage": of_tags["lineage"],
+            "served_log_partition": of_tags["log_partition"],
+            "served_position": of_tags["position"],
+            "served_epoch": of_tags["epoch"],
+            "served_arm": of_tags["arm"],
+            "served_flags": of_tags["flags"],
             "event_schema": self.schemas,
             "event_framing": same_values(FRAMINGS.index(self._framing), count, pa.int32()),
             "command": same_values("", count, pa.string()),
@@ -96,6 +96,23 @@ class Examples:
         }
         columns = ((field, of[field.name]) for field in PREFIX.schema)
         return [column if isinstance(column, pa.Array) else pa.array(column, field.type) for field, column in columns]
+
+
+def _of_tags(tags: Sequence[Tag]) -> dict[str, pa.Array]:
+    """Columns of what many rows have in common: of few different tags, each value is made a column's once."""
+    different = {id(tag): tag for tag in tags}
+    place = {of: number for number, of in enumerate(different)}
+    rows, found = pa.array([place[id(tag)] for tag in tags], pa.int32()), list(different.values())
+    columns = {
+        "class_name": pa.array([tag.class_name for tag in found], pa.string()),
+        "lineage": pa.array([tag.lineage for tag in found], pa.string()),
+        "log_partition": pa.array([tag.log_partition for tag in found], pa.int32()),
+        "position": pa.array([tag.position for tag in found], pa.int64()),
+        "epoch": pa.array([tag.epoch for tag in found], pa.int64()),
+        "arm": pa.array([tag.arm for tag in found], pa.string()),
+        "flags": pa.array([joined(tag.flags) for tag in found], pa.string()),
+    }
+    return {name: column.take(rows) for name, column in columns.items()}
 
 
 def _either(numbers: list[float | None], tags: list[Tag], *, scored: bool) -> list[float | None]:

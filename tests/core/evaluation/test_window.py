@@ -9,7 +9,7 @@ from river import metrics
 
 from stream_ml.core.avro.texts import scores_text
 from stream_ml.core.evaluation.progressive import Quality
-from stream_ml.core.evaluation.window import ROWS_MAX, Recent, Row, delays, matrix, measures
+from stream_ml.core.evaluation.window import ROWS_MAX, RecentPredictions, Row, delays, matrix, measures
 from stream_ml.records import Served, Target
 from tests.support.partition import T0, parts
 
@@ -78,14 +78,14 @@ def test_delays_are_told_in_seconds() -> None:
 
 
 def test_no_more_rows_are_kept_than_the_longest_window_has() -> None:
-    recent = Recent()
+    recent = RecentPredictions()
     rows = matrix([Row(number, 0, 1.0, 1.0, 0.5, 1.0, 0.5) for number in range(3 * ROWS_MAX + 5)])
     for first in range(0, len(rows), 999):
         recent.extend(rows[first : first + 999])
         seen = rows[: first + 999]
         assert np.array_equal(recent.last(len(rows)), seen[-ROWS_MAX:])
         assert np.array_equal(recent.last(7), seen[-7:])
-    again = Recent()
+    again = RecentPredictions()
     again.restore(recent.state())
     again.extend(rows[:1])
     assert np.array_equal(again.last(ROWS_MAX), [*rows[1 - ROWS_MAX :], rows[0]])
