@@ -73,6 +73,24 @@ def check_format(value: bytes, start: int, ours: int, what: str) -> None:
     raise ValueError(message)
 
 
+def check_format_of(value: bytes, start: int, ours: int, head: Decoder, what: str, about: str) -> None:
+    """As `check_format`; of a later format also which record it is about.
+
+    Parameters
+    ----------
+    head
+        Of the fields in front, which stand so in every format.
+    about
+        ``event`` or ``feedback``: how the names of the three fields begin that say so.
+    """
+    try:
+        check_format(value, start, ours, what)
+    except LaterFormat as later:
+        found = decode_own(value, head, start)
+        later.where = found[f"{about}_topic"], found[f"{about}_partition"], found[f"{about}_offset"]
+        raise
+
+
 def decode_named(value: bytes, schema: Any, start: int, reader: Any) -> dict[str, Any]:
     """A record whose unions give their named types as (name, value): the value alone does not tell which it is."""
     stream = io.BytesIO(value)

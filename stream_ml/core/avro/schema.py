@@ -68,7 +68,7 @@ def load_schema(text: str, *, where: str) -> Schema:
         full: dict[str, Any] = fastavro.parse_schema(copy.deepcopy(raw))  # type: ignore[assignment]
         named = full.pop("__named_schemas")
         _Lint(named, where).record(full)
-        parsed = fastavro.parse_schema(_stripped(raw))
+        parsed = fastavro.parse_schema(_without("logicalType", raw))
         canonical = to_parsing_canonical_form(copy.deepcopy(raw))
     except _BROKEN as error:
         raise ConfigError(f"{where} is not an Avro schema: {type(error).__name__}: {error}") from error
@@ -154,11 +154,12 @@ def single_object_header(fingerprint_: int) -> bytes:
     return b"\xc3\x01" + (fingerprint_ & _MASK).to_bytes(8, "little")
 
 
-def _stripped(node: Any) -> Any:
+def _without(key: str, node: Any) -> Any:
+    """A schema without this key, wherever it stands; a default is a value, and stays as it is."""
     if isinstance(node, list):
-        return [_stripped(item) for item in node]
+        return [_without(key, item) for item in node]
     if isinstance(node, dict):
-        return {k: v if k == "default" else _stripped(v) for k, v in node.items() if k != "logicalType"}
+        return {k: v if k == "default" else _without(key, v) for k, v in node.items() if k != key}
     return node
 
 
@@ -250,12 +251,4 @@ class _Lint:
 
 def meaning_of(text: str) -> str:
     """A schema's text as canonical JSON without any `doc`: what people say in it changes nothing."""
-    return json.dumps(_without_docs(json.loads(text)), sort_keys=True, separators=(",", ":"))
-
-
-def _without_docs(node: Any) -> Any:
-    if isinstance(node, list):
-        return [_without_docs(one) for one in node]
-    if isinstance(node, dict):
-        return {k: v if k == "default" else _without_docs(v) for k, v in node.items() if k != "doc"}
-    return node
+    return json.dumps(_without("doc", json.loads(text)), sort_keys=True, separators=(",", ":"))

@@ -8,7 +8,7 @@ import fastavro
 from fastavro.schema import to_parsing_canonical_form
 
 from stream_ml import formats
-from stream_ml.core.avro.record import Decoder, LaterFormat, check_format, decode_own, encode_record
+from stream_ml.core.avro.record import Decoder, check_format_of, decode_own, encode_record
 from stream_ml.core.avro.schema import fingerprint, single_object_header
 from stream_ml.core.join.join import Resolved
 from stream_ml.records import (
@@ -84,12 +84,7 @@ def decode_outcome(value: bytes) -> dict[str, Any]:
     """
     if value[:2] != _OUTCOME_HEADER[:2]:
         raise ValueError("not an outcome: other framing")
-    try:
-        check_format(value, len(_OUTCOME_HEADER), FORMAT, "an outcome")
-    except LaterFormat as error:
-        head = decode_own(value, _OUTCOME_HEAD, len(_OUTCOME_HEADER))
-        error.where = head["feedback_topic"], head["feedback_partition"], head["feedback_offset"]
-        raise
+    check_format_of(value, len(_OUTCOME_HEADER), FORMAT, _OUTCOME_HEAD, "an outcome", "feedback")
     return decode_own(value, _OUTCOME_DECODER, len(_OUTCOME_HEADER))
 
 

@@ -14,7 +14,15 @@ from stream_ml import formats
 from stream_ml.core.avro.arrow import doubles_column, same_values, texts_column
 from stream_ml.core.avro.columnar import ROWS_MIN, avro_columns
 from stream_ml.core.avro.fields import Field, find_field, scalar_fields
-from stream_ml.core.avro.record import FORMATS_MAX, Decoder, LaterFormat, check_format, decode_own, encode_record
+from stream_ml.core.avro.record import (
+    FORMATS_MAX,
+    Decoder,
+    LaterFormat,
+    check_format,
+    check_format_of,
+    decode_own,
+    encode_record,
+)
 from stream_ml.core.avro.schema import HEADER_BYTES, Schema, fingerprint, single_object_header
 from stream_ml.core.avro.texts import joined, scores_text, words_of
 from stream_ml.core.inputs.events import Events, picked
@@ -220,12 +228,7 @@ class PredictionCodec:
         if not self.framed(value):
             raise ValueError("not a prediction: other framing")
         start = len(self.header)
-        try:
-            check_format(value, start, FORMAT, "a prediction")
-        except LaterFormat as error:
-            head = decode_own(value, _ORIGIN, start)
-            error.where = head["event_topic"], head["event_partition"], head["event_offset"]
-            raise
+        check_format_of(value, start, FORMAT, _ORIGIN, "a prediction", "event")
         raw = decode_own(value, self._head, start)
         served = Served._make([*(raw[name] for name in _SERVED)])._replace(flags=words_of(raw["flags"]))
         if any(len((raw[name] or "").encode()) > most for name, most in BYTES_MAX.items()):
