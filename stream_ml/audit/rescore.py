@@ -6,13 +6,12 @@ from typing import NamedTuple
 from stream_ml.app.parts import Parts
 from stream_ml.audit.coordinates import Findings
 from stream_ml.audit.sample import Sample
-from stream_ml.core.avro.texts import scores_of
 from stream_ml.core.fold.halt import Corrupted, Refold
 from stream_ml.core.fold.replica import Replica
 from stream_ml.core.join.watermark import NEVER_MS
 from stream_ml.core.log.seals import LogSeal
 from stream_ml.core.model.estimator import ModelFailed, Scored
-from stream_ml.core.model.scoring import same
+from stream_ml.core.model.scoring import class_scores, same
 from stream_ml.core.partition.predictions import Published
 from stream_ml.kafka.clients import admin
 from stream_ml.kafka.reading.ends import ends
@@ -122,7 +121,7 @@ def agrees(scored: Scored, served: Served) -> bool:
 
 def _numbers(said: Scored | Served) -> dict[str, float | str | None]:
     try:
-        scores = scores_of(said.scores) if isinstance(said.scores, str) else said.scores or {}
+        scores = class_scores(said)
     except ValueError as error:
         return {"class": said.class_name, "score": said.score, "value": said.value, "scores": str(error)}
     named = {f"score of {name}": score for name, score in sorted(scores.items())}

@@ -41,8 +41,8 @@ NUMBERS = {"trigger": range(-1, 2), "event_framing": range(len(FRAMINGS))}  # wh
 UNUSED = ("weight", "key_id")  # reserved: an entry that has one means something that this version does not know
 READER = 2  # entries, commands and headers up to this number are understood
 
-_SCHEMA = fastavro.parse_schema(formats.load("log_entry"))
 _RAW = formats.load("log_entry")
+_SCHEMA = fastavro.parse_schema(_RAW)
 _HEAD_FIELDS = 11  # format ... feedback_offset: they stand so in every format
 
 
@@ -177,8 +177,8 @@ def encode_schema(fingerprint: int, text: str, topic: str = "", *, written_at_ms
     Without a topic it is a writer schema of the events, whose bytes the log's examples hold.
     """
     if topic:
-        arguments = _json({"v": 1, "topic": topic, "fingerprint": fingerprint, "schema": text})
-        return _encode(kind=KINDS.index("schema"), arguments=arguments, written_at=written_at_ms, writer=writer)
+        arguments = {"topic": topic, "fingerprint": fingerprint, "schema": text}
+        return _encode_arguments("schema", arguments, written_at=written_at_ms, writer=writer)
     return _encode(
         kind=KINDS.index("schema"),
         event_schema=fingerprint,
@@ -197,20 +197,13 @@ def encode_start(
     partition: int, events: int, feedback: int, partitions: int = 1, *, written_at_ms: int, writer: str
 ) -> bytes:
     """Bytes of an entry of kind start: partition begins at these offsets, for the first time, as one of so many."""
-    arguments = _json({"v": 1, "events": events, "feedback": feedback, "partitions": partitions})
-    return _encode(
-        kind=KINDS.index("start"),
-        source_partition=partition,
-        arguments=arguments,
-        written_at=written_at_ms,
-        writer=writer,
-    )
+    arguments = {"events": events, "feedback": feedback, "partitions": partitions}
+    return _encode_arguments("start", arguments, source_partition=partition, written_at=written_at_ms, writer=writer)
 
 
 def encode_genesis(log_id: str, hash_key: str, app: str, *, written_at_ms: int, writer: str) -> bytes:
     """Bytes of an entry of kind genesis: the first of a log, and its identity."""
     arguments = {
-        "v": 1,
         "log_id": log_id,
         "hash_key": hash_key,
         "partition": 0,
@@ -219,23 +212,12 @@ def encode_genesis(log_id: str, hash_key: str, app: str, *, written_at_ms: int, 
         "parent": None,
         "app": app,
     }
-    return _encode(kind=KINDS.index("genesis"), arguments=_json(arguments), written_at=written_at_ms, writer=writer)
+    return _encode_arguments("genesis", arguments, written_at=written_at_ms, writer=writer)
 
 
 def encode_command(command: str, arguments: dict[str, Any], *, written_at_ms: int, writer: str) -> bytes:
     """Bytes of an entry of kind command."""
-    return _encode(
-        kind=KINDS.index("command"),
-        command=command,
-        arguments=_json({"v": 1, **arguments}),
-        written_at=written_at_ms,
-        writer=writer,
-    )
-
-
-def _json(values: dict[str, Any]) -> str:
-    """Canonical JSON: what digests are made of."""
-    return json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return _encode_arguments("command", arguments, command=command, written_at=written_at_ms, writer=writer)
 
 
 _BLANK: dict[str, Any] = {
@@ -257,6 +239,12 @@ _BLANK: dict[str, Any] = {
 
 def _encode(**fields: Any) -> bytes:
     return encode_record(_SCHEMA, {**_BLANK, **fields})
+
+
+def _encode_arguments(kind: str, arguments: dict[str, Any], **fields: Any) -> bytes:
+    """Bytes of an entry that says what it has to say in arguments: canonical JSON, which digests are made of."""
+    text = json.dumps({"v": ARGUMENTS_VERSION, **arguments}, sort_keys=True, separators=(",", ":"))
+    return _encode(kind=KINDS.index(kind), arguments=text, **fields)
 
 
 _SCHEMA_BEGINS = encode_schema(0, "", written_at_ms=0, writer="")[:2]

@@ -232,7 +232,12 @@ def same(one: Scored | Served, other: Scored | Served) -> bool:
     )
 
 
+def class_scores(said: Scored | Served) -> dict[str, float]:
+    """Scores by class, empty where none were given; ValueError where the text of what was served is none."""
+    return scores_of(said.scores) if isinstance(said.scores, str) else said.scores or {}
+
+
 def _numbers(said: Scored | Served) -> dict[str, float]:
-    scores = scores_of(said.scores) if isinstance(said.scores, str) else said.scores or {}
-    named = {"score": said.score, "value": said.value, **{f"of {name}": score for name, score in scores.items()}}
+    of_classes = {f"of {name}": score for name, score in class_scores(said).items()}
+    named = {"score": said.score, "value": said.value, **of_classes}
     return {name: value for name, value in named.items() if value is not None}

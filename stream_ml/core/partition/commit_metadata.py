@@ -10,14 +10,13 @@ from typing import Any, NamedTuple
 
 from stream_ml.core.avro.record import FORMATS_MAX
 from stream_ml.core.join.watermark import Times
+from stream_ml.core.log.entry import READER
 from stream_ml.errors import FatalError
 
 FORMAT = 2
-READER = 2  # as of the log: entries, commands and headers up to this number are understood by the owner
 LINEAGES_MAX = 4  # whose last signal is remembered; of an older one the signals would be reported again
 LINEAGE_CHARS = 8  # of its digits
 BYTES_MAX = 1_000  # Kafka's own limit is offset.metadata.max.bytes, 4096 by default
-
 
 _NO_METADATA = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 
