@@ -22,6 +22,7 @@ from stream_ml.core.join.join import Join
 from stream_ml.core.partition.batch import Batch
 from stream_ml.core.partition.commit_metadata import OutputEnds
 from stream_ml.core.partition.partition import Partition
+from stream_ml.core.partition.serving import Serving
 from stream_ml.demo.flights import Item, flights
 from stream_ml.demo.model import build
 from stream_ml.records import Clock, LogRecord, Record, Records
@@ -109,7 +110,7 @@ def core(parts: Parts, items: list[Item]) -> dict[str, float]:
         )
         outputs = timed(
             "score, join, encode",
-            lambda batch=batch: partition.process(batch, replica, NOW, stale=False, token="t"),
+            lambda batch=batch: partition.process(batch, Serving.of(replica), NOW, stale=False, token="t"),
         )
         partition.apply(outputs)
         entries = [

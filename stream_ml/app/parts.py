@@ -21,7 +21,7 @@ from stream_ml.core.inputs.label_domain import LabelDomain
 from stream_ml.core.inputs.readers import EventReader, FeedbackReader
 from stream_ml.core.join.watermark import JoinSettings
 from stream_ml.core.log.logged_schemas import LoggedSchema, WrittenSchema, written_schemas
-from stream_ml.core.model.lineage import Covered, lineage_of, spec_of
+from stream_ml.core.model.lineage import LINEAGE_DIGITS, Covered, digest_of, lineage_of, spec_of, watch_spec_of
 from stream_ml.core.partition.batch import PartitionSettings
 from stream_ml.core.partition.outputs import Topics
 from stream_ml.core.partition.predictions import PredictionCodec
@@ -67,6 +67,21 @@ class Parts(NamedTuple):
         """Lineage of this model on the log with this id."""
         return lineage_of(log_id, self._covered())
 
+    def watch(self, log_id: str) -> str:
+        """Digest of what watches what is served on the log with this id: another one begins anew, and no model."""
+        model, concept = self.config.model, self.config.drift.concept
+        settings = {
+            "reader_schema": meaning_of(self.reader.payloads.reader.text),
+            "task": model.task,
+            "classes": self.domain.classes,
+            "positive": self.domain.positive,
+            "threshold": model.threshold,
+            "quality_window": self.config.quality.window,
+            "concept": concept.model_dump(),
+            "seed": model.seed if concept.detector == "kswin" else None,
+        }
+        return digest_of(watch_spec_of(log_id, settings))[:LINEAGE_DIGITS]
+
     def _covered(self) -> Covered:
         model = self.config.model
         settings = {
@@ -77,7 +92,6 @@ class Parts(NamedTuple):
             "positive": self.domain.positive,
             "threshold": model.threshold,
             "seed": model.seed,
-            "watch": {"quality_window": self.config.quality.window, "concept": self.config.drift.concept.model_dump()},
             "guard": self.config.learning.guard,
             "quarantine": self.config.learning.quarantine,
         }
@@ -86,15 +100,19 @@ class Parts(NamedTuple):
         sources, distributions = closure(modules, self.config.path(Path()))
         return Covered(model.factory, model.params, settings, estimator, sources, distributions)
 
-    def fold_settings(self, lineage: str) -> FoldSettings:
+    def new_payloads(self) -> Payloads:
+        """Payloads that know no writer schema but the reader's."""
+        return Payloads(self.config.events.framing, self.reader.payloads.reader, {})
+
+    def fold_settings(self, lineage: str, watch: str = "watch") -> FoldSettings:
         """What a replica needs. It knows no writer schema but the reader's: the others stand in the log."""
-        payloads = Payloads(self.config.events.framing, self.reader.payloads.reader, {})
-        settings = FoldSettings(lineage, payloads, self.plan, self.domain, self.build, self.concept_monitor)
+        settings = FoldSettings(lineage, self.new_payloads(), self.plan, self.domain, self.build, self.concept_monitor)
         sealed = self.config.training_log
         return settings._replace(
             ranges=self.ranges,
             quarantine=self.config.learning.quarantine,
             sealed_from=None if sealed.key_file is None else sealed.sealed_from,
+            watch=watch,
         )
 
     def written_schemas(self, logged: Iterable[LoggedSchema]) -> list[WrittenSchema]:

@@ -15,8 +15,19 @@ from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 
+from stream_ml.app.private_modules import beside
+
 _SELF = __name__.partition(".")[0]
 _OWN_ROOTS = {"river", "numpy", "builtins", "__main__", *sys.stdlib_module_names}  # in the lineage by their versions
+
+
+def texts_below(module: str, folder: Path) -> dict[str, bytes]:
+    """The source of a module of this folder and of all that it imports from there, by path; empty of any other one."""
+    root = module.partition(".")[0]
+    if root in _OWN_ROOTS or root == _SELF or beside(module, folder) is None:
+        return {}
+    found, _ = _followed({module}, folder)
+    return {place: text for place, text in found.items() if text is not None and place.endswith(".py")}
 
 
 def closure(modules: set[str], folder: Path) -> tuple[dict[str, str], dict[str, str]]:
@@ -36,7 +47,14 @@ def closure(modules: set[str], folder: Path) -> tuple[dict[str, str], dict[str, 
     distributions : dict of str
         A distribution's name to its version.
     """
-    found: dict[str, str] = {}
+    texts, distributions = _followed(modules, folder)
+    found = {place: "no source" if text is None else hashlib.sha256(text).hexdigest() for place, text in texts.items()}
+    return dict(sorted(found.items())), dict(sorted(distributions.items()))
+
+
+def _followed(modules: set[str], folder: Path) -> tuple[dict[str, bytes | None], dict[str, str]]:
+    """The sources that `closure` digests, None where there is none, and the distributions."""
+    found: dict[str, bytes | None] = {}
     distributions: dict[str, str] = {}
     done: set[str] = set()
     left = sorted(modules)
@@ -50,22 +68,21 @@ def closure(modules: set[str], folder: Path) -> tuple[dict[str, str], dict[str, 
         followed = not brought and root != _SELF  # whose fold has a format of its own in the lineage
         if not followed and name not in modules:
             continue
-        file = _file(_spec(name))
+        file = _file(_spec(name, folder))
         if file is not None:
-            source = file.read_bytes()
-            found[_place(name, file, folder)] = hashlib.sha256(source).hexdigest()
+            source = found[_place(name, file, folder)] = file.read_bytes()
             done.add(name)
             if followed:
                 left += _parents(name)
                 left += _imported(source, name, is_package=file.name == "__init__.py")
         elif name in modules:
-            found[name] = "no source"
-    return dict(sorted(found.items())), dict(sorted(distributions.items()))
+            found[name] = None
+    return found, distributions
 
 
 def _brought(root: str, folder: Path) -> list[str]:
     """Distributions that brought a top-level module; none of one that lies beside the configuration."""
-    spec = _spec(root)
+    spec = _spec(root, folder)
     places = [] if spec is None else [spec.origin or "", *(spec.submodule_search_locations or ())]
     inside = any(folder.resolve() in Path(place).resolve().parents for place in places if place)
     return [] if inside or root == _SELF else _distributions().get(root, [])
@@ -116,8 +133,11 @@ def _absolute(name: str, level: int, package: str) -> str:
     return ".".join([*parts[: len(parts) - level + 1], *([name] if name else [])])
 
 
-def _spec(name: str) -> ModuleSpec | None:
-    """Where a module is found, as an import would; what is loaded already says so itself."""
+def _spec(name: str, folder: Path) -> ModuleSpec | None:
+    """Where a module is found, as an import would; of others than the folder's what is loaded says so itself."""
+    own = beside(name, folder)
+    if own is not None:
+        return own
     loaded = sys.modules.get(name)
     if loaded is not None and getattr(loaded, "__spec__", None) is not None:
         return loaded.__spec__

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from stream_ml.app.parts import Parts
 from stream_ml.audit.coordinates import Findings
 from stream_ml.audit.sample import Sample
-from stream_ml.core.fold.halt import Corrupted, Refold
+from stream_ml.core.fold.halt import Refold, Remake
 from stream_ml.core.fold.replica import Replica
 from stream_ml.core.join.watermark import NEVER_MS
 from stream_ml.core.log.seals import LogSeal
@@ -52,9 +52,9 @@ def rescore(parts: Parts, lineage: str, sample: Sample, found: Findings, seal: L
         rescorer.checked,
         len(left),
         replica.position,
-        replica.examples_learned,
-        replica.probe_bits(),
-        replica.quality.report(),
+        replica.only.examples_learned,
+        replica.only.probe_bits(),
+        replica.watch.quality.report(),
     )
 
 
@@ -68,7 +68,7 @@ def _fold(parts: Parts, rescorer: "_Rescorer", left: Pairs, end: int) -> bool:
             if replica.halt is None:
                 rescorer.score(left, record.offset)
             result = replica.fold([LogRecord(record.offset, log_value(record, rescorer.seal))])
-            if isinstance(result, Corrupted):
+            if isinstance(result, Remake):
                 rescorer.replica = replica.successor(Replica(rescorer.settings))
                 return True
             if isinstance(result, Refold):
@@ -102,7 +102,7 @@ class _Rescorer:
                 self._found.add("score", *where, f"its event cannot be scored again: {event.message}")
                 continue
             try:
-                scored = self.replica.model.score_one(event.features)
+                scored = self.replica.only.model.score_one(event.features)
             except ModelFailed as error:
                 self._found.add("score", *where, f"the model raises: {error}")
                 continue

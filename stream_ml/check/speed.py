@@ -16,6 +16,7 @@ from stream_ml.core.inputs.events import Events, Features, Taken
 from stream_ml.core.model.checks import labelled
 from stream_ml.core.model.estimator import Learner
 from stream_ml.core.model.scoring import Scorer
+from stream_ml.core.partition.predictions import Said
 from stream_ml.records import Clock, Record, Records, Version
 
 ROUNDS = 5
@@ -59,7 +60,7 @@ def speed(parts: Parts) -> Speed:
     carried = [parts.reader.carried(payload) or {} for payload in payloads] if parts.config.predictions.carry else None
     assert asked.table is not None  # noqa: S101 - made above
     taken = Taken(range(EVENTS), [f"event-{n}" for n in range(EVENTS)], [0] * EVENTS, 0, asked.table, set(), carried)
-    events, said = Events(records, [taken], {}), (Version("0" * 16, 1), 1, Clock(0, 0))
+    events, said = Events(records, [taken], {}), Said(Version("0" * 16, 1), 1, Clock(0, 0))
 
     def decode() -> None:
         lanes = bare.decode_many(values)

@@ -169,9 +169,9 @@ def _facts(config: Config) -> "TopicFacts | None":
 
 
 def _judged(parts: Any, found: Any, facts: "TopicFacts | None") -> dict[str, Any]:
-    from stream_ml.core.fold.replica import Replica
+    from stream_ml.core.fold.lineage_model import LineageModel
     from stream_ml.core.model.estimator import ModelFailed
-    from stream_ml.follower.restore import newest_replica
+    from stream_ml.follower.restore import newest_model
     from stream_ml.records import DeadLetter, Label
 
     if isinstance(found, DeadLetter):
@@ -179,13 +179,13 @@ def _judged(parts: Any, found: Any, facts: "TopicFacts | None") -> dict[str, Any
     if isinstance(found, Label):
         target = found.target.class_name if found.target.class_name is not None else found.target.value
         return {"becomes": "label", "event_id": found.event_id, "time_ms": found.time_ms, "label": target}
-    replica = newest_replica(parts, facts) if facts else Replica(parts.fold_settings(""))
+    model = newest_model(parts, facts) if facts else LineageModel(parts.fold_settings(""))
     head = {"event_id": found.event_id, "time_ms": found.time_ms, "features": found.features}
     try:
-        scored = replica.model.score_one(found.features)
+        scored = model.model.score_one(found.features)
     except ModelFailed as error:
         return {"becomes": "dead letter", "reason": "model_refused", "message": f"the model raised {error}", **head}
-    by = f"{replica.version.lineage}/{replica.position}" if replica.position else "an untrained model"
+    by = f"{model.version.lineage}/{model.position}" if model.position else "an untrained model"
     said = {"class": scored.class_name, "score": scored.score, "scores": scored.scores, "value": scored.value}
     flags = [name for name, is_set in (("cold", scored.cold), ("imputed", found.imputed)) if is_set]
     prediction = {name: value for name, value in said.items() if value is not None}

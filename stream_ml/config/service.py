@@ -121,6 +121,35 @@ class Checkpoints(Section):
     )
 
 
+class Models(Section):
+    """Several models on one log: which are kept ready, and how a changed one takes over."""
+
+    upgrade: Literal["auto", "manual"] = key(
+        "auto",
+        "a model that the log does not know yet: `auto`: it is declared, learns behind the one that serves, and takes "
+        "over once it is ready; `manual`: the worker ends and says what to type",
+    )
+
+    @field_validator("upgrade", mode="before")
+    @classmethod
+    def _not_yet(cls, given: Any) -> Any:
+        if given == "checked":
+            raise ValueError("`checked` needs replay, which this version does not have: take auto or manual")
+        return given
+
+    directory: Path = key(Path("models"), "where specifications and sources of models are kept, by lineage")
+    key_file: Path | None = key(
+        None,
+        "file with a key of at least 16 bytes that seals the source of models in the log, the same for all workers and "
+        "operators; null: only source of the own disk is run",
+    )
+    standbys_max: int = key(2, "models that are kept ready beside the one that serves, the newest first", ge=0, le=8)
+    background_share: float = key(
+        0.25, "part of a turn's time to fold that models get which are behind, while the log is busy", ge=0.01, le=1.0
+    )
+    grace: Duration = key(duration_ms("10m"), "predictions flagged `superseded` for longer are a problem")
+
+
 class TrainingLog(Section):
     """Who may write to the training log: without a key everybody whom Kafka lets."""
 

@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from stream_ml.config.inputs import Events, Features, Feedback, Predictions
 from stream_ml.config.model import MISS_DETECTORS, Drift, Learning, Model, Quality, Watch
 from stream_ml.config.section import OWN_NAME_MAX, key
-from stream_ml.config.service import App, Checkpoints, Delivery, Http, Kafka, Log, Pending, TrainingLog, Worker
+from stream_ml.config.service import App, Checkpoints, Delivery, Http, Kafka, Log, Models, Pending, TrainingLog, Worker
 from stream_ml.records import Scalar
 
 
@@ -64,6 +64,7 @@ class Config(BaseSettings):
     pending: Pending = Pending()
     training_log: TrainingLog = TrainingLog()
     checkpoints: Checkpoints = Checkpoints()
+    models: Models = Models()
     http: Http = Http()
     log: Log = Log()
 

@@ -1,25 +1,31 @@
-"""When a follower writes a checkpoint, what it says, and how it went."""
+"""When a follower writes checkpoints, what they say, and how it went.
+
+There is one of book and watch, and one of each model with the book that it follows: each is loaded on its own.
+They are written one after the other, each at the position that its replica has by then.
+"""
 
 import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from stream_ml.app.parts import Parts
 from stream_ml.core.fold.batches import FoldSettings
+from stream_ml.core.fold.lineage_model import LineageModel
 from stream_ml.core.fold.replica import Replica
 from stream_ml.core.model.lineage import digest_of
 from stream_ml.errors import CheckpointError, OldFormat
 from stream_ml.follower.cost import Cost
 from stream_ml.follower.model_size import ModelSize
-from stream_ml.follower.restore import replica_of
+from stream_ml.follower.recipes import Recipe
+from stream_ml.follower.restore import BOOK, book_of, model_of
 from stream_ml.kafka.topics import TopicFacts
 from stream_ml.observe.metrics import Metrics
 from stream_ml.observe.status import CheckpointStatus
-from stream_ml.storage.checkpoints import CheckpointStore
+from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
 from stream_ml.storage.keys import key_of
 from stream_ml.storage.writer import CheckpointWriter
 
@@ -28,6 +34,25 @@ VERIFY_S = 0.005  # a turn of the loop, for a checkpoint that holds nothing any 
 PART = 10  # learning waits for what is pickled: for a tenth of the time at most
 
 log = logging.getLogger(__name__)
+
+
+class Kept(NamedTuple):
+    """What one checkpoint is of: a replica's book and watch (`model` is None), or one of its models."""
+
+    replica: Replica
+    model: LineageModel | None
+
+    @property
+    def name(self) -> str:
+        """The lineage; BOOK of book and watch."""
+        return BOOK if self.model is None else self.model.settings.lineage
+
+    @property
+    def may_be_written(self) -> bool:
+        """Whether it is where the log gives it, and not halted."""
+        if self.replica.book.halt is not None or self.replica.interrupted or not self.replica.book.position:
+            return False
+        return self.model is None or (self.model.halt is None and self.model.is_healthy)
 
 
 class Checkpointing:
@@ -40,32 +65,46 @@ class Checkpointing:
     sealed
         Whether they carry a seal: there is a key.
     size
-        How large the model is, as the last one found.
+        How large the largest model is, as the last ones found.
 
     So many attributes: what was written, what is under way and where it goes are of one conversation.
     """
 
-    def __init__(self, parts: Parts, facts: TopicFacts, settings: FoldSettings, cost: Cost, metrics: Metrics) -> None:
+    def __init__(self, parts: Parts, facts: TopicFacts, recipe: Recipe, cost: Cost, metrics: Metrics) -> None:
         config = parts.config
-        self._settings, self._facts, self._cost, self._metrics = settings, facts, cost, metrics
-        self._types = config.model.checkpoint_types
-        self._app, self._spec = config.app.id, parts.spec(facts.log.log_id)
-        key = key_of(config, make=True)
-        self.sealed = key is not None
-        directory = config.path(config.checkpoints.directory)
-        self.store = CheckpointStore(directory, settings.lineage, keep=config.checkpoints.keep, key=key)
-        self.problem = self.store.prepare()
+        self._config, self._facts, self._cost, self._metrics = config, facts, cost, metrics
+        self._key = key_of(config, make=True)
+        self.sealed = self._key is not None
+        self._recipes: dict[str, Recipe] = {}
+        self._stores: dict[str, CheckpointStore] = {}
+        self.problem = self.know(recipe)
+        directory = config.path(config.checkpoints.directory) / BOOK
+        book = CheckpointStore(directory, recipe.settings.watch, keep=config.checkpoints.keep, key=self._key)
+        self._stores[BOOK] = book
+        self.problem = self.problem or book.prepare()
         self.size = ModelSize(config.model.memory_max, config.model.memory_policy)
-        self._writer, self._position_under_way = CheckpointWriter(), -1
+        self._writer, self._under_way, self._left = CheckpointWriter(), "", list[Kept]()
+        self._position_under_way = -1
         self._begun_s = time.monotonic()
-        self._position, self._written_s = -1, 0.0
+        self._written: dict[str, tuple[int, float]] = {}  # by name: position, and when (monotonic clock)
         self._size_is_new = False
-        self.stands_at = 0  # where the newest one is of which this process knows
+        self.stands_at: dict[str, int] = {}  # by name: where the newest one is of which this process knows
+
+    def know(self, recipe: Recipe) -> str:
+        """Be able to read and write the checkpoints of this lineage; why they cannot be written, as of `prepare`."""
+        if recipe.lineage in self._recipes:
+            return ""
+        config = self._config
+        directory = config.path(config.checkpoints.directory)
+        store = CheckpointStore(directory, recipe.lineage, keep=config.checkpoints.keep, key=self._key)
+        problem = store.prepare()
+        self._recipes[recipe.lineage], self._stores[recipe.lineage] = recipe, store
+        return problem
 
     # --- at a start ---
 
-    def restored(self, at_most: int | None, check: Callable[[Replica], None]) -> Replica | None:
-        """The replica of the newest checkpoint that is right; None where there is none.
+    def restored_model(self, recipe: Recipe, at_most: int | None, check: Callable[[Replica], None]) -> Replica | None:
+        """A model out of its newest checkpoint that is right, with its book; None where there is none.
 
         Parameters
         ----------
@@ -74,11 +113,26 @@ class Checkpointing:
         check
             Raises CheckpointError where the log says that a replica cannot be right.
         """
-        for found in self.store.newest(at_most):
+        store = self._stores[recipe.lineage]
+        return self._restored(recipe.lineage, at_most, check, lambda found: model_of(store, found, recipe, self._facts))
+
+    def restored_book(self, settings: FoldSettings, check: Callable[[Replica], None]) -> Replica | None:
+        """Book and watch out of the newest checkpoint that is right; None where there is none."""
+        store = self._stores[BOOK]
+        return self._restored(BOOK, None, check, lambda found: book_of(store, found, settings, self._facts))
+
+    def _restored(
+        self,
+        name: str,
+        at_most: int | None,
+        check: Callable[[Replica], None],
+        load: Callable[[Checkpoint], Replica],
+    ) -> Replica | None:
+        for found in self._stores[name].newest(at_most):
             try:
                 if isinstance(found, CheckpointError):
                     raise found
-                replica = replica_of(self.store, found, self._settings, self._types, self._facts, self._spec)
+                replica = load(found)
                 check(replica)
             except OldFormat as error:  # as after every upgrade that changes it: nothing is broken
                 log.info("checkpoint skipped: %s", error)
@@ -87,8 +141,8 @@ class Checkpointing:
                 log.warning("checkpoint skipped: %s", error)
             else:
                 self._cost.restore(found.header.get("cost"))
-                self.stands_at = max(self.stands_at, replica.position)
-                log.info("checkpoint at %d loaded", replica.position)
+                self.stands_at[name] = max(self.stands_at.get(name, 0), found.position)
+                log.info("checkpoint at %d of %s loaded", found.position, name)
                 return replica
         return None
 
@@ -96,40 +150,62 @@ class Checkpointing:
 
     @property
     def holds(self) -> bool:
-        """Whether the model must not change now, because it is being pickled."""
+        """Whether no model may change now, because one is being pickled."""
         return self._writer.holds
 
     @property
     def busy(self) -> bool:
-        """Whether one is under way."""
-        return self._writer.busy
+        """Whether one is under way, or waits for the one before it."""
+        return self._writer.busy or bool(self._left)
 
     def too_large(self) -> bool:
-        """Whether the last one has found the model larger than it may be; asked once for each."""
+        """Whether the last one has found a model larger than it may be; asked once for each."""
         new, self._size_is_new = self._size_is_new, False
         return new and self.size.over
 
-    def write_if_due(self, replica: Replica, interval_s: float) -> bool:
-        """Go on with the one under way, or begin one when the last is old enough; whether one was begun."""
+    def write_if_due(self, replicas: Sequence[Replica], interval_s: float) -> bool:
+        """Go on with those under way, or begin when the last ones are old enough; whether one was begun."""
         if self._writer.busy:
             self.write_on(VERIFY_S)
             return False
+        if self._left:
+            return self._begin_next(replicas)
         interval_s = max(interval_s, PART * self._writer.took_s)
-        due = time.monotonic() - self._begun_s >= interval_s
-        if due:
-            self.begin(replica)
-        return due
+        if time.monotonic() - self._begun_s < interval_s:
+            return False
+        return self.begin(replicas)
 
-    def begin(self, replica: Replica) -> None:
-        """Begin one, unless halted or nothing was folded since the last; a failure is reported, never fatal."""
+    def begin(self, replicas: Sequence[Replica]) -> bool:
+        """Begin one of everything in these that has moved, the models first; whether one was begun."""
         self._begun_s = time.monotonic()
-        if replica.halt is not None or replica.interrupted:
-            return
-        if replica.position in (0, self._position) or not replica.is_healthy:
-            return
-        content = {"state": replica.state(), "probe_bits": replica.probe_bits()}
-        self._position_under_way = replica.position
-        save = partial(self.store.save, replica.position, self._header(replica), content, checkpoint_types=self._types)
+        models = [Kept(replica, model) for replica in replicas for model in replica.models.values()]
+        self._left = [*models, *(Kept(replica, None) for replica in replicas if replica.is_watched)]
+        return self._begin_next(replicas)
+
+    def _begin_next(self, replicas: Sequence[Replica]) -> bool:
+        """Begin the next one that is still there and has moved; a failure is reported, never fatal."""
+        while self._left:
+            kept = self._left.pop(0)
+            there = kept.replica in replicas and (kept.model is None or kept.model in kept.replica.models.values())
+            if not there or not kept.may_be_written:
+                continue
+            position = kept.replica.book.position
+            if position != self._written.get(kept.name, (-1, 0.0))[0]:
+                self._begin(kept, position)
+                return True
+        return False
+
+    def _begin(self, kept: Kept, position: int) -> None:
+        self._under_way, self._position_under_way = kept.name, position
+        content: dict[str, Any] = {"book": kept.replica.book.state()}
+        types: list[str] = []
+        if kept.model is None:
+            content |= {"watch": kept.replica.watch.state()}
+        else:
+            content |= {"model": kept.model.state(), "probe_bits": kept.model.probe_bits()}
+            types = self._recipes[kept.name].checkpoint_types
+        store = self._stores[kept.name]
+        save = partial(store.save, position, self._header(kept), content, checkpoint_types=types)
         self._writer.begin(save)
         self.write_on(BEGIN_S)
 
@@ -137,36 +213,43 @@ class Checkpointing:
         """Give so much time to the one under way."""
         with self._reported():
             if self._writer.turn(budget_s):
-                self._written()
-                self.size.measured(self.store.pickled_bytes)
-                self._size_is_new = True
+                self._wrote()
 
-    def write_until(self, until_s: float) -> bool:
-        """Go on with the one under way until then (monotonic clock); whether none is under way any more."""
-        while self._writer.busy and time.monotonic() < until_s:
-            self.write_on(min(0.2, max(0.0, until_s - time.monotonic())))
-        return not self._writer.busy
+    def write_until(self, replicas: Sequence[Replica], until_s: float) -> bool:
+        """Go on with those under way until then (monotonic clock); whether none is left."""
+        while self.busy and time.monotonic() < until_s:
+            if self._writer.busy:
+                self.write_on(min(0.2, max(0.0, until_s - time.monotonic())))
+            else:
+                self._begin_next(replicas)
+        return not self.busy
 
     def give_up(self) -> None:
         """Give up the one that holds the fold, because something waits for it; the next turn begins anew."""
         if self._writer.holds:
             self._writer.drop()
+            self._left = []
             self._begun_s = -math.inf
 
-    def leave(self, replica: Replica, after_s: float) -> None:
-        """At the end of the process: leave one that was not finished in time, and say what that means."""
+    def leave(self, replicas: Sequence[Replica], after_s: float) -> None:
+        """At the end of the process: leave what was not finished in time, and say what that means."""
         self._writer.drop(wait=False)
-        log.warning(
-            "the last checkpoint was not written within %.1f s (checkpoints.stop_wait): the one at %d stands, and the "
-            "next start folds %d entries again",
-            *(after_s, self.stands_at, replica.position - self.stands_at),
-        )
+        for replica in replicas:
+            for name in replica.models:
+                stands_at, position = self.stands_at.get(name, 0), replica.book.position
+                if stands_at < position:
+                    log.warning(
+                        "the last checkpoint of %s was not written within %.1f s (checkpoints.stop_wait): the one at "
+                        "%d stands, and the next start folds %d entries again",
+                        *(name, after_s, stands_at, position - stands_at),
+                    )
 
-    def written(self) -> CheckpointStatus:
-        """Position and age of this process's last checkpoint; None before the first."""
-        if self._position < 0:
+    def written(self, lineage: str) -> CheckpointStatus:
+        """Position and age of this process's last checkpoint of a model; None before the first."""
+        if lineage not in self._written:
             return {"position": None, "age_seconds": None}
-        return {"position": self._position, "age_seconds": round(time.monotonic() - self._written_s, 1)}
+        position, written_s = self._written[lineage]
+        return {"position": position, "age_seconds": round(time.monotonic() - written_s, 1)}
 
     @contextlib.contextmanager
     def _reported(self) -> Iterator[None]:
@@ -177,17 +260,22 @@ class Checkpointing:
             log.error("%s; scoring goes on, older checkpoints stay", error)
             self.problem = str(error)
 
-    def _written(self) -> None:
-        self._position, self._written_s = self._position_under_way, time.monotonic()
-        self.stands_at = self._position
+    def _wrote(self) -> None:
+        name, store = self._under_way, self._stores[self._under_way]
+        self._written[name] = (self._position_under_way, time.monotonic())
+        self.stands_at[name] = self._position_under_way
         self.problem = ""
         self._metrics.set("checkpoint_timestamp_seconds", time.time())
-        self._metrics.set("checkpoint_seconds", self._writer.took_s)
-        self._metrics.set("checkpoint_bytes", self.store.size(self._position))
+        if name != BOOK:
+            self.size.measured(store.pickled_bytes)
+            self._size_is_new = True
+            self._metrics.set("checkpoint_seconds", self._writer.took_s)
+            self._metrics.set("checkpoint_bytes", store.size(self._position_under_way))
 
-    def _header(self, replica: Replica) -> dict[str, Any]:
-        return {
-            "app": self._app,
+    def _header(self, kept: Kept) -> dict[str, Any]:
+        head = {
+            "app": self._config.app.id,
+            "what": "book" if kept.model is None else "model",
             "halted_at": None,
             "log": {
                 "id": self._facts.log.log_id,
@@ -196,11 +284,11 @@ class Checkpointing:
                 "partitions": 1,
                 "topic_id": self._facts.training_log_topic_id,
             },
-            "last_digest": replica.last_digest,
-            "spec": self._spec,
-            "spec_sha256": digest_of(self._spec),
+            "last_digest": kept.replica.book.last_digest,
             "created_at": time.time_ns() // 1_000_000,
-            "examples_learned": replica.examples_learned,
-            "quality": replica.quality.report(),
             "cost": self._cost.state(),
         }
+        if kept.model is None:
+            return {**head, "quality": kept.replica.watch.quality.report()}
+        spec = self._recipes[kept.name].spec
+        return {**head, "spec": spec, "spec_sha256": digest_of(spec), "examples_learned": kept.model.examples_learned}

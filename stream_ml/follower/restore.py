@@ -7,11 +7,16 @@ from hashlib import sha256
 from typing import Any
 
 from stream_ml.app.parts import Parts
+from stream_ml.config import Config
 from stream_ml.core.fold.batches import FoldSettings
+from stream_ml.core.fold.book import Book
+from stream_ml.core.fold.lineage_model import LineageModel
 from stream_ml.core.fold.replica import Replica
+from stream_ml.core.fold.watch import Watch
 from stream_ml.core.log.seals import LogSeal
-from stream_ml.core.model.lineage import LINEAGE_DIGITS, digest_of
+from stream_ml.core.model.lineage import digest_of
 from stream_ml.errors import CheckpointError, ConfigError
+from stream_ml.follower.recipes import Recipe, own_recipe
 from stream_ml.kafka.clients import admin
 from stream_ml.kafka.reading.ends import ends
 from stream_ml.kafka.reading.log_reader import log_value
@@ -20,98 +25,122 @@ from stream_ml.kafka.topics import TopicFacts
 from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
 from stream_ml.storage.keys import key_of
 
+BOOK = "book"  # folder of the checkpoints of book and watch, which know no model
+
 log = logging.getLogger(__name__)
 
 
-def log_range(parts: Parts) -> tuple[int, int]:
+def log_range(config: Config) -> tuple[int, int]:
     """First offset and end of the training log now, open transactions included; asks Kafka."""
-    where = (parts.config.training_log_topic, 0)
-    return ends(admin(parts.config), [where])[where]
+    where = (config.training_log_topic, 0)
+    return ends(admin(config), [where])[where]
 
 
-def replica_of(
-    store: CheckpointStore,
-    checkpoint: Checkpoint,
-    settings: FoldSettings,
-    types: list[str],
-    facts: TopicFacts,
-    spec: dict[str, Any],
-) -> Replica:
-    """The replica in a checkpoint.
+def model_of(store: CheckpointStore, checkpoint: Checkpoint, recipe: Recipe, facts: TopicFacts) -> Replica:
+    """The model in a checkpoint, with the book that it follows.
 
     Raises
     ------
     CheckpointError
         It is of another log, or predicts something else than when it was written. An older one, or the log, helps.
     """
-    of = checkpoint.header.get("log")
-    if not isinstance(of, dict) or of.get("id") != facts.log.log_id:
-        raise CheckpointError(f"checkpoint {checkpoint.position} belongs to another training log")
-    if checkpoint.header.get("spec_sha256") != digest_of(spec):
+    _check_log(checkpoint, facts)
+    if checkpoint.header.get("spec_sha256") != digest_of(recipe.spec):
         raise CheckpointError(f"checkpoint {checkpoint.position} is of another model, whose lineage begins alike")
-    if of.get("topic_id") != facts.training_log_topic_id:
-        log.info("checkpoint %d was made when the training log was another topic", checkpoint.position)
-    content = store.content(checkpoint, types)
-    replica = Replica(settings)
-    try:
-        replica.restore(content["state"])
-        probes = replica.probe_bits()
-        written = content["probe_bits"]
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # what native classes raise is no Exception
-        raise CheckpointError(f"checkpoint {checkpoint.position} has another content: {str(error)[:300]}") from error
-    if probes != written or replica.position != checkpoint.position:
+    content = store.content(checkpoint, recipe.checkpoint_types)
+    with _believed(checkpoint):
+        book, model = _book(recipe.settings, content["book"]), LineageModel(recipe.settings)
+        model.restore(content["model"])
+        replica = Replica(recipe.settings, book, None, model)
+        probes, written = model.probe_bits(), content["probe_bits"]
+    if probes != written or {book.position, model.position} != {checkpoint.position}:
         raise CheckpointError(f"checkpoint {checkpoint.position} predicts differently from when it was written")
     return replica
 
 
-def check_last_entry(parts: Parts, replica: Replica, seal: LogSeal | None, keep_alive: Callable[[], None]) -> None:
+def book_of(store: CheckpointStore, checkpoint: Checkpoint, settings: FoldSettings, facts: TopicFacts) -> Replica:
+    """The book and the watch in a checkpoint, with no model; errors as of `model_of`."""
+    _check_log(checkpoint, facts)
+    content = store.content(checkpoint, [])
+    with _believed(checkpoint):
+        book, watch = _book(settings, content["book"]), Watch(settings)
+        watch.restore(content["watch"])
+    if book.position != checkpoint.position:
+        raise CheckpointError(f"checkpoint {checkpoint.position} has another position inside")
+    return Replica(settings, book, watch)
+
+
+def _book(settings: FoldSettings, state: dict[str, Any]) -> Book:
+    found = Book(settings)
+    found.restore(state)
+    return found
+
+
+def _check_log(checkpoint: Checkpoint, facts: TopicFacts) -> None:
+    of = checkpoint.header.get("log")
+    if not isinstance(of, dict) or of.get("id") != facts.log.log_id:
+        raise CheckpointError(f"checkpoint {checkpoint.position} belongs to another training log")
+    if of.get("topic_id") != facts.training_log_topic_id:
+        log.info("checkpoint %d was made when the training log was another topic", checkpoint.position)
+
+
+class _believed:
+    """Whatever goes wrong with a checkpoint's content is CheckpointError."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._position = checkpoint.position
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
+        if error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
+            # What native classes raise is no Exception.
+            raise CheckpointError(f"checkpoint {self._position} has another content: {str(error)[:300]}") from error
+
+
+def check_last_entry(config: Config, replica: Replica, seal: LogSeal | None, keep_alive: Callable[[], None]) -> None:
     """The log must still hold the very entry that was folded last; CheckpointError where it does not."""
-    position, topic = replica.position, parts.config.training_log_topic
+    position, topic = replica.book.position, config.training_log_topic
     if position == 0:
         return
-    first, end = log_range(parts)
+    first, end = log_range(config)
     if position > end:
         raise CheckpointError(f"checkpoint {position} is ahead of the training log, which ends at {end}")
     if position - 1 < first:
         raise CheckpointError(f"the training log begins at {first}, after checkpoint {position}")
-    batches = read_range(parts.config, topic, 0, position - 1, position, keep_alive=keep_alive)
+    batches = read_range(config, topic, 0, position - 1, position, keep_alive=keep_alive)
     entries = [record for batch in batches for record in batch]
-    if [sha256(log_value(entry, seal)).hexdigest() for entry in entries] != [replica.last_digest]:
+    if [sha256(log_value(entry, seal)).hexdigest() for entry in entries] != [replica.book.last_digest]:
         raise CheckpointError(f"the training log holds another entry before {position} than the checkpoint folded")
 
 
-def untrained(parts: Parts, settings: FoldSettings) -> Replica:
-    """A replica that has folded nothing.
+def check_begins_at_0(config: Config, lineage: str) -> None:
+    """See that a model without a checkpoint can be folded from the log's beginning.
 
     Raises
     ------
     ConfigError
         The log no longer begins at 0: without a checkpoint the model cannot be rebuilt. The operator brings one.
     """
-    config = parts.config
-    first, _ = log_range(parts)
+    first, _ = log_range(config)
     if first > 0:
         raise ConfigError(
             f"{config.training_log_topic} begins at {first}, and there is no usable checkpoint of lineage "
-            f"{settings.lineage}: the model cannot be rebuilt from its beginning",
-            f"put a checkpoint into {config.path(config.checkpoints.directory) / settings.lineage}, "
+            f"{lineage}: the model cannot be rebuilt from its beginning",
+            f"put a checkpoint into {config.path(config.checkpoints.directory) / lineage}, "
             "or go back to the settings and versions that wrote the last one",
         )
-    return Replica(settings)
 
 
-def newest_replica(parts: Parts, facts: TopicFacts) -> Replica:
-    """The replica in the newest usable checkpoint, or an untrained one; nothing is read from Kafka."""
-    config = parts.config
-    spec = parts.spec(facts.log.log_id)
-    settings = parts.fold_settings(digest_of(spec)[:LINEAGE_DIGITS])
-    folder, types = config.path(config.checkpoints.directory), config.model.checkpoint_types
-    key = key_of(config)
-    store = CheckpointStore(folder, settings.lineage, keep=config.checkpoints.keep, key=key)
+def newest_model(parts: Parts, facts: TopicFacts) -> LineageModel:
+    """The configuration's model in its newest usable checkpoint, or an untrained one; nothing is read from Kafka."""
+    config, recipe = parts.config, own_recipe(parts, facts.log)
+    folder, key = config.path(config.checkpoints.directory), key_of(config)
+    store = CheckpointStore(folder, recipe.lineage, keep=config.checkpoints.keep, key=key)
     for found in store.newest() if key or config.checkpoints.unsealed else ():
         with contextlib.suppress(CheckpointError):
             if isinstance(found, Checkpoint):
-                return replica_of(store, found, settings, types, facts, spec)
-    return Replica(settings)
+                (model,) = model_of(store, found, recipe, facts).models.values()
+                return model
+    return LineageModel(recipe.settings)

@@ -79,6 +79,34 @@ class ModelStatus(TypedDict):
     cold_below: int
 
 
+class ModelLine(TypedDict):
+    """One model of the log. `ready`: this worker has it at the log's end; `problem`: why it cannot have it."""
+
+    lineage: str
+    name: str
+    role: str
+    ready: bool
+    position: int | None
+    examples_learned: int | None
+    left_seconds: float | None
+    halted: HaltStatus | None
+    problem: str
+    declared_by: str
+    declared_ms: int | None
+
+
+class ModelsStatus(TypedDict):
+    """Who serves by the log (`serves`, of `epoch`), who answers in this worker, and since when they differ."""
+
+    epoch: int
+    serves: str
+    answers: str
+    superseded_seconds: float
+    refused: int
+    log_end: int
+    lines: list[ModelLine]
+
+
 class QualityWindow(TypedDict):
     """Quality over a window of labelled predictions, beside its baseline; `delay_seconds` by quantile."""
 
@@ -191,6 +219,7 @@ class Folding(TypedDict):
 
     position: int
     end: int
+    left_seconds: float | None
 
 
 @final
@@ -222,6 +251,7 @@ class Status(TypedDict):
     problems: list[Problem]
     partitions: Partitions
     model: ModelStatus
+    models: ModelsStatus
     quality: dict[str, float]
     quality_windows: dict[str, QualityWindow]
     concept: ConceptStatus

@@ -25,6 +25,7 @@ from stream_ml.core.partition.batch import Batch, Outputs
 from stream_ml.core.partition.commit_metadata import OutputEnds
 from stream_ml.core.partition.outputs import dead_letter_origin, dead_letter_words, decode_outcome
 from stream_ml.core.partition.partition import Partition
+from stream_ml.core.partition.serving import Serving
 from stream_ml.errors import FatalError
 from stream_ml.records import Clock, LogRecord, Produce, Record, Records
 
@@ -111,17 +112,17 @@ class LocalApp:
     @property
     def model(self) -> Any:
         """The River estimator as it has learned so far."""
-        return self._replica.model.learner.estimator
+        return self._replica.only.model.learner.estimator
 
     @property
     def examples_learned(self) -> int:
         """How many."""
-        return self._replica.examples_learned
+        return self._replica.only.examples_learned
 
     @property
     def quality(self) -> dict[str, float]:
         """Metrics of what was predicted, each with the baseline that knows only the labels."""
-        return self._replica.quality.report()
+        return self._replica.watch.quality.report()
 
     # --- inside ---
 
@@ -137,7 +138,7 @@ class LocalApp:
 
     def _turn(self, batch: Batch) -> Outputs:
         clock = Clock(_now_ms(), time.monotonic_ns() // 1_000_000)
-        outputs = self._partition.process(batch, self._replica, clock, stale=False, token="")
+        outputs = self._partition.process(batch, Serving.of(self._replica), clock, stale=False, token="")
         self._partition.apply(outputs)
         log = [produce.value or b"" for produce in outputs.records if produce.topic == self.config.training_log_topic]
         self._replica.fold([LogRecord(self._log_end + number, value) for number, value in enumerate(log)])

@@ -17,6 +17,7 @@ from numpy._core.multiarray import _reconstruct as _numpy_reconstruct
 from numpy._core.multiarray import scalar as _numpy_scalar
 from numpy._core.numeric import _frombuffer as _numpy_frombuffer  # type: ignore[attr-defined]
 
+from stream_ml.core.model.lineage import plain_module
 from stream_ml.errors import CheckpointError
 from stream_ml.storage.allowed import CLASS_METHODS, METHODS, NAMED, RIVER_CLASSES, TEXT_METHODS
 from stream_ml.storage.deep_copy import DeepCopy, Loading
@@ -45,7 +46,7 @@ class _Loader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         found = _found(module, name, self._extra)
         if found is None:
-            raise CheckpointError(f"the checkpoint holds {module}.{name}, which is not allowed")
+            raise CheckpointError(f"the checkpoint holds {plain_module(module)}.{name}, which is not allowed")
         if isinstance(found, type | FunctionType):
             self._given.setdefault(id(found), (found, _attributes(found)))
         return found
@@ -58,7 +59,7 @@ class _Loader(pickle.Unpickler):
         finally:
             changed = [thing for thing, before in self._given.values() if _put_back(thing, before)]
             if changed:
-                name = f"{changed[0].__module__}.{changed[0].__qualname__}"
+                name = f"{plain_module(changed[0].__module__)}.{changed[0].__qualname__}"
                 raise CheckpointError(f"the checkpoint changes {name} itself, which is not allowed")
 
 
@@ -66,7 +67,7 @@ def _found(module: str, name: str, extra: frozenset[str]) -> Any:
     """What a name in a checkpoint stands for; None where it is not allowed, and then nothing is imported."""
     if (module, name) in _REPLACED:
         return _REPLACED[module, name]
-    if name in NAMED.get(module, ()) or f"{module}.{name}" in extra:
+    if name in NAMED.get(module, ()) or f"{plain_module(module)}.{name}" in extra:
         return _attribute(module, name)
     return _attribute(module, name) if name in RIVER_CLASSES.get(module, ()) else None
 
@@ -200,6 +201,7 @@ def refusal(names: Iterable[tuple[str, str]], extra: Iterable[str] = ()) -> Chec
     refused = [named for named in names if _refuses(*named, known)]
     if not refused:
         return None
+    refused = [(plain_module(module), name) for module, name in refused]
     own = [f"{module}.{name}" for module, name in refused if module.partition(".")[0] not in _NOBODYS]
     hints = [f"if it is yours, list it: model.checkpoint_types: [{', '.join(own)}]"] if own else []
     if any(module.partition(".")[0] not in ("river", "") and _is_nobodys(module) for module, _ in refused):

@@ -105,7 +105,7 @@ class Worker:
             self.report.renew()
             return
         batches = self._batches()
-        if not batches or self.follower.replica.corrupted or not self._intake.backlog(self._committer.limit):
+        if not batches or self.follower.chases or not self._intake.backlog(self._committer.limit):
             self._fold(partial(self.follower.turn, self._config.learning.budget_per_turn / 1000))
         began_s = time.monotonic()
         outputs = self._process(self._still_ours(batches))
@@ -137,7 +137,7 @@ class Worker:
 
     def _catching_up(self) -> bool:
         """Whether learning lags too far behind a backlog: then events wait, so that the model is not left behind."""
-        lags = self.follower.lag_s > self._config.learning.lag_max / 1000 and self.follower.replica.halt is None
+        lags = self.follower.lag_s > self._config.learning.lag_max / 1000 and self.follower.halt is None
         held = self.follower.held_s is not None  # then there is nothing to catch up with
         return lags and not held and not self._group.ends.all_reached()
 
@@ -220,11 +220,12 @@ class Worker:
         if not batches:
             return found
         clock, token = clock_now(), new_token(self._config.transactional_id)
+        serving = self.follower.serving
         stale = self.follower.lag_s > self._config.learning.lag_max / 1000
         for number, batch in batches.items():
             of = self.ownership.owned[number]
             with self.follower.cost.of("score") as scored:
-                outputs = of.core.process(batch, self.follower.replica, clock, stale=stale, token=token)
+                outputs = of.core.process(batch, serving, clock, stale=stale, token=token)
                 scored.append(len(batch.events))
             self._is_alive()
             if len(batch.events) or len(batch.feedback) or outputs.moved or self._intake.commit_is_due(of):
@@ -267,4 +268,4 @@ class Worker:
         self.ownership.close()
         self._feedback.close()
         self._group.close()
-        log.info("stopped at model %s/%d", *self.follower.replica.version)
+        log.info("stopped at %d of the training log", self.follower.book.position)

@@ -20,6 +20,8 @@ from stream_ml.config import load_config
 
 def forget(folder):
     for name, module in list(sys.modules.items()):
+        if name.startswith("stream_ml_model_"):
+            continue
         places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
         if any(place and Path(place).is_relative_to(folder) for place in places):
             del sys.modules[name]

@@ -93,7 +93,7 @@ def story(stretches: list[tuple[str, int]], seed: int) -> list[LogRecord]:
 
 def whole(replica: Replica) -> dict[str, Any]:
     """All that the fold has accumulated."""
-    quality, concept = replica.quality.state(), replica.concept.state()
+    quality, concept = replica.watch.quality.state(), replica.watch.concept.state()
     # Whether a halt is reported, whose command came in the same chunk, depends on the chunk.
     concept["signals"] = [signal for signal in concept["signals"] if signal["kind"] != "halted"]
     return facts(replica) | {
@@ -102,9 +102,10 @@ def whole(replica: Replica) -> dict[str, Any]:
         "recent": np.asarray(quality[6]).tobytes(),
         "concept": {name: value for name, value in concept.items() if name != "detector"},
         "detector": pickle.dumps(concept["detector"]),
-        "probes": replica.health.probes,
-        "sound": replica.health.healthy_examples,
-        "written": replica.progress.written_at_ms,
+        "told": [signal for signal in replica.only.signals if signal.kind != "halted"],
+        "probes": replica.only.health.probes,
+        "sound": replica.only.health.healthy_examples,
+        "written": replica.book.written_at_ms,
     }
 
 
@@ -174,7 +175,7 @@ def test_a_label_that_the_model_does_not_know_stands_alone() -> None:
     assert [single.record.offset for single in singles] == [70]
     replica = Replica(fold_settings())
     replica.fold(log_of(values))
-    assert (replica.passed_over.unusable, replica.examples_learned, replica.halt) == (1, 99, None)
+    assert (replica.only.unusable, replica.only.examples_learned, replica.halt) == (1, 99, None)
 
 
 @pytest.mark.parametrize(
@@ -192,14 +193,14 @@ def test_an_example_that_is_not_the_next_one_halts_in_the_middle_of_a_run(
     replica.fold(log_of(values))
     assert replica.halt is not None
     assert (replica.halt.position, replica.halt.reason, replica.halt.corrupted) == (150, reason, False)
-    assert (replica.position, replica.examples_learned, replica.read_position) == (150, 150, 199)
+    assert (replica.position, replica.only.examples_learned, replica.read_position) == (150, 150, 199)
 
 
 def test_a_repeat_in_the_middle_of_a_run_is_dropped_and_counted() -> None:
     values = [example(n, trigger=(EVENTS, n)) for n in range(200)]
     replica = Replica(fold_settings())
     replica.fold(log_of([*values[:150], values[149], *values[150:]]))
-    assert (replica.halt, replica.passed_over.dropped, replica.examples_learned, replica.position) == (
+    assert (replica.halt, replica.book.dropped, replica.only.examples_learned, replica.position) == (
         None,
         1,
         200,
@@ -235,12 +236,12 @@ def test_a_skip_leaves_later_runs_runs() -> None:
     values += [example(n) for n in range(101, 400)]
     driver = Driver(log_of(values), brittle)
     driver.run(1000)
-    assert driver.replica.halts.overrides.get(100) == "skip"
+    assert driver.replica.only.halts.overrides.get(100) == "skip"
     replica = driver.replica
     log = log_of([example(n) for n in range(400, 500)], len(values))
-    runs, learned = [item for item in replica.prepare(log) if isinstance(item, Run)], replica.examples_learned
+    runs, learned = [item for item in replica.prepare(log) if isinstance(item, Run)], replica.only.examples_learned
     assert [run.size for run in runs] == [100]
     for run in runs:
         unread = [record._replace(value=b"") for record in run.records]  # of these a single would make a halt
         replica.fold_prepared([run._replace(records=unread)])
-    assert (replica.halt, replica.examples_learned) == (None, learned + 100)
+    assert (replica.halt, replica.only.examples_learned) == (None, learned + 100)

@@ -12,7 +12,7 @@ from stream_ml.core.avro.texts import scores_texts
 from stream_ml.core.inputs.events import Events, Features, Taken
 from stream_ml.core.model.estimator import COLD, Learner, Scored
 from stream_ml.core.model.scoring import ROWS_MIN, Scorer, same
-from stream_ml.core.partition.predictions import PredictionCodec, prediction_schema, served_of
+from stream_ml.core.partition.predictions import PredictionCodec, Said, prediction_schema, served_of
 from stream_ml.records import Clock, Record, Records, Version
 from tests.support.catalogue import CATALOGUE, Given, examples
 from tests.support.partition import EVENT, NOW_MS, T0, event_record
@@ -152,14 +152,16 @@ def test_predictions_are_the_same_bytes_from_either_lane(task: str, carry: list[
     flags = [(("cold",), (), ("stale", "imputed"))[n % 3] for n in range(count)]
     rows = [n for n in range(count) if n % 5]
     chosen = [flags[n] for n in rows]
-    many = codec.encode_many(events, rows, scores, chosen, (Version("lineage", 12), 34, Clock(NOW_MS, 0)))
+    many = codec.encode_many(events, rows, scores, chosen, Said(Version("lineage", 12), 34, Clock(NOW_MS, 0), 7))
     assert codec._columns is not None
     for value, row in zip(many, rows, strict=True):
         published = codec.decode(value)
         assert (published.offset, published.event_id, published.event_time_ms) == (row, f"é{row}", T0 + row)
-        assert published.served == served_of(said[row], Version("lineage", 12), flags[row])
+        assert published.served == served_of(said[row], Version("lineage", 12), flags[row])._replace(epoch=7)
     codec._columns = None
-    assert many == codec.encode_many(events, rows, scores, chosen, (Version("lineage", 12), 34, Clock(NOW_MS, 0)))
+    assert many == codec.encode_many(
+        events, rows, scores, chosen, Said(Version("lineage", 12), 34, Clock(NOW_MS, 0), 7)
+    )
 
 
 def scores_of(said: list[Scored]) -> Any:

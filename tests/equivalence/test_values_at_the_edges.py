@@ -251,11 +251,11 @@ def test_replicas_that_fold_at_once_and_one_by_one_have_the_same_bits() -> None:
     at_once.fold(log)
     for record in log:
         singly.fold([record])
-    assert (at_once.examples_learned, at_once.passed_over.unusable) == (
-        singly.examples_learned,
-        singly.passed_over.unusable,
+    assert (at_once.only.examples_learned, at_once.only.unusable) == (
+        singly.only.examples_learned,
+        singly.only.unusable,
     )
-    assert at_once.probe_bits() == singly.probe_bits()
+    assert at_once.only.probe_bits() == singly.only.probe_bits()
 
 
 def _of_schema(value: bytes, schema: Schema) -> bytes:

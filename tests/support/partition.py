@@ -28,6 +28,7 @@ from stream_ml.core.partition.commit_metadata import OutputEnds, parse_metadata
 from stream_ml.core.partition.outputs import dead_letter_origin, decode_outcome
 from stream_ml.core.partition.partition import Partition
 from stream_ml.core.partition.restore import CommittedOutputs, rebuilt_labels
+from stream_ml.core.partition.serving import Serving
 from stream_ml.records import NOT_SERVED, Clock, DeadLetter, Label, LogRecord, Produce, Record, Records, Served, Target
 
 T0 = 1_600_000_000_000
@@ -240,7 +241,7 @@ class World:
         decoded = parts().reader.decode_many(Records.of(EVENTS, 0, found), now.now_ms)
         labelled = parts().feedback.decode_many(Records.of(FEEDBACK, 0, held), now.now_ms)
         batch = Batch(decoded, labelled, *ends, poison_records)
-        return at.process(batch, self.replica, now, stale=False, token=f"t{len(self.texts)}")
+        return at.process(batch, Serving.of(self.replica), now, stale=False, token=f"t{len(self.texts)}")
 
     def commit(self, outputs: Outputs) -> None:
         """The transaction is committed, and what it changed applied; like the loop, nothing commits nothing."""

@@ -31,18 +31,18 @@ def main() -> None:
         replica.halts.overrides.add(Halt(int(at), "", ""), command)
     for records in read_range(config, config.training_log_topic, 0, 0, position, keep_alive=lambda: None):
         replica.fold([LogRecord(record.offset, record.value or b"") for record in records])
-    probes, report = replica.probe_bits(), replica.quality.report()
+    probes, report = replica.only.probe_bits(), replica.watch.quality.report()
     checkpoints = [newest(other, lineage, position) for other in configs]
     print(
         json.dumps(
             {
                 "position": replica.position,
                 "checkpoint_position": checkpoints[0][0].position,
-                "examples": replica.examples_learned,
-                "probes": len(replica.health.probes),
+                "examples": replica.only.examples_learned,
+                "probes": len(replica.only.health.probes),
                 "equal": all(content["probe_bits"] == probes for _, content in checkpoints),
                 "quality_equal": all(checkpoint.header["quality"] == report for checkpoint, _ in checkpoints),
-                "dropped": replica.passed_over.dropped,
+                "dropped": replica.book.dropped,
                 "halt": replica.halt,
             }
         )

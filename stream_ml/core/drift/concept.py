@@ -95,9 +95,10 @@ class ConceptMonitor:
     def __init__(self, task: str, window: int, make: Callable[[], Any], *, watch: str, binary: bool) -> None:
         self._task, self._make, self._binary, self._size, self._watch = task, make, binary, window, watch
         self.signals: deque[Signal] = deque(maxlen=KEPT_MAX)
-        self._begin()
+        self.begin()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Forget what was before; signals stay."""
         self.detector = self._make()
         self.losses, self.worse = LossWindow(self._size), LossWindow(self._size)  # than the baseline: above 0
         self.watched = self.losses if self._watch == "loss" else LossWindow(self._size)
@@ -193,11 +194,9 @@ class ConceptMonitor:
 
     def command(self, command: str, origin: str, position: int, at_ms: int) -> None:
         """An operator's command took effect: it is reported, and `rebaseline` forgets what was before."""
-        kind, words = _COMMANDS[command]
         if command == "rebaseline":
-            self._begin()
-        finding = Finding(kind, "learning", "info", {}, words, "stream-ml top CONFIG")
-        self.signals.append(finding.signal(origin, position, at_ms))
+            self.begin()
+        self.signals.append(command_finding(command).signal(origin, position, at_ms))
 
     def _changed(self) -> Iterator[Finding]:
         """The detector fired: what the loss was before is kept until the rise is sure, or RECENT rows have come."""
@@ -286,7 +285,7 @@ class ConceptMonitor:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave."""
-        self._begin()
+        self.begin()
         for name, window in self._windows().items():
             window.restore(state[name])
         self._since = Since(*state["_since"])
@@ -307,6 +306,12 @@ _COMMANDS: dict[str, tuple[Kind, str]] = {
     "rebaseline": ("rebaselined", "rebaseline: what is now is the reference of every drift"),
 }
 REPORTED_COMMANDS = frozenset(_COMMANDS)
+
+
+def command_finding(command: str) -> Finding:
+    """What is to be reported of one of these that took effect."""
+    kind, words = _COMMANDS[command]
+    return Finding(kind, "learning", "info", {}, words, "stream-ml top CONFIG")
 
 
 class _Chunk(NamedTuple):

@@ -21,7 +21,7 @@ from stream_ml.core.avro.schema import fingerprint, single_object_header
 from stream_ml.records import Clock
 
 FORMAT = 2
-OF_THE_FOLD = frozenset({"loss", "quality", "learning"})  # subjects; all others are of one worker alone
+OF_THE_FOLD = frozenset({"loss", "quality", "learning", "models"})  # subjects; all others are of one worker alone
 MESSAGE_MAX = 1_000  # characters: an error's words may hold a whole record
 KEPT_MAX = 1_000  # of the fold's signals in memory: a new owner of partition 0 writes those that are not written yet
 
@@ -35,6 +35,10 @@ Kind = Literal[
     "below_baseline",
     "label_starvation",
     "far_example",
+    "declared",
+    "serving",
+    "retired",
+    "refused",
 ]
 Severity = Literal["info", "warning", "critical"]
 

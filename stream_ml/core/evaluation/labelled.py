@@ -63,6 +63,7 @@ class LabelledColumns:
             batch.column(name).to_numpy(zero_copy_only=False)
             for name in ("served_position", "label_time", "event_time")
         )
+        self._lineages = batch.column("served_lineage")
         self._usable = _usable(batch.column("served_flags"))
         self._score = self._scores.to_numpy(zero_copy_only=False)  # nan where there is none
         self._said = self._names.is_valid().to_numpy(zero_copy_only=False)
@@ -75,6 +76,13 @@ class LabelledColumns:
             return None
         columns = (self._said, self._score, self._positions, self._usable, *self._times)
         return ScoredColumns(np.array(self._ys[of], np.bool_), *(column[of] for column in columns))
+
+    def served_by(self, lineage: str, first: int, stop: int) -> NDArray[np.bool_]:
+        """Which of these rows this lineage has served."""
+        codes = self._lineages.slice(first, stop - first).dictionary_encode()
+        ours = np.array([name == lineage for name in codes.dictionary.to_pylist()], np.bool_)
+        found: NDArray[np.bool_] = ours[codes.indices.to_numpy(zero_copy_only=False)]
+        return found
 
     def rows(self, first: int, stop: int) -> Iterator[Labelled]:
         """These rows one by one."""

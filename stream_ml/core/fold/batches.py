@@ -6,6 +6,7 @@
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -30,8 +31,9 @@ from stream_ml.records import NOT_SEALED, NOT_UNPACKED, TOO_LARGE, LogRecord, Ta
 
 
 class FoldSettings(NamedTuple):
-    """What the fold depends on beside the log; all of it but `sealed_from` is in the lineage's digest.
+    """What the fold depends on beside the log; all of it but `sealed_from` and `concept` is in the lineage's digest.
 
+    `watch` is the digest of what watches: the origin of what it finds.
     `started` has the partitions that need no `start` entry, where there is no Kafka to take them up from.
     `quarantine` says what becomes of an example that is far from all others (`halt`, `divert` or `tell`).
     From offset `sealed_from` on (None: nowhere) entries are sealed, and a command that was written again halts.
@@ -47,6 +49,7 @@ class FoldSettings(NamedTuple):
     ranges: Callable[[], Ranges] = nothing_watched
     quarantine: str = "tell"
     sealed_from: int | None = None
+    watch: str = ""
 
 
 class Single(NamedTuple):
@@ -61,6 +64,46 @@ class Single(NamedTuple):
     features: dict[str, Any] | Rejected | Halt | None
 
 
+class Lanes:
+    """The events of a chunk as columns, and the features that plans make of them: each asked once."""
+
+    def __init__(self, payloads: Payloads, columns: EntryColumns) -> None:
+        columns_of = (columns.numbers("kind"), columns.numbers("event_schema"), columns.numbers("event_framing"))
+        writers = list(zip(*columns_of, strict=True))
+        self._lanes: list[tuple[Sequence[int], pa.RecordBatch]] = []
+        self._features: dict[int, tuple[FeaturePlan, FeatureRows]] = {}
+        for writer in set(writers):
+            kind, fingerprint, framing = writer
+            own = [number for number, one in enumerate(writers) if one == writer] if kind == EXAMPLE else []
+            lane = payloads.decode_logged_many(fingerprint, FRAMINGS[framing], picked(columns.events, own))
+            if lane is not None:
+                self._lanes.append((picked(own, lane.rows), lane.batch))
+
+    def features(self, plan: FeaturePlan) -> "FeatureRows":
+        """Features of the examples in which there is nothing to say, under one plan."""
+        known = self._features.get(id(plan))
+        if known is None:
+            known = self._features[id(plan)] = (plan, self._made(plan))
+        return known[1]
+
+    def _made(self, plan: FeaturePlan) -> "FeatureRows":
+        found = FeatureRows({}, {})
+        for numbers, batch in self._lanes:
+            table = plan.extract_many(batch)
+            found.rows.update(zip(numbers, rows_of(table.columns), strict=True))
+            _widen(found.extremes, table.columns)
+            for row in np.flatnonzero(table.wrong).tolist():
+                del found.rows[numbers[row]]
+        return found
+
+
+class FeatureRows(NamedTuple):
+    """Rows by their number in the columns of a chunk, and the extremes of their numbers."""
+
+    rows: dict[int, Sequence[Any]]
+    extremes: dict[str, tuple[Any, Any]]
+
+
 class Run(NamedTuple):
     """k examples, one column a fact; `ys` is what the model learns, `rows` their features in the order of `names`."""
 
@@ -73,6 +116,7 @@ class Run(NamedTuple):
     first: int  # row of the first in there
     written_at_ms: Sequence[int]
     extremes: Mapping[str, tuple[Any, Any]]  # of its numbers, or of more rows than these; nothing of what is no column
+    lanes: Lanes
 
     @property
     def size(self) -> int:
@@ -95,6 +139,21 @@ class Run(NamedTuple):
             first=self.first + first,
             written_at_ms=self.written_at_ms[of],
         )
+
+    def under(self, settings: FoldSettings) -> "list[Run | Single]":
+        """The same examples with the features of another plan; those in which it has something to say are single."""
+        rows, extremes = self.lanes.features(settings.plan)
+        found: list[Run | Single] = []
+        done = 0
+        known = [number for number in range(self.size) if self.first + number in rows]
+        for first, stop in _stretches(known):
+            own = range(known[first], known[stop - 1] + 1)
+            found += [_single(settings, record) for record in self.records[done : own.start]]
+            taken = [rows[self.first + number] for number in own]
+            run = self.some(own.start, own.stop)
+            found.append(run._replace(names=settings.plan.names, rows=taken, extremes=extremes))
+            done = own.stop
+        return [*found, *(_single(settings, record) for record in self.records[done:])]
 
     def features(self, number: int) -> dict[str, Any]:
         """Those of one example, as River takes them."""
@@ -134,6 +193,18 @@ def split(prepared: Sequence[Run | Single], most: int) -> tuple[list[Run | Singl
     return list(prepared), []
 
 
+def before(prepared: Sequence[Run | Single], limit: int) -> tuple[list[Run | Single], list[Run | Single]]:
+    """The records whose offsets are below the limit, and the rest."""
+    for number, item in enumerate(prepared):
+        if isinstance(item, Run) and item.records[-1].offset >= limit:
+            count = bisect_left(item.records, limit, key=lambda record: record.offset)
+            parts = [item.some(0, count)] if count else []
+            return [*prepared[:number], *parts], [item.some(count, item.size), *prepared[number + 1 :]]
+        if isinstance(item, Single) and item.record.offset >= limit:
+            return list(prepared[:number]), list(prepared[number:])
+    return list(prepared), []
+
+
 _NOT_READ = {
     NOT_UNPACKED.encode(): "its batch cannot be unpacked by the client",
     TOO_LARGE.encode(): "it is larger than any entry",
@@ -162,7 +233,8 @@ def features_of(settings: FoldSettings, entry: Entry) -> dict[str, Any] | Reject
 
 def _runs(settings: FoldSettings, columns: EntryColumns, records: Sequence[LogRecord]) -> Iterator[tuple[range, Run]]:
     """Runs of the examples whose features are there and whose label the model knows, with the records' rows."""
-    (features, extremes), ys = _rows(settings, columns), _ys(settings.domain, columns)
+    lanes, ys = Lanes(settings.payloads, columns), _ys(settings.domain, columns)
+    features, extremes = lanes.features(settings.plan)
     labelled = LabelledColumns(columns, ys)
     of_place = (
         columns.numbers("source_partition"),
@@ -189,6 +261,7 @@ def _runs(settings: FoldSettings, columns: EntryColumns, records: Sequence[LogRe
                 first=own[0],
                 written_at_ms=written_at_ms[of],
                 extremes=extremes,
+                lanes=lanes,
             ),
         )
 
@@ -200,26 +273,6 @@ def _stretches(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
         if number == len(rows) or rows[number] != rows[number - 1] + 1:
             yield first, number
             first = number
-
-
-def _rows(settings: FoldSettings, columns: EntryColumns) -> tuple[dict[int, Sequence[Any]], dict[str, tuple[Any, Any]]]:
-    """Features of the examples in which there is nothing to say, by their number in the columns; and their extremes."""
-    columns_of = (columns.numbers("kind"), columns.numbers("event_schema"), columns.numbers("event_framing"))
-    writers = list(zip(*columns_of, strict=True))
-    found: dict[int, Sequence[Any]] = {}
-    extremes: dict[str, tuple[Any, Any]] = {}
-    for writer in set(writers):
-        kind, fingerprint, framing = writer
-        own = [number for number, one in enumerate(writers) if one == writer] if kind == EXAMPLE else []
-        lane = settings.payloads.decode_logged_many(fingerprint, FRAMINGS[framing], picked(columns.events, own))
-        if lane is not None:
-            table = settings.plan.extract_many(lane.batch)
-            numbers = picked(own, lane.rows)
-            found.update(zip(numbers, rows_of(table.columns), strict=True))
-            _widen(extremes, table.columns)
-            for row in np.flatnonzero(table.wrong).tolist():
-                del found[numbers[row]]
-    return found, extremes
 
 
 def _widen(extremes: dict[str, tuple[Any, Any]], table: pa.Table) -> None:

@@ -5,8 +5,9 @@ from typing import Any
 from stream_ml.core.avro.resolution import check_meaning
 from stream_ml.core.avro.schema import load_schema
 from stream_ml.core.fold.batches import FoldSettings
-from stream_ml.core.fold.halt import is_order
-from stream_ml.core.log.entry import Entry
+from stream_ml.core.fold.halt import is_order, of_one_model
+from stream_ml.core.fold.roles import Roles
+from stream_ml.core.log.entry import ROLE_COMMANDS, Entry
 from stream_ml.core.log.identity import LogIdentity
 from stream_ml.core.log.logged_schemas import LoggedSchema
 from stream_ml.core.log.seals import is_new
@@ -30,7 +31,9 @@ class LogFacts:
     unreadable
         By fingerprint: why examples with this schema of events halt.
     frozen
-        Whether a command has frozen learning.
+        Whether a command has frozen the learning of all models.
+    roles
+        Which models there are, and who serves.
     rebaselined_at, commanded_at
         Offsets of the last `rebaseline`, and of the last order of any kind; -1 before the first.
     """
@@ -46,6 +49,7 @@ class LogFacts:
         self.frozen = False
         self.rebaselined_at = -1
         self.commanded_at = -1
+        self.roles = Roles()
 
     def has_started(self, partition: int) -> bool:
         """Whether a worker has started this partition: nobody else's examples are learned."""
@@ -57,8 +61,8 @@ class LogFacts:
         events = [LoggedSchema("", fingerprint, text) for fingerprint, text in list(self.schemas.items())]
         return events + [LoggedSchema(*of, text) for of, text in list(self.output_schemas.items())]
 
-    def note(self, entry: Entry, seen: SequenceTracker) -> None:
-        """Take what an entry says; ValueError and its like where it makes no sense."""
+    def note(self, offset: int, entry: Entry, seen: SequenceTracker) -> None:
+        """Take what the entry at this offset says; ValueError and its like where it makes no sense."""
         if entry.kind == "schema":
             found = LoggedSchema.of(entry)
             if found.topic:
@@ -73,6 +77,8 @@ class LogFacts:
                 self.log_id = found_id
         elif entry.kind == "start":
             self.started[entry.source_partition] = _start_of(entry)
+        elif entry.command in ROLE_COMMANDS:
+            self.roles.note(offset, entry, self.log_id)
         elif entry.command == "rebase" and entry.parsed_arguments().get("back", True):
             partition = int(entry.parsed_arguments()["partition"])
             if self.has_started(partition):
@@ -93,14 +99,14 @@ class LogFacts:
         """Do what a command orders, beside what the fold does itself."""
         if is_order(entry):
             self.commanded_at = offset
-        if entry.command in ("freeze", "resume"):
+        if entry.command in ("freeze", "resume") and not of_one_model(entry):
             self.frozen = entry.command == "freeze"
         if entry.command == "rebaseline":
             self.rebaselined_at = offset
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {name: getattr(self, name) for name in STATE}
+        return {**{name: getattr(self, name) for name in STATE}, "roles": self.roles.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take back what `state` gave."""
@@ -108,6 +114,7 @@ class LogFacts:
         self.started, self.output_schemas = state["started"], state["output_schemas"]
         self.frozen = state["frozen"]
         self.rebaselined_at, self.commanded_at = state["rebaselined_at"], state["commanded_at"]
+        self.roles.restore(state["roles"])
         for fingerprint, text in state["schemas"].items():
             self._note_schema(fingerprint, text)
 

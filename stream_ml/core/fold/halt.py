@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from stream_ml.core.fold.way_out import OF_LATER_VERSIONS
 from stream_ml.core.log.entry import Entry
 
 ENDING_A_HALT = ("skip", "accept", "accept-gap")
+OF_LATER_VERSIONS = ("later_format", "unknown_kind", "unknown_command")  # reasons of halts that `skip` does not end
 
 
 class Halt(NamedTuple):
@@ -43,24 +43,29 @@ class Halted(NamedTuple):
     halt: Halt
 
 
-class Corrupted(NamedTuple):
-    """The model cannot be used any more: a successor has to be made from a checkpoint."""
+class Remake(NamedTuple):
+    """A model has to be made anew from a checkpoint at or before its halt: it is corrupted, or its halt has ended."""
 
     halt: Halt
 
 
 class Refold(NamedTuple):
-    """A command has ended the halt: clear it, and read the log again from this offset."""
+    """A command has ended the book's halt: clear it, and read the log again from this offset."""
 
     position: int
 
 
-FoldResult = Folded | Halted | Corrupted | Refold
+FoldResult = Folded | Halted | Remake | Refold
 
 
 def is_order(entry: Entry) -> bool:
     """Whether it is a command that is obeyed wherever it stands; one that ends a halt names its position."""
     return entry.kind == "command" and entry.command not in (*ENDING_A_HALT, "require")
+
+
+def of_one_model(entry: Entry) -> bool:
+    """Whether a command is for the model of one lineage, which its arguments name."""
+    return entry.parsed_arguments().get("lineage") is not None
 
 
 class Overrides:
@@ -118,23 +123,29 @@ class Overrides:
 
 
 class HaltControl:
-    """The halt of one replica, if there is one::
+    """The halt of the book or of one model, if there is one::
 
-        learning --- an entry that cannot be folded ---> halted --- its command in the log ---> refold
+        going on --- an entry that cannot be folded ---> halted --- its command in the log ---> refold
            ^                                                                                      |
-           '----------------- clear(): the driver reads again from the halt's position -----------'
+           '---- the driver reads again: the book from its halt, a model from a checkpoint -----'
+
+    Parameters
+    ----------
+    lineage
+        Of the model; empty of the book, for which no command is that names a lineage.
 
     Attributes
     ----------
     current
-        The halt; None while learning.
+        The halt; None while there is none.
     refold_from
         Offset from which the log is to be read again, once a command has ended the halt.
     stop_at
         Where a successor halts before the example that corrupted its predecessor.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lineage: str = "") -> None:
+        self._lineage = lineage
         self.current: Halt | None = None
         self.refold_from: int | None = None
         self.stop_at: Halt | None = None
@@ -151,6 +162,8 @@ class HaltControl:
         if halt is None or entry.command not in ENDING_A_HALT:
             return
         said = entry.parsed_arguments()
+        if said.get("lineage") not in (None, self._lineage):
+            return
         if halt.reason in OF_LATER_VERSIONS and said.get("later") is not True:
             return
         position = int(said["position"])
@@ -162,7 +175,7 @@ class HaltControl:
         """Forget the halt whose command was met; the offset to fold again from."""
         assert self.refold_from is not None  # noqa: S101 - drivers have been given a Refold
         position = self.refold_from
-        self.current = self.refold_from = self.stop_at = None
+        self.current = self.refold_from = None
         return position
 
     def noted_after(self, offset: int) -> bool:
@@ -171,12 +184,7 @@ class HaltControl:
         return any(position >= offset for position in noted)
 
     def result(self, before: Halt | None) -> FoldResult:
-        """What has come of folding, where learning was halted by `before`.
-
-        A corrupted model comes first: its command may stand in the same chunk, and ends the halt of the successor.
-        """
-        if self.current is not None and self.current.corrupted:
-            return Corrupted(self.current)
+        """What has come of folding, where it was halted by `before`."""
         if self.refold_from is not None:
             return Refold(self.refold_from)
         return Halted(self.current) if self.current is not None and before is None else Folded()

@@ -23,6 +23,7 @@ KINDS = ("example", "command", "schema", "start", "genesis")  # by the number th
 EXAMPLE = 0
 FRAMINGS: tuple[Framing, ...] = ("bare", "confluent", "single-object")  # by the number that stands in an entry
 ARGUMENTS_NESTING_MAX = 10  # brackets; what is written has one pair
+SPEC_NESTING_MAX = 100  # of a declaration, which holds the description of an estimator
 PARTITIONS_MAX = 1_000_000
 TEXTS_MAX = {  # bytes of UTF-8; an event's id has 1,024 characters at most, Kafka's names 249
     "event_id": 4_096,
@@ -36,7 +37,8 @@ TEXTS_MAX = {  # bytes of UTF-8; an event's id has 1,024 characters at most, Kaf
     "writer": 2_000,
 }
 ARGUMENTS_VERSION = 1  # `v` of arguments
-COMMANDS = ("skip", "accept", "accept-gap", "freeze", "resume", "rebase", "rebaseline", "require")
+ROLE_COMMANDS = ("declare", "serve", "retire")  # which models there are, and who serves
+COMMANDS = ("skip", "accept", "accept-gap", "freeze", "resume", "rebase", "rebaseline", "require", *ROLE_COMMANDS)
 NUMBERS = {"trigger": range(-1, 2), "event_framing": range(len(FRAMINGS))}  # what else stands there is no entry
 UNUSED = ("weight", "key_id")  # reserved: an entry that has one means something that this version does not know
 READER = 2  # entries, commands and headers up to this number are understood
@@ -117,7 +119,8 @@ class Entry(NamedTuple):
 
     def parsed_arguments(self) -> dict[str, Any]:
         """Arguments as JSON; empty where there are none, ValueError where they are no JSON."""
-        found = read_json(self.arguments or "{}", ARGUMENTS_NESTING_MAX)
+        nesting_max = SPEC_NESTING_MAX if self.command == "declare" else ARGUMENTS_NESTING_MAX
+        found = read_json(self.arguments or "{}", nesting_max)
         return found if isinstance(found, dict) else {}
 
     def check_known(self) -> None:
@@ -131,6 +134,9 @@ class Entry(NamedTuple):
             version = str(arguments["v"])[:50]
             what = f"the command {self.command}" if self.kind == "command" else f"a {self.kind}"
             raise LaterEntry("unknown_command", f"{what} in version {version}")
+        arms = arguments.get("arms") if self.command == "serve" else None
+        if isinstance(arms, list) and len(arms) > 1:
+            raise LaterEntry("unknown_command", f"a table of {len(arms)} models that share the events")
         reader = arguments.get("reader") if self.command == "require" else None
         if isinstance(reader, int) and reader > READER:
             raise LaterEntry("unknown_command", f"an operator requires reader {reader}, and this version is {READER}")

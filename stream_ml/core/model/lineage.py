@@ -12,9 +12,11 @@ from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+PRIVATE = "stream_ml_model_"  # what a private module's package begins with: it is in no specification
 FORMAT = 2  # of the specification
 LINEAGE_DIGITS = 16  # of its digest: a name. Wherever a lineage is bound to state all 64 are compared
-FOLD_FORMAT = 5  # raised whenever the fold itself would give other bits from the same log
+FOLD_FORMAT = 6  # raised whenever the fold itself would give other bits from the same log
+WATCH_FORMAT = 1  # the same of quality and drift
 
 
 class Covered(NamedTuple):
@@ -75,6 +77,24 @@ def spec_of(log_id: str, covered: Covered) -> dict[str, Any]:
     }
 
 
+def watch_spec_of(log_id: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Everything that quality and drift of what is served depend on beside the log, as JSON values; no model is."""
+    return {
+        "format": FORMAT,
+        "watch_format": WATCH_FORMAT,
+        "log_id": log_id,
+        **{name: describe(value) for name, value in settings.items() if value not in (None, {}, [])},
+        "river": version("river"),
+        "numpy": version("numpy"),
+        "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
+    }
+
+
+def plain_module(name: str) -> str:
+    """A module's name as its source has it: without the private package that it was loaded in."""
+    return name.partition(".")[2] if name.startswith(PRIVATE) and "." in name else name
+
+
 def describe(value: Any, depth: int = 0) -> Any:
     """A value as JSON: classes with their parameters, floats to the last bit, nothing that a process changes."""
     if depth > 20:
@@ -90,8 +110,8 @@ def describe(value: Any, depth: int = 0) -> Any:
     if isinstance(value, set | frozenset):
         return sorted(json.dumps(describe(item, depth + 1)) for item in value)
     if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
-        return f"{value.__module__}.{value.__qualname__}"
-    name = f"{type(value).__module__}.{type(value).__qualname__}"
+        return f"{plain_module(value.__module__)}.{value.__qualname__}"
+    name = f"{plain_module(type(value).__module__)}.{type(value).__qualname__}"
     if isinstance(value, partial):
         return [name, describe([value.func, value.args, value.keywords], depth + 1)]
     if hasattr(value, "steps") or hasattr(value, "transformers"):

@@ -16,7 +16,7 @@ def pending_rows(
     rows: Sequence[int],
     fresh: Sequence[int],
     flags: Sequence[tuple[str, ...]],
-    version: Version,
+    by: tuple[Version, int],
     record_bytes_max: int,
 ) -> Rows:
     """Scored events as the join keeps them.
@@ -27,14 +27,17 @@ def pending_rows(
         Which m of the batch's events were published; `flags` of each of them.
     fresh
         Which of the m are the first of their id.
+    by
+        Version of the model that served them, and the epoch.
     """
+    version, epoch = by
     scored = scores.values is None
     numbers = scores.scores if scored else scores.values
     chosen = [rows[number] for number in fresh]
     schemas, names = events.schemas, scores.class_names
     shared = [(schemas[row], names[row], flags[number]) for number, row in zip(fresh, chosen, strict=True)]
     tags = {
-        (schema, name, flags_): Tag(schema, name, version.lineage, version.position, flags_, scored)
+        (schema, name, flags_): Tag(schema, name, version.lineage, version.position, flags_, scored, epoch=epoch)
         for schema, name, flags_ in set(shared)
     }
     held = Rows()

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stream_ml.core.drift.signals import encode_signal
-from stream_ml.core.fold.replica import Replica
+from stream_ml.core.fold.lineage_model import LineageModel
 from stream_ml.core.inputs.events import Events, picked
 from stream_ml.core.inputs.labels import Labels
 from stream_ml.core.join.join import Join, Pair, StagedJoin
@@ -16,10 +16,12 @@ from stream_ml.core.join.watermark import BEGINNING
 from stream_ml.core.log.entry import encode_schema
 from stream_ml.core.model.scoring import Scores
 from stream_ml.core.partition.batch import Batch, Outputs, PartitionSettings
-from stream_ml.core.partition.commit_metadata import Metadata, OutputEnds, RestorePoints, last_signalled, signalled_upto
+from stream_ml.core.partition.commit_metadata import Metadata, OutputEnds, RestorePoints, signalled_upto
 from stream_ml.core.partition.examples import Examples, encode_examples
 from stream_ml.core.partition.held import pending_rows
 from stream_ml.core.partition.outputs import RECORD_OVERHEAD, OutputBuilder, record_bytes, trace_headers
+from stream_ml.core.partition.predictions import Said
+from stream_ml.core.partition.serving import Serving
 from stream_ml.records import BY_EVENT, Block, Clock, DeadLetter, Record, Records, Version
 
 _NO_TIME = BEGINNING.watermark_ms
@@ -48,21 +50,21 @@ class Partition:
         # Labels that were taken before, and can no longer be read: they end with the next batch.
         self.undecodable_labels: list[DeadLetter] = []
 
-    def process(self, batch: Batch, replica: Replica, clock: Clock, *, stale: bool, token: str) -> Outputs:
+    def process(self, batch: Batch, serving: Serving, clock: Clock, *, stale: bool, token: str) -> Outputs:
         """Score, join and encode one batch.
 
         Parameters
         ----------
         batch
             Events from `events_position` on and labels from `feedback_position` on.
-        replica
-            Scores, and says which writer schemas the log holds.
+        serving
+            Who scores, and what the log holds.
         stale
             Whether learning lags, which flags every prediction.
         token
             Names the transaction in the metadata.
         """
-        turn = _Turn(self, batch, replica, clock, stale)
+        turn = _Turn(self, batch, serving, clock, stale)
         turn.take_dead_letters(self.undecodable_labels)
         turn.take_events(batch.events)
         turn.take_feedback(batch.feedback)
@@ -108,17 +110,21 @@ class Partition:
 class _Turn:
     """One call of `process`: what it has gathered so far."""
 
-    def __init__(self, partition: Partition, batch: Batch, replica: Replica, clock: Clock, stale: bool) -> None:
+    def __init__(self, partition: Partition, batch: Batch, serving: Serving, clock: Clock, stale: bool) -> None:
         self._partition = partition
-        self._batch, self._replica, self._clock = batch, replica, clock
+        self._batch, self._serving, self._clock = batch, serving, clock
         self._staged = StagedJoin(partition.join)
-        self._version: Version = replica.version
-        self._flags = (("stale",) if stale else ()) + (("learning_halted",) if replica.halt else ())
+        self._version: Version = serving.model.version
+        self._flags = serving.flags(stale=stale)
         settings = partition.settings
         self._out = OutputBuilder(settings.topics, partition.number, clock, settings.record_bytes_max)
         self._pairs: list[Pair] = []
         self._next_sequence = partition.next_sequence
         self._events_ms, self._feedback_ms = _NO_TIME, _NO_TIME
+
+    @property
+    def _model(self) -> LineageModel:
+        return self._serving.model
 
     @property
     def _settings(self) -> PartitionSettings:
@@ -154,14 +160,10 @@ class _Turn:
         """What the fold has found and nobody has written yet; told by the owner of partition 0 alone."""
         block, signalled = Block.empty(self._settings.topics.signals, 0), self._partition.signalled
         if self._partition.number == 0:
-            lineage = self._version.lineage
-            last = last_signalled(signalled, lineage)
-            for signal in self._replica.signals_after(last):
+            for signal in self._serving.signals_after(signalled):
                 block.add(signal.key.encode(), encode_signal(signal, self._clock))
-                last = max(last, signal.position)
+                signalled = signalled_upto(signalled, signal.origin, signal.position)
                 self._out.counts["signals", signal.kind] += 1
-            if block.keys:
-                signalled = signalled_upto(signalled, lineage, last)
         return block, signalled
 
     # --- events ---
@@ -172,9 +174,9 @@ class _Turn:
         for row in self._poison_rows(events.records):
             dead_letters[row] = _poison_dead_letter(events.records.record(row))
         self._events_ms = events.latest_ms(self._events_ms, dead_letters)
-        if len(events) and not self._replica.is_healthy:
+        if len(events) and not self._model.is_healthy:
             self._flags += ("unsound",)
-        scores = self._replica.model.score_many(events.features, len(events))
+        scores = self._model.model.score_many(events.features, len(events))
         for row, why in scores.failed.items():
             if row not in dead_letters:
                 dead_letters[row] = DeadLetter(
@@ -192,7 +194,7 @@ class _Turn:
                 rows = [row for row in rows if row not in dead_letters]
             duplicates = self._staged.duplicates(picked(events.ids, rows))
             flags = self._all_flags(events, rows, scores, duplicates)
-            said = (self._version, self._replica.examples_learned, self._clock)
+            said = Said(self._version, self._model.examples_learned, self._clock, self._serving.epoch)
             values = self._settings.predictions.encode_many(events, rows, scores, flags, said)
             headers = {
                 number: trace_headers(events.records.headers[row])
@@ -228,7 +230,7 @@ class _Turn:
         self, events: Events, rows: Sequence[int], scores: Scores, duplicates: set[int]
     ) -> list[tuple[str, ...]]:
         said: list[Any] = picked(scores.values if scores.values is not None else scores.class_names, rows)
-        cold = self._replica.examples_learned < self._settings.cold_below
+        cold = self._model.examples_learned < self._settings.cold_below
         if not duplicates and not events.imputed and not scores.clipped and (cold or None not in said):
             return [self._flags + (("cold",) if cold else ())] * len(rows)
         found = []
@@ -248,7 +250,8 @@ class _Turn:
         """Hold the first event of each id; those for which labels wait are joined."""
         expired_ms = self._partition.join.times.events_expired_ms
         self._out.counts["events_too_old", ""] += sum(time_ms < expired_ms for time_ms in picked(events.times_ms, rows))
-        held = pending_rows(events, scores, rows, fresh, flags, self._version, self._settings.record_bytes_max)
+        by = (self._version, self._serving.epoch)
+        held = pending_rows(events, scores, rows, fresh, flags, by, self._settings.record_bytes_max)
         for number, joined, ended in self._staged.events(held):
             for resolved in ended:
                 self._out.resolved(resolved)
@@ -294,7 +297,7 @@ class _Turn:
         self._out.counts["labels", "joined"] += len(values)
 
     def _write_schema(self, fingerprint: int) -> None:
-        if fingerprint in self._replica.facts.schemas:
+        if fingerprint in self._serving.book.facts.schemas:
             return
         text = self._settings.reader.payloads.schemas[fingerprint].text
         value = encode_schema(fingerprint, text, written_at_ms=self._clock.now_ms, writer=self._settings.writer)

@@ -95,6 +95,15 @@ class Published(NamedTuple):
     served: Served
 
 
+class Said(NamedTuple):
+    """What all predictions of a batch say of who made them: version and examples of the model, epoch, and when."""
+
+    version: Version
+    examples_learned: int
+    clock: Clock
+    epoch: int = 0
+
+
 class PredictionCodec:
     """Predictions of one app to records, and back as far as a rebuild needs."""
 
@@ -121,7 +130,7 @@ class PredictionCodec:
         rows: Sequence[int],
         scores: Scores,
         flags: Sequence[tuple[str, ...]],
-        said: tuple[Version, int, Clock],
+        said: Said,
     ) -> list[bytes]:
         """The values of m predictions.
 
@@ -132,9 +141,9 @@ class PredictionCodec:
         flags
             Of each of the m.
         said
-            Version and number of examples learned of the model, and the time.
+            Of all of them.
         """
-        version, examples_learned, clock = said
+        version, examples_learned, clock, epoch = said
         if self._columns is None or len(rows) < ROWS_MIN:
             return [self._encode_row(events, row, scores, flags[number], said) for number, row in enumerate(rows)]
         records, count, schema = events.records, len(rows), self._columns.schema
@@ -153,7 +162,7 @@ class PredictionCodec:
             "lineage": same_values(version.lineage, count, pa.string()),
             "log_partition": same_values(0, count, pa.int32()),
             "position": same_values(version.position, count, pa.int64()),
-            "epoch": same_values(0, count, pa.int64()),
+            "epoch": same_values(epoch, count, pa.int64()),
             "arm": same_values("", count, pa.string()),
             "examples_learned": same_values(examples_learned, count, pa.int64()),
             "unit_examples": same_values(-1, count, pa.int64()),
@@ -170,13 +179,12 @@ class PredictionCodec:
         header = self.header
         return [header + value for value in self._columns.encode(columns[field.name] for field in schema)]
 
-    def _encode_row(
-        self, events: Events, row: int, scores: Scores, flags: tuple[str, ...], said: tuple[Version, int, Clock]
-    ) -> bytes:
+    def _encode_row(self, events: Events, row: int, scores: Scores, flags: tuple[str, ...], said: Said) -> bytes:
         carried = events.carried[row] if events.carried else None
         event = Event(events.records.record(row), events.ids[row], events.times_ms[row], {}, False, carried, 0)
-        version, examples_learned, clock = said
-        return self.encode(event, served_of(scores.of(row), version, flags), examples_learned, clock).value or b""
+        version, examples_learned, clock, epoch = said
+        served = served_of(scores.of(row), version, flags)._replace(epoch=epoch)
+        return self.encode(event, served, examples_learned, clock).value or b""
 
     def encode(self, event: Event, served: Served, examples_learned: int, clock: Clock) -> Produce:
         """The record of a prediction, with the event's key and its trace headers."""

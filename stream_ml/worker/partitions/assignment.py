@@ -170,7 +170,7 @@ class Ownership:
     def _examined(self, pair: CommittedState, firsts: dict[int, First]) -> Claimed | None:
         number = pair.partition
         problem = recreated_inputs(self._config, pair, self._settings.inputs_id)
-        problem = problem or lost_offsets(pair, started=number in self._follower.replica.facts.started)
+        problem = problem or lost_offsets(pair, started=number in self._follower.book.facts.started)
         if problem:
             self._suspend(number, f"{problem}; stop the workers, then: {way_on(pair)}")
             return None
@@ -190,7 +190,7 @@ class Ownership:
             floors,
         )
         partition.signalled = metadata.signalled
-        started = number in self._follower.replica.facts.started  # not where its offsets were set by hand before
+        started = number in self._follower.book.facts.started  # not where its offsets were set by hand before
         blocks = [] if started else [self._start_block(number, pair.events, pair.feedback)]
         return Claimed(partition, floors, metadata.ends, blocks)
 
@@ -208,7 +208,7 @@ class Ownership:
 
     def _came_later(self, number: int) -> bool:
         """Whether the app was started before there was this partition: then nothing in it is passed over."""
-        started = self._follower.replica.facts.started.values()
+        started = self._follower.book.facts.started.values()
         counts = [found["partitions"] for found in started if isinstance(found.get("partitions"), int)]
         return bool(counts) and number >= min(counts)
 
@@ -246,7 +246,7 @@ class Ownership:
     def _schema_blocks(self) -> list[Block]:
         """The entry of our predictions' schema; several workers that start at once may each write it."""
         config, codec = self._config, self._parts.predictions
-        if (codec.topic, codec.fingerprint) in self._follower.replica.facts.output_schemas:
+        if (codec.topic, codec.fingerprint) in self._follower.book.facts.output_schemas:
             return []
         of = (codec.fingerprint, codec.text, codec.topic)
         value = encode_schema(*of, written_at_ms=_now_ms(), writer=config.transactional_id)
@@ -269,7 +269,7 @@ class Ownership:
             yield False
 
     def _sequence_is_right(self, partition: Partition, token: str) -> bool:
-        seen = self._follower.replica.seen.next_sequence(partition.number)
+        seen = self._follower.book.seen.next_sequence(partition.number)
         if seen == partition.next_sequence:
             return True
         now = read_committed_stable(self._config, [partition.number])[0].metadata

@@ -52,7 +52,7 @@ def refuse_lost_offsets(parts: Parts, follower: Follower, client: AdminClient, f
     """
     config, partitions = parts.config, facts.partitions
     pairs = read_committed(config, list(range(partitions)), stable=False)
-    if any(lost_offsets(pair, started=pair.partition in follower.replica.facts.started) for pair in pairs):
+    if any(lost_offsets(pair, started=pair.partition in follower.book.facts.started) for pair in pairs):
         # A transaction's markers come one by one: the log may show a start whose offsets are about to be readable.
         pairs = read_committed(config, list(range(partitions)), stable=True)
     topics = (config.events.topic, config.feedback.topic)
@@ -60,7 +60,7 @@ def refuse_lost_offsets(parts: Parts, follower: Follower, client: AdminClient, f
     for pair in pairs:
         number = pair.partition
         problem = recreated_inputs(config, pair, facts.inputs_id(config))
-        problem = problem or lost_offsets(pair, started=number in follower.replica.facts.started)
+        problem = problem or lost_offsets(pair, started=number in follower.book.facts.started)
         for topic, position in zip(topics, (pair.events, pair.feedback), strict=True):
             first, end = found[topic, number]
             if not problem and position is not None and not first <= position <= end:

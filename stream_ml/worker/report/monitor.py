@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from stream_ml.app.parts import Parts
 from stream_ml.core.drift.inputs import InputDrift, Watched
 from stream_ml.core.drift.signals import Kind, Severity, Signal
-from stream_ml.core.fold.replica import Replica
 from stream_ml.core.partition.batch import Batch, Outputs
+from stream_ml.core.partition.serving import Serving
 from stream_ml.observe.metrics import Metrics
 from stream_ml.observe.problems import watched as words_of
 from stream_ml.observe.status import DriftStatus, Monitored
@@ -95,13 +95,14 @@ class Monitor:
                     self._metrics.count("scores", count, upto=f"{(number + 1) / SCORE_BINS:g}")
         return counts
 
-    def follow(self, replica: Replica) -> None:
-        """Obey a `rebaseline` that the replica has met."""
-        self._trained = replica.examples_learned >= self.inputs.reference_size
+    def follow(self, serving: Serving) -> None:
+        """Obey a `rebaseline` that the log holds."""
+        self._trained = serving.model.examples_learned >= self.inputs.reference_size
+        at = serving.book.facts.rebaselined_at
         if self._rebaselined_at is None:
-            self._rebaselined_at = replica.facts.rebaselined_at
-        elif replica.facts.rebaselined_at > self._rebaselined_at:
-            self._rebaselined_at = replica.facts.rebaselined_at
+            self._rebaselined_at = at
+        elif at > self._rebaselined_at:
+            self._rebaselined_at = at
             self._begin_anew()
 
     def _begin_anew(self) -> None:

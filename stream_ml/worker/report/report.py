@@ -11,7 +11,7 @@ from typing import Any
 from stream_ml.app.parts import Parts
 from stream_ml.core.log.logged_schemas import WrittenSchema
 from stream_ml.core.partition.batch import Batch, Outputs
-from stream_ml.follower.follower import Follower
+from stream_ml.follower.follower import Follower, folded_words
 from stream_ml.kafka.broker_statistics import BrokerStatistics
 from stream_ml.kafka.consumers import FeedbackInput, Group
 from stream_ml.kafka.topic_watch import TopicWatch
@@ -88,8 +88,7 @@ class Report:
         folding = self._follower.folding
         if folding is None:
             return status
-        reason = f"starting: folded {folding['position']:,} of {folding['end']:,} entries of the training log"
-        return {**self._not_yet([reason]), "folding": {"position": folding["position"], "end": folding["end"]}}
+        return {**self._not_yet([f"starting: {folded_words(folding)}"]), "folding": folding}
 
     def _not_yet(self, reasons: list[str]) -> Starting:
         return starting(self._parts.config.app.id, self._parts.config.instance, reasons)
@@ -97,7 +96,7 @@ class Report:
     @property
     def schemas(self) -> list[WrittenSchema]:
         """The schemas that records of the app have, as far as the log was read."""
-        return self._parts.written_schemas(self._follower.replica.facts.logged_schemas)
+        return self._parts.written_schemas(self._follower.book.facts.logged_schemas)
 
     @property
     def loop_silent_s(self) -> float:

@@ -7,7 +7,6 @@ from importlib.metadata import version
 from typing import Any, cast
 
 from stream_ml.app.parts import Parts
-from stream_ml.core.fold.way_out import way_out
 from stream_ml.core.join.join import Join
 from stream_ml.follower.follower import Follower
 from stream_ml.kafka.consumers import FeedbackInput, Group
@@ -18,7 +17,6 @@ from stream_ml.observe.status import (
     NO_POINT,
     ConceptStatus,
     Lag,
-    ModelStatus,
     PartitionStatus,
     PendingStatus,
     QualityWindow,
@@ -28,6 +26,7 @@ from stream_ml.observe.terminal import point
 from stream_ml.worker.partitions.assignment import Ownership
 from stream_ml.worker.partitions.owned import OwnedPartition
 from stream_ml.worker.report.health import Health
+from stream_ml.worker.report.models import ModelsOfNow
 from stream_ml.worker.report.monitor import Monitor
 from stream_ml.worker.report.totals import Totals
 from stream_ml.worker.state import WorkerState, state_of
@@ -40,7 +39,10 @@ PACKAGES = ("stream-ml", "river", "numpy", "confluent-kafka", "fastavro")
 
 
 class StatusMaker:
-    """Makes the status of now; the loop alone calls it. `warnings` are set by name, by whoever finds one."""
+    """Makes the status of now; the loop alone calls it. `warnings` are set by name, by whoever finds one.
+
+    So many attributes: they are the parts of a worker that a status is gathered from.
+    """
 
     def __init__(
         self,
@@ -56,13 +58,13 @@ class StatusMaker:
         self._config, self._follower, self._ownership = parts.config, follower, ownership
         self._group, self._feedback = inputs
         self._topics, self._monitor, self._health, self._totals = topics, monitor, health, totals
-        self._quality = QualityOfNow(parts, follower)
+        self._quality, self._models = QualityOfNow(parts, follower), ModelsOfNow(parts.config, follower)
         self._started_s = time.monotonic()
         self.warnings: dict[str, str] = {}
 
     def make(self, now_s: float) -> Status:
         """Everything, at this second of the monotonic clock."""
-        self._monitor.follow(self._follower.replica)
+        self._monitor.follow(self._follower.serving)
         reasons = self._reasons()
         joins = {number: of.core.join for number, of in self._ownership.owned.items()}
         waiting = sum(len(join.waiting) for join in joins.values())
@@ -80,14 +82,15 @@ class StatusMaker:
                 "owned": {str(number): self._partition(of) for number, of in sorted(self._ownership.owned.items())},
                 "suspended": {str(number): why for number, why in sorted(self._ownership.suspended.items())},
             },
-            "model": self._model(),
+            "model": self._models.model(),
+            "models": self._models.models(),
             "quality": self._quality.life(),
             "quality_windows": self._quality.windows(now_s),
             "concept": self._concept(),
             **self._monitor.status(self._ownership.owned),
             "point": NO_POINT,
             "signals": self._signals(),
-            "checkpoint": self._follower.checkpoints.written(),
+            "checkpoint": self._follower.checkpoints.written(self._follower.lineup.answers),
             "pending": self._pending(joins),
             "watch": self._totals.watch(waiting),
             "since_start": dict(sorted(self._totals.counts.items())),
@@ -113,7 +116,7 @@ class StatusMaker:
         }
 
     def _concept(self) -> ConceptStatus:
-        concept = self._follower.replica.concept
+        concept = self._follower.watch.concept
         return {
             "loss": round(concept.losses.mean(), 4),
             "drifted": concept.drifted is not None,
@@ -153,7 +156,8 @@ class StatusMaker:
         return [f"partition {number} is suspended: {why}" for number, why in sorted(self._ownership.suspended.items())]
 
     def _warnings(self) -> list[str]:
-        replica, config = self._follower.replica, self._config
+        follower, config = self._follower, self._config
+        facts, model = follower.book.facts, follower.serving.model
         found = [text for text in self.warnings.values() if text]
         found += [f"{text} -> stream-ml dead-letters ls CONFIG" for text in self._totals.recent_dead_letters()]
         found += [*self._topics.verdict.warnings, *self._held()]
@@ -161,30 +165,27 @@ class StatusMaker:
             text = "a start folds from the last one that was, or the log's beginning"
             why = self._follower.checkpoints.problem
             found.append(f"checkpoints cannot be written, {text}: {why} -> stream-ml config show CONFIG")
-        if replica.facts.genesis_again:
-            again = (
-                f"{replica.facts.genesis_again} entries of {config.training_log_topic} claim that the log begins there"
-            )
+        if facts.genesis_again:
+            again = f"{facts.genesis_again} entries of {config.training_log_topic} claim that the log begins there"
             found.append(
                 f"{again}: somebody else writes into it; they are passed over -> stream-ml tail CONFIG training-log"
             )
-        if replica.facts.frozen:
+        if model.frozen:
             found.append("learning is frozen -> stream-ml resume CONFIG")
-        elif self._follower.lag_s > config.learning.lag_max / 1000:
+        elif follower.lag_s > config.learning.lag_max / 1000:
             found.append(
-                f"learning lags {self._follower.lag_s:.0f} s behind: predictions are flagged stale "
-                "-> stream-ml top CONFIG"
+                f"learning lags {follower.lag_s:.0f} s behind: predictions are flagged stale -> stream-ml top CONFIG"
             )
-        far = replica.model.far
-        if far.is_recent(replica.model.limits.seen):
+        far = model.model.far
+        if far.is_recent(model.model.limits.seen):
             what = "left out" if config.learning.quarantine == "divert" else "learned"
             found.append(
                 f"examples far from all others: {far.count}, {what}, the last at {far.last} of the training log "
                 "-> stream-ml tail CONFIG signals"
             )
-        found += [*self._follower.cost.words(), *self._follower.checkpoints.size.words()]
-        if replica.model.learner.fallback_reason:
-            found.append(f"the model learns right, but slower than it could: {replica.model.learner.fallback_reason}")
+        found += [*follower.cost.words(), *follower.checkpoints.size.words(), *self._models.warnings()]
+        if model.model.learner.fallback_reason:
+            found.append(f"the model learns right, but slower than it could: {model.model.learner.fallback_reason}")
         return found
 
     def _held(self) -> list[str]:
@@ -213,32 +214,6 @@ class StatusMaker:
             "next_sequence": core.next_sequence,
         }
 
-    def _model(self) -> ModelStatus:
-        replica, halt = self._follower.replica, self._follower.replica.halt
-        size = self._follower.checkpoints.size
-        return {
-            "lineage": replica.version.lineage,
-            "position": replica.position,
-            "examples_learned": replica.examples_learned,
-            "examples_dropped": replica.passed_over.dropped,
-            "examples_far": replica.model.far.count,
-            "lag_seconds": round(self._follower.lag_s, 1),
-            "cost": self._follower.cost.report(),
-            "bytes": size.bytes,
-            "bytes_max": size.most,
-            "halted": None
-            if halt is None
-            else {
-                "position": halt.position,
-                "reason": halt.reason,
-                "why": halt.message,
-                "suggestion": way_out(halt.reason, halt.position),
-            },
-            "frozen": replica.facts.frozen,
-            "checkpoints_sealed": self._follower.checkpoints.sealed,
-            "cold_below": self._config.quality.cold_below,
-        }
-
 
 class QualityOfNow:
     """The model's quality, computed anew only where something was learned since, and the windows' not more often."""
@@ -250,7 +225,7 @@ class QualityOfNow:
 
     def life(self) -> dict[str, float]:
         """Over all labelled predictions."""
-        quality = self._follower.replica.quality
+        quality = self._follower.watch.quality
         if quality.count != self._life[0]:
             self._life = (quality.count, quality.report())
         return self._life[1]
@@ -258,7 +233,7 @@ class QualityOfNow:
     def windows(self, now_s: float) -> dict[str, QualityWindow]:
         """Of the two windows: it takes some milliseconds."""
         then_s, count, _ = self._windows
-        quality, settings = self._follower.replica.quality, self._settings
+        quality, settings = self._follower.watch.quality, self._settings
         if quality.count != count and now_s - then_s >= WINDOWS_S:
             found = quality.windows(settings.window, settings.window_time)
             self._windows = (now_s, quality.count, cast("dict[str, QualityWindow]", found))

@@ -254,7 +254,7 @@ def test_a_halt_and_the_command_that_ends_it_are_signals() -> None:
     (halted,) = replica.signals_after(-1)
     assert (halted.kind, halted.position, halted.severity) == ("halted", 1, "critical")
     assert halted.suggestion == "stream-ml skip CONFIG 1" and "gap" in halted.message
-    assert replica.halts.refold_from == 1
+    assert replica.book.halts.refold_from == 1
     replica.clear_halt()
     replica.fold(log[1:])
     told = [(signal.kind, signal.position) for signal in replica.signals_after(halted.position)]
@@ -267,7 +267,7 @@ def test_a_halt_is_told_also_where_its_command_came_with_it(chunk: int) -> None:
     replica, told, signalled = Replica(fold_settings()), [], -1
     while replica.read_position < len(log):
         replica.fold(log[replica.read_position : replica.read_position + chunk])
-        if replica.halts.refold_from is not None:
+        if replica.book.halts.refold_from is not None:
             replica.clear_halt()
         for signal in replica.signals_after(signalled):
             told.append((signal.kind, signal.position))
@@ -284,10 +284,10 @@ def test_rebaseline_forgets_what_was_before() -> None:
     replica = Replica(fold_settings())
     log = drifting_log()
     replica.fold(log)
-    assert replica.concept.drifted is not None and replica.concept.below
+    assert replica.watch.concept.drifted is not None and replica.watch.concept.below
     replica.fold([LogRecord(len(log), command("rebaseline"))])
-    assert replica.concept.drifted is None and not replica.concept.below
-    assert replica.facts.rebaselined_at == len(log)
+    assert replica.watch.concept.drifted is None and not replica.watch.concept.below
+    assert replica.book.facts.rebaselined_at == len(log)
 
 
 def test_a_signal_reads_back_and_others_are_a_value_error() -> None:

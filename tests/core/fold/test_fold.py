@@ -15,7 +15,7 @@ from stream_ml.core.avro.schema import load_schema
 from stream_ml.core.evaluation.metrics import BinnedRocAuc
 from stream_ml.core.evaluation.progressive import Quality
 from stream_ml.core.fold.batches import FoldSettings
-from stream_ml.core.fold.halt import Corrupted, FoldResult, Halt, Refold
+from stream_ml.core.fold.halt import Halt, Refold, Remake
 from stream_ml.core.fold.health import CHECK_EVERY, PROBES_MAX
 from stream_ml.core.fold.replica import Replica
 from stream_ml.core.log.entry import encode_schema, encode_start
@@ -71,7 +71,7 @@ class Driver:
         self.log, self.using = log, using
         self.replica = Replica(using())
         self.checkpoints: list[bytes] = []
-        self.turns = 0
+        self.turns = self.behind = 0
 
     def run(self, chunk: int = 32) -> Replica:
         """Fold to the end of the list."""
@@ -86,25 +86,14 @@ class Driver:
         start = self.replica.read_position
         records = [record for record in self.log if record.offset >= start][:chunk]
         result = self.replica.fold(records)
-        while isinstance(result, Corrupted):
-            result = self.recover()
-        if isinstance(result, Refold):
+        if isinstance(result, Remake):
+            self.behind = self.replica.read_position
+            self.replica = self.replica.successor(self.restored(result.halt.position))
+        elif isinstance(result, Refold):
             self.replica.clear_halt()
+        elif self.replica.read_position >= self.behind:
+            self.replica.only.recovered()
         return bool(records)
-
-    def recover(self) -> FoldResult:
-        """Put a replica in its place that is clean up to just before the example that corrupted the old one."""
-        self.turns += 1
-        assert self.turns < 2_000, "it goes round in circles"
-        old, halt = self.replica, self.replica.halt
-        assert halt is not None
-        fresh = old.successor(self.restored(halt.position))
-        fresh.fold([record for record in self.log if fresh.read_position <= record.offset < old.read_position])
-        self.replica = fresh
-        result = fresh.halts.result(None)
-        if not isinstance(result, Corrupted):
-            fresh.recovered()
-        return result
 
     def checkpoint(self) -> None:
         """Keep the state, where there is one to keep."""
@@ -115,7 +104,7 @@ class Driver:
         """A replica from the newest checkpoint up to there."""
         replica = Replica(self.using())
         for state in map(pickle.loads, reversed(self.checkpoints)):
-            if state["position"] <= at_most:
+            if state["model"]["position"] <= at_most:
                 replica.restore(state)
                 break
         return replica
@@ -124,26 +113,26 @@ class Driver:
 def facts(replica: Replica) -> dict[str, Any]:
     """Everything that replicas must agree on, to the last bit."""
     return {
-        "bits": replica.probe_bits(),
-        "quality": pickle.dumps(replica.quality.report()),
-        "counted": (replica.quality.count, replica.quality.left_out),
-        "sequences": replica.sequences.plain(),
-        "seen": replica.seen.plain(),
+        "bits": replica.only.probe_bits(),
+        "quality": pickle.dumps(replica.watch.quality.report()),
+        "counted": (replica.watch.quality.count, replica.watch.quality.left_out),
+        "sequences": replica.book.sequences.plain(),
+        "seen": replica.book.seen.plain(),
         "position": replica.position,
         "read": replica.read_position,
         "halt": replica.halt,
-        "learned": replica.examples_learned,
-        "counts": (replica.passed_over.dropped, replica.passed_over.unusable, replica.facts.frozen),
-        "digest": replica.last_digest,
-        "schemas": replica.facts.schemas,
-        "output_schemas": replica.facts.output_schemas,
-        "started": replica.facts.started,
+        "learned": replica.only.examples_learned,
+        "counts": (replica.book.dropped, replica.only.unusable, replica.only.frozen),
+        "digest": replica.book.last_digest,
+        "schemas": replica.book.facts.schemas,
+        "output_schemas": replica.book.facts.output_schemas,
+        "started": replica.book.facts.started,
     }
 
 
 def features(replica: Replica) -> list[Any]:
     """Weights, as a witness of what was learned."""
-    model = replica.model.learner.estimator
+    model = replica.only.model.learner.estimator
     return [dict(model.weights), model.intercept]
 
 
@@ -157,7 +146,7 @@ def examples(*xs: float, first: int = 0) -> list[bytes]:
 
 def test_next_sequence_with_a_later_trigger_is_learned() -> None:
     replica = fold(*examples(1.0, -2.0, 3.0))
-    assert (replica.examples_learned, replica.position, replica.halt) == (3, 3, None)
+    assert (replica.only.examples_learned, replica.position, replica.halt) == (3, 3, None)
     model = linear_model.LogisticRegression()
     for x in (1.0, -2.0, 3.0):
         model.learn_one({"x": x}, x > 0)
@@ -167,9 +156,9 @@ def test_next_sequence_with_a_later_trigger_is_learned() -> None:
 def test_a_repeat_is_dropped_and_counted() -> None:
     one, two = examples(1.0, -2.0)
     replica = fold(one, two, one, two)
-    assert (replica.examples_learned, replica.passed_over.dropped, replica.halt, replica.position) == (2, 2, None, 4)
+    assert (replica.only.examples_learned, replica.book.dropped, replica.halt, replica.position) == (2, 2, None, 4)
     assert features(replica) == features(fold(one, two))
-    assert replica.quality.left_out == 2
+    assert replica.watch.quality.left_out == 2
 
 
 def test_each_partition_and_each_input_of_triggers_has_its_own_account() -> None:
@@ -181,9 +170,9 @@ def test_each_partition_and_each_input_of_triggers_has_its_own_account() -> None
         example(2, trigger=(FEEDBACK, 10)),
         using=fold_settings()._replace(started=(0, 1)),
     )
-    assert (replica.examples_learned, replica.halt) == (5, None)
-    assert [replica.sequences.next_sequence(p) for p in (0, 1, 2)] == [3, 2, 0]
-    assert replica.sequences.plain()[0] == (3, {BY_LABEL: 10, BY_EVENT: 4})
+    assert (replica.only.examples_learned, replica.halt) == (5, None)
+    assert [replica.book.sequences.next_sequence(p) for p in (0, 1, 2)] == [3, 2, 0]
+    assert replica.book.sequences.plain()[0] == (3, {BY_LABEL: 10, BY_EVENT: 4})
 
 
 @pytest.mark.parametrize(
@@ -194,7 +183,7 @@ def test_a_gap_or_a_disagreement_halts_learning(sequence: int, trigger: int, rea
     replica = fold(*examples(1.0, -2.0), example(sequence, 5.0, trigger=(FEEDBACK, trigger)))
     assert replica.halt is not None
     assert (replica.halt.reason, replica.halt.position, replica.halt.corrupted) == (reason, 2, False)
-    assert (replica.examples_learned, replica.position) == (2, 2)
+    assert (replica.only.examples_learned, replica.position) == (2, 2)
 
 
 # --- rules 15 and 16: halted ---
@@ -204,9 +193,9 @@ def test_a_halted_replica_reads_on_and_counts_what_it_saw() -> None:
     values = (*examples(1.0), example(4), example(5), example(0, partition=3))
     replica = fold(*values, using=fold_settings()._replace(started=(0, 3)))
     assert (replica.position, replica.read_position, replica.version) == (1, 4, Version(LINEAGE, 1))
-    assert (replica.sequences.next_sequence(0), replica.seen.next_sequence(0)) == (1, 6)
-    assert (replica.sequences.next_sequence(3), replica.seen.next_sequence(3)) == (0, 1)
-    assert replica.model.score_one({"x": 1.0}) != COLD
+    assert (replica.book.sequences.next_sequence(0), replica.book.seen.next_sequence(0)) == (1, 6)
+    assert (replica.book.sequences.next_sequence(3), replica.book.seen.next_sequence(3)) == (0, 1)
+    assert replica.only.model.score_one({"x": 1.0}) != COLD
 
 
 def test_a_halted_replica_notes_schemas_and_starts() -> None:
@@ -216,8 +205,8 @@ def test_a_halted_replica_notes_schemas_and_starts() -> None:
         encode_schema(schema.fingerprint, schema.text, written_at_ms=NOW_MS, writer="w"),
         encode_start(4, 10, 20, written_at_ms=NOW_MS, writer="w"),
     )
-    assert schema.fingerprint in replica.facts.schemas
-    assert replica.facts.started == {4: {"events": 10, "feedback": 20, "partitions": 1}}
+    assert schema.fingerprint in replica.book.facts.schemas
+    assert replica.book.facts.started == {4: {"events": 10, "feedback": 20, "partitions": 1}}
 
 
 def test_learn_one_that_raises_corrupts_and_the_replica_is_made_anew_up_to_there() -> None:
@@ -230,7 +219,7 @@ def test_learn_one_that_raises_corrupts_and_the_replica_is_made_anew_up_to_there
     assert (clean.halt.position, clean.halt.corrupted, clean.position, clean.read_position) == (2, False, 2, 4)
     assert features(clean) == features(fold(*values[:2], using=brittle()))
     assert features(clean) != features(replica)
-    assert clean.seen.next_sequence(0) == 4
+    assert clean.book.seen.next_sequence(0) == 4
 
 
 def test_whatever_learn_one_raises_halts_learning() -> None:
@@ -260,12 +249,10 @@ def test_a_corrupted_model_tells_nothing_before_the_halt_that_comes_first(chunk:
     xs = [float(number % 5 - 2) for number in range(70)]
     after = [*examples(*xs, SPOILS, 1.0, 1.0), command("rebaseline")]
     log = log_of([*after, *examples(*[1.0] * 200, first=73)])
-    driver, told, signalled = Driver(log), [], -1
+    driver, told = Driver(log), set()
     while driver.turn(chunk):
-        for signal in driver.replica.signals_after(signalled):
-            told.append((signal.kind, signal.position))
-            signalled = signal.position
-    assert told == [("halted", 70)]
+        told |= {(signal.origin, signal.kind, signal.position) for signal in driver.replica.signals_after(-1)}
+    assert told == {("watch", "rebaselined", 73), (LINEAGE, "halted", 70)}
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 40])
@@ -289,8 +276,8 @@ def test_every_checkpoint_leads_to_the_same_model_also_one_written_after_the_mod
 def test_skip_folds_on_from_the_halt_and_past_the_command() -> None:
     values = [*examples(1.0, -2.0, BAD, 4.0), command("skip", position=2), *examples(-5.0, first=4)]
     replica = Driver(log_of(values)).run()
-    assert (replica.halt, replica.position, replica.examples_learned) == (None, 6, 4)
-    assert replica.sequences.next_sequence(0) == 5
+    assert (replica.halt, replica.position, replica.only.examples_learned) == (None, 6, 4)
+    assert replica.book.sequences.next_sequence(0) == 5
     model = Brittle()
     for x in (1.0, -2.0, 4.0, -5.0):
         model.learn_one({"x": x}, x > 0)
@@ -306,21 +293,21 @@ def test_a_command_for_another_position_lifts_nothing() -> None:
 def test_a_skipped_example_counts_as_seen() -> None:
     values = [example(0), example(5), command("skip", position=1), example(6)]
     replica = Driver(log_of(values)).run()
-    assert (replica.halt, replica.examples_learned, replica.sequences.next_sequence(0)) == (None, 2, 7)
+    assert (replica.halt, replica.only.examples_learned, replica.book.sequences.next_sequence(0)) == (None, 2, 7)
 
 
 def test_accept_gap_takes_the_sequence_as_the_next_and_learns_it() -> None:
     values = [example(0, 1.0), example(5, -3.0, False), command("accept-gap", position=1), example(6, 2.0)]
     replica = Driver(log_of(values)).run()
-    assert (replica.halt, replica.examples_learned, replica.sequences.next_sequence(0)) == (None, 3, 7)
-    assert replica.seen.next_sequence(0) == 7
+    assert (replica.halt, replica.only.examples_learned, replica.book.sequences.next_sequence(0)) == (None, 3, 7)
+    assert replica.book.seen.next_sequence(0) == 7
 
 
 def test_accept_gap_may_take_the_sequence_back() -> None:
     values = [*examples(1.0, -2.0, 3.0), example(1, 4.0, trigger=(FEEDBACK, 9)), command("accept-gap", position=3)]
     replica = Driver(log_of([*values, example(2, 5.0, trigger=(FEEDBACK, 10))])).run()
-    assert (replica.halt, replica.examples_learned, replica.sequences.next_sequence(0)) == (None, 5, 3)
-    assert replica.seen.next_sequence(0) == 3
+    assert (replica.halt, replica.only.examples_learned, replica.book.sequences.next_sequence(0)) == (None, 5, 3)
+    assert replica.book.seen.next_sequence(0) == 3
 
 
 def test_accept_gap_on_an_example_that_raises_stays_halted_until_it_is_skipped() -> None:
@@ -331,13 +318,13 @@ def test_accept_gap_on_an_example_that_raises_stays_halted_until_it_is_skipped()
     assert (replica.halt.position, replica.position, replica.read_position) == (1, 1, 5)
     driver.log = log_of([*values, command("skip", position=1)])
     replica = driver.run()
-    assert (replica.halt, replica.position, replica.examples_learned) == (None, 6, 2)
+    assert (replica.halt, replica.position, replica.only.examples_learned) == (None, 6, 2)
 
 
 def test_two_halts_are_lifted_one_after_the_other() -> None:
     values = [*examples(1.0, BAD), example(5, 2.0), command("skip", position=1), command("accept-gap", position=2)]
     replica = Driver(log_of(values)).run()
-    assert (replica.halt, replica.examples_learned, replica.sequences.next_sequence(0)) == (None, 2, 6)
+    assert (replica.halt, replica.only.examples_learned, replica.book.sequences.next_sequence(0)) == (None, 2, 6)
 
 
 @pytest.mark.parametrize("foreign", [b"", b"\x00", b"{}", b'{"hello": 1}', b"\xff" * 40, b"\x04" + b"\x00" * 20])
@@ -349,7 +336,7 @@ def test_foreign_bytes_halt_and_skip_passes_them(foreign: bytes) -> None:
     replica = Driver(log_of([*values, command("accept-gap", position=1)])).run()
     assert replica.halt is not None
     replica = Driver(log_of([*values, command("skip", position=1)])).run()
-    assert (replica.halt, replica.position, replica.examples_learned) == (None, 4, 2)
+    assert (replica.halt, replica.position, replica.only.examples_learned) == (None, 4, 2)
 
 
 @settings(LAW, max_examples=300)
@@ -373,7 +360,7 @@ def test_an_entry_that_makes_no_sense_does_not_stop_the_fold(entry: bytes) -> No
 def test_an_example_whose_event_cannot_be_read_halts() -> None:
     replica = fold(*examples(1.0), example(1, event=b"\xff"))
     assert replica.halt is not None
-    assert (replica.halt.position, replica.halt.corrupted, replica.examples_learned) == (1, False, 1)
+    assert (replica.halt.position, replica.halt.corrupted, replica.only.examples_learned) == (1, False, 1)
 
 
 # --- freeze, rebase ---
@@ -382,10 +369,10 @@ def test_an_example_whose_event_cannot_be_read_halts() -> None:
 def test_frozen_entries_count_as_seen_and_are_never_learned() -> None:
     values = [*examples(1.0), command("freeze"), *examples(5.0, 6.0, first=1), command("resume")]
     replica = fold(*values[:4])
-    assert (replica.facts.frozen, replica.position, replica.examples_learned) == (True, 4, 1)
+    assert (replica.book.facts.frozen, replica.position, replica.only.examples_learned) == (True, 4, 1)
     assert features(replica) == features(fold(values[0]))
     replica = fold(*values, *examples(2.0, first=3))
-    assert (replica.facts.frozen, replica.position, replica.examples_learned) == (False, 6, 2)
+    assert (replica.book.facts.frozen, replica.position, replica.only.examples_learned) == (False, 6, 2)
     model = linear_model.LogisticRegression()
     model.learn_one({"x": 1.0}, True)
     model.learn_one({"x": 2.0}, True)
@@ -400,13 +387,17 @@ def test_a_gap_halts_while_frozen_too() -> None:
 def test_a_freeze_met_while_halted_holds_from_its_own_place_on(chunk: int) -> None:
     values = [*examples(1.0, BAD, 2.0), command("freeze"), *examples(3.0, first=3), command("skip", position=1)]
     replica = Driver(log_of(values)).run(chunk)
-    assert (replica.halt, replica.facts.frozen, replica.examples_learned) == (None, True, 2)
+    assert (replica.halt, replica.book.facts.frozen, replica.only.examples_learned) == (None, True, 2)
 
 
 def test_rebase_forgets_triggers_and_keeps_the_sequence() -> None:
     values = [example(0, trigger=(FEEDBACK, 50)), command("rebase", partition=0), example(1, trigger=(FEEDBACK, 3))]
     replica = fold(*values)
-    assert (replica.halt, replica.sequences.next_sequence(0), replica.seen.next_sequence(0)) == (None, 2, 2)
+    assert (replica.halt, replica.book.sequences.next_sequence(0), replica.book.seen.next_sequence(0)) == (
+        None,
+        2,
+        2,
+    )
     assert fold(values[0], values[2]).halt is not None
     other = fold(values[0], command("rebase", partition=1), values[2])
     assert other.halt is not None
@@ -491,13 +482,13 @@ def test_state_restored_is_the_same_state() -> None:
 
 def test_probes_are_the_examples_numbered_by_powers_of_two() -> None:
     replica = fold(*examples(*[float(n) for n in range(1, 40)]))
-    assert [probe["x"] for probe in replica.health.probes] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]
-    assert len(replica.probe_bits()) <= PROBES_MAX
+    assert [probe["x"] for probe in replica.only.health.probes] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]
+    assert len(replica.only.probe_bits()) <= PROBES_MAX
 
 
 def test_an_example_of_an_unknown_class_is_passed_and_counted() -> None:
     replica = fold(example(0, y=Target("maybe", None)), *examples(1.0, first=1))
-    assert (replica.passed_over.unusable, replica.examples_learned, replica.halt) == (1, 1, None)
+    assert (replica.only.unusable, replica.only.examples_learned, replica.halt) == (1, 1, None)
 
 
 # --- quality ---
@@ -634,20 +625,23 @@ def test_the_baseline_knows_only_labels_and_learns_those_left_out_too() -> None:
 def test_quality_is_of_what_was_served_not_of_the_model_now() -> None:
     said = served(Scored("false", 0.1, None, None))
     replica = fold(*[example(n, 1.0, True, served=said) for n in range(100)])
-    assert replica.model.score_one({"x": 1.0}).class_name == "true"
-    assert replica.quality.report()["accuracy"] == 0.0
+    assert replica.only.model.score_one({"x": 1.0}).class_name == "true"
+    assert replica.watch.quality.report()["accuracy"] == 0.0
 
 
 def test_frozen_entries_count_for_quality() -> None:
     said = served(Scored("true", 0.9, None, None))
     replica = fold(command("freeze"), *[example(n, served=said) for n in range(5)])
-    assert (replica.quality.count, replica.examples_learned) == (5, 0)
+    assert (replica.watch.quality.count, replica.only.examples_learned) == (5, 0)
 
 
-def test_the_successor_of_a_corrupted_replica_keeps_its_overrides_also_when_the_checkpoint_came_too_late() -> None:
+def test_the_successor_of_a_corrupted_model_keeps_its_overrides_also_when_the_checkpoint_came_too_late() -> None:
     old, late = Replica(brittle()), Replica(brittle())
-    old.halts.overrides.add(Halt(3, "gap", ""), "skip")
-    old.halts.current = Halt(70, "not_finite", "", corrupted=True, exact=False)
-    late.model.examples_learned = 65
+    old.book.halts.overrides.add(Halt(2, "gap", ""), "accept-gap")
+    old.only.halts.overrides.add(Halt(3, "far_example", ""), "skip")
+    old.only.halts.current = Halt(70, "not_finite", "", corrupted=True, exact=False)
+    late.only.model.examples_learned = 65
     successor = old.successor(late)
-    assert successor is not late and successor.halts.overrides.get(3) == "skip" and successor.health.each_after == 0
+    assert successor is not late and successor.only.health.each_after == 0
+    assert successor.book.halts.overrides.get(2) == "accept-gap"
+    assert successor.only.halts.overrides.get(3) == "skip"

@@ -81,13 +81,13 @@ def test_a_schema_entry_whose_text_has_another_fingerprint_halts(at: int) -> Non
 def test_a_false_text_for_a_fingerprint_that_nobody_knows_halts_too() -> None:
     replica = both_ways(entry(12345, FALSE), *examples(*XS))
     assert halted(replica) == (0, "not_an_entry")
-    assert 12345 not in replica.facts.schemas
+    assert 12345 not in replica.book.facts.schemas
 
 
 def test_skip_passes_a_false_schema_and_what_follows_is_read_as_if_it_were_not_there() -> None:
     values = examples(*XS)
     replica = both_ways(*values[:70], entry(READER, FALSE), *values[70:], command("skip", position=70))
-    assert (replica.halt, replica.examples_learned, replica.passed_over.unusable) == (None, 140, 0)
+    assert (replica.halt, replica.only.examples_learned, replica.only.unusable) == (None, 140, 0)
     assert features(replica) == features(fold(*values))
 
 
@@ -100,14 +100,14 @@ def test_a_false_schema_met_while_halted_changes_nothing() -> None:
     replica = both_ways(
         *log, *(command(name, position=at) for name, at in (("accept-gap", 0), ("skip", 1), ("skip", 2)))
     )
-    assert (replica.halt, replica.examples_learned, replica.passed_over.unusable) == (None, 141, 0)
-    assert 77 not in replica.facts.schemas
+    assert (replica.halt, replica.only.examples_learned, replica.only.unusable) == (None, 141, 0)
+    assert 77 not in replica.book.facts.schemas
 
 
 def test_of_two_texts_with_one_fingerprint_the_first_stays() -> None:
     assert loaded(MICROS).fingerprint == loaded(EVENT).fingerprint
     replica = both_ways(entry(READER, EVENT), *examples(*XS[:70]), entry(READER, MICROS))
-    assert (replica.halt, replica.facts.schemas[READER]) == (None, loaded(EVENT).text)
+    assert (replica.halt, replica.book.facts.schemas[READER]) == (None, loaded(EVENT).text)
 
 
 def test_the_text_of_a_checkpoint_stays_too() -> None:
@@ -115,7 +115,7 @@ def test_the_text_of_a_checkpoint_stays_too() -> None:
     again = Replica(fold_settings())
     again.restore(first.state())
     again.fold([LogRecord(71, entry(READER, MICROS))])
-    assert again.facts.schemas[READER] == loaded(EVENT).text
+    assert again.book.facts.schemas[READER] == loaded(EVENT).text
 
 
 # --- arguments ---
@@ -154,13 +154,13 @@ def test_arguments_that_nest_without_end_pass_a_halted_replica(arguments: str) -
 def test_a_start_at_what_is_no_offset_halts(offset: str) -> None:
     entry_ = said(f'{{"events": {offset}, "feedback": 0, "partitions": 4}}', kind="start", source_partition=3)
     replica = both_ways(*examples(*XS[:5]), entry_)
-    assert (halted(replica), 3 in replica.facts.started) == ((5, "not_an_entry"), False)
+    assert (halted(replica), 3 in replica.book.facts.started) == ((5, "not_an_entry"), False)
 
 
 def test_of_a_start_nothing_is_kept_but_where_it_is() -> None:
     text = json.dumps({"events": 1, "feedback": 2, "partitions": 4, "more": "x" * 10_000})
     replica = both_ways(said(text, kind="start", source_partition=3))
-    assert replica.facts.started[3] == {"events": 1, "feedback": 2, "partitions": 4}
+    assert replica.book.facts.started[3] == {"events": 1, "feedback": 2, "partitions": 4}
 
 
 def _confluent(folder: Path, **writers: dict[str, Any]) -> Parts:
@@ -209,20 +209,20 @@ def test_an_example_of_a_partition_that_never_started_halts(partition: int, at: 
     values.insert(at, example(0, 5.0, partition=partition))
     replica = both_ways(*values)
     assert halted(replica) == (at, "not_an_entry")
-    assert replica.examples_learned == at - 1
+    assert replica.only.examples_learned == at - 1
 
 
 def test_skip_passes_one_of_them_and_the_next_halts_again() -> None:
     strange = [example(number, 5.0, partition=7) for number in range(100)]
     replica = both_ways(start(0), *examples(*XS[:70]), *strange, command("skip", position=71))
     assert halted(replica) == (72, "not_an_entry")
-    assert replica.sequences.next_sequence(7) == 0
+    assert replica.book.sequences.next_sequence(7) == 0
 
 
 def test_a_partition_that_is_added_later_starts_and_its_examples_are_learned() -> None:
     added = [example(number, 5.0, partition=4) for number in range(100)]
     replica = both_ways(start(0), *examples(*XS[:70]), start(4), *added)
-    assert (replica.halt, replica.examples_learned) == (None, 170)
+    assert (replica.halt, replica.only.examples_learned) == (None, 170)
     assert halted(both_ways(start(0), *added, start(4))) == (1, "not_an_entry")
 
 

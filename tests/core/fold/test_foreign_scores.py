@@ -14,4 +14,4 @@ def test_strange_scores_are_left_out_of_quality_and_learning_goes_on(scores: str
     served = NOT_SERVED._replace(class_name="true", score=0.5, scores=scores, lineage="l", position=0)
     values = [example(n, x, x > 0, served=served if n in (3, 70) else NOT_SERVED) for n, x in enumerate(XS)]
     replica = both_ways(*values)
-    assert (replica.halt, replica.examples_learned) == (None, len(XS))
+    assert (replica.halt, replica.only.examples_learned) == (None, len(XS))

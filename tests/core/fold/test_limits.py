@@ -185,7 +185,10 @@ def test_runs_with_far_examples_leave_what_singles_leave(seed: int, mode: str, s
     using = of_fold(mode, sigma=sigma)
     one, other = Driver(log, using).run(1000), Driver(log, using).run(16)
     assert whole(one) == whole(other)
-    assert one.model.limits.state() == other.model.limits.state() and one.model.far.state() == other.model.far.state()
+    assert (
+        one.only.model.limits.state() == other.only.model.limits.state()
+        and one.only.model.far.state() == other.only.model.far.state()
+    )
 
 
 def with_far(log: list[LogRecord], seed: int) -> list[LogRecord]:
@@ -221,7 +224,7 @@ def accuracy(replica: Replica) -> float:
     """Of honest events that the model has never seen."""
     found = metrics.Accuracy()
     for x in usual(2_000, 77):
-        found.update(x > 5, replica.model.score_one({"x": x}).class_name == "true")
+        found.update(x > 5, replica.only.model.score_one({"x": x}).class_name == "true")
     return float(found.get())
 
 
@@ -230,7 +233,7 @@ def test_one_labelled_event_ruins_a_model_that_nothing_guards(poison: float) -> 
     """What the guard is for; were it not so, the next tests would show nothing."""
     log = log_of(labelled(usual(3_000), {1_000: poison}))
     replica = Driver(log, scaled).run(1000)
-    assert replica.examples_learned == 3_000
+    assert replica.only.examples_learned == 3_000
     assert accuracy(replica) < 0.9
 
 
@@ -241,12 +244,12 @@ def test_one_labelled_event_does_not_move_a_model_that_is_guarded(poison: float,
     honest = accuracy(Driver(log_of(labelled(usual(3_000), {})), using).run(1000))
     replica = Driver(log_of(labelled(usual(3_000), dict.fromkeys(range(1_000, 1_010), poison))), using).run(1000)
     assert honest > 0.97 and accuracy(replica) > honest - 0.01
-    assert replica.examples_learned == (3_000 if way == "sigma" else 2_990)
+    assert replica.only.examples_learned == (3_000 if way == "sigma" else 2_990)
 
 
 def test_a_far_example_that_is_only_told_is_learned_and_named_by_position() -> None:
     replica = Driver(log_of(labelled(usual(200), {100: 1e9})), of_fold("tell")).run(1000)
-    (signal,) = replica.concept.signals
+    (signal,) = replica.only.signals
     assert (signal.kind, signal.subject, signal.position, signal.severity) == (
         "far_example",
         "learning",
@@ -254,15 +257,19 @@ def test_a_far_example_that_is_only_told_is_learned_and_named_by_position() -> N
         "warning",
     )
     assert "x is 1e+09" in signal.message and "was learned" in signal.message and "features.bounds" in signal.message
-    assert replica.examples_learned == 200 and replica.model.far.count == 1 and replica.model.far.last == 100
+    assert (
+        replica.only.examples_learned == 200
+        and replica.only.model.far.count == 1
+        and replica.only.model.far.last == 100
+    )
 
 
 def test_a_flood_of_far_examples_is_told_once_in_a_thousand() -> None:
     values = usual(3 * TOLD_EVERY)
     poison = dict.fromkeys(range(600, len(values), 50), 1e9)
     replica = Driver(log_of(labelled(values, poison)), of_fold("divert")).run(1000)
-    assert replica.model.far.count == len(poison)
-    assert 2 <= len(replica.concept.signals) <= 3
+    assert replica.only.model.far.count == len(poison)
+    assert 2 <= len(replica.only.signals) <= 3
 
 
 def test_a_strict_quarantine_halts_before_the_example_and_either_command_goes_on() -> None:
@@ -272,9 +279,9 @@ def test_a_strict_quarantine_halts_before_the_example_and_either_command_goes_on
     assert (halted.halt.position, halted.halt.reason, halted.position) == (100, "far_example", 100)
     left_out = Driver(log_of([*values, command("skip", position=100)]), of_fold("halt")).run(1000)
     taken = Driver(log_of([*values, command("accept", position=100)]), of_fold("halt")).run(1000)
-    assert (left_out.halt, left_out.examples_learned) == (None, 399)
-    assert (taken.halt, taken.examples_learned) == (None, 400)
-    assert [signal.kind for signal in taken.concept.signals] == ["halted", "resumed"]
+    assert (left_out.halt, left_out.only.examples_learned) == (None, 399)
+    assert (taken.halt, taken.only.examples_learned) == (None, 400)
+    assert [signal.kind for signal in taken.only.signals] == ["halted", "resumed"]
 
 
 def test_accept_does_not_pass_over_missing_examples() -> None:
@@ -287,8 +294,8 @@ def test_accept_does_not_pass_over_missing_examples() -> None:
 def test_the_label_of_a_regression_is_guarded_too(label: float) -> None:
     log = log_of([example(n, x, Target(None, label if n == 300 else 2 * x)) for n, x in enumerate(usual(600))])
     replica = Driver(log, of_fold("divert", task="regression")).run(1000)
-    assert replica.examples_learned == 599 and LABEL in replica.concept.signals[0].message
-    assert abs((replica.model.score_one({"x": 5.0}).value or 0) - 10) < 3
+    assert replica.only.examples_learned == 599 and LABEL in replica.only.signals[0].message
+    assert abs((replica.only.model.score_one({"x": 5.0}).value or 0) - 10) < 3
 
 
 def test_a_checkpoint_keeps_what_is_usual() -> None:
@@ -301,10 +308,9 @@ def test_a_checkpoint_keeps_what_is_usual() -> None:
     second = Replica(using())
     second.restore(first.state())
     second.fold(log[555:])
-    assert (
-        second.state()["limits"] == at_once.state()["limits"] and second.model.far.state() == at_once.model.far.state()
-    )
-    assert second.probe_bits() == at_once.probe_bits()
+    assert second.only.model.limits.state() == at_once.only.model.limits.state()
+    assert second.only.model.far.state() == at_once.only.model.far.state()
+    assert second.only.probe_bits() == at_once.only.probe_bits()
 
 
 def test_what_is_clipped_is_what_a_clipping_step_before_the_model_would_learn() -> None:
@@ -318,7 +324,7 @@ def test_what_is_clipped_is_what_a_clipping_step_before_the_model_would_learn() 
         model.learn_one(features, y)
         beside.saw_one(features, y)
     asked = beside.clip_one({"x": 1e7})
-    assert replica.model.score_one({"x": 1e7}).score == model.predict_proba_one(asked)[True]
+    assert replica.only.model.score_one({"x": 1e7}).score == model.predict_proba_one(asked)[True]
 
 
 # --- texts ---
@@ -392,7 +398,7 @@ def test_an_example_among_the_first_does_not_ruin_the_model_either(at: int, pois
     values = labelled(usual(1_500), {at: poison})
     one, other = Driver(log_of(values), using).run(1000), Driver(log_of(values), using).run(16)
     assert accuracy(one) > honest - 0.02 and whole(one) == whole(other)
-    assert one.examples_learned == 1_500
+    assert one.only.examples_learned == 1_500
 
 
 @pytest.mark.parametrize("mode", ["tell", "divert"])
@@ -402,15 +408,15 @@ def test_a_far_label_among_the_first_is_told_and_where_that_is_asked_left_out(at
     using = of_fold(mode, task="regression")
     replica = Driver(log, using).run(1000)
     assert whole(replica) == whole(Driver(log, using).run(16))
-    (signal,) = replica.concept.signals
+    (signal,) = replica.only.signals
     assert (signal.kind, signal.position) == ("far_example", 31) and f"the example at {at} is far" in signal.message
-    assert replica.examples_learned == (299 if mode == "divert" else 300)
+    assert replica.only.examples_learned == (299 if mode == "divert" else 300)
     half = Replica(using())
     half.fold(log[:25])
     again = Replica(using())
     again.restore(pickle.loads(pickle.dumps(half.state())))
     again.fold(log[25:])
-    assert again.probe_bits() == replica.probe_bits()
+    assert again.only.probe_bits() == replica.only.probe_bits()
 
 
 @pytest.mark.parametrize("mode", ["tell", "divert", "halt"])
@@ -419,4 +425,4 @@ def test_a_label_that_is_no_number_is_passed_over_in_every_lane(mode: str) -> No
         [example(n, x, Target(None, math.nan if n == 205 else 2 * x)) for n, x in enumerate(usual(400))]
     )  # fmt: skip
     one, other = (Driver(log, of_fold(mode, task="regression")).run(chunk) for chunk in (1000, 16))
-    assert whole(one) == whole(other) and (one.examples_learned, one.passed_over.unusable, one.halt) == (399, 1, None)
+    assert whole(one) == whole(other) and (one.only.examples_learned, one.only.unusable, one.halt) == (399, 1, None)

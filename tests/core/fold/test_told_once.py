@@ -6,8 +6,9 @@ from stream_ml.core.drift.signals import decode_signal
 from stream_ml.core.fold.health import CHECK_EVERY
 from stream_ml.core.fold.replica import Replica
 from stream_ml.records import LogRecord
-from tests.core.fold.test_fold import BAD, SPOILS, Driver, examples, fold
+from tests.core.fold.test_fold import BAD, SPOILS, Driver, brittle, examples, fold
 from tests.support.partition import (
+    LINEAGE,
     ROOMY,
     T0,
     World,
@@ -110,18 +111,17 @@ def written(made: World) -> list[tuple[str, str, int]]:
     return [(signal.origin, signal.kind, signal.position) for signal in found]
 
 
-def test_a_new_lineage_tells_its_halt_although_another_one_has_told_later_positions() -> None:
+def test_another_watch_tells_a_halt_of_the_log_although_the_first_has_told_later_positions() -> None:
     gap, made = example(7, 1.0), world(6)
     log = log_of([*examples(1.0, 2.0), gap, command("skip", position=2), command("rebaseline")])
     made.replica.fold(log)
     made.replica.clear_halt()
     made.replica.fold(log[2:])
-    lineage = made.replica.version.lineage
     made.turn(1, 0)
-    first = [(lineage, "halted", 2), (lineage, "resumed", 3), (lineage, "rebaselined", 4)]
+    first = [("watch", "halted", 2), ("watch", "resumed", 3), ("watch", "rebaselined", 4)]
     assert written(made) == first
     made.crash()
-    made.replica = Replica(fold_settings()._replace(lineage=OTHER))
+    made.replica = Replica(fold_settings()._replace(watch=OTHER))
     made.replica.fold(log[:3])
     for _ in range(3):
         made.turn(1, 0)
@@ -134,12 +134,20 @@ def test_a_new_lineage_tells_its_halt_although_another_one_has_told_later_positi
     assert written(made) == [*first, (OTHER, "halted", 2), (OTHER, "resumed", 3), (OTHER, "rebaselined", 4)]
 
 
-def test_a_lineage_that_comes_back_tells_nothing_again() -> None:
-    made = world(4)
-    lineage, log = made.replica.version.lineage, [LogRecord(0, command("freeze"))]
-    for name in (lineage, OTHER, lineage, OTHER):
-        made.replica = Replica(fold_settings()._replace(lineage=name))
+def test_each_lineage_tells_its_own_halt_at_one_position() -> None:
+    made, log = world(4), log_of(examples(*finite(70), BAD))
+    for name in (LINEAGE, OTHER, LINEAGE, OTHER):
+        made.replica = Driver(log, lambda name=name: brittle()._replace(lineage=name)).run()  # type: ignore[misc]
+        made.turn(1, 0)
+        made.crash()
+    assert written(made) == [(LINEAGE, "halted", 70), (OTHER, "halted", 70)]
+
+
+def test_a_watch_that_comes_back_tells_nothing_again() -> None:
+    made, log = world(4), [LogRecord(0, command("freeze"))]
+    for name in ("watch", OTHER, "watch", OTHER):
+        made.replica = Replica(fold_settings()._replace(watch=name))
         made.replica.fold(log)
         made.turn(1, 0)
         made.crash()
-    assert written(made) == [(lineage, "frozen", 0), (OTHER, "frozen", 0)]
+    assert written(made) == [("watch", "frozen", 0), (OTHER, "frozen", 0)]

@@ -111,7 +111,7 @@ def test_flagged_is_what_is_said_between_the_spoiling_and_the_halt_and_nothing_e
 
 def test_a_batch_is_probed_once_and_not_again_before_something_is_learned() -> None:
     made = world(40, half(), examples(*XS))
-    probes = len(made.replica.health.probes)
+    probes = len(made.replica.only.health.probes)
     asked = []
     for learns in (False, False, True, False):
         if learns:
@@ -146,8 +146,8 @@ def test_a_run_leaves_out_the_same_scores_as_singles(flag: str) -> None:
     ]
     at_once, singly = (Driver(log_of(log), fold_settings).run(chunk) for chunk in (1_000, 1))
     assert facts(at_once) == facts(singly)
-    assert (at_once.quality.count, at_once.quality.left_out) == (300, 100)
-    assert at_once.concept.losses.mean() == singly.concept.losses.mean()
+    assert (at_once.watch.quality.count, at_once.watch.quality.left_out) == (300, 100)
+    assert at_once.watch.concept.losses.mean() == singly.watch.concept.losses.mean()
 
 
 @pytest.mark.parametrize("count", [1, 200])

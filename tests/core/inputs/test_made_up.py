@@ -16,6 +16,7 @@ from stream_ml.app.assemble import assemble
 from stream_ml.app.trial import checked
 from stream_ml.cli.app import app
 from stream_ml.config import load_config
+from stream_ml.core.model.lineage import PRIVATE
 from stream_ml.errors import ConfigError
 from stream_ml.testing import check_model
 from tests.support.inputs import record_type
@@ -72,7 +73,8 @@ model: {factory: "made_up_model:Seeing", task: binary, checkpoint_types: [made_u
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A configuration whose model remembers what it was shown."""
-    sys.modules.pop("made_up_model", None)
+    for name in [name for name in sys.modules if name.startswith(PRIVATE)]:
+        del sys.modules[name]
     (tmp_path / "made_up_model.py").write_text(MODEL, "utf-8")
     (tmp_path / "label.avsc").write_text(json.dumps(record_type("L", ("id", "string"), ("late", "boolean"))), "utf-8")
     (tmp_path / "stream_ml.yaml").write_text(CONFIG, "utf-8")
@@ -91,7 +93,8 @@ def _check(folder: Path, *settings: str) -> Result:
 
 def _seen(folder: Path, *settings: str) -> list[dict[str, Any]]:
     checked(assemble(load_config(folder / "stream_ml.yaml", list(settings))))
-    return [features for features, _ in sys.modules["made_up_model"].SEEN]
+    (module,) = [module for name, module in sys.modules.items() if name.endswith(".made_up_model")]
+    return [features for features, _ in module.SEEN]
 
 
 def _rows(folder: Path, *rows: Any) -> None:

@@ -19,6 +19,7 @@ from stream_ml.core.log.heads import decode_pair, decode_pairs
 from stream_ml.core.partition.batch import Batch, Outputs
 from stream_ml.core.partition.commit_metadata import OutputEnds, RestorePoints, parse_metadata
 from stream_ml.core.partition.restore import CommittedOutputs, rebuilt_labels
+from stream_ml.core.partition.serving import Serving
 from stream_ml.records import BY_EVENT, BY_LABEL, Label, LogRecord, Record, Records, carried_bytes
 from tests.support.partition import (
     EVENTS,
@@ -662,7 +663,7 @@ def check_invariants(world: World) -> None:
         assert committed[-1].feedback_floor <= waiting[0]
     replica = Replica(fold_settings())
     replica.fold([LogRecord(r.offset, r.value or b"") for r in world.topics[world.settings.topics.training_log]])
-    assert (replica.halt, replica.passed_over.dropped, replica.examples_learned) == (None, 0, len(pairings))
+    assert (replica.halt, replica.book.dropped, replica.only.examples_learned) == (None, 0, len(pairings))
 
 
 @LAW
@@ -749,7 +750,7 @@ def test_a_batch_that_is_processed_twice_gives_the_same_twice() -> None:
     first, again = world.process(1, 2), world.process(1, 2)
     assert (first.blocks, first.metadata, first.counts) == (again.blocks, again.metadata, again.counts)
     nothing = Batch(Events(Records.of(EVENTS, 0, []), [], {}), labels_of([]), False, False)
-    empty = world.partition.process(nothing, world.replica, clock(), stale=False, token="t")
+    empty = world.partition.process(nothing, Serving.of(world.replica), clock(), stale=False, token="t")
     assert not empty.moved
 
 

@@ -66,8 +66,8 @@ def test_learning_halts_at_an_entry_of_a_later_format_and_goes_on_counting(at: i
     values[at] = later(values[at], format_=format_)
     replica = both_ways(*values)
     assert halted(replica) == (at, "later_format")
-    assert replica.seen.next_sequence(0) == len(XS), "what is not learned is seen: the owner's sequence follows"
-    assert replica.sequences.next_sequence(0) == at
+    assert replica.book.seen.next_sequence(0) == len(XS), "what is not learned is seen: the owner's sequence follows"
+    assert replica.book.sequences.next_sequence(0) == at
 
 
 @pytest.mark.parametrize("format_", [0, 1, -1, FORMATS_MAX + 1, 2**31 - 1])
@@ -118,13 +118,13 @@ def test_a_command_that_nobody_knows_halts(unknown: bytes) -> None:
 
 def test_a_command_may_say_more_than_this_version_knows() -> None:
     replica = both_ways(*examples(*XS[:3]), command("freeze", by="ann", why="holiday", more={"a": 1}))
-    assert (replica.halt, replica.facts.frozen) == (None, True)
+    assert (replica.halt, replica.book.facts.frozen) == (None, True)
 
 
 @pytest.mark.parametrize("reader", [0, 1, READER, "3", None])
 def test_a_reader_that_this_version_is_passes(reader: Any) -> None:
     replica = both_ways(*examples(*XS[:70]), command("require", reader=reader), *examples(*XS[70:], first=70))
-    assert (replica.halt, replica.examples_learned) == (None, len(XS))
+    assert (replica.halt, replica.only.examples_learned) == (None, len(XS))
     assert not replica.signals_after(-1)
 
 

@@ -71,11 +71,11 @@ def test_an_entry_of_another_kind_is_no_identity() -> None:
 
 def test_of_several_that_started_at_once_the_first_one_holds() -> None:
     replica = both_ways(genesis(ONE), genesis(OTHER), *examples(*XS))
-    assert (replica.halt, replica.facts.log_id, replica.facts.genesis_again) == (None, ONE.log_id, 0)
-    assert replica.examples_learned == len(XS)
+    assert (replica.halt, replica.book.facts.log_id, replica.book.facts.genesis_again) == (None, ONE.log_id, 0)
+    assert replica.only.examples_learned == len(XS)
 
 
 def test_one_that_comes_later_is_passed_over_and_counted() -> None:
     start = encode_start(0, 0, 0, written_at_ms=NOW_MS, writer="w")
     replica = both_ways(genesis(ONE), start, *examples(*XS[:70]), genesis(OTHER), *examples(*XS[70:], first=70))
-    assert (replica.halt, replica.facts.log_id, replica.facts.genesis_again) == (None, ONE.log_id, 1)
+    assert (replica.halt, replica.book.facts.log_id, replica.book.facts.genesis_again) == (None, ONE.log_id, 1)

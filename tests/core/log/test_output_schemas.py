@@ -36,10 +36,10 @@ def test_a_schema_of_predictions_is_kept_and_nothing_is_learned_otherwise(schema
     values = examples(*XS)
     values.insert(at, published(schema))
     replica = both_ways(*values)
-    assert (replica.halt, replica.examples_learned, replica.passed_over.unusable) == (None, 140, 0)
+    assert (replica.halt, replica.only.examples_learned, replica.only.unusable) == (None, 140, 0)
     assert features(replica) == features(fold(*examples(*XS)))
-    assert [(one.topic, one.text) for one in replica.facts.logged_schemas] == [(TOPIC, json.dumps(schema))]
-    assert fingerprint_of_text(json.dumps(schema)) not in replica.facts.schemas
+    assert [(one.topic, one.text) for one in replica.book.facts.logged_schemas] == [(TOPIC, json.dumps(schema))]
+    assert fingerprint_of_text(json.dumps(schema)) not in replica.book.facts.schemas
 
 
 NESTED = ["[" * levels + '"int"' + "]" * levels for levels in (NESTING_MAX + 1, 950, 100_000)]
@@ -52,7 +52,7 @@ def test_a_text_that_is_no_schema_of_its_fingerprint_halts(text: str) -> None:
     false = encode_schema(READER, text, TOPIC, written_at_ms=NOW_MS, writer="w")
     replica = both_ways(*examples(*XS[:70]), false, *examples(*XS[70:], first=70))
     assert halted(replica) == (70, "not_an_entry")
-    assert replica.facts.logged_schemas == []
+    assert replica.book.facts.logged_schemas == []
 
 
 @pytest.mark.parametrize("frames", [0, 300, 700])
@@ -73,13 +73,13 @@ def test_a_topic_that_kafka_does_not_allow_halts(topic: str) -> None:
 def test_a_halted_replica_notes_schemas_of_predictions_too() -> None:
     replica = both_ways(example(5, 1.0), published(EVENT))
     assert replica.halt is not None
-    assert [one.topic for one in replica.facts.logged_schemas] == [TOPIC]
+    assert [one.topic for one in replica.book.facts.logged_schemas] == [TOPIC]
 
 
 def test_a_checkpoint_keeps_them() -> None:
     again = Replica(fold_settings())
     again.restore(fold(published(EVENT), *examples(*XS)).state())
-    assert [one.topic for one in again.facts.logged_schemas] == [TOPIC]
+    assert [one.topic for one in again.book.facts.logged_schemas] == [TOPIC]
 
 
 def test_entries_of_kind_schema_are_known_by_their_first_bytes() -> None:

@@ -87,7 +87,7 @@ def test_an_order_that_does_not_say_what_was_seen_halts(seen: dict[str, Any]) ->
 
 def test_orders_of_before_sealing_are_obeyed_as_they_are() -> None:
     assert folded(command("freeze"), command("resume"), sealed_from=2).halt is None
-    assert folded(command("freeze"), command("freeze"), sealed_from=None).facts.frozen
+    assert folded(command("freeze"), command("freeze"), sealed_from=None).book.facts.frozen
 
 
 def test_orders_one_after_the_other_are_obeyed_also_from_a_checkpoint_between_them() -> None:
@@ -100,7 +100,7 @@ def test_orders_one_after_the_other_are_obeyed_also_from_a_checkpoint_between_th
     third = Replica(fold_settings()._replace(sealed_from=0))
     third.restore(replica.state())
     third.fold([LogRecord(2, values[2])])
-    assert third.halt is None and third.facts.frozen
+    assert third.halt is None and third.book.facts.frozen
 
 
 def test_a_skip_helps_at_an_order_that_came_again() -> None:
@@ -108,11 +108,11 @@ def test_a_skip_helps_at_an_order_that_came_again() -> None:
     replica = folded(freeze, command("resume", seen=1), freeze, *examples(1.0))
     assert replica.halt is not None
     replica.fold([LogRecord(4, command("skip", position=2))])
-    assert replica.halts.refold_from == 2
+    assert replica.book.halts.refold_from == 2
     replica.clear_halt()
     replica.fold(log_of([freeze, *examples(1.0), command("skip", position=2)], 2))
-    assert replica.halt is None and not replica.facts.frozen
-    assert replica.examples_learned == 1
+    assert replica.halt is None and not replica.book.facts.frozen
+    assert replica.only.examples_learned == 1
 
 
 def test_skip_of_an_old_example_that_came_again_leaves_the_triggers_as_they_are() -> None:
@@ -127,11 +127,11 @@ def test_skip_of_an_old_example_that_came_again_leaves_the_triggers_as_they_are(
     ]
     replica = Replica(fold_settings()._replace(sealed_from=0))
     replica.fold(log_of(values))
-    assert replica.halts.refold_from == 3
+    assert replica.book.halts.refold_from == 3
     replica.clear_halt()
     replica.fold(log_of(values)[3:])
     assert replica.halt is None
-    assert replica.examples_learned == 3
+    assert replica.only.examples_learned == 3
 
 
 def test_a_header_that_anybody_may_write_makes_no_entry_unreadable() -> None:

@@ -59,7 +59,7 @@ def test_learning_halts_at_an_example_whose_writer_means_something_else(
     log = log_of(_log(writer, value, ROWS_MIN + 6))
     for first in range(0, len(log), batch):
         replica.fold(log[first : first + batch])
-    assert replica.examples_learned == 0
+    assert replica.only.examples_learned == 0
     assert replica.halt is not None
     assert (replica.halt.position, replica.halt.reason) == (1, "schema_mismatch")
     for told in ("price", *words):
@@ -71,5 +71,5 @@ def test_examples_of_a_writer_that_means_the_same_are_learned() -> None:
     reader = schema_of(("price", _decimal(9, 2)))
     replica = Replica(_settings(reader))
     replica.fold(log_of(_log(writer, b"\x01\x3a", ROWS_MIN)))
-    assert (replica.halt, replica.examples_learned) == (None, ROWS_MIN)
-    assert replica.health.probes[0] == {"price": 3.14}
+    assert (replica.halt, replica.only.examples_learned) == (None, ROWS_MIN)
+    assert replica.only.health.probes[0] == {"price": 3.14}

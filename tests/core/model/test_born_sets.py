@@ -72,7 +72,7 @@ def test_a_replica_from_a_checkpoint_has_the_sets_of_a_new_model() -> None:
     settings = fold_settings()._replace(build=born)
     again = Replica(settings)
     again.restore(pickle.loads(pickle.dumps(Replica(settings).state())))
-    assert list(again.model.learner.estimator.born) == list(born().born)
+    assert list(again.only.model.learner.estimator.born) == list(born().born)
 
 
 CHECK = """

@@ -446,7 +446,6 @@ from stream_ml.app.assemble import assemble
 from stream_ml.config import load_config
 for file in sys.argv[1:]:
     print(assemble(load_config(Path(file))).lineage("t"))
-    del sys.modules["own_model"]
     sys.path.remove(str(Path(file).parent.resolve()))
     importlib.invalidate_caches()
 """

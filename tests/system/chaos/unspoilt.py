@@ -59,7 +59,9 @@ def auc(parts: Parts, replica: Replica) -> float:
     for number in range(ASKED):
         x = float(number * 7919 % 100)
         features = {"x": x, "kind": f"k{number % 3}"}
-        found.update(x > 50, replica.model.score_one({name: features[name] for name in parts.plan.names}).score or 0.0)
+        found.update(
+            x > 50, replica.only.model.score_one({name: features[name] for name in parts.plan.names}).score or 0.0
+        )
     return round(float(found.get()), 5)
 
 

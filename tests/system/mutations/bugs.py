@@ -33,17 +33,9 @@ ROUND, BAD, OPERATOR = (
 BUGS = (
     Bug(
         "a command in the same chunk goes before a corrupted model",
-        "stream_ml/core/fold/halt.py",
-        """        if self.current is not None and self.current.corrupted:
-            return Corrupted(self.current)
-        if self.refold_from is not None:
-            return Refold(self.refold_from)
-""",
-        """        if self.refold_from is not None:
-            return Refold(self.refold_from)
-        if self.current is not None and self.current.corrupted:
-            return Corrupted(self.current)
-""",
+        "stream_ml/core/fold/lineage_model.py",
+        "        return self.halts.corrupted or self.halts.refold_from is not None\n",
+        "        return self.halts.corrupted and self.halts.refold_from is None\n",
         ("tests/core/fold/test_fold.py",),
     ),
     # --- the transaction ---
@@ -420,7 +412,7 @@ BUGS = (
     ),
     Bug(
         "a corrupted model goes on",
-        "stream_ml/core/fold/replica.py",
+        "stream_ml/core/fold/lineage_model.py",
         """f"learn_one raised {error}", corrupted=True)
 """,
         """f"learn_one raised {error}", corrupted=False)
@@ -429,9 +421,9 @@ BUGS = (
     ),
     Bug(
         "what came while frozen is learned",
-        "stream_ml/core/fold/replica.py",
-        "        return True if self.facts.frozen else self._learn_features(single.record.offset, features, entry)\n",
-        "        return self._learn_features(single.record.offset, features, entry)\n",
+        "stream_ml/core/fold/lineage_model.py",
+        "        elif not self.frozen and (override is not None or self._judge(offset, features, y, at_ms)):\n",
+        "        elif override is not None or self._judge(offset, features, y, at_ms):\n",
         (FOLD,),
     ),
     Bug(
@@ -508,7 +500,7 @@ BUGS = (
     # --- who means no good ---
     Bug(
         "what is far from all others is learned like the rest",
-        "stream_ml/core/fold/replica.py",
+        "stream_ml/core/fold/lineage_model.py",
         "        if not why:\n",
         "        if not why or mode == 'divert':\n",
         (RANGES,),
@@ -522,7 +514,7 @@ BUGS = (
     ),
     Bug(
         "a run is learned unclipped",
-        "stream_ml/core/fold/replica.py",
+        "stream_ml/core/fold/lineage_model.py",
         "            rows, ys = self.model.limits.clip_rows(run.names, run.rows[first:last]), run.ys[first:last]\n",
         "            rows, ys = run.rows[first:last], run.ys[first:last]\n",
         (RANGES,),
@@ -622,15 +614,15 @@ BUGS = (
     ),
     Bug(
         "a corrupted model reports what it finds",
-        "stream_ml/core/fold/replica.py",
-        "        if not signals or signals[-1].position != offset or self.is_healthy:\n",
+        "stream_ml/core/fold/lineage_model.py",
+        "        if not self.signals or self.signals[-1].position != offset or self.is_healthy:\n",
         "        if True:\n",
         (FOLD,),
     ),
     Bug(
         "a model from a checkpoint goes through its sets as the pickle has them",
-        "stream_ml/core/fold/replica.py",
-        '        self.model.begin(keep_born_sets(state["estimator"], self._settings.build()))\n',
+        "stream_ml/core/fold/lineage_model.py",
+        '        self.model.begin(keep_born_sets(state["estimator"], self.settings.build()))\n',
         '        self.model.begin(state["estimator"])\n',
         ("tests/core/model/test_born_sets.py",),
     ),
@@ -658,8 +650,8 @@ BUGS = (
     ),
     Bug(
         "a sealed command that is written once more is obeyed",
-        "stream_ml/core/fold/replica.py",
-        "            self.facts.check_new(single.record.offset, entry)\n",
+        "stream_ml/core/fold/book.py",
+        "            self.facts.check_new(offset, entry)\n",
         "",
         ("tests/core/log/test_seals.py",),
     ),
@@ -702,8 +694,8 @@ BUGS = (
     Bug(
         "the version is read after the batch",
         "stream_ml/core/partition/partition.py",
-        "        self._version: Version = replica.version\n",
-        "        self._version: Version = replica.version._replace(position=replica.version.position + 1)\n",
+        "        self._version: Version = serving.model.version\n",
+        "        self._version: Version = serving.model.version._replace(position=serving.model.position + 1)\n",
         (CRASH,),
     ),
     # --- durable formats ---
@@ -716,7 +708,7 @@ BUGS = (
     ),
     Bug(
         "a command that nobody knows is passed over",
-        "stream_ml/core/fold/replica.py",
+        "stream_ml/core/fold/book.py",
         "            entry.check_known()\n",
         "",
         ("tests/core/log/test_formats.py",),

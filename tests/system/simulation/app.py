@@ -118,10 +118,11 @@ class MemoryStore:
     pickled_bytes = 0
 
     def __init__(self, directory: Path, lineage: str, *, keep: int, key: bytes | None = None) -> None:
-        self.files, self._keep = simulation().cluster.checkpoints, keep
+        self.files, self._keep = simulation().cluster.checkpoints.setdefault(lineage, {}), keep
 
-    def prepare(self) -> None:
+    def prepare(self) -> str:
         """Nothing to make."""
+        return ""
 
     def save(
         self,
@@ -213,6 +214,11 @@ def _spec() -> dict[str, Any]:
     return base().spec(FACTS.log.log_id)
 
 
+@functools.cache
+def _watch() -> str:
+    return base().watch(FACTS.log.log_id)
+
+
 class _Tokens:
     """Takes the place of the module `secrets`: tokens of the schedule's own."""
 
@@ -270,14 +276,26 @@ def simulated(sim: Simulation, *, tracing: bool = False) -> Iterator[None]:
     taken, report = worker.partitions, worker.report
     follower, checkpointing = stream_ml.follower.follower, stream_ml.follower.checkpointing
     timed = (kafka.consumers, kafka.errors, reading.ranges, reading.log_reader, reading.assigned, kafka.transaction)
-    timed += (follower, checkpointing, worker.loop, worker.commit, worker.housekeeping, worker.intake)
+    timed += (
+        follower,
+        checkpointing,
+        stream_ml.follower.lineup,
+        stream_ml.follower.track,
+        worker.loop,
+        worker.commit,
+        worker.housekeeping,
+        worker.intake,
+    )
     timed += (taken.assignment, taken.moves, report.health, report.report, report.status, report.totals)
+    timed += (stream_ml.follower.lineup, stream_ml.follower.track)
     changes: list[tuple[Any, str, Any]] = [(module, "time", SimulatedTime) for module in timed]
     changes += [(kafka.clients, name, getattr(clients, name)) for name in ("Consumer", "AdminClient")]
     changes += [(kafka.clients, "Producer", producer.Producer)]
     # Looking up River's version reads a file: a third of a schedule's time.
     known, said = lineage(), _spec()
     changes += [(Parts, "lineage", lambda *_: known), (Parts, "spec", lambda *_: said)]
+    watch = _watch()
+    changes += [(Parts, "watch", lambda *_: watch)]
     changes += [(kafka.transaction, "run_concurrently", _one_after_the_other)]
     changes += [(reading.ends, "OffsetSpec", clients.OffsetSpec)]
     changes += [(checkpointing, "CheckpointStore", MemoryStore)]

@@ -16,7 +16,7 @@ class Cluster:
         self.group = group
         self.coordinator = Coordinator(self._mark, note)
         self.too_large: set[tuple[str, bytes | None]] = set()
-        self.checkpoints: dict[int, tuple[dict[str, Any], bytes]] = {}
+        self.checkpoints: dict[str, dict[int, tuple[dict[str, Any], bytes]]] = {}  # by lineage or watch, and position
         self._now_ms = now_ms
 
     def put(self, topic: str, partition: int, key: bytes | None, value: bytes | None) -> int:

@@ -204,10 +204,10 @@ class Judge:
         self, fold: Fold, wanted: dict[int, list[tuple[str, Any]]], scores: dict[int, list[tuple[Output, float]]]
     ) -> None:
         for name, bits in wanted.pop(fold.position, ()):
-            if bits != fold.probe_bits():
+            if bits != fold.only.probe_bits():
                 self._found(f"{name} differs from the log folded to {fold.position}")
         for output, x in scores.pop(fold.position, ()):
-            score = fold.model.score_one({"x": x}).score
+            score = fold.only.model.score_one({"x": x}).score
             if score != output.score:
                 self._found(f"{output} was scored {output.score}, the log gives {score}")
 

@@ -6,7 +6,18 @@ from typing import Any, NamedTuple
 from stream_ml.errors import StreamMLError
 from stream_ml.kafka.errors import reaching
 from stream_ml.worker.loop import Worker
-from tests.system.simulation.app import EVENTS, FACTS, FEEDBACK, LOG, PARTITIONS, TOPICS, Counts, parts_of, simulated
+from tests.system.simulation.app import (
+    EVENTS,
+    FACTS,
+    FEEDBACK,
+    LOG,
+    PARTITIONS,
+    TOPICS,
+    Counts,
+    lineage,
+    parts_of,
+    simulated,
+)
 from tests.system.simulation.cluster import Cluster
 from tests.system.simulation.groups import Group
 from tests.system.simulation.logs import Entry
@@ -94,12 +105,14 @@ class Schedule:
     def _remember(self, process: Process) -> None:
         if process.worker is None:
             return
-        replica = process.worker.follower.replica
-        if replica.halt is None:
-            bits = replica.probe_bits()
-            self.replicas.append(Replica(process.name, replica.position, bits, None, replica.passed_over.dropped))
+        follower = process.worker.follower
+        if not any(replica.models for replica in follower.lineup.replicas):
+            return  # it was stopped before it had one
+        model, dropped = follower.serving.model, follower.book.dropped
+        if follower.halt is None:
+            self.replicas.append(Replica(process.name, model.position, model.probe_bits(), None, dropped))
         else:
-            self.replicas.append(Replica(process.name, -1, [], replica.halt, replica.passed_over.dropped))
+            self.replicas.append(Replica(process.name, -1, [], follower.halt, dropped))
         self.suspended |= process.worker.ownership.suspended
 
     def _start(self, instance: str) -> None:
@@ -211,7 +224,8 @@ class Schedule:
 
     def checkpoint_bits(self) -> list[tuple[int, Any]]:
         """Positions and probes of the checkpoints that were kept."""
-        return [(position, pickle.loads(kept)["probe_bits"]) for position, (_, kept) in self.checkpoints.items()]
+        files = self.checkpoints.get(lineage(), {})
+        return [(position, pickle.loads(kept)["probe_bits"]) for position, (_, kept) in files.items()]
 
     def log(self) -> list[tuple[int, Entry]]:
         """Committed entries of the training log."""
