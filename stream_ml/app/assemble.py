@@ -50,7 +50,7 @@ def assemble(config: Config) -> Parts:
         raise problems.error()
     out = config.predictions
     codec = PredictionCodec(out.topic, out.framing, out.schema_id, concrete)
-    parts = Parts(config, reader, labels, plan, domain, codec, build)
+    parts = Parts(config, reader, labels, plan, domain, codec, build, config.path(Path()))
     _try_monitor(parts)
     unknown = [name for name in config.drift.inputs.exclude if name not in plan.kinds]
     if unknown:

@@ -4,13 +4,14 @@ import hashlib
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from stream_ml.app.private_modules import code_of, package
 from stream_ml.app.sources import texts_below
 from stream_ml.config import Config
+from stream_ml.config.model import Model
 from stream_ml.core.model.lineage import parts_of, plain_module
 from stream_ml.errors import ConfigError
 
@@ -26,10 +27,23 @@ def load_factory(config: Config) -> Callable[[], Any]:
     folder = config.path(Path()).resolve()
     if sys.path[0] != str(folder):
         sys.path.insert(0, str(folder))
-    texts = texts_below(module_name, folder)
-    sources = {path: hashlib.sha256(text).hexdigest() for path, text in texts.items()}
-    code = code_of(model.factory, model.params, model.seed, sources)
-    return factory_in(config, f"{package(code, folder, texts)}.{module_name}" if texts else module_name, attribute)
+    return factory_in(config, private_name(model, module_name, folder), attribute)
+
+
+def private_name(model: Model, module: str, folder: Path, sources: Mapping[str, bytes] | None = None) -> str:
+    """The name under which a module is loaded: private where it lies in the folder.
+
+    Parameters
+    ----------
+    sources
+        What runs, by path below the folder; None: what the module and its imports are now.
+    """
+    texts = texts_below(module, folder)
+    if not texts:
+        return module
+    digests = {path: hashlib.sha256(text).hexdigest() for path, text in texts.items()}
+    code = code_of(model.factory, model.params, model.seed, digests)
+    return f"{package(code, folder, texts if sources is None else sources)}.{module}"
 
 
 def factory_in(config: Config, module_name: str, attribute: str) -> Callable[[], Any]:

@@ -38,6 +38,7 @@ class Parts(NamedTuple):
     domain: LabelDomain
     predictions: PredictionCodec
     build: Callable[[], Any]
+    folder: Path = Path()  # where the model's source is
 
     def join_settings(self) -> JoinSettings:
         """Times and caps of the join."""
@@ -97,7 +98,7 @@ class Parts(NamedTuple):
         }
         estimator = self.build()
         modules = {model.factory.partition(":")[0], *modules_of(estimator)}
-        sources, distributions = closure(modules, self.config.path(Path()))
+        sources, distributions = closure(modules, self.folder)
         return Covered(model.factory, model.params, settings, estimator, sources, distributions)
 
     def new_payloads(self) -> Payloads:

@@ -9,7 +9,7 @@ import ast
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
@@ -28,6 +28,11 @@ def texts_below(module: str, folder: Path) -> dict[str, bytes]:
         return {}
     found, _ = _followed({module}, folder)
     return {place: text for place, text in found.items() if text is not None and place.endswith(".py")}
+
+
+def texts_of(places: Iterable[str], folder: Path) -> dict[str, bytes]:
+    """The files below the folder among these places, as they are now; a place that is a module's name is none."""
+    return {place: (folder / place).read_bytes() for place in places if place.endswith(".py")}
 
 
 def closure(modules: set[str], folder: Path) -> tuple[dict[str, str], dict[str, str]]:

@@ -19,6 +19,12 @@ class Model(Section):
         "`module:attribute`: a function that gives a River estimator, or an estimator; beside the file, or installed",
         pattern=r"^[\w.]+:[\w.]+$",
     )
+    name: str | None = key(
+        None,
+        "what people call it; null: the attribute of the factory. Another model of the log with this name gets ~2",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        max_length=50,
+    )
     params: dict[str, Any] = key(
         {}, "arguments of the function; one named `seed` gets model.seed, the only place for it"
     )

@@ -137,7 +137,7 @@ class Models(Section):
             raise ValueError("`checked` needs replay, which this version does not have: take auto or manual")
         return given
 
-    directory: Path = key(Path("models"), "where specifications and sources of models are kept, by lineage")
+    directory: Path = key(Path("model-store"), "where specifications and sources of models are kept, by lineage")
     key_file: Path | None = key(
         None,
         "file with a key of at least 16 bytes that seals the source of models in the log, the same for all workers and "

@@ -25,6 +25,7 @@ from stream_ml.demo.player import play
 from stream_ml.embedded.broker import EmbeddedKafka, free_port
 from stream_ml.errors import FatalError
 from stream_ml.follower.identity import identified
+from stream_ml.follower.restore import BOOK
 from stream_ml.kafka.topics import create_topics, inspect_topics
 
 PARTITIONS = 1
@@ -134,10 +135,8 @@ def _ended(process: "subprocess.Popen[bytes]", log_file: Path) -> FatalError:
 def _result(config: Config, folder: Path) -> dict[str, Any]:
     parts = assemble(config)
     found = audit(parts, identified(config, inspect_topics(config), make=False), sample=None)
-    newest = max((folder / "checkpoints").glob("*/*.ckpt"))
-    with newest.open("rb") as file:
-        header = json.loads(file.readline())
-    quality = header["quality"]
+    header = _newest(folder / "checkpoints", "*/*.ckpt")
+    quality = _newest(folder / "checkpoints", f"{BOOK}/*/*.ckpt")["quality"]
     return {
         "events": found.events,
         "predictions": found.predictions,
@@ -154,6 +153,13 @@ def _result(config: Config, folder: Path) -> dict[str, Any]:
         "log_loss_baseline": round(quality["log_loss_baseline"], 4),
         "version": f"{header['lineage']}/{header['position']}",
     }
+
+
+def _newest(folder: Path, pattern: str) -> dict[str, Any]:
+    """What the newest checkpoint says of itself."""
+    with max(folder.glob(pattern)).open("rb") as file:
+        header: dict[str, Any] = json.loads(file.readline())
+    return header
 
 
 def _words(result: dict[str, Any]) -> str:

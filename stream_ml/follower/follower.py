@@ -16,7 +16,6 @@ from stream_ml.core.fold.book import Book
 from stream_ml.core.fold.halt import Folded, FoldResult, Halt, Halted, Refold, Remake
 from stream_ml.core.fold.replica import Replica
 from stream_ml.core.fold.watch import Watch
-from stream_ml.core.fold.way_out import way_out
 from stream_ml.core.log.seals import LogSeal
 from stream_ml.core.partition.serving import Serving
 from stream_ml.errors import ConfigError, FatalError, StreamMLError
@@ -26,6 +25,8 @@ from stream_ml.follower.lineup import Lineup
 from stream_ml.follower.model_size import HINT
 from stream_ml.follower.recipes import Recipes
 from stream_ml.follower.restore import check_begins_at_0, check_last_entry, log_range
+from stream_ml.follower.said import HaltsTold, folded_words
+from stream_ml.follower.takeover import TakeOver
 from stream_ml.follower.track import CHUNK_S, Track
 from stream_ml.kafka.commands import write_command
 from stream_ml.kafka.topics import TopicFacts
@@ -67,14 +68,15 @@ class Follower:
         seal: LogSeal | None,
     ) -> None:
         self._parts, self.keep_alive, self.seal = parts, keep_alive, seal
-        self.recipes = Recipes(parts, facts)
+        self.recipes = Recipes(parts, facts, seal)
         self._settings = self.recipes.own.settings
         self.cost = Cost()
         self.checkpoints = Checkpointing(parts, facts, self.recipes.own, self.cost, metrics)
+        self.take_over = TakeOver(parts.config, self.recipes.own, seal)
         self._head: Track | None = None
         self._follow(Replica(self._settings, Book(self._settings), Watch(self._settings)))
         self._at_end_s = time.monotonic()
-        self._told: dict[str, Halt | None] = {}
+        self._told = HaltsTold(parts.config.training_log_topic)
         self.folding: Folding | None = None
 
     def _follow(self, replica: Replica) -> None:
@@ -95,6 +97,7 @@ class Follower:
         ConfigError
             There is no usable checkpoint and the log no longer begins at 0: the model cannot be rebuilt.
         """
+        self.recipes.keep_own()
         self._follow(self._restored())
         self._head = Track(self._parts.config, self.replica, self.seal, self.cost)
         self.fold_past_end(stop=stop, interval_s=interval_s, until_ready=True)
@@ -160,7 +163,7 @@ class Follower:
         if until_ready:
             self.lineup.look_after()
         self._say_how_far(end)
-        while not (self.is_past(end) and (self.replica.models or not until_ready)):
+        while not (self.is_past(end) and (self._may_answer() or not until_ready)):
             before = self._read_upto()
             self._step(0.2 if not self.lineup.chasing else 0.01)
             if until_ready and not self.checkpoints.holds:
@@ -184,6 +187,11 @@ class Follower:
                     "a transaction that nobody ends may hold it: kafka-transactions.sh find-hanging",
                 )
         self.folding = None
+
+    def _may_answer(self) -> bool:
+        """Whether a model is there that can answer, and nothing more is to be declared before the group is joined."""
+        self.take_over.look(self.lineup)
+        return bool(self.replica.models)
 
     def _read_upto(self) -> list[int]:
         return [replica.read_position for replica in self.lineup.replicas]
@@ -277,7 +285,14 @@ class Follower:
             epoch=book.facts.roles.table.epoch,
             superseded=superseded,
             told=[model, *others][:TOLD_MAX],
+            ready=self._ready,
         )
+
+    @property
+    def _ready(self) -> list[tuple[str, int]]:
+        """Models at the head that are not halted, as the table and the standbys have them."""
+        found = [self.replica.models.get(lineage) for lineage in self.lineup.wanted]
+        return [(one.settings.lineage, one.position) for one in found if one is not None and one.halt is None]
 
     @property
     def lag_s(self) -> float:
@@ -312,28 +327,10 @@ class Follower:
                 assert self._head is not None  # noqa: S101
                 self._head.go_back()
             case Halted():
-                self._log_halt(result.halt, "learning")
+                self._told.of_book(result.halt)
             case Folded() | Remake():
                 pass
-        for lineage, model in self.replica.models.items():
-            halt = model.halt
-            if halt is not None and not halt.corrupted and self._told.get(lineage) != halt:
-                self._log_halt(halt, f"learning of {lineage}" if len(self.replica.models) > 1 else "learning")
-            self._told[lineage] = halt
-
-    def _log_halt(self, halt: Halt, what: str) -> None:
-        other = {"gap": "accept-gap", "disagree": "accept-gap", "far_example": "accept"}.get(halt.reason)
-        instead = f", or: stream-ml {other} CONFIG {halt.position}" if other else ""
-        log.error(
-            "%s halted at %d (%s): %s",
-            *(what, halt.position, halt.reason, halt.message),
-            extra={
-                "topic": self._parts.config.training_log_topic,
-                "partition": 0,
-                "offset": halt.position,
-                "hint": f"look at it, then: {way_out(halt.reason, halt.position)}{instead}",
-            },
-        )
+        self._told.look(self.replica)
 
     # --- checkpoints ---
 
@@ -387,10 +384,3 @@ class Follower:
         assert self._head is not None  # noqa: S101
         self._head.close()
         self.lineup.close()
-
-
-def folded_words(folding: Folding) -> str:
-    """How far a long fold is, and how long it will take, in words."""
-    left_s = folding["left_seconds"]
-    left = f", about {left_s:,.0f} s left" if left_s is not None else ""
-    return f"folded {folding['position']:,} of {folding['end']:,} entries of the training log{left}"

@@ -91,7 +91,12 @@ class Lineup:
         roles, config = self.head.book.facts.roles, self._parts.config
         if not roles.table.lineage:
             return [self._recipes.own.lineage]
-        return [roles.table.lineage, *(one.lineage for one in roles.standbys[: config.models.standbys_max])]
+        table, own = roles.table.lineage, self._recipes.own.lineage
+        standbys = [one.lineage for one in roles.standbys if one.lineage != own][: config.models.standbys_max]
+        known = roles.declared.get(own)
+        if own != table and (table in self.unbuildable or (known is not None and known.standby)):
+            standbys.insert(0, own)
+        return [table, *standbys]
 
     def look_after(self) -> None:
         """Begin what is wanted, drop what is not, make anew what has to be, let join what is at the head."""
@@ -116,7 +121,7 @@ class Lineup:
         self._join()
 
     def _begin(self, lineage: str) -> None:
-        recipe = self._recipes.of(lineage)
+        recipe = self._recipes.of(lineage, self.head.book.facts.roles.declared.get(lineage))
         if isinstance(recipe, str):
             self.unbuildable[lineage] = recipe
             log.error("model %s cannot be built here: %s", lineage, recipe)
@@ -154,7 +159,7 @@ class Lineup:
         """Put a successor on the way, from a checkpoint before the halt."""
         halt, lineage = old.halt, old.settings.lineage
         assert halt is not None  # noqa: S101 - it is to be remade
-        recipe = self._recipes.of(lineage)
+        recipe = self._recipes.of(lineage, self.head.book.facts.roles.declared.get(lineage))
         assert isinstance(recipe, Recipe)  # noqa: S101 - it was built
         why = "corrupted" if halt.corrupted else "to go on"
         log.warning("model %s is %s at %d (%s): from a checkpoint before it", lineage, why, halt.position, halt.message)

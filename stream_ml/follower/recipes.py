@@ -1,12 +1,34 @@
-"""What a model of one lineage is made from."""
+"""What the models of one process are made from: the configuration, the model store, and declarations in the log."""
 
+import base64
+import hmac
+import logging
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import zstandard
+
+from stream_ml.app.overlay import environment_of, overlaid, overlay_of, sources_of, why_not_here
 from stream_ml.app.parts import Parts
+from stream_ml.config import Config
 from stream_ml.core.fold.batches import FoldSettings
+from stream_ml.core.fold.roles import Declared
+from stream_ml.core.log.entry import decode_entry
 from stream_ml.core.log.identity import LogIdentity
-from stream_ml.core.model.lineage import LINEAGE_DIGITS, digest_of
+from stream_ml.core.log.seals import LogSeal
+from stream_ml.core.model.lineage import LINEAGE_DIGITS, canonical, digest_of
+from stream_ml.errors import ConfigError
+from stream_ml.kafka.reading.log_reader import log_value
+from stream_ml.kafka.reading.ranges import read_range
 from stream_ml.kafka.topics import TopicFacts
+from stream_ml.storage.files import read_key
+from stream_ml.storage.model_store import ModelStore, ModelStoreError, StoredModel, is_source
+
+SOURCES_BYTES_MAX = 512 * 1024  # packed, in one declaration
+SOURCE_BYTES_MAX = 4 * 2**20  # unpacked
+_DOMAIN = b"stream_ml.declare.1\n"
+
+log = logging.getLogger(__name__)
 
 
 class Recipe(NamedTuple):
@@ -18,36 +40,217 @@ class Recipe(NamedTuple):
         Everything that the lineage covers.
     settings
         Of the fold of its model.
-    checkpoint_types
-        Names that its checkpoints may hold beside River's and numpy's.
+    parts
+        Of the app with this model.
     """
 
     lineage: str
     spec: dict[str, Any]
     settings: FoldSettings
-    checkpoint_types: list[str]
+    parts: Parts
+
+    @property
+    def checkpoint_types(self) -> list[str]:
+        """Names that its checkpoints may hold beside River's and numpy's."""
+        return self.parts.config.model.checkpoint_types
+
+    @property
+    def name(self) -> str:
+        """What people call it, as far as the configuration knows."""
+        model = self.parts.config.model
+        return model.name or model.factory.rpartition(":")[2].rpartition(".")[2]
 
 
 def own_recipe(parts: Parts, log: LogIdentity) -> Recipe:
-    """That of the configuration."""
+    """That of a configuration."""
     spec = parts.spec(log.log_id)
     lineage = digest_of(spec)[:LINEAGE_DIGITS]
-    settings = parts.fold_settings(lineage, parts.watch(log.log_id))
-    return Recipe(lineage, spec, settings, parts.config.model.checkpoint_types)
+    return Recipe(lineage, spec, parts.fold_settings(lineage, parts.watch(log.log_id)), parts)
+
+
+def stored_of(recipe: Recipe) -> StoredModel:
+    """What is kept of a recipe."""
+    spec = recipe.spec
+    return StoredModel(spec, overlay_of(recipe.parts), sources_of(recipe.parts, spec), environment_of())
 
 
 class Recipes:
-    """The recipes that this process has: the configuration's own, and those of its model store."""
+    """The recipes that this process has, each built once: by lineage.
 
-    def __init__(self, parts: Parts, facts: TopicFacts) -> None:
-        self._parts = parts
+    Attributes
+    ----------
+    own
+        The configuration's.
+    problem
+        Why it cannot be kept in the model store; empty where it is.
+    """
+
+    def __init__(self, parts: Parts, facts: TopicFacts, seal: LogSeal | None = None) -> None:
+        self._parts, self._log, self._seal = parts, facts.log, seal
+        config = parts.config
+        self.store = ModelStore(config.path(config.models.directory))
         self.own = own_recipe(parts, facts.log)
+        self.problem = ""
         self._known: dict[str, Recipe] = {self.own.lineage: self.own}
 
-    def of(self, lineage: str) -> Recipe | str:
-        """The recipe of a lineage; in words why there is none here."""
-        return self._known.get(lineage) or "it is in no model store of this process"
+    def keep_own(self) -> None:
+        """Keep the configuration's in the model store, so that it can be built when the configuration is another."""
+        self.problem = self.store.keep(self.own.lineage, stored_of(self.own))
+
+    def of(self, lineage: str, declared: Declared | None) -> Recipe | str:
+        """The recipe of a lineage; in words why there is none here.
+
+        Parameters
+        ----------
+        declared
+            What the log says of it; None: nothing.
+        """
+        known = self._known.get(lineage)
+        if known is not None:
+            return known
+        if declared is None:
+            return "the log does not declare it"
+        try:
+            found = self._built(declared)
+        except (ModelStoreError, ConfigError) as error:
+            return error.message
+        self._known[lineage] = found
+        return found
+
+    def _built(self, declared: Declared) -> Recipe:
+        """Build it out of the store, into which it is brought from the log where that may be.
+
+        Raises
+        ------
+        ModelStoreError, ConfigError
+            It cannot be had here, or comes out as another one.
+        """
+        lineage = declared.lineage
+        if not self.store.folder(lineage).is_dir():
+            self._bring(declared)
+        stored = self.store.read(lineage)
+        stored.check(declared.digest)
+        other = why_not_here(stored.spec)
+        if other:
+            raise ConfigError(other)
+        folder = self.store.folder(lineage) / "sources"
+        parts = overlaid(self._parts, stored.spec, stored.overlay, stored.sources, folder)
+        recipe = own_recipe(parts, self._log)
+        if recipe.spec != stored.spec:
+            names = sorted(
+                name for name in {*recipe.spec, *stored.spec} if recipe.spec.get(name) != stored.spec.get(name)
+            )
+            raise ConfigError(f"it comes out as another model: {', '.join(names)} differ")
+        # All models of a process follow one book, which knows the schemas.
+        settings = recipe.settings._replace(watch=self.own.settings.watch, concept=self.own.settings.concept)
+        return recipe._replace(settings=settings)
+
+    def _bring(self, declared: Declared) -> None:
+        """Put a model out of the log into the store, where its seal is right."""
+        config = self._parts.config
+        said = declaration_at(config, declared.position, self._seal)
+        if not said.get("sources") and any(map(is_source, declared_sources(said))):
+            raise ModelStoreError(f"its source is neither in {self.store.directory} nor in the log")
+        if said.get("sources"):
+            check_mac(config, said)
+        stored = StoredModel(said["spec"], said.get("overlay", {}), unpacked(said), said.get("environment", {}))
+        stored.check(declared.digest)
+        problem = self.store.keep(declared.lineage, stored)
+        if problem:
+            raise ModelStoreError(problem)
+        log.info(
+            "model %s (%s) was brought from the log into %s", declared.name, declared.lineage, self.store.directory
+        )
 
     def fresh(self, recipe: Recipe) -> FoldSettings:
         """Its settings with payloads of their own: a book that is elsewhere knows other schemas."""
         return recipe.settings._replace(payloads=self._parts.new_payloads())
+
+
+# --- declarations ---
+
+
+def declaration(
+    recipe: Recipe, config: Config, *, name: str, standby: bool = True, auto: bool = False
+) -> dict[str, Any]:
+    """Arguments of a command that declares a model, with its source, sealed where there is a key."""
+    stored = stored_of(recipe)
+    packed = {path: packed_text(text) for path, text in stored.sources.items()}
+    key = models_key(config)
+    if key is None or sum(map(len, packed.values())) > SOURCES_BYTES_MAX:
+        packed = {}  # without a seal nobody may run it
+    return {
+        "lineage": recipe.lineage,
+        "name": name,
+        "spec": recipe.spec,
+        "overlay": stored.overlay,
+        "sources": packed,
+        "mac": None if key is None else mac_of(key, recipe.spec),
+        "environment": stored.environment,
+        "standby": standby,
+        "auto": auto,
+        "evidence": None,
+        "by": config.instance,
+        "why": "",
+    }
+
+
+def declaration_at(config: Config, position: int, seal: LogSeal | None) -> dict[str, Any]:
+    """The arguments of the declaration that stands there; ModelStoreError where it is gone."""
+    topic = config.training_log_topic
+    for batch in read_range(config, topic, 0, position, position + 1, keep_alive=lambda: None):
+        for record in batch:
+            entry = decode_entry(log_value(record, seal))
+            if entry.command == "declare":
+                return entry.parsed_arguments()
+    raise ModelStoreError(f"its declaration is no longer in {topic} at {position}")
+
+
+def declared_sources(said: Mapping[str, Any]) -> list[str]:
+    """The places of source that a declaration's specification names."""
+    return list(said["spec"].get("sources", {}))
+
+
+def packed_text(text: bytes) -> str:
+    """A source as a declaration holds it."""
+    return base64.b64encode(zstandard.ZstdCompressor(level=9).compress(text)).decode()
+
+
+def unpacked(said: Mapping[str, Any]) -> dict[str, bytes]:
+    """The source in a declaration, by path; ModelStoreError where it is none."""
+    found: dict[str, bytes] = {}
+    for path, text in said.get("sources", {}).items():
+        try:
+            if not is_source(path):
+                raise ValueError("leads elsewhere")
+            packed = base64.b64decode(text, validate=True)
+            found[path] = zstandard.ZstdDecompressor().decompress(packed, max_output_size=SOURCE_BYTES_MAX)
+        except (ValueError, TypeError, zstandard.ZstdError) as error:
+            raise ModelStoreError(f"the source {str(path)[:100]!r} in its declaration is none: {error}") from error
+    return found
+
+
+def models_key(config: Config) -> bytes | None:
+    """The key that seals source in the log; None where none is named."""
+    file = config.models.key_file
+    return None if file is None else read_key(config.path(file), "models.key_file")
+
+
+def mac_of(key: bytes, spec: Mapping[str, Any]) -> str:
+    """What seals a declaration, source included: its digests stand in the specification. HMAC-SHA256, RFC 2104."""
+    return hmac.new(key, _DOMAIN + canonical(spec).encode(), "sha256").hexdigest()
+
+
+def check_mac(config: Config, said: Mapping[str, Any]) -> None:
+    """See that who declared a model has our key.
+
+    Raises
+    ------
+    ModelStoreError
+        There is no key here, or the seal is of another one: its source is not run.
+    """
+    key = models_key(config)
+    if key is None:
+        raise ModelStoreError("its source is in the log alone, and without models.key_file source out of it is not run")
+    if not hmac.compare_digest(str(said.get("mac")).encode(), mac_of(key, said["spec"]).encode()):
+        raise ModelStoreError("its source in the log is not sealed with the key of models.key_file: it is not run")

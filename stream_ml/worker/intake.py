@@ -10,6 +10,8 @@ import time
 from collections.abc import Collection, Iterable
 
 from stream_ml.app.parts import Parts
+from stream_ml.core.inputs.features import FeaturePlan
+from stream_ml.core.inputs.readers import EventReader
 from stream_ml.core.partition.batch import Batch, Coordinates
 from stream_ml.follower.follower import Follower
 from stream_ml.kafka.consumers import FeedbackInput, Group
@@ -196,12 +198,24 @@ class Intake:
         if len(records):
             passes("after-consume")
             self._keys["events"].look(records)
-        decoded = self._parts.reader.decode_many(records, clock.now_ms)
+        decoded = self._reader.decode_many(records, clock.now_ms)
         at_end = self._group.ends.reached(number)
         most = 0 if most == 1 and len(records) else most  # one record alone: bisecting
         feedback = held.ready(decoded.latest_ms(core.join.inputs.events_ms), at_end, clock, most)
         feedback_at_end = self._feedback.ends.reached(number) and len(feedback) == len(held)
         return Batch(decoded, feedback, at_end, feedback_at_end, poison_records)
+
+    @property
+    def _reader(self) -> EventReader:
+        """Makes the features of the model that answers."""
+        return self._parts.reader.under(self._follower.serving.model.settings.plan)
+
+    def under(self, batch: Batch, plan: FeaturePlan, clock: Clock) -> Batch:
+        """The batch with the features of this plan: another model answers than when it was decoded."""
+        if batch.events.plan is plan or not len(batch.events):
+            return batch
+        reader = self._parts.reader.under(plan)
+        return batch._replace(events=reader.decode_many(batch.events.records, clock.now_ms))
 
     def _none(self, number: int) -> Records:
         return Records.of(self._parts.config.events.topic, number, ())

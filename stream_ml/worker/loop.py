@@ -108,13 +108,15 @@ class Worker:
         if not batches or self.follower.chases or not self._intake.backlog(self._committer.limit):
             self._fold(partial(self.follower.turn, self._config.learning.budget_per_turn / 1000))
         began_s = time.monotonic()
-        outputs = self._process(self._still_ours(batches))
+        batches = self._still_ours(batches)
+        outputs = self._process(batches)
         if outputs:
             passes("after-process")
             self._observe(process=time.monotonic() - began_s)
             self._commit(batches, outputs)
         if self.follower.checkpoint_if_due(self._config.checkpoints.interval / 1000):
             self.monitor.save()
+        self.follower.take_over.look(self.follower.lineup)
         self._housekeeping.run()
         self.report.renew()
 
@@ -222,13 +224,14 @@ class Worker:
         clock, token = clock_now(), new_token(self._config.transactional_id)
         serving = self.follower.serving
         stale = self.follower.lag_s > self._config.learning.lag_max / 1000
-        for number, batch in batches.items():
+        for number, read in list(batches.items()):
+            batch = batches[number] = self._intake.under(read, serving.model.settings.plan, clock)
             of = self.ownership.owned[number]
             with self.follower.cost.of("score") as scored:
                 outputs = of.core.process(batch, serving, clock, stale=stale, token=token)
                 scored.append(len(batch.events))
             self._is_alive()
-            if len(batch.events) or len(batch.feedback) or outputs.moved or self._intake.commit_is_due(of):
+            if len(batch.events) or len(batch.feedback) or outputs.is_due or self._intake.commit_is_due(of):
                 found[number] = outputs
             else:
                 of.core.apply(outputs)

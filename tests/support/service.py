@@ -311,13 +311,18 @@ class Service:
             found.append((reason, record, headers["__connect.errors.exception.message"].decode()))
         return found
 
-    def newest_checkpoint(self, instance: str = "w1") -> dict[str, Any]:
-        """Header of the newest checkpoint in this worker's directory, which it may share with others."""
+    def newest_checkpoint(self, instance: str = "w1", pattern: str = "*/*.ckpt") -> dict[str, Any]:
+        """Header of the newest checkpoint of a model in this worker's directory, which it may share with others."""
         config = load_config(self.folder / f"{instance}.yaml")
-        newest = max(config.path(config.checkpoints.directory).glob("*/*.ckpt"))
+        newest = max(config.path(config.checkpoints.directory).glob(pattern))
         with newest.open("rb") as file:
             header: dict[str, Any] = json.loads(file.readline())
         return header
+
+    def newest_quality(self) -> dict[str, float]:
+        """The quality that the newest checkpoint of the book names."""
+        quality: dict[str, float] = self.newest_checkpoint(pattern="book/*/*.ckpt")["quality"]
+        return quality
 
     # --- asking a worker that was given an http.port ---
 
@@ -361,22 +366,18 @@ class Service:
         """What the topics say, the identity of the log included."""
         return identified(self.config, inspect_topics(self.config), make=False)
 
-    def refold(
-        self, checkpoint_position: int, *instances: str, override: dict[int, str] | None = None
-    ) -> dict[str, Any]:
-        """Fold the log from its beginning in a process of its own, up to the checkpoint; compare their probes.
+    def refold(self, checkpoint_position: int, *instances: str) -> dict[str, Any]:
+        """Fold the log from its beginning in a process of its own; compare checkpoints with it at their positions.
 
         Parameters
         ----------
         instances
             Whose newest checkpoints are compared with the fold, each with all of its bits; by default w1's.
-        override
-            Commands (skip or accept-gap) by position, known to the fold beforehand, so that it never halts there.
         """
         env = self.with_hash_seed()
         script = Path(__file__).with_name("refold.py")
         files = [str(self.folder / f"{instance}.yaml") for instance in instances or ("w1",)]
-        command = [sys.executable, str(script), str(checkpoint_position), json.dumps(override or {}), *files]
+        command = [sys.executable, str(script), str(checkpoint_position), *files]
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)

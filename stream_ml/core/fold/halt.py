@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from stream_ml.core.log.entry import Entry
+from stream_ml.core.log.entry import ROLE_COMMANDS, Entry
 
 ENDING_A_HALT = ("skip", "accept", "accept-gap")
 OF_LATER_VERSIONS = ("later_format", "unknown_kind", "unknown_command")  # reasons of halts that `skip` does not end
@@ -59,8 +59,8 @@ FoldResult = Folded | Halted | Remake | Refold
 
 
 def is_order(entry: Entry) -> bool:
-    """Whether it is a command that is obeyed wherever it stands; one that ends a halt names its position."""
-    return entry.kind == "command" and entry.command not in (*ENDING_A_HALT, "require")
+    """Whether it is a command that is obeyed wherever it stands: others name a position, or the epoch they replace."""
+    return entry.kind == "command" and entry.command not in (*ENDING_A_HALT, *ROLE_COMMANDS, "require")
 
 
 def of_one_model(entry: Entry) -> bool:

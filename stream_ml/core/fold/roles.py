@@ -30,7 +30,11 @@ class Declared(NamedTuple):
     standby
         Whether workers are to have it ready.
     auto
-        Whether the worker that declared it lets it take over once it is ready.
+        Whether the worker that declared it lets it take over once it is ready: unless somebody has decided since.
+    epoch
+        That was in force when it was declared.
+    served
+        Whether it has served since.
     """
 
     lineage: str
@@ -42,6 +46,8 @@ class Declared(NamedTuple):
     standby: bool = True
     auto: bool = False
     retired: bool = False
+    epoch: int = 0
+    served: bool = False
 
 
 class Table(NamedTuple):
@@ -123,12 +129,16 @@ class Roles:
             raise ValueError(f"lineage {lineage} is another model's, whose digest begins alike")
         if known is None and len(self.declared) >= DECLARED_MAX:
             raise ValueError(f"there are {DECLARED_MAX:,} models: a log holds no more")
+        if known is not None and known.retired and said.get("epoch") != self.table.epoch:
+            raise ValueError(f"{known.name} ({lineage}) is retired, and epoch {self.table.epoch} is in force")
         standby, auto = said.get("standby") is not False, said.get("auto") is True
         if known is None:
             known = Declared(
                 lineage, digest_of(spec), name, offset, entry.written_at_ms, str(said.get("by", entry.writer))
             )
-        self.declared[lineage] = known._replace(name=name, standby=standby, auto=auto, retired=False)
+        self.declared[lineage] = known._replace(
+            name=name, standby=standby, auto=auto, retired=False, epoch=self.table.epoch, served=False
+        )
         return Verdict("declared", f"model {name} ({lineage}) is declared", lineage)
 
     def _retire(self, known: Declared) -> Verdict:
@@ -141,6 +151,7 @@ class Roles:
         if known.retired:
             raise ValueError(f"{known.name} ({known.lineage}) is retired: declare it again")
         before = self.table.lineage
+        self.declared[known.lineage] = known._replace(served=True)
         self.table = Table(offset + 1, known.lineage, before, entry.written_at_ms)
         words = f"model {known.name} ({known.lineage}) serves from epoch {offset + 1} on"
         return Verdict("serving", f"{words}, before it {before}" if before else words, known.lineage)

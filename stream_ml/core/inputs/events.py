@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from stream_ml.core.inputs.features import FeaturePlan
 from stream_ml.records import DeadLetter, Event, Records
 
 
@@ -66,12 +67,21 @@ class Taken(NamedTuple):
 
 
 class Events:
-    """n records as events: `dead_letters` has the rows that cannot be used, whose other columns say nothing."""
+    """n records as events: `dead_letters` has the rows that cannot be used, whose other columns say nothing.
 
-    __slots__ = ("carried", "dead_letters", "features", "ids", "imputed", "records", "schemas", "times_ms")
+    `plan` made the features: a model that has another one is asked with features of its own.
+    """
 
-    def __init__(self, records: Records, taken: Sequence[Taken], others: dict[int, Event | DeadLetter]) -> None:
-        self.records = records
+    __slots__ = ("carried", "dead_letters", "features", "ids", "imputed", "plan", "records", "schemas", "times_ms")
+
+    def __init__(
+        self,
+        records: Records,
+        taken: Sequence[Taken],
+        others: dict[int, Event | DeadLetter],
+        plan: FeaturePlan | None = None,
+    ) -> None:
+        self.records, self.plan = records, plan
         self.dead_letters = {row: item for row, item in others.items() if isinstance(item, DeadLetter)}
         self.imputed = set().union(*(lane.imputed for lane in taken))
         if len(taken) == 1 and not others:

@@ -6,6 +6,7 @@
 """
 
 import contextlib
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -147,6 +148,14 @@ class EventReader(_Reader):
         self._carry_paths = [field.path for field in fields]
         self._columnar = all(field.base in _CARRIED for field in fields)
 
+    def under(self, plan: FeaturePlan) -> "EventReader":
+        """A reader of the same topic that makes the features of another plan."""
+        if plan is self.plan:
+            return self
+        found = copy.copy(self)
+        found.plan = plan
+        return found
+
     def decode_many(self, records: Records, now_ms: int) -> Events:
         """n records to n events or dead letters. Errors are values; nothing is raised for data.
 
@@ -158,7 +167,8 @@ class EventReader(_Reader):
         if sum(len(lane.rows) for lane in taken) < len(records):
             done = {row for lane in taken for row in lane.rows}
             left = [row for row in range(len(records)) if row not in done]
-        return Events(records, taken, {row: self.decode_one(records.record(row), now_ms) for row in left})
+        others = {row: self.decode_one(records.record(row), now_ms) for row in left}
+        return Events(records, taken, others, self.plan)
 
     def _take(self, lane: ColumnarRows, records: Records, now_ms: int) -> Taken:
         """Events out of decoded columns, but for the rows that the reference must judge."""

@@ -52,8 +52,12 @@ def lineage_of(log_id: str, covered: Covered) -> str:
 
 def digest_of(spec: dict[str, Any]) -> str:
     """The whole digest of a specification, 64 hex digits: SHA-256 of its canonical JSON."""
-    text = json.dumps(spec, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(canonical(spec).encode()).hexdigest()
+
+
+def canonical(value: Any) -> str:
+    """JSON of which there is one text only: what digests are made of."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def spec_of(log_id: str, covered: Covered) -> dict[str, Any]:

@@ -49,7 +49,8 @@ class Batch(NamedTuple):
 class Outputs(NamedTuple):
     """Everything that one batch gives: records in order, the state to commit, and what to count.
 
-    `dead_letters` has the first dead letter of each reason, for people.
+    `dead_letters` has the first dead letter of each reason, for people. `readies`: other models are ready than were
+    committed last.
     """
 
     blocks: list[Block]
@@ -59,6 +60,12 @@ class Outputs(NamedTuple):
     counts: Counter[tuple[str, str]]
     staged: StagedJoin
     dead_letters: dict[str, DeadLetter]
+    readies: bool = False
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is to be committed, although nothing may have been taken."""
+        return self.moved or self.readies
 
     @property
     def moved(self) -> bool:

@@ -5,7 +5,7 @@ of which topics: whoever finds other tokens has lost one of the two.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from stream_ml.core.avro.record import FORMATS_MAX
@@ -16,6 +16,7 @@ from stream_ml.errors import FatalError
 FORMAT = 2
 LINEAGES_MAX = 4  # whose last signal is remembered; of an older one the signals would be reported again
 LINEAGE_CHARS = 8  # of its digits
+READY_MAX = 4  # models that an owner says are ready
 BYTES_MAX = 1_000  # Kafka's own limit is offset.metadata.max.bytes, 4096 by default
 
 _NO_METADATA = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
@@ -34,7 +35,8 @@ class Metadata(NamedTuple):
     """A partition's state as of its last transaction; keys as in docs/reference/formats.md.
 
     `signalled` has the last position signalled by lineage, of partition 0. `inputs_id` names the topics that the
-    offsets are of: one that is deleted and recreated has other records at the same offsets.
+    offsets are of: one that is deleted and recreated has other records at the same offsets. `ready` has lineage and
+    position of the models that the owner has at the log's end, who serves first.
     """
 
     next_sequence: int
@@ -49,6 +51,7 @@ class Metadata(NamedTuple):
     inputs_id: tuple[str, str] = ("", "")
     reader: int = READER
     log_partition: int = 0
+    ready: Sequence[tuple[str, int]] = ()
 
     def feedback_text(self) -> str:
         """JSON for the feedback's offset."""
@@ -72,6 +75,7 @@ class Metadata(NamedTuple):
                 "tok": self.token,
                 "tid": self.writer,
                 **({"sig": dict(self.signalled)} if self.signalled else {}),
+                **({"rdy": [list(one) for one in self.ready[:READY_MAX]]} if self.ready else {}),
                 "ti": list(self.inputs_id),
             },
             separators=(",", ":"),
@@ -100,6 +104,7 @@ def parse_metadata(text: str | None) -> Metadata | None:
             inputs_id=(str(found["ti"][0]), str(found["ti"][1])),
             reader=int(found["rd"]),
             log_partition=int(found["lp"]),
+            ready=tuple((str(lineage), int(position)) for lineage, position in found.get("rdy", ())),
         )
     except _NO_METADATA:
         return None

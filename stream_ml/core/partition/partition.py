@@ -47,6 +47,7 @@ class Partition:
         self.next_sequence = next_sequence
         self.restore_points = RestorePoints(*floors, ends)
         self.signalled: Mapping[str, int] = {}
+        self.ready: Sequence[str] | None = None  # lineages, as they were committed last
         # Labels that were taken before, and can no longer be read: they end with the next batch.
         self.undecodable_labels: list[DeadLetter] = []
 
@@ -76,6 +77,7 @@ class Partition:
         self.undecodable_labels = []
         self.events_position, self.feedback_position = outputs.events_position, outputs.feedback_position
         self.next_sequence, self.signalled = outputs.metadata.next_sequence, outputs.metadata.signalled
+        self.ready = [lineage for lineage, _ in outputs.metadata.ready]
         self.restore_points.prune(outputs.metadata.events_floor, outputs.metadata.feedback_floor)
 
     def claim_metadata(self, floors: tuple[int, int], token: str) -> Metadata:
@@ -146,11 +148,13 @@ class _Turn:
         floors = self._staged.floors(events_position, feedback_position)
         signals, signalled = self._signals()
         metadata = partition.metadata_of(self._staged, floors, self._next_sequence, token, signalled)
+        ready = self._serving.ready
         return Outputs(
             blocks=[out.predictions, out.training_log, out.outcomes, out.dead_letters, signals],
             events_position=events_position,
             feedback_position=feedback_position,
-            metadata=metadata,
+            metadata=metadata._replace(ready=ready),
+            readies=partition.ready != [lineage for lineage, _ in ready],
             counts=out.counts,
             staged=self._staged,
             dead_letters=out.first_by_reason,

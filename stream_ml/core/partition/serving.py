@@ -24,6 +24,8 @@ class Serving(NamedTuple):
         Of the table of who serves; 0 where the log holds none.
     superseded
         Whether the table names another lineage, which is not ready here.
+    ready
+        Lineage and position of the models that are at the log's end.
     told
         Models whose findings are told as signals.
     """
@@ -34,6 +36,7 @@ class Serving(NamedTuple):
     epoch: int = 0
     superseded: bool = False
     told: Sequence[LineageModel] = ()
+    ready: Sequence[tuple[str, int]] = ()
 
     @classmethod
     def of(cls, replica: Replica) -> "Serving":

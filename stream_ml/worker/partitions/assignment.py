@@ -21,11 +21,13 @@ from confluent_kafka.admin import AdminClient
 from stream_ml.app.parts import Parts
 from stream_ml.core.avro.record import LaterFormat
 from stream_ml.core.join.join import Join
-from stream_ml.core.log.entry import encode_schema, encode_start
+from stream_ml.core.log.entry import encode_command, encode_schema, encode_start
 from stream_ml.core.partition.commit_metadata import OutputEnds
 from stream_ml.core.partition.outputs import RECORD_OVERHEAD
 from stream_ml.core.partition.partition import Partition
 from stream_ml.follower.follower import Follower
+from stream_ml.follower.recipes import declaration
+from stream_ml.follower.takeover import serve_arguments
 from stream_ml.kafka.broker_statistics import BrokerStatistics
 from stream_ml.kafka.clients import TIMEOUT_S
 from stream_ml.kafka.committed import CommittedState, offsets_of, read_committed, read_committed_stable
@@ -232,6 +234,7 @@ class Ownership:
             )
             blocks += claimed.blocks
         blocks += self._schema_blocks()
+        blocks += self._table_blocks() if 0 in claims else []
         ending = self._transactor.run(blocks, offsets, group)
         if ending is Ending.UNKNOWN:
             self._transactor.open()
@@ -255,6 +258,22 @@ class Ownership:
             log.warning("the schema of predictions is not put into the log: %s", size)
             return []
         return [Block(config.training_log_topic, 0, [None], [value], {})]
+
+    def _table_blocks(self) -> list[Block]:
+        """Who serves, where the log does not say so yet: the configuration's model, which is declared with it."""
+        roles, own = self._follower.book.facts.roles, self._follower.recipes.own
+        if roles.declared or roles.table.lineage:
+            return []
+        config, writer = self._config, self._config.transactional_id
+        commands = {
+            "declare": declaration(own, config, name=own.name),
+            "serve": serve_arguments(own.lineage, 0, config.instance, "the first model of this log"),
+        }
+        values = [encode_command(*of, written_at_ms=_now_ms(), writer=writer) for of in commands.items()]
+        if len(values[0]) + RECORD_OVERHEAD > self._settings.record_bytes_max:
+            log.warning("the model is not declared: its declaration would take %s bytes", f"{len(values[0]):,}")
+            return []
+        return [Block(config.training_log_topic, 0, [None] * len(values), list(values), {})]
 
     # --- 3: the invariant ---
 

@@ -36,7 +36,10 @@ log = logging.getLogger(__name__)
 
 
 class Monitor:
-    """One worker's view of its inputs and outputs; one thread only."""
+    """One worker's view of its inputs and outputs; one thread only.
+
+    So many attributes: its settings, what it watches, and what it has seen last.
+    """
 
     def __init__(self, parts: Parts, metrics: Metrics) -> None:
         config = parts.config
@@ -52,6 +55,7 @@ class Monitor:
         self.signals = SignalOutbox(config.signals, metrics)
         self.last: deque[dict[str, Any]] = deque(maxlen=LAST_MAX)
         self._file = config.path(config.checkpoints.directory) / f"inputs-{config.instance}.json"
+        self._plan = parts.plan
         self._key = key_of(config, make=True)
         self._load()
 
@@ -79,6 +83,8 @@ class Monitor:
             said = event.served.class_name if event.served.value is None else event.served.value
             where = {"partition": of.number, "offset": event.offset, "event_id": event.event_id[:80]}
             self.last.append({**where, "said": said, "score": event.served.score, "at_ms": int(now_ms)})
+        if events.plan is not self._plan:
+            return  # another model answers, whose features are others
         features, known = events.features, scores.tolist() if self._trained else []
         changed = self.inputs.take(features.table, [*features.others.values()], known, int(now_ms))
         for subject, watched, since_ms in changed:

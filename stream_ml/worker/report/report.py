@@ -11,7 +11,8 @@ from typing import Any
 from stream_ml.app.parts import Parts
 from stream_ml.core.log.logged_schemas import WrittenSchema
 from stream_ml.core.partition.batch import Batch, Outputs
-from stream_ml.follower.follower import Follower, folded_words
+from stream_ml.follower.follower import Follower
+from stream_ml.follower.said import folded_words
 from stream_ml.kafka.broker_statistics import BrokerStatistics
 from stream_ml.kafka.consumers import FeedbackInput, Group
 from stream_ml.kafka.topic_watch import TopicWatch

@@ -22,6 +22,7 @@ from stream_ml.core.join.join import Resolved
 from stream_ml.core.join.watermark import Times
 from stream_ml.core.model.estimator import COLD, Scored
 from stream_ml.core.partition.commit_metadata import (
+    READY_MAX,
     Metadata,
     OutputEnds,
     other_format,
@@ -528,6 +529,7 @@ METADATA = Metadata(
             "a" * 64 + "-" + "b" * 64,
             {f"{number:08x}": LONGEST for number in range(4)},
             ("0" * 8, "0" * 8),
+            ready=tuple((f"{number:016x}", LONGEST) for number in range(READY_MAX)),
         ),
     ],
     ids=["usual", "no signal", "longest names", "longest of all"],

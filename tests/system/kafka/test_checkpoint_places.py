@@ -100,7 +100,7 @@ def test_files_of_higher_positions_do_not_crowd_out_the_checkpoints_that_are_wri
 ) -> None:
     with working(tmp_path, kafka, app_id) as (made, _):
         before = position(made)
-        (folder,) = [path for path in (tmp_path / "checkpoints").iterdir() if path.is_dir()]
+        (folder,) = [path for path in (tmp_path / "checkpoints").iterdir() if path.is_dir() and path.name != "book"]
         for number in range(5):
             (folder / f"{900 + number:020d}.ckpt").write_bytes(b"none of ours")
         made.pairs(range(10, 20))

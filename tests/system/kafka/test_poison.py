@@ -92,7 +92,7 @@ def flags(made: Service, first: int) -> list[set[str]]:
     return [set(p["flags"].split(",")) - {"cold", ""} for p in found if int(p["event_id"][1:]) >= first]
 
 
-def ended_alike(made: Service, workers: list[Worker], override: dict[int, str], examples: int) -> None:
+def ended_alike(made: Service, workers: list[Worker], examples: int) -> None:
     """Stopped, all have a checkpoint at one position, equal to a fold that was never interrupted."""
     for worker in workers:
         worker.process.send_signal(signal.SIGTERM)
@@ -100,7 +100,7 @@ def ended_alike(made: Service, workers: list[Worker], override: dict[int, str], 
     headers = [made.newest_checkpoint(name) for name in ALL]
     assert len({header["position"] for header in headers}) == 1, headers
     assert [header["examples_learned"] for header in headers] == [examples] * 3
-    again = made.refold(headers[0]["position"], *ALL, override=override)
+    again = made.refold(headers[0]["position"], *ALL)
     assert again["equal"] and again["quality_equal"] and not again["halt"], again
     assert (again["examples"], again["position"]) == (examples, headers[0]["position"])
 
@@ -126,7 +126,7 @@ def test_an_example_that_raises_halts_all_replicas_there_also_one_that_starts_la
         made.wait_for(lambda: all("ended" in worker.log for worker in workers), "the lift of all")
         learn(made, 150, 180)
         assert flags(made, 150) == [set()] * 30
-        ended_alike(made, workers, {position: "skip"}, 179)
+        ended_alike(made, workers, 179)
         found = made.audited()
         assert not found["findings"] and not found["waiting"], found
         assert (found["predictions"], found["examples"]) == (180, 180)
@@ -153,7 +153,7 @@ def test_a_model_that_stops_being_finite_halts_all_replicas_at_the_example_that_
         learn(made, 230, 260)
         assert flags(made, 230) == [set()] * 30
         assert all(0.0 < p["score"] < 1.0 for p in made.predictions() if int(p["event_id"][1:]) >= 200)
-        ended_alike(made, workers, {position: "skip"}, 258)
+        ended_alike(made, workers, 258)
         found = made.audited()
         assert not found["findings"] and not found["waiting"], found
 
@@ -176,7 +176,7 @@ def test_a_gap_halts_all_replicas_and_accepting_it_learns_the_example_in_all(
         learn(made, 60, 90)
         assert [re.findall(r"halt at (\d+) ended", worker.log) for worker in workers] == [[str(position)]] * 3
         assert flags(made, 60) == [set()] * 30
-        ended_alike(made, workers, {position: "accept-gap"}, 92)
+        ended_alike(made, workers, 92)
         assert {rule for rule, count in made.audited()["counts"].items() if count} == {"foreign"}  # the forged ones
 
 
@@ -195,6 +195,6 @@ def test_what_comes_while_frozen_is_learned_by_no_replica_also_by_one_that_lags(
         workers[2].process.send_signal(signal.SIGCONT)
         learn(made, 100, 120)
         assert flags(made, 0) == [set()] * 119
-        ended_alike(made, workers, {}, 90)
+        ended_alike(made, workers, 90)
         found = made.audited()
         assert not found["findings"] and not found["waiting"], found

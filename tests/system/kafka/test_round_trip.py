@@ -29,7 +29,7 @@ def test_events_are_scored_labels_are_learned_and_sigterm_leaves_a_checkpoint(
         assert not found.findings and not found.waiting and not found.unread, found.findings
         header = made.newest_checkpoint()
         assert header["examples_learned"] == 1970
-        assert header["quality"]["auc"] > 0.7 > 0.6 > header["quality"]["auc_baseline"]
+        assert made.newest_quality()["auc"] > 0.7 > 0.6 > made.newest_quality()["auc_baseline"]
         predictions = made.predictions()
         assert [p["event_id"] for p in predictions] == [f"v{number}" for number in range(2000)]
         assert [p["event_offset"] for p in predictions] == list(range(2000))

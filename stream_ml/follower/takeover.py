@@ -1,0 +1,104 @@
+"""How a changed model takes over: it is declared, learns behind the one that serves, and then serves by a command.
+
+The log decides who serves, the configuration only proposes: a model that the log knows already never takes over by
+itself, so a restart with an old file undoes nothing.
+"""
+
+import logging
+import time
+from typing import Any
+
+from stream_ml.config import Config
+from stream_ml.core.fold.roles import WHOLE, Declared, Roles
+from stream_ml.core.log.seals import LogSeal
+from stream_ml.errors import ConfigError, StreamMLError
+from stream_ml.follower.lineup import Lineup
+from stream_ml.follower.recipes import Recipe, declaration
+from stream_ml.kafka.commands import write_command
+
+LOOK_S = 0.5  # between two looks, as long as there is something to wait for
+AGAIN_S = 10.0  # after a command that could not be written, or was not read back
+
+log = logging.getLogger(__name__)
+
+
+def serve_arguments(lineage: str, epoch: int, by: str, why: str = "") -> dict[str, Any]:
+    """Arguments of a command that lets one model serve, in place of the table of this epoch."""
+    arms = [{"lineage": lineage, "share": WHOLE}]
+    return {"epoch": epoch, "arms": arms, "unit": "", "salt": "", "guard": None, "evidence": None, "by": by, "why": why}
+
+
+def free_name(recipe: Recipe, roles: Roles) -> str:
+    """A name for a model: its own, with ~2 and so on where others of the log have it."""
+    taken = {one.name for one in roles.declared.values() if one.lineage != recipe.lineage}
+    name, number = recipe.name, 1
+    while name in taken:
+        number += 1
+        name = f"{recipe.name}~{number}"
+    return name
+
+
+class TakeOver:
+    """What one process proposes for the model of its configuration; one thread only."""
+
+    def __init__(self, config: Config, own: Recipe, seal: LogSeal | None) -> None:
+        self._config, self._own, self._seal = config, own, seal
+        self._due_s = 0.0
+
+    def look(self, lineup: Lineup) -> None:
+        """Declare the own model where the log does not know it, let it serve where it is ready; cheap until it is due.
+
+        Raises
+        ------
+        ConfigError
+            models.upgrade is manual, and the log does not know the model: the operator declares it.
+        """
+        now_s, roles = time.monotonic(), lineup.head.book.facts.roles
+        if now_s < self._due_s or not roles.table.lineage or roles.table.lineage == self._own.lineage:
+            return
+        self._due_s = now_s + LOOK_S
+        known = roles.declared.get(self._own.lineage)
+        if known is None:
+            self._declare(roles)
+        elif self._may_serve(known, roles) and self._is_ready(lineup):
+            self._serve(known, roles)
+
+    def _declare(self, roles: Roles) -> None:
+        serving = roles.declared[roles.table.lineage]
+        if self._config.models.upgrade == "manual":
+            raise ConfigError(
+                f"the log does not know the configuration's model ({self._own.lineage}); {serving.name} "
+                f"({serving.lineage}) serves, and models.upgrade is manual",
+                f"stream-ml models declare CONFIG, then stream-ml promote CONFIG {self._own.lineage}; "
+                "or go back to the configuration that serves",
+            )
+        name = free_name(self._own, roles)
+        arguments = declaration(self._own, self._config, name=name, auto=True)
+        if self._written("declare", arguments):
+            log.info(
+                "model %s (%s) is new: it learns behind %s (%s), and takes over once it is ready",
+                *(name, self._own.lineage, serving.name, serving.lineage),
+            )
+
+    def _may_serve(self, known: Declared, roles: Roles) -> bool:
+        """Whether nobody has decided otherwise since it was declared."""
+        return known.auto and not known.served and not known.retired and known.epoch == roles.table.epoch
+
+    def _is_ready(self, lineup: Lineup) -> bool:
+        model = lineup.head.models.get(self._own.lineage)
+        return model is not None and model.halt is None and lineup.head.book.halt is None and model.is_healthy
+
+    def _serve(self, known: Declared, roles: Roles) -> None:
+        arguments = serve_arguments(known.lineage, roles.table.epoch, self._config.instance, "it is ready")
+        if self._written("serve", arguments):
+            log.info("model %s (%s) takes over from %s", known.name, known.lineage, roles.table.lineage)
+
+    def _written(self, command: str, arguments: dict[str, Any]) -> bool:
+        """Write a command; whether it stands in the log. It is read back, else it is tried again."""
+        self._due_s = time.monotonic() + AGAIN_S
+        try:
+            write_command(self._config, command, arguments, self._seal, writer=self._config.transactional_id)
+        except StreamMLError as error:  # Kafka is away, or refuses it
+            log.warning("%s could not be written; it is tried again: %s", command, error)
+            return False
+        return True
