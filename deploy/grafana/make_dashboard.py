@@ -29,6 +29,7 @@ PANELS: dict[str, list[tuple[str, str, list[tuple[str, str]]]]] = {
                 ("labels stay away", f"sum(stream_ml_label_starvation{OF})"),
                 ("exactly once broken", f"max(stream_ml_exactly_once_broken{OF})"),
                 ("learning frozen", f"max(stream_ml_learning_frozen{OF})"),
+                ("superseded", f"max(stream_ml_superseded{OF})"),
                 ("partitioners differ", f"max(stream_ml_partitioners_differ{OF})"),
             ],
         ),
@@ -70,6 +71,8 @@ PANELS: dict[str, list[tuple[str, str, list[tuple[str, str]]]]] = {
                 )
             ],
         ),
+        ("Models that are wanted", "short", [("{{state}}", f"sum by (state) (stream_ml_models{OF})")]),
+        ("Epoch of who serves", "short", [("{{instance}}", f"stream_ml_model_epoch{OF}")]),
         ("Learning behind the log", "s", [("{{instance}}", f"stream_ml_learning_lag_seconds{OF}")]),
     ],
     "How good is it?": [

@@ -13,6 +13,7 @@ from stream_ml.app.parts import Parts
 from stream_ml.audit.contents import Contents
 from stream_ml.audit.coordinates import Coordinates, Ends, Finding, Findings, Progress, Rule
 from stream_ml.audit.rescore import Rescored, rescore
+from stream_ml.audit.roles import RolesAudit
 from stream_ml.audit.sample import Sample
 from stream_ml.config import Config
 from stream_ml.core.avro.framing import Rejected
@@ -23,6 +24,7 @@ from stream_ml.core.log.entry import decode_entry
 from stream_ml.core.log.heads import decode_pair
 from stream_ml.core.partition.outputs import dead_letter_origin, decode_outcome
 from stream_ml.core.partition.predictions import Published
+from stream_ml.follower.recipes import Recipes
 from stream_ml.kafka.clients import admin
 from stream_ml.kafka.committed import read_committed
 from stream_ml.kafka.messages import record_of
@@ -69,6 +71,8 @@ def audit(parts: Parts, facts: TopicFacts, sample: int | None) -> Audit:
 
 
 class _Audit:
+    """One audit. So many attributes: they are what each topic has said so far."""
+
     @property
     def _config(self) -> Config:
         return self._parts.config
@@ -78,8 +82,9 @@ class _Audit:
         self._whole = sample is not None
         self._found = Findings()
         self._sample = Sample(sample or 0)
-        self._lineage = parts.lineage(facts.log.log_id)
         self._seal = log_seal(parts.config, facts.training_log_topic_id)
+        self._recipes = Recipes(parts, facts, self._seal)
+        self._roles = RolesAudit(facts.log.log_id, self._found)
         self._numbers = range(facts.partitions)
         self._pairs = {pair.partition: pair for pair in read_committed(parts.config, list(self._numbers), stable=True)}
         config = parts.config
@@ -117,9 +122,12 @@ class _Audit:
             self._read_outputs(partition)
         self._read_log(*self._outputs[log])
         self._read_signals()
+        self._roles.finish()
         waiting = [(config.feedback.topic, p, offset) for p in self._numbers for offset in self._finish(p)]
         rescored = (
-            rescore(self._parts, self._lineage, self._sample, self._found, self._seal) if self._sample.size else None
+            rescore(self._parts, self._recipes, self._roles.roles, self._sample, self._found, self._seal)
+            if self._sample.size
+            else None
         )
         every = self._coordinates.values()
         return Audit(
@@ -144,7 +152,7 @@ class _Audit:
         """Which predictions are derived again: known before the events are read, so that these can be kept."""
         for record in self._all(self._config.predictions.topic, partition):
             said = self._published(record)
-            if said is not None and said.served.lineage == self._lineage:
+            if said is not None:
                 self._sample.offer(said)
 
     def _read_inputs(self, partition: int) -> None:
@@ -189,6 +197,7 @@ class _Audit:
                 continue
             coordinates.predictions += 1
             coordinates.duplicates += "duplicate_event" in said.served.flags
+            self._roles.prediction(record[:3], said.served)
             coordinates.events.ended(said.offset, record[:3])
             if self._whole:
                 self._contents[partition].prediction(record[:3], record.key, said, log_end)
@@ -246,6 +255,8 @@ class _Audit:
                     self._found.add("foreign", *where, "it is a start without offsets")
                     continue
                 self._coordinates[entry.source_partition].begin = (events, feedback)
+            if entry is not None and entry.kind == "command":
+                self._roles.command(record.offset, entry)
             if entry is not None and entry.command == "rebase":
                 self._rebased(said)
             if pair is None:

@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-Rule = Literal["lost", "repeated", "foreign", "sequence", "content", "pair", "version", "score"]
+Rule = Literal["lost", "repeated", "foreign", "sequence", "content", "pair", "version", "score", "role"]
 """lost: an input without an end. repeated: one with two. foreign: an output without an input, or no record of ours.
 sequence: a gap or a repeat in the log. content: an output says something else than its input. pair: joined where rule
 10 forbids it, not joined where it demands it, or an outcome that is not true. version: a model version that the log
-does not hold. score: the log gives another score."""
+does not hold. score: the log gives another score. role: by another model than the one that serves, and not flagged."""
 
 FINDINGS_MAX = 1_000  # kept of each rule; all are counted
 

@@ -6,13 +6,16 @@ from typing import NamedTuple
 from stream_ml.app.parts import Parts
 from stream_ml.audit.coordinates import Findings
 from stream_ml.audit.sample import Sample
+from stream_ml.core.fold.batches import FoldSettings
 from stream_ml.core.fold.halt import Refold, Remake
 from stream_ml.core.fold.replica import Replica
+from stream_ml.core.fold.roles import Roles
 from stream_ml.core.join.watermark import NEVER_MS
 from stream_ml.core.log.seals import LogSeal
 from stream_ml.core.model.estimator import ModelFailed, Scored
 from stream_ml.core.model.scoring import class_scores, same
 from stream_ml.core.partition.predictions import Published
+from stream_ml.follower.recipes import Recipe, Recipes
 from stream_ml.kafka.clients import admin
 from stream_ml.kafka.reading.ends import ends
 from stream_ml.kafka.reading.log_reader import log_value
@@ -25,7 +28,8 @@ Pairs = deque[tuple[Published, Record]]
 class Rescored(NamedTuple):
     """How many predictions came out as published, and how many could not be derived.
 
-    `unchecked`: the model is another one than the configuration's, or the log has lost its beginning.
+    `unchecked`: the model cannot be built here, or the log has lost its beginning; `unbuildable` says why, by lineage.
+    The others are of the configuration's model.
     """
 
     checked: int
@@ -34,27 +38,41 @@ class Rescored(NamedTuple):
     examples_learned: int
     probe_bits: list[tuple[str, ...]]
     quality: dict[str, float]
+    unbuildable: dict[str, str]
 
 
-def rescore(parts: Parts, lineage: str, sample: Sample, found: Findings, seal: LogSeal | None) -> Rescored:
-    """Fold the whole log, and on the way score each event of the sample with the version that its prediction names."""
+def rescore(
+    parts: Parts, recipes: Recipes, roles: Roles, sample: Sample, found: Findings, seal: LogSeal | None
+) -> Rescored:
+    """Fold the whole log for each model, and on the way score each event with the version that its prediction names."""
     config = parts.config
     log = (config.training_log_topic, 0)
     first, end = ends(admin(config), [log])[log]
-    left: Pairs = deque(sample.pairs())
-    rescorer = _Rescorer(parts, lineage, found, seal)
-    if first == 0:
-        while _fold(parts, rescorer, left, end):
-            pass
-        rescorer.score(left, rescorer.replica.position)
-    replica = rescorer.replica
+    own = recipes.own.lineage
+    left: dict[str, Pairs] = {own: deque()}
+    for pair in sample.pairs():
+        left.setdefault(pair[0].served.lineage, deque()).append(pair)
+    rescorers: dict[str, _Rescorer] = {}
+    unbuildable: dict[str, str] = {}
+    for lineage, pairs in left.items():
+        recipe = recipes.of(lineage, roles.declared.get(lineage))
+        if isinstance(recipe, str):
+            unbuildable[lineage] = recipe
+            continue
+        rescorer = rescorers[lineage] = _Rescorer(recipe, recipes.fresh(recipe), found, seal)
+        if first == 0:
+            while _fold(parts, rescorer, pairs, end):
+                pass
+            rescorer.score(pairs, rescorer.replica.position)
+    replica = rescorers[own].replica
     return Rescored(
-        rescorer.checked,
-        len(left),
-        replica.position,
-        replica.only.examples_learned,
-        replica.only.probe_bits(),
-        replica.watch.quality.report(),
+        checked=sum(rescorer.checked for rescorer in rescorers.values()),
+        unchecked=sum(map(len, left.values())),
+        position=replica.position,
+        examples_learned=replica.only.examples_learned,
+        probe_bits=replica.only.probe_bits(),
+        quality=replica.watch.quality.report(),
+        unbuildable=unbuildable,
     )
 
 
@@ -78,12 +96,12 @@ def _fold(parts: Parts, rescorer: "_Rescorer", left: Pairs, end: int) -> bool:
 
 
 class _Rescorer:
-    def __init__(self, parts: Parts, lineage: str, found: Findings, seal: LogSeal | None) -> None:
+    def __init__(self, recipe: Recipe, settings: FoldSettings, found: Findings, seal: LogSeal | None) -> None:
         self.seal = seal
-        self.settings = parts.fold_settings(lineage)
-        self.replica = Replica(self.settings)
+        self.settings = settings
+        self.replica = Replica(settings)
         self.checked = 0
-        self._parts, self._found = parts, found
+        self._reader, self._found = recipe.parts.reader, found
 
     def score(self, left: Pairs, position: int) -> None:
         """Score those whose version is this position or before it."""
@@ -97,7 +115,7 @@ class _Rescorer:
                 message = f"its model version {said.served.position} is none: the log gives {self.replica.position}"
                 self._found.add("version", *where, message)
                 continue
-            event = self._parts.reader.decode_one(record, NEVER_MS)
+            event = self._reader.decode_one(record, NEVER_MS)
             if not isinstance(event, Event):
                 self._found.add("score", *where, f"its event cannot be scored again: {event.message}")
                 continue

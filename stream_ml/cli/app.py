@@ -17,6 +17,7 @@ import typer
 from stream_ml.cli import operate, trial, watch
 from stream_ml.cli.config import config as config_verbs
 from stream_ml.cli.init import init
+from stream_ml.cli.models import verbs as models
 from stream_ml.cli.options import configured
 from stream_ml.cli.say import say
 from stream_ml.config import Config
@@ -33,7 +34,9 @@ app.add_typer(operate.offsets, name="offsets")
 app.add_typer(operate.schema, name="schema")
 app.add_typer(watch.dead_letters, name="dead-letters")
 app.add_typer(config_verbs, name="config")
+app.add_typer(models.models, name="models")
 operate.add_commands(app)
+models.add_commands(app)
 app.command("init")(init)
 app.command("produce")(trial.produce)
 app.command("play")(trial.play)

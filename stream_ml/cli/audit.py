@@ -48,6 +48,7 @@ def _words(found: "Audit", watch: Watch) -> str:
     if found.rescored is not None:
         left = f", {found.rescored.unchecked} could not be" if found.rescored.unchecked else ""
         lines.append(f"{found.rescored.checked} predictions derived again from the log{left}")
+        lines += [f"model {lineage} cannot be built here: {why}" for lineage, why in found.rescored.unbuildable.items()]
     if found.given_up:
         lines.append(f"{found.given_up:,} events were given up by hand (offsets set)")
     strange = _strange(found, watch)

@@ -3,7 +3,7 @@
 import json
 import re
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,9 @@ schema = typer.Typer(no_args_is_help=True, help="Avro schemas of what the servic
 Anyway = Annotated[bool, typer.Option("--anyway", help="Write it although nothing says that learning halts there.")]
 Later = Annotated[
     bool, typer.Option("--later", help="Also an entry that looks like a later version's: you know that none wrote it.")
+]
+Model = Annotated[
+    str | None, typer.Option("--model", metavar="NAME", help="Only this model, by its name or lineage; else all.")
 ]
 Position = Annotated[int, typer.Argument(help="Position in the training log where learning halted.", min=0)]
 
@@ -206,42 +209,44 @@ def add_commands(app: typer.Typer) -> None:
 
     @app.command()
     @configured
-    def skip(config: Config, position: Position, anyway: Anyway = False, later: Later = False) -> None:
+    def skip(
+        config: Config, position: Position, anyway: Anyway = False, later: Later = False, of: Model = None
+    ) -> None:
         """Let learning go on after the entry at which it halted, without learning it."""
-        _lift(config, "skip", position, anyway=anyway, **({"later": True} if later else {}))
+        _lift(config, "skip", position, of, anyway=anyway, **({"later": True} if later else {}))
 
     @app.command()
     @configured
-    def accept(config: Config, position: Position, anyway: Anyway = False) -> None:
+    def accept(config: Config, position: Position, anyway: Anyway = False, of: Model = None) -> None:
         """Let learning go on with the example at which it halted, although it is far from all others."""
-        _lift(config, "accept", position, anyway=anyway)
+        _lift(config, "accept", position, of, anyway=anyway)
 
     @app.command("accept-gap")
     @configured
     def accept_gap(config: Config, position: Position, anyway: Anyway = False) -> None:
         """Let learning go on with the example at which it halted, although examples before it are missing."""
-        _lift(config, "accept-gap", position, anyway=anyway)
+        _lift(config, "accept-gap", position, None, anyway=anyway)
 
     @app.command()
     @configured
-    def freeze(config: Config) -> None:
+    def freeze(config: Config, of: Model = None) -> None:
         """Stop learning in every replica from here on; what comes meanwhile is not learned later either."""
-        _order(config, "freeze", {})
+        _order(config, "freeze", {}, of)
 
     @app.command()
     @configured
-    def resume(config: Config) -> None:
+    def resume(config: Config, of: Model = None) -> None:
         """Learn again after freeze."""
-        _order(config, "resume", {})
+        _order(config, "resume", {}, of)
 
     @app.command()
     @configured
     def rebaseline(config: Config) -> None:
         """Take what is now as the reference of every drift, in every worker: what was before is forgotten."""
-        _order(config, "rebaseline", {})
+        _order(config, "rebaseline", {}, None)
 
 
-def _lift(config: Config, command: str, position: int, *, anyway: bool, **more: bool) -> None:
+def _lift(config: Config, command: str, position: int, of: str | None, *, anyway: bool, **more: bool) -> None:
     from stream_ml.admin.halts import check_halted, check_passable
     from stream_ml.kafka.topics import inspect_topics
     from stream_ml.storage.keys import log_seal
@@ -250,14 +255,20 @@ def _lift(config: Config, command: str, position: int, *, anyway: bool, **more: 
         check_halted(config, position, command)
     if not more.get("later"):
         check_passable(config, position, log_seal(config, inspect_topics(config).training_log_topic_id))
-    _order(config, command, {"position": position, **more})
+    _order(config, command, {"position": position, **more}, of)
 
 
-def _order(config: Config, command: str, arguments: dict[str, int]) -> None:
+def _order(config: Config, command: str, arguments: dict[str, Any], of: str | None) -> None:
     from stream_ml.kafka.commands import write_command
     from stream_ml.kafka.topics import inspect_topics
     from stream_ml.storage.keys import log_seal
 
+    who = "every replica"
+    if of is not None:
+        from stream_ml.admin.models import ModelLog
+
+        known = ModelLog(config).named(of)
+        arguments, who = arguments | {"lineage": known.lineage}, f"model {known.name} ({known.lineage})"
     seal = log_seal(config, inspect_topics(config).training_log_topic_id)
     at = write_command(config, command, arguments, seal)
-    say(f"{command} stands in {config.training_log_topic} at {at}; every replica obeys it there")
+    say(f"{command} stands in {config.training_log_topic} at {at}; {who} obeys it there")

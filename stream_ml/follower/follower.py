@@ -205,6 +205,13 @@ class Follower:
             position, left_s = chase.replica.read_position, chase.left_s(end)
         self.folding = {"position": position, "end": end, "left_seconds": left_s}
 
+    def how_far(self, lineage: str) -> str:
+        """How far a model is that is behind, in words."""
+        chase, end = self.lineup.chasing.get(lineage), self.replica.read_position
+        if chase is None:
+            return f"model {lineage} is waited for: the log is read up to {end:,}"
+        return folded_words({"position": chase.replica.read_position, "end": end, "left_seconds": chase.left_s(end)})
+
     def is_past(self, end: int) -> bool:
         """Whether everything before this end of the log is folded."""
         assert self._head is not None  # noqa: S101

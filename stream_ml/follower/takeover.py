@@ -39,11 +39,18 @@ def free_name(recipe: Recipe, roles: Roles) -> str:
 
 
 class TakeOver:
-    """What one process proposes for the model of its configuration; one thread only."""
+    """What one process proposes for the model of its configuration; one thread only.
+
+    Attributes
+    ----------
+    serves
+        Whether this process may let it serve: one that only builds it leaves that to a worker.
+    """
 
     def __init__(self, config: Config, own: Recipe, seal: LogSeal | None) -> None:
         self._config, self._own, self._seal = config, own, seal
         self._due_s = 0.0
+        self.serves = True
 
     def look(self, lineup: Lineup) -> None:
         """Declare the own model where the log does not know it, let it serve where it is ready; cheap until it is due.
@@ -60,7 +67,7 @@ class TakeOver:
         known = roles.declared.get(self._own.lineage)
         if known is None:
             self._declare(roles)
-        elif self._may_serve(known, roles) and self._is_ready(lineup):
+        elif self.serves and self._may_serve(known, roles) and self._is_ready(lineup):
             self._serve(known, roles)
 
     def _declare(self, roles: Roles) -> None:

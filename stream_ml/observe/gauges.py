@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from stream_ml.observe.metrics import Metrics
-from stream_ml.observe.status import Lag, Status
+from stream_ml.observe.status import Lag, ModelsStatus, Status
 
 
 def set_gauges(metrics: Metrics, status: Status, *, above: Collection[str], learning_lag_s: float) -> None:
@@ -40,6 +40,19 @@ def set_gauges(metrics: Metrics, status: Status, *, above: Collection[str], lear
     metrics.set("label_starvation", len(status["starving"]))
 
 
+def _of_models(metrics: Metrics, models: ModelsStatus) -> None:
+    wanted = [one for one in models["lines"] if one["role"] in ("serves", "standby")]
+    metrics.set("model_epoch", models["epoch"])
+    metrics.set("superseded", models["serves"] != models["answers"])
+    states = {
+        "missing": sum(bool(one["problem"]) for one in wanted),
+        "halted": sum(one["halted"] is not None for one in wanted),
+        "ready": sum(one["ready"] and one["halted"] is None for one in wanted),
+    }
+    for state, count in {**states, "behind": len(wanted) - sum(states.values())}.items():
+        metrics.set("models", count, state=state)
+
+
 def _of_model(metrics: Metrics, status: Status) -> None:
     model, concept, halted = status["model"], status["concept"], status["model"]["halted"]
     metrics.set("examples_learned", model["examples_learned"])
@@ -51,6 +64,7 @@ def _of_model(metrics: Metrics, status: Status) -> None:
         metrics.set("cost_seconds", cost["us"] / 1e6, of=of)
         metrics.set("cost_growth", cost["growth"], of=of)
     metrics.set("model_position", model["position"])
+    _of_models(metrics, status["models"])
     metrics.set("learning_halted", halted is not None)
     metrics.set("learning_frozen", model["frozen"])
     metrics.set("exactly_once_broken", halted is not None and halted["reason"] in ("gap", "disagree"))

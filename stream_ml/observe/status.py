@@ -80,7 +80,10 @@ class ModelStatus(TypedDict):
 
 
 class ModelLine(TypedDict):
-    """One model of the log. `ready`: this worker has it at the log's end; `problem`: why it cannot have it."""
+    """One model of the log, and in words what it does.
+
+    `ready`: this worker has it at the log's end; `problem`: why it cannot have it.
+    """
 
     lineage: str
     name: str
@@ -93,6 +96,7 @@ class ModelLine(TypedDict):
     problem: str
     declared_by: str
     declared_ms: int | None
+    told: str
 
 
 class ModelsStatus(TypedDict):

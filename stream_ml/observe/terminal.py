@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from stream_ml.observe.problems import printable
-from stream_ml.observe.status import AnyStatus, CheckpointStatus, Latency, ModelStatus, Point, Status
+from stream_ml.observe.status import AnyStatus, CheckpointStatus, Latency, ModelsStatus, ModelStatus, Point, Status
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -94,6 +94,7 @@ def _table(status: Status) -> "Table":
             "",
             f"{_version(model)}, {model['examples_learned']:,} examples, {model['lag_seconds']:.1f} s behind",
         ),
+        *(("" if number else "models", "", text) for number, text in enumerate(_models(status["models"]))),
         ("latency", "", _latency(status["latency_seconds"])),
         ("quality", "", "; ".join(_quality(status["quality"])) or "no labelled prediction yet"),
         ("  recent", "", _recent(status)),
@@ -113,6 +114,15 @@ def _sum(since: dict[str, int], prefix: str) -> int:
 
 def _version(model: ModelStatus) -> str:
     return f"{model['lineage'][:8]}/{model['position']}"
+
+
+def _models(models: ModelsStatus) -> list[str]:
+    """Who serves, and each that stands by; a line each."""
+    return [
+        f"{one['name'] or one['lineage'][:8]}: {one['told']}"
+        for one in models["lines"]
+        if one["role"] in ("serves", "standby") or one["lineage"] == models["answers"]
+    ]
 
 
 def _lag(status: Status, topic: Literal["events", "feedback"]) -> str:

@@ -45,7 +45,8 @@ HEALTHY = {  # a value every 15 s, sixty times: promtool's notation
     **{series(name): "0x60" for name in ("label_starvation", "below_baseline", "concept_drifted", "learning_halted")},
     series("watched_above", 'of="orphans"'): "0x60",
     series("checkpoint_failing"): "0x20 1x8 0x32",
-    **{series(name): "0x60" for name in ("exactly_once_broken", "partitioners_differ")},
+    **{series(name): "0x60" for name in ("exactly_once_broken", "partitioners_differ", "superseded")},
+    **{series("models", f'state="{state}"'): "0x60" for state in ("missing", "halted")},
 }
 FAULTS = {  # alert: what is different, and the labels under which it fires
     "StreamMLDown": ({UP: "0x60"}, WORKER),
@@ -71,6 +72,8 @@ FAULTS = {  # alert: what is different, and the labels under which it fires
     "StreamMLRestartLoop": ({series("start_timestamp_seconds"): "0+15x60"}, WORKER),
     "StreamMLAborts": ({ABORTED: "0+20x60"}, JOB),
     "StreamMLShedding": ({series("events_shed_total"): "0+10x60"}, JOB),
+    "StreamMLSuperseded": ({series("superseded"): "1x60"}, JOB),
+    "StreamMLModelMissing": ({series("models", 'state="missing"'): "1x60"}, WORKER),
     "StreamMLPartitionersDiffer": ({series("partitioners_differ"): "1x60"}, JOB),
 }
 LOADED = yaml.safe_load(RULES.read_text("utf-8"))

@@ -57,6 +57,30 @@ STATUS: dict[str, Any] = {
         "checkpoints_sealed": True,
         "cold_below": 1,
     },
+    "models": {
+        "epoch": 12,
+        "serves": "35940ee9b80f232d",
+        "answers": "35940ee9b80f232d",
+        "superseded_seconds": 0.0,
+        "refused": 0,
+        "log_end": 3288,
+        "lines": [
+            {
+                "lineage": "35940ee9b80f232d",
+                "name": "build",
+                "role": "serves",
+                "ready": True,
+                "position": 3288,
+                "examples_learned": 3000,
+                "left_seconds": None,
+                "halted": None,
+                "problem": "",
+                "declared_by": "w1",
+                "declared_ms": 1_600_000_000_000,
+                "told": "serves, epoch 12",
+            }
+        ],
+    },
     "quality_windows": {
         "last": {"examples": 1000, "measures": {"auc": 0.6, "auc_baseline": 0.5}, "delay_seconds": {"p50": 9.0}}
     },
@@ -117,6 +141,7 @@ def test_the_panel_says_how_it_goes() -> None:
         "1,200 records (3 s) behind",
         "3,000 joined, 7 without an example",
         "35940ee9/3288, 3,000 examples, 0.2 s behind",
+        "build: serves, epoch 12",
         "ROC AUC 0.714 (knowing only the labels 0.507); log loss 0.510 (knowing only the labels 0.556)",
         "4,567 events, 12 MB",
         "half within 12 ms, 99 of 100 within 200 ms",

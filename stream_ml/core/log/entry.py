@@ -199,6 +199,11 @@ def begins_as_schema(value: bytes) -> bool:
     return value[:2] == _SCHEMA_BEGINS
 
 
+def is_command(value: bytes) -> bool:
+    """Whether an entry is of kind command, by its first two bytes: for who looks for them in a long log."""
+    return value[:2] == _COMMAND_BEGINS
+
+
 def encode_start(
     partition: int, events: int, feedback: int, partitions: int = 1, *, written_at_ms: int, writer: str
 ) -> bytes:
@@ -254,6 +259,7 @@ def _encode_arguments(kind: str, arguments: dict[str, Any], **fields: Any) -> by
 
 
 _SCHEMA_BEGINS = encode_schema(0, "", written_at_ms=0, writer="")[:2]
+_COMMAND_BEGINS = encode_command("", {}, written_at_ms=0, writer="")[:2]
 
 
 def _judge(raw: dict[str, Any]) -> None:

@@ -240,7 +240,10 @@ function pairs(id, found) {
 }
 
 function health(status) {
-  const { model, checkpoint, pending, partitions } = status;
+  const { model, models, checkpoint, pending, partitions } = status;
+  pairs("models", models.lines
+    .filter((one) => ["serves", "standby"].includes(one.role) || one.lineage === models.answers)
+    .map((one) => [one.name || one.lineage.slice(0, 8), one.told]));
   pairs("model", [
     ["version", `${model.lineage.slice(0, 8)}/${model.position}`],
     ["learned", `${count(model.examples_learned)} examples`],

@@ -66,7 +66,7 @@ class ModelsOfNow:
             "serves" if lineage == wanted[0] else "retired" if retired else "standby" if lineage in wanted else "known"
         )
         left_s = chase.left_s(follower.replica.read_position) if chase is not None else None
-        return {
+        found: ModelLine = {
             "lineage": lineage,
             "name": known.name if known is not None else "",
             "role": role,
@@ -78,7 +78,10 @@ class ModelsOfNow:
             "problem": lineup.unbuildable.get(lineage, ""),
             "declared_by": known.by if known is not None else "",
             "declared_ms": known.at_ms if known is not None else None,
+            "told": "",
         }
+        answers = lineage == lineup.answers and lineage != wanted[0]
+        return {**found, "told": _told(found, roles.table.epoch, follower.replica.read_position, answers=answers)}
 
     def warnings(self) -> list[str]:
         """What is wrong with them, in words with what to type."""
@@ -98,6 +101,23 @@ class ModelsOfNow:
                 at, why = line["halted"]["position"], line["halted"]["reason"]
                 found.append(f"model {_named(line)} is halted at {at}, {why} -> {line['halted']['suggestion']}")
         return found
+
+
+def _told(line: ModelLine, epoch: int, end: int, *, answers: bool) -> str:
+    """What one model does, and how far it is where it is behind."""
+    told = f"serves, epoch {epoch:,}" if line["role"] == "serves" and epoch else line["role"]
+    if answers:
+        told += ", answers here meanwhile (superseded)"
+    if line["problem"]:
+        return f"{told}, cannot be had here: {line['problem']}"
+    if line["halted"] is not None:
+        return f"{told}, halted at {line['halted']['position']:,}"
+    if line["ready"]:
+        return told if line["role"] == "serves" else f"{told}, ready"
+    if line["position"] is None:
+        return told
+    left = f", about {line['left_seconds']:,.0f} s left" if line["left_seconds"] is not None else ""
+    return f"{told}, learns: at {line['position']:,} of {end:,}{left}"
 
 
 def _named(line: ModelLine) -> str:

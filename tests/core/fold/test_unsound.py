@@ -16,6 +16,7 @@ from stream_ml.core.fold.batches import FoldSettings
 from stream_ml.core.fold.health import CHECK_EVERY
 from stream_ml.core.fold.replica import Replica
 from stream_ml.core.partition.predictions import Published
+from stream_ml.follower.recipes import Recipe
 from stream_ml.records import Served, Target
 from tests.core.fold.test_fold import SPOILS, Driver, brittle, examples, facts
 from tests.support.partition import (
@@ -158,7 +159,7 @@ def test_the_flag_is_read_back_from_the_prediction(count: int) -> None:
 def test_the_audit_does_not_derive_an_unsound_score_again() -> None:
     app: Parts = parts()
     found = Findings()
-    rescorer = _Rescorer(app, LINEAGE, found, None)
+    rescorer = _Rescorer(Recipe(LINEAGE, {}, fold_settings(), app), fold_settings(), found, None)
     rescorer.replica.fold(log_of(examples(*XS)))
     record = event_record(0, "e0", T0)
     published = Published(EVENTS, 0, 0, "e0", T0, said(0.4, "unsound")._replace(position=75))

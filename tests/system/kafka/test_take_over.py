@@ -1,12 +1,18 @@
 """A changed model takes over behind the one that serves; the log decides who does, and not the last file."""
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stream_ml.admin.models import ModelLog
 from stream_ml.embedded.broker import free_port
-from tests.support.service import Service, service
+from stream_ml.errors import ConfigError
+from stream_ml.kafka.commands import write_command
+from tests.support.service import Service, any_hash_seed, service
 
 pytestmark = pytest.mark.kafka
 
@@ -96,3 +102,106 @@ def test_a_restart_with_the_old_file_undoes_nothing(kafka: str, app_id: str, tmp
         assert (now["serves"], now["answers"]) == (new, new)
         assert lineages(made)[-1] == new
         assert worker.stop() == 0, worker.log
+
+
+# --- operators ---
+
+
+def declared(made: Service, grace: int = 50) -> str:
+    """Declare another model than the one that serves, by hand; its lineage."""
+    change_model(made, grace)
+    said = typed(made, "models", "declare", "CONFIG", "--name", "trees")
+    found = re.search(r"model trees \(([0-9a-f]{16})\) is declared", said)
+    assert found is not None, said
+    return found[1]
+
+
+def typed(made: Service, *words: str) -> str:
+    """What a verb prints; CONFIG is the file of w1. It must end well."""
+    code, said = ended(made, *words)
+    assert code == 0, said
+    return said
+
+
+def ended(made: Service, *words: str) -> tuple[int, str]:
+    """Exit code and output of a verb."""
+    arguments = [str(made.folder / "w1.yaml") if word == "CONFIG" else word for word in words]
+    command = [sys.executable, "-m", "stream_ml", *arguments]
+    done = subprocess.run(command, env=any_hash_seed(), capture_output=True, text=True, check=False, timeout=120)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_model_stands_by_is_promoted_and_rolled_back_while_events_flow(
+    kafka: str, app_id: str, tmp_path: Path
+) -> None:
+    with service(tmp_path, kafka, app_id, http={"port": free_port()}) as made:
+        worker = made.start()
+        made.pairs(range(200))
+        made.wait_until_done()
+        (old,) = set(lineages(made))
+        new = declared(made)
+        made.wait_for(
+            lambda: any(one["ready"] for one in status(made)["lines"] if one["lineage"] == new), "standing by"
+        )
+        assert status(made)["serves"] == status(made)["answers"] == old
+        listed = typed(made, "models", "ls", "CONFIG")
+        assert "build" in listed and "trees" in listed and "standby" in listed, listed
+        made.pairs(range(200, 260))
+        made.wait_until_done()
+        said = typed(made, "promote", "CONFIG", "trees", "--why", "a test")
+        assert "stands ready" in said and "obeyed" in said and "back: stream-ml promote CONFIG build" in said, said
+        made.wait_for(lambda: status(made)["answers"] == new, "obeying")
+        made.pairs(range(260, 320))
+        made.wait_until_done()
+        assert lineages(made)[-1] == new
+        assert "serves already" in typed(made, "promote", "CONFIG", "trees")
+        typed(made, "rollback", "CONFIG", "--to", old[:8])
+        made.wait_for(lambda: status(made)["answers"] == old, "rolling back")
+        made.pairs(range(320, 380))
+        made.wait_until_done()
+        assert lineages(made)[-1] == old
+        assert "is retired" in typed(made, "models", "retire", "CONFIG", "trees")
+        code, refused = ended(made, "promote", "CONFIG", "trees")
+        assert code == 78 and "is not standing by" in refused, refused
+        assert "differ in: estimator, factory" in typed(made, "models", "diff", "CONFIG", "build", "trees").replace(
+            "distributions, ", ""
+        ) or "sources" in typed(made, "models", "diff", "CONFIG", "build", "trees")
+        assert "helper_" in typed(made, "models", "show", "CONFIG", "trees")
+        assert worker.stop() == 0, worker.log
+        assert [(lineage, flag) for lineage, _, flag in roles_hold(made)] == [(old, ""), (new, ""), (old, "")]
+        audited = made.audited(sample=300)
+        assert not audited["findings"], audited
+
+
+def test_two_operators_promote_at_once(kafka: str, app_id: str, tmp_path: Path) -> None:
+    """Both have looked at one epoch: one is obeyed, the other is told so, and nothing else happens."""
+    with service(tmp_path, kafka, app_id, http={"port": free_port()}) as made:
+        made.start()
+        made.pairs(range(50))
+        made.wait_until_done()
+        new = declared(made)
+        one, other = ModelLog(made.config), ModelLog(made.config)
+        old = one.roles.table.lineage
+        assert one.serve(one.named("trees"), "first") > 0
+        with pytest.raises(ConfigError, match="it replaces epoch"):
+            other.serve(other.named("trees"), "second")
+        made.wait_for(lambda: (status(made)["serves"], status(made).get("refused")) == (new, 1), "obeying and refusing")
+        assert old != new
+
+
+def test_what_makes_no_sense_is_refused_in_words(kafka: str, app_id: str, tmp_path: Path) -> None:
+    with service(tmp_path, kafka, app_id, http={"port": free_port()}) as made:
+        made.start()
+        made.pairs(range(20))
+        made.wait_until_done()
+        said = ended(made, "promote", "CONFIG", "nobody")
+        assert said[0] == 78 and "no model of this log is named nobody; there are: build" in said[1], said
+        said = ended(made, "models", "retire", "CONFIG", "build")
+        assert said[0] == 78 and "serves: put another one in its place first" in said[1], said
+        said = ended(made, "rollback", "CONFIG", "--to", "build/17")
+        assert said[0] == 78 and "names a position" in said[1], said
+        write_command(made.config, "serve", {"epoch": 0, "arms": [{"lineage": "f" * 16, "share": 10_000}]})
+        made.wait_for(lambda: status(made)["refused"] == 2, "refusing")
+        made.pairs(range(20, 40))
+        made.wait_until_done()
+        assert set(roles_hold(made)) == {(status(made)["serves"], status(made)["epoch"], "")}
