@@ -26,7 +26,7 @@ from stream_ml.follower.model_size import HINT
 from stream_ml.follower.recipes import Recipes
 from stream_ml.follower.restore import check_begins_at_0, check_last_entry, log_range
 from stream_ml.follower.said import HaltsTold, folded_words
-from stream_ml.follower.takeover import TakeOver
+from stream_ml.follower.takeover import NEAR_S, TakeOver
 from stream_ml.follower.track import CHUNK_S, Track
 from stream_ml.kafka.commands import write_command
 from stream_ml.kafka.topics import TopicFacts
@@ -36,6 +36,7 @@ from stream_ml.observe.status import Folding
 REPORT_S = 2.0  # between two lines that say how far a long fold is
 FROZEN_HINT = f"{HINT}; then type stream-ml resume CONFIG"
 START_WAIT_S = 60.0  # for the log's end at start; a dead worker's transaction holds it for 10 s at most
+CHASE_S = 0.05  # of a turn, for models that are behind: events that come meanwhile wait so long
 TOLD_MAX = 3  # models whose findings are told: a partition's state remembers so many beside the watch
 
 log = logging.getLogger(__name__)
@@ -101,6 +102,10 @@ class Follower:
         self._follow(self._restored())
         self._head = Track(self._parts.config, self.replica, self.seal, self.cost)
         self.fold_past_end(stop=stop, interval_s=interval_s, until_ready=True)
+        until_s = time.monotonic() + NEAR_S
+        while not stop() and time.monotonic() < until_s and self.take_over.is_near(self.lineup):
+            self.turn(CHASE_S)
+            self.take_over.look(self.lineup)
         if not stop():
             model, _ = self.lineup.answering()
             log.info("model ready: version %s/%d, %d examples learned", *model.version, model.examples_learned)
@@ -229,9 +234,9 @@ class Follower:
             self._chase(budget_s, deadline)
 
     def _chase(self, budget_s: float, deadline: float) -> None:
-        """Let those that are behind come on: all the time that is left, and a share where the head needs it."""
-        share_s = self._parts.config.models.background_share * budget_s
-        until_s = max(deadline, time.monotonic() + share_s)
+        """Let those that are behind come on: in the time that is left, or a share of it where the head needs it all."""
+        now_s, share_s = time.monotonic(), self._parts.config.models.background_share * budget_s
+        until_s = now_s + max(share_s, min(deadline - now_s, CHASE_S))
         while not self.checkpoints.holds and self.lineup.step() and time.monotonic() < until_s:
             self.lineup.look_after()
         self.lineup.look_after()
@@ -271,8 +276,8 @@ class Follower:
 
     @property
     def behind(self) -> bool:
-        """Whether there is something at hand to be folded."""
-        return self._head is not None and self._head.behind
+        """Whether there is something at hand to be folded: at the head, or by a model that is behind it."""
+        return self._head is not None and (self._head.behind or self.lineup.is_behind)
 
     @property
     def held_s(self) -> float | None:

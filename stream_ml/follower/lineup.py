@@ -27,6 +27,8 @@ from stream_ml.follower.recipes import Recipe, Recipes
 from stream_ml.follower.restore import check_begins_at_0, check_last_entry
 from stream_ml.follower.track import Track
 
+PACE_S = 0.3  # from then on the pace of one that chases says how long it will take
+
 log = logging.getLogger(__name__)
 
 
@@ -46,7 +48,7 @@ class Chase(Track):
     def left_s(self, end: int) -> float | None:
         """Seconds until it is at this position, at its pace so far; None before there is one."""
         done, took_s = self.replica.read_position - self.began_at, time.monotonic() - self.began_s
-        if done <= 0 or took_s < 1.0:
+        if done <= 0 or took_s < PACE_S:
             return None
         return max(0.0, end - self.replica.read_position) * took_s / done
 
@@ -192,6 +194,11 @@ class Lineup:
         """Where the head has to stop for a model that is ahead of it; None where none is."""
         ahead = [chase.replica.book.position for chase in self.chasing.values()]
         return min((at for at in ahead if at > self.head.book.position), default=None)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether a model has something to fold."""
+        return any(chase.replica.read_position < self.head.read_position for chase in self.chasing.values())
 
     def step(self) -> bool:
         """Fold a chunk of each that chases, up to where the head is; whether there was anything to do."""

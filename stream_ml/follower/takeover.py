@@ -16,7 +16,7 @@ from stream_ml.follower.lineup import Lineup
 from stream_ml.follower.recipes import Recipe, declaration
 from stream_ml.kafka.commands import write_command
 
-LOOK_S = 0.5  # between two looks, as long as there is something to wait for
+NEAR_S = 1.0  # a start waits so long for a new model that is nearly there, instead of answering with the old one
 AGAIN_S = 10.0  # after a command that could not be written, or was not read back
 
 log = logging.getLogger(__name__)
@@ -49,26 +49,34 @@ class TakeOver:
 
     def __init__(self, config: Config, own: Recipe, seal: LogSeal | None) -> None:
         self._config, self._own, self._seal = config, own, seal
-        self._due_s = 0.0
+        self._wrote_s: dict[str, float] = {}  # by command, when it was written last (monotonic clock)
         self.serves = True
 
     def look(self, lineup: Lineup) -> None:
-        """Declare the own model where the log does not know it, let it serve where it is ready; cheap until it is due.
+        """Declare the own model where the log does not know it, let it serve where it is ready; cheap.
 
         Raises
         ------
         ConfigError
             models.upgrade is manual, and the log does not know the model: the operator declares it.
         """
-        now_s, roles = time.monotonic(), lineup.head.book.facts.roles
-        if now_s < self._due_s or not roles.table.lineage or roles.table.lineage == self._own.lineage:
+        roles = lineup.head.book.facts.roles
+        if not roles.table.lineage or roles.table.lineage == self._own.lineage:
             return
-        self._due_s = now_s + LOOK_S
         known = roles.declared.get(self._own.lineage)
         if known is None:
             self._declare(roles)
         elif self.serves and self._may_serve(known, roles) and self._is_ready(lineup):
             self._serve(known, roles)
+
+    def is_near(self, lineup: Lineup) -> bool:
+        """Whether the own model is on its way to serve, and nothing says that it will be long."""
+        roles, own = lineup.head.book.facts.roles, self._own.lineage
+        if not roles.table.lineage or roles.table.lineage == own or own in lineup.unbuildable or not self.serves:
+            return False
+        known, chase = roles.declared.get(own), lineup.chasing.get(own)
+        left_s = None if chase is None else chase.left_s(lineup.head.read_position)
+        return (known is None or self._may_serve(known, roles)) and (left_s is None or left_s < NEAR_S)
 
     def _declare(self, roles: Roles) -> None:
         serving = roles.declared[roles.table.lineage]
@@ -101,8 +109,11 @@ class TakeOver:
             log.info("model %s (%s) takes over from %s", known.name, known.lineage, roles.table.lineage)
 
     def _written(self, command: str, arguments: dict[str, Any]) -> bool:
-        """Write a command; whether it stands in the log. It is read back, else it is tried again."""
-        self._due_s = time.monotonic() + AGAIN_S
+        """Write a command; whether it stands in the log now. It is read back, else it is tried again."""
+        now_s = time.monotonic()
+        if now_s < self._wrote_s.get(command, -AGAIN_S) + AGAIN_S:
+            return False
+        self._wrote_s[command] = now_s
         try:
             write_command(self._config, command, arguments, self._seal, writer=self._config.transactional_id)
         except StreamMLError as error:  # Kafka is away, or refuses it

@@ -17,6 +17,8 @@ from stream_ml.errors import CheckpointError
 from stream_ml.follower.identity import identified
 from stream_ml.follower.recipes import own_recipe
 from stream_ml.follower.restore import BOOK
+from stream_ml.kafka.clients import admin
+from stream_ml.kafka.reading.ends import ends
 from stream_ml.kafka.reading.ranges import read_range
 from stream_ml.kafka.topics import inspect_topics
 from stream_ml.records import LogRecord
@@ -32,7 +34,8 @@ def main() -> None:
     recipe = own_recipe(parts, facts.log)
     models = [newest(other, recipe.lineage, position) for other in configs]
     books = [newest(other, recipe.settings.watch, None, BOOK) for other in configs]
-    batches = read_range(config, config.training_log_topic, 0, 0, 2**60, keep_alive=lambda: None)
+    topic = config.training_log_topic
+    batches = read_range(config, topic, 0, *ends(admin(config), [(topic, 0)])[topic, 0], keep_alive=lambda: None)
     log = [LogRecord(record.offset, record.value or b"") for batch in batches for record in batch]
     found: dict[str, Any] = {"equal": False, "quality_equal": False}
     replica = Replica(recipe.settings)

@@ -49,7 +49,7 @@ def tail(made: Service, what: str, *options: str) -> list[dict[str, Any]]:
 
 
 def kinds(made: Service) -> list[str]:
-    return [signal["kind"] for signal in tail(made, "signals", "--last", "99")]
+    return [signal["kind"] for signal in tail(made, "signals", "--last", "99") if signal["subject"] != "models"]
 
 
 def redrive(made: Service, *options: str, reason: str = "missing_feature") -> list[str]:
