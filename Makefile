@@ -14,9 +14,10 @@ MINUTES ?= 120
 
 .PHONY: demo test bench faults check docs chaos soak surfaces mutants format lock sbom clean
 
-# DRIFT=1: from July on a feature means something else, and the service says so.
+# DRIFT=1: from July on a feature means something else, and the service says so. UPGRADE=1: in July the model becomes
+# another one, while flights come.
 demo: $(VENV)/.demo
-	@$(BIN)/stream-ml demo $(if $(DRIFT),--drift)
+	@$(BIN)/stream-ml demo $(if $(DRIFT),--drift) $(if $(UPGRADE),--upgrade)
 
 test: $(VENV)/.test check
 	$(BIN)/python -m pytest --kafka=$(KAFKA) $(THREE)

@@ -15,10 +15,12 @@ class RolesAudit:
     ----------
     roles
         What the log says, up to where it was read.
+    found
+        What is wrong.
     """
 
-    def __init__(self, log_id: str, found: Findings) -> None:
-        self._log_id, self._found = log_id, found
+    def __init__(self, log_id: str, found: Findings | None = None) -> None:
+        self._log_id, self.found = log_id, found or Findings()
         self.roles = Roles()
         self._serves: dict[int, str] = {}  # by epoch
         self._answered: dict[tuple[int, str, bool], tuple[Where, int]] = {}  # the first of each kind, and how many
@@ -42,10 +44,10 @@ class RolesAudit:
             if not epoch and not superseded:
                 continue  # the log did not say yet who serves
             if not serves:
-                self._found.add("role", *where, f"{of} name epoch {epoch}, which the log does not give")
+                self.found.add("role", *where, f"{of} name epoch {epoch}, which the log does not give")
             elif lineage != serves and not superseded:
                 words = f"{of} of epoch {epoch} are by {lineage}, where {serves} serves, and do not say so"
-                self._found.add("role", *where, words)
+                self.found.add("role", *where, words)
             elif lineage == serves and superseded:
                 words = f"{of} of epoch {epoch} say that they are superseded, and are by {serves}, which serves"
-                self._found.add("role", *where, words)
+                self.found.add("role", *where, words)

@@ -106,11 +106,12 @@ def demo(
     limit: Annotated[int | None, typer.Option(help="Only so many flights.", min=1)] = None,
     directory: Annotated[Path | None, typer.Option(help="Keep the demo's files here.")] = None,
     drift: Annotated[bool, typer.Option("--drift", help="From July on a feature means something else.")] = False,
+    upgrade: Annotated[bool, typer.Option("--upgrade", help="In July the model becomes another one.")] = False,
 ) -> None:
     """Score and learn a year of real flights on a real Kafka; the last line is JSON."""
     from stream_ml.demo.run import run_demo
 
-    run_demo(limit, directory, drift=drift)
+    run_demo(limit, directory, drift=drift, upgrade=upgrade)
 
 
 @app.callback(invoke_without_command=True)

@@ -38,8 +38,8 @@ def drift_report(config: Config) -> dict[str, Any]:
 
     Quality is the ROC AUC of what was served.
     """
-    signals = [(record.timestamp_ms, decode_signal(record.value or b"")) for record in _all(config, config.signals)]
-    values = [record.value or b"" for record in _all(config, config.training_log_topic)]
+    signals = [(record.timestamp_ms, decode_signal(record.value or b"")) for record in read_all(config, config.signals)]
+    values = [record.value or b"" for record in read_all(config, config.training_log_topic)]
     examples = [e for e in decode_entries(values) if isinstance(e, Entry) and e.kind == "example"]
     scored = [e for e in examples if e.served.score is not None]
     first = next((n for n, entry in enumerate(scored) if entry.event_time_ms >= DAY_MS), len(scored))
@@ -76,6 +76,7 @@ def _auc(rows: Any) -> float | None:
     return None if found is None else round(found, 4)
 
 
-def _all(config: Config, topic: str) -> list[Record]:
+def read_all(config: Config, topic: str) -> list[Record]:
+    """All committed records of a topic of one partition."""
     first, end = ends(admin(config), [(topic, 0)])[topic, 0]
     return [r for batch in read_range(config, topic, 0, first, end, keep_alive=lambda: None) for r in batch]

@@ -1,9 +1,8 @@
 """Plays the flights in the order of their time, as fast as the service keeps up: a model lags some hours at most."""
 
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import fastavro
 from confluent_kafka import Message, Producer, TopicPartition
@@ -23,6 +22,19 @@ from stream_ml.records import Produce
 WINDOW_MS = 5 * 3_600_000  # of the flights' time is played at once
 WAIT_S = 0.05  # for the next thing to be committed
 STALL_MAX_S = 60.0  # without progress: then the worker is stuck
+
+
+class Runs(Protocol):
+    """A worker, as one that plays looks at it."""
+
+    @property
+    def returncode(self) -> int | None:
+        """Of the process that has ended."""
+        ...
+
+    def poll(self) -> int | None:
+        """None while it runs."""
+        ...
 
 
 class Window(NamedTuple):
@@ -115,7 +127,7 @@ class Committed:
         self._consumer.close()
 
 
-def play(config: Config, items: list[Item], worker: subprocess.Popen[bytes], progress: Callable[[int], None]) -> None:
+def play(config: Config, items: list[Item], worker: Runs, progress: Callable[[int], None]) -> None:
     """Play everything and wait until it is done.
 
     Parameters
@@ -156,7 +168,7 @@ def _next(coming: Iterator[Window], player: Player) -> Window | None:
     return window
 
 
-def _check_alive(worker: subprocess.Popen[bytes], heard: float) -> None:
+def _check_alive(worker: Runs, heard: float) -> None:
     if worker.poll() is not None:
         raise FatalError(f"the worker ended with {worker.returncode}")
     if time.monotonic() - heard > STALL_MAX_S:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from stream_ml.demo.display import Display
 from stream_ml.demo.drift import drift_report, planted
 from stream_ml.demo.flights import flights
 from stream_ml.demo.player import play
+from stream_ml.demo.upgrade import FACTORY, Restarted, upgrade_report, write_model
 from stream_ml.embedded.broker import EmbeddedKafka, free_port
 from stream_ml.errors import FatalError
 from stream_ml.follower.identity import identified
@@ -52,7 +54,7 @@ predictions:
   topic: flight-delays
   carry: [carrier, origin]
 model:
-  factory: stream_ml.demo.model:build
+  factory: {factory}
   task: binary
 http: {{port: {port}}}
 learning: {{budget_per_turn: 500ms}}
@@ -64,13 +66,15 @@ checkpoints: {{directory: checkpoints}}
 """
 
 
-def run_demo(limit: int | None, directory: Path | None, *, drift: bool) -> None:
+def run_demo(limit: int | None, directory: Path | None, *, drift: bool, upgrade: bool = False) -> None:
     """Run the demo and print what happened; the last line of standard output is JSON.
 
     Parameters
     ----------
     drift
         From a day on a feature means something else.
+    upgrade
+        In the middle the model is another one.
     """
     started = time.monotonic()
     console = Console(stderr=not sys.stdout.isatty())
@@ -79,52 +83,71 @@ def run_demo(limit: int | None, directory: Path | None, *, drift: bool) -> None:
         console.print("starting Apache Kafka (the first time its jars are downloaded, 43 MB)", soft_wrap=True)
         kafka = stack.enter_context(EmbeddedKafka(folder / "kafka"))
         file = folder / "stream_ml.yaml"
-        file.write_text(
-            _CONFIG.format(servers=kafka.bootstrap_servers, schemas=formats.FOLDER, port=free_port()), "utf-8"
-        )
+        of = {"servers": kafka.bootstrap_servers, "schemas": formats.FOLDER, "port": free_port()}
+        file.write_text(_CONFIG.format(**of, factory=FACTORY if upgrade else "stream_ml.demo.model:build"), "utf-8")
+        write_model(folder, after=False)
         config = load_config(file)
         create_topics(config, PARTITIONS, dry_run=False)
-        with worker_process(file, folder / "worker.log") as worker:
+        with worker_process(file, folder / "worker.log", upgrade=upgrade) as worker:
             items = planted(flights(limit)) if drift else flights(limit)  # read while the worker starts
             where = f"Kafka answers at {kafka.bootstrap_servers}, the worker at http://127.0.0.1:{config.http.port}/"
             console.print(f"{where}; {len(items):,} records to play, faster than real time", soft_wrap=True)
             with Display(config.http.port, len(items), console) as display:
-                play(config, items, worker, display.progress)
+                play(config, items, worker, partial(_progress, worker, display, len(items)))
         console.print("reading every topic from its beginning to count what is there", soft_wrap=True)
         result = _result(config, folder) | (drift_report(config) if drift else {})
+        result |= upgrade_report(config, assemble(config).predictions) if upgrade else {}
     result["seconds"] = round(time.monotonic() - started, 1)
     console.print(_words(result), soft_wrap=True)
     if drift:
         console.print(_drift_words(result), soft_wrap=True)
+    if upgrade:
+        console.print(_upgrade_words(result), soft_wrap=True)
     print(json.dumps(result))  # noqa: T201 - the demo's result
     if result["lost"] or result["duplicated"]:
         raise FatalError(f"{result['lost']} events were lost and {result['duplicated']} came twice")
 
 
+def _progress(worker: "Restarted | subprocess.Popen[bytes]", display: Display, total: int, done: int) -> None:
+    display.progress(done)
+    if isinstance(worker, Restarted):
+        worker.progress(done, total)
+
+
 @contextlib.contextmanager
-def worker_process(config_file: Path, log_file: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker in a process of its own; stopped with SIGTERM at the end."""
+def worker_process(
+    config_file: Path, log_file: Path, *, upgrade: bool = False
+) -> Iterator["Restarted | subprocess.Popen[bytes]"]:
+    """A worker in a process of its own; stopped with SIGTERM at the end. `upgrade`: restarted on the way."""
+    worker: Any = Restarted(config_file, partial(_started, config_file, log_file)) if upgrade else None
+    first = worker.process if upgrade else _started(config_file, log_file)
+    try:
+        yield worker or first
+        process = worker.process if upgrade else first
+        process.send_signal(signal.SIGTERM)
+        if process.wait(STOP_S) != 0:
+            raise _ended(process, log_file)
+    except FatalError:
+        process = worker.process if upgrade else first
+        if process.poll() in (None, 0):
+            raise
+        raise _ended(process, log_file) from None  # whoever noticed it: why stands in the worker's log
+    finally:
+        process = worker.process if upgrade else first
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def _started(config_file: Path, log_file: Path) -> "subprocess.Popen[bytes]":
     with log_file.open("ab") as log:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-P", "-m", "stream_ml", "run", str(config_file)],
             stdout=log,
             stderr=log,
             start_new_session=True,
             env={name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"},
         )
-    try:
-        yield process
-        process.send_signal(signal.SIGTERM)
-        if process.wait(STOP_S) != 0:
-            raise _ended(process, log_file)
-    except FatalError:
-        if process.poll() in (None, 0):
-            raise
-        raise _ended(process, log_file) from None  # whoever noticed it: why stands in the worker's log
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
 
 
 def _ended(process: "subprocess.Popen[bytes]", log_file: Path) -> FatalError:
@@ -133,9 +156,9 @@ def _ended(process: "subprocess.Popen[bytes]", log_file: Path) -> FatalError:
 
 
 def _result(config: Config, folder: Path) -> dict[str, Any]:
-    parts = assemble(config)
-    found = audit(parts, identified(config, inspect_topics(config), make=False), sample=None)
-    header = _newest(folder / "checkpoints", "*/*.ckpt")
+    parts, facts = assemble(config), identified(config, inspect_topics(config), make=False)
+    found = audit(parts, facts, sample=None)
+    header = _newest(folder / "checkpoints", f"{parts.lineage(facts.log.log_id)}/*.ckpt")
     quality = _newest(folder / "checkpoints", f"{BOOK}/*/*.ckpt")["quality"]
     return {
         "events": found.events,
@@ -168,6 +191,15 @@ def _words(result: dict[str, Any]) -> str:
         f"{result['lost']} lost, {result['duplicated']} twice (counted in the topics)\n"
         f"ROC AUC {result['auc']:.3f}, knowing only the labels {result['auc_baseline']:.3f}; "
         f"log loss {result['log_loss']:.3f} against {result['log_loss_baseline']:.3f}; model {result['version']}"
+    )
+
+
+def _upgrade_words(result: dict[str, Any]) -> str:
+    by = ", then ".join(f"{one['predictions']:,} by {one['lineage']}" for one in result["epochs"])
+    return (
+        f"the model was changed in the middle: {by}; flights waited {result['longest_pause_s']:.1f} s at most while "
+        f"nothing was predicted, {result['superseded']:,} predictions were by a superseded model, "
+        f"{result['role_findings']} by one that did not serve"
     )
 
 

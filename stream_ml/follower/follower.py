@@ -195,7 +195,7 @@ class Follower:
 
     def _may_answer(self) -> bool:
         """Whether a model is there that can answer, and nothing more is to be declared before the group is joined."""
-        self.take_over.look(self.lineup)
+        self.take_over.at_start(self.lineup)
         return bool(self.replica.models)
 
     def _read_upto(self) -> list[int]:

@@ -17,6 +17,7 @@ from stream_ml.follower.recipes import Recipe, declaration
 from stream_ml.kafka.commands import write_command
 
 NEAR_S = 1.0  # a start waits so long for a new model that is nearly there, instead of answering with the old one
+SHORT = 50_000  # entries of a log that a start can be expected to fold in that time
 AGAIN_S = 10.0  # after a command that could not be written, or was not read back
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,27 @@ class TakeOver:
         self._wrote_s: dict[str, float] = {}  # by command, when it was written last (monotonic clock)
         self.serves = True
 
+    def at_start(self, lineup: Lineup) -> None:
+        """What `look` does, but for a model that is far behind where another one can answer.
+
+        That one is declared with the first partition that is claimed: writing a command takes a while.
+        """
+        if lineup.head.models and not self._is_short(lineup):
+            self._wrote_s.setdefault("declare", time.monotonic())
+            if self._config.models.upgrade == "auto":
+                return
+        self.look(lineup)
+
+    def _is_short(self, lineup: Lineup) -> bool:
+        return lineup.head.read_position < SHORT
+
+    def undeclared(self, lineup: Lineup) -> dict[str, Any] | None:
+        """Arguments of the command that declares the own model, where the log knows others and not this one."""
+        roles = lineup.head.book.facts.roles
+        if not roles.table.lineage or self._own.lineage in roles.declared or self._config.models.upgrade == "manual":
+            return None
+        return declaration(self._own, self._config, name=free_name(self._own, roles), auto=True)
+
     def look(self, lineup: Lineup) -> None:
         """Declare the own model where the log does not know it, let it serve where it is ready; cheap.
 
@@ -65,7 +87,7 @@ class TakeOver:
             return
         known = roles.declared.get(self._own.lineage)
         if known is None:
-            self._declare(roles)
+            self._declare(lineup)
         elif self.serves and self._may_serve(known, roles) and self._is_ready(lineup):
             self._serve(known, roles)
 
@@ -76,9 +98,11 @@ class TakeOver:
             return False
         known, chase = roles.declared.get(own), lineup.chasing.get(own)
         left_s = None if chase is None else chase.left_s(lineup.head.read_position)
-        return (known is None or self._may_serve(known, roles)) and (left_s is None or left_s < NEAR_S)
+        wanted = known is None or self._may_serve(known, roles)
+        return wanted and (self._is_short(lineup) if left_s is None else left_s < NEAR_S)
 
-    def _declare(self, roles: Roles) -> None:
+    def _declare(self, lineup: Lineup) -> None:
+        roles = lineup.head.book.facts.roles
         serving = roles.declared[roles.table.lineage]
         if self._config.models.upgrade == "manual":
             raise ConfigError(
@@ -87,12 +111,11 @@ class TakeOver:
                 f"stream-ml models declare CONFIG, then stream-ml promote CONFIG {self._own.lineage}; "
                 "or go back to the configuration that serves",
             )
-        name = free_name(self._own, roles)
-        arguments = declaration(self._own, self._config, name=name, auto=True)
-        if self._written("declare", arguments):
+        arguments = self.undeclared(lineup) if self._is_due("declare") else None
+        if arguments is not None and self._written("declare", arguments):
             log.info(
                 "model %s (%s) is new: it learns behind %s (%s), and takes over once it is ready",
-                *(name, self._own.lineage, serving.name, serving.lineage),
+                *(arguments["name"], self._own.lineage, serving.name, serving.lineage),
             )
 
     def _may_serve(self, known: Declared, roles: Roles) -> bool:
@@ -105,15 +128,16 @@ class TakeOver:
 
     def _serve(self, known: Declared, roles: Roles) -> None:
         arguments = serve_arguments(known.lineage, roles.table.epoch, self._config.instance, "it is ready")
-        if self._written("serve", arguments):
+        if self._is_due("serve") and self._written("serve", arguments):
             log.info("model %s (%s) takes over from %s", known.name, known.lineage, roles.table.lineage)
+
+    def _is_due(self, command: str) -> bool:
+        """Whether the last one was not written just now: it may not have been read back yet."""
+        return time.monotonic() >= self._wrote_s.get(command, -AGAIN_S) + AGAIN_S
 
     def _written(self, command: str, arguments: dict[str, Any]) -> bool:
         """Write a command; whether it stands in the log now. It is read back, else it is tried again."""
-        now_s = time.monotonic()
-        if now_s < self._wrote_s.get(command, -AGAIN_S) + AGAIN_S:
-            return False
-        self._wrote_s[command] = now_s
+        self._wrote_s[command] = time.monotonic()
         try:
             write_command(self._config, command, arguments, self._seal, writer=self._config.transactional_id)
         except StreamMLError as error:  # Kafka is away, or refuses it

@@ -234,7 +234,7 @@ class Ownership:
             )
             blocks += claimed.blocks
         blocks += self._schema_blocks()
-        blocks += self._table_blocks() if 0 in claims else []
+        blocks += self._table_blocks(first=0 in claims)
         ending = self._transactor.run(blocks, offsets, group)
         if ending is Ending.UNKNOWN:
             self._transactor.open()
@@ -259,16 +259,25 @@ class Ownership:
             return []
         return [Block(config.training_log_topic, 0, [None], [value], {})]
 
-    def _table_blocks(self) -> list[Block]:
-        """Who serves, where the log does not say so yet: the configuration's model, which is declared with it."""
-        roles, own = self._follower.book.facts.roles, self._follower.recipes.own
-        if roles.declared or roles.table.lineage:
+    def _table_blocks(self, *, first: bool) -> list[Block]:
+        """A declaration of the configuration's model, where the log does not know it.
+
+        Parameters
+        ----------
+        first
+            Whether partition 0 is among those that are claimed: then also who serves, where the log does not say so.
+        """
+        follower, config, writer = self._follower, self._config, self._config.transactional_id
+        roles, own = follower.book.facts.roles, follower.recipes.own
+        commands = {}
+        undeclared = follower.take_over.undeclared(follower.lineup)
+        if undeclared is not None:
+            commands["declare"] = undeclared
+        elif not roles.declared and not roles.table.lineage and first:
+            commands["declare"] = declaration(own, config, name=own.name)
+            commands["serve"] = serve_arguments(own.lineage, 0, config.instance, "the first model of this log")
+        if not commands:
             return []
-        config, writer = self._config, self._config.transactional_id
-        commands = {
-            "declare": declaration(own, config, name=own.name),
-            "serve": serve_arguments(own.lineage, 0, config.instance, "the first model of this log"),
-        }
         values = [encode_command(*of, written_at_ms=_now_ms(), writer=writer) for of in commands.items()]
         if len(values[0]) + RECORD_OVERHEAD > self._settings.record_bytes_max:
             log.warning("the model is not declared: its declaration would take %s bytes", f"{len(values[0]):,}")
