@@ -20,13 +20,14 @@ from stream_ml.core.fold.halt import Refold
 from stream_ml.core.fold.lineage_model import LineageModel
 from stream_ml.core.fold.replica import Replica
 from stream_ml.core.log.seals import LogSeal
-from stream_ml.errors import ConfigError
+from stream_ml.errors import ConfigError, StreamMLError
 from stream_ml.follower.checkpointing import Checkpointing
 from stream_ml.follower.cost import Cost
 from stream_ml.follower.recipes import Recipe, Recipes
 from stream_ml.follower.restore import check_begins_at_0, check_last_entry
 from stream_ml.follower.track import Track
 
+AGAIN_S = 30.0  # until a model that could not be had is tried again: its store, a key or Kafka may be there by then
 PACE_S = 0.3  # from then on the pace of one that chases says how long it will take
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ class Lineup:
         self.head = head
         self.chasing: dict[str, Chase] = {}
         self.unbuildable: dict[str, str] = {}
+        self._again_s: dict[str, float] = {}  # when it is tried again (monotonic clock)
         self.answers = ""
 
     # --- which ones ---
@@ -104,7 +106,8 @@ class Lineup:
         """Begin what is wanted, drop what is not, make anew what has to be, let join what is at the head."""
         wanted = self.wanted
         for lineage in wanted:
-            if lineage not in self.head.models and lineage not in self.chasing and lineage not in self.unbuildable:
+            there = lineage in self.head.models or lineage in self.chasing
+            if not there and time.monotonic() >= self._again_s.get(lineage, 0.0):
                 self._begin(lineage)
         for lineage in [one for one in self.chasing if one not in wanted and not self.chasing[one].was_ready]:
             self._drop(lineage)
@@ -112,30 +115,47 @@ class Lineup:
             if model.is_to_be_remade and lineage not in self.chasing:
                 if model.corrupted:
                     del self.head.models[lineage]
-                self._succeed(model)
+                self._succeed_or_do_without(model)
             elif lineage not in wanted and len(self.head.models) > 1 and lineage != self.answers:
                 del self.head.models[lineage]
                 log.info("model %s is not wanted any more: dropped at %d", lineage, model.position)
         for chase in list(self.chasing.values()):
             if chase.model.is_to_be_remade:
                 self._drop(chase.model.settings.lineage)
-                self._succeed(chase.model, was_ready=chase.was_ready)
+                self._succeed_or_do_without(chase.model, was_ready=chase.was_ready)
         self._join()
 
     def _begin(self, lineage: str) -> None:
         recipe = self._recipes.of(lineage, self.head.book.facts.roles.declared.get(lineage))
-        if isinstance(recipe, str):
-            self.unbuildable[lineage] = recipe
-            log.error("model %s cannot be built here: %s", lineage, recipe)
-            return
-        self._checkpoints.know(recipe)
         try:
+            if isinstance(recipe, str):
+                raise ConfigError(recipe)
+            self._checkpoints.know(recipe)
             self._chase(self._restored(recipe, None), was_ready=False)
-        except ConfigError as error:
+        except StreamMLError as error:
             if lineage == self._recipes.own.lineage and not self.head.models:
                 raise
-            self.unbuildable[lineage] = error.message
-            log.error("model %s cannot be built here: %s", lineage, error.message)
+            self._missing(lineage, error)
+        else:
+            self.unbuildable.pop(lineage, None)
+
+    def _missing(self, lineage: str, error: StreamMLError) -> None:
+        """Do without a model for a while, and say why."""
+        if self.unbuildable.get(lineage) != error.message:
+            log.error("model %s cannot be had here: %s", lineage, error.message)
+        self.unbuildable[lineage] = error.message
+        self._again_s[lineage] = time.monotonic() + AGAIN_S
+
+    def _succeed_or_do_without(self, old: LineageModel, *, was_ready: bool = True) -> None:
+        """Put a successor on the way; where there can be none the worker goes on without, if it has another model."""
+        try:
+            self._succeed(old, was_ready=was_ready)
+        except StreamMLError as error:
+            lineage = old.settings.lineage
+            self.head.models.pop(lineage, None)
+            if not self.head.models and not self.chasing:
+                raise
+            self._missing(lineage, error)
 
     def _restored(self, recipe: Recipe, at_most: int | None) -> Replica:
         """A model from a checkpoint, with its book, or a new one with a new book."""

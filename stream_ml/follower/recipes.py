@@ -17,7 +17,7 @@ from stream_ml.core.log.entry import decode_entry
 from stream_ml.core.log.identity import LogIdentity
 from stream_ml.core.log.seals import LogSeal
 from stream_ml.core.model.lineage import LINEAGE_DIGITS, canonical, digest_of
-from stream_ml.errors import ConfigError
+from stream_ml.errors import ConfigError, StreamMLError
 from stream_ml.kafka.reading.log_reader import log_value
 from stream_ml.kafka.reading.ranges import read_range
 from stream_ml.kafka.topics import TopicFacts
@@ -112,7 +112,7 @@ class Recipes:
             return "the log does not declare it"
         try:
             found = self._built(declared)
-        except (ModelStoreError, ConfigError) as error:
+        except StreamMLError as error:
             return error.message
         self._known[lineage] = found
         return found

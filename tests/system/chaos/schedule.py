@@ -30,6 +30,9 @@ WEIGHTS = {
     "broker-dies": 1,
     "disk-full": 1,  # no checkpoint can be written
     "bytes-flip": 2,  # in the newest checkpoint, while its worker is away
+    "declare": 1,  # another model, beside the one that serves
+    "promote": 2,  # one that stands by, ready or not
+    "retire": 1,  # one that does not serve
 }
 
 

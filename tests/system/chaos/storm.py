@@ -18,9 +18,11 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
+from stream_ml.admin.models import ModelLog
 from stream_ml.embedded.broker import EmbeddedKafka
 from tests.support.service import Service, Worker, service, until
 from tests.system.chaos.hostile import PROTECTED, Hostile, compared, memory_mb
+from tests.system.chaos.model_faults import OWN, ModelFaults
 from tests.system.chaos.schedule import INSTANCES, WEIGHTS, Fault, schedule
 from tests.system.chaos.traffic import Traffic
 
@@ -37,6 +39,7 @@ class Storm:
     def __init__(self, kafka: EmbeddedKafka, made: Service, seed: int, say: Callable[[str], None]) -> None:
         self._kafka, self._made, self._say = kafka, made, say
         self._chance = random.Random(seed + 1)
+        self._models = ModelFaults(made, random.Random(seed + 2))
         self.workers: dict[str, Worker] = {}
         self.faults: Counter[str] = Counter()
         self.kills: Counter[str] = Counter()
@@ -134,6 +137,15 @@ class Storm:
             files[-1].write_bytes(content)
         self.start(fault.instance)
 
+    def _declare(self, fault: Fault) -> None:
+        self._say(f"     {self._models.declare()}")
+
+    def _promote(self, fault: Fault) -> None:
+        self._say(f"     {self._models.promote()}")
+
+    def _retire(self, fault: Fault) -> None:
+        self._say(f"     {self._models.retire()}")
+
     # --- looking ---
 
     def _worker(self, instance: str) -> Worker:
@@ -181,12 +193,14 @@ class Storm:
             self._worker(instance)
         self._made.wait_for(self._all_read, "reading everything", 120)
         self._made.wait_for(lambda: all(worker.joined for worker in self.workers.values()), "the start of all")
+        self._models.own_again()
+        self._made.wait_for(self._all_read, "reading everything", 120)
         codes = {instance: self._stopped(instance) for instance in list(self.workers)}
         assert set(codes.values()) == {0}, (codes, self._made.logs())
         found = self._made.audited(sample=100)
-        models = {}
+        models, own = {}, ModelLog(self._made.config).named(OWN).lineage
         for instance in INSTANCES:
-            newest = max((self._made.folder / f"checkpoints-{instance}").glob("*/*.ckpt"))
+            newest = max((self._made.folder / f"checkpoints-{instance}").glob(f"{own}/*.ckpt"))
             models[instance] = self._made.refold(int(newest.stem), instance)
         return {"audit": found, "models": models}
 

@@ -60,6 +60,11 @@ def status(made: Service) -> dict[str, Any]:
     return found
 
 
+def ready(made: Service) -> list[str]:
+    """Lineages that the worker has at the log's end."""
+    return [one["lineage"] for one in status(made)["lines"] if one["ready"]]
+
+
 def test_a_changed_model_takes_over_and_the_old_one_answers_until_then(kafka: str, app_id: str, tmp_path: Path) -> None:
     with service(tmp_path, kafka, app_id, http={"port": free_port()}) as made:
         worker = made.start()
@@ -140,9 +145,7 @@ def test_a_model_stands_by_is_promoted_and_rolled_back_while_events_flow(
         made.wait_until_done()
         (old,) = set(lineages(made))
         new = declared(made)
-        made.wait_for(
-            lambda: any(one["ready"] for one in status(made)["lines"] if one["lineage"] == new), "standing by"
-        )
+        made.wait_for(lambda: new in ready(made), "standing by")
         assert status(made)["serves"] == status(made)["answers"] == old
         listed = typed(made, "models", "ls", "CONFIG")
         assert "build" in listed and "trees" in listed and "standby" in listed, listed
@@ -205,3 +208,100 @@ def test_what_makes_no_sense_is_refused_in_words(kafka: str, app_id: str, tmp_pa
         made.pairs(range(20, 40))
         made.wait_until_done()
         assert set(roles_hold(made)) == {(status(made)["serves"], status(made)["epoch"], "")}
+
+
+# --- what cannot be built, and what breaks ---
+
+OTHER_RIVER = """
+import importlib.metadata as metadata
+
+known = metadata.version
+metadata.version = lambda name: "99.0.0" if name == "river" else known(name)
+"""
+RAISES = """
+from river import linear_model
+
+
+class Raises(linear_model.LogisticRegression):
+    def learn_one(self, x, y, w=1.0):
+        super().learn_one(x, y, w)
+        if x["x"] == 1013.0:
+            raise ValueError("odd")
+
+
+def build():
+    return Raises()
+"""
+
+
+def other_river(made: Service) -> dict[str, str]:
+    """The environment of a process that has another version of River, as far as anybody asks."""
+    folder = made.folder / "patched"
+    folder.mkdir(exist_ok=True)
+    (folder / "sitecustomize.py").write_text(OTHER_RIVER, "utf-8")
+    return {"PYTHONPATH": str(folder)}
+
+
+def test_another_river_folds_before_it_joins_and_the_old_worker_goes_on_flagged(
+    kafka: str, app_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Case 15: the new worker cannot build the old model, nor the old worker the new one: nothing stands still."""
+    ports = {"w1": {"port": free_port()}, "w2": {"port": free_port()}}
+    with service(tmp_path, kafka, app_id, partitions=2, http=ports["w1"]) as made:
+        first = made.start("w1")
+        made.pairs(range(100))
+        made.wait_until_done()
+        (old,) = {lineage for number in (0, 1) for lineage in lineages(made, number)}
+        for name, value in other_river(made).items():
+            monkeypatch.setenv(name, value)
+        second = made.start("w2", http=ports["w2"])
+        monkeypatch.delenv("PYTHONPATH")
+        made.wait_for(lambda: status(made)["serves"] not in ("", old), "taking over")
+        made.wait_for(lambda: second.joined, "joining")
+        made.pairs(range(100, 300))
+        made.wait_until_done()
+        held = roles_hold(made)
+        assert {flag for lineage, epoch, flag in held if lineage == old and epoch > 10} == {"superseded"}, held
+        missing = [one["problem"] for one in status(made)["lines"] if one["lineage"] == status(made)["serves"]]
+        assert "river 99.0.0 (here" in missing[0], missing
+        assert "cannot be had here: it was made with river 99.0.0" in made.problems()
+        assert second.stop() == 0, second.log
+        made.pairs(range(300, 320))
+        made.wait_until_done()
+        assert first.stop() == 0, first.log
+        assert made.audit().findings == []
+
+
+def test_a_standby_that_raises_halts_itself_and_the_one_that_serves_learns_on(
+    kafka: str, app_id: str, tmp_path: Path
+) -> None:
+    with service(tmp_path, kafka, app_id, http={"port": free_port()}) as made:
+        worker = made.start()
+        made.pairs(range(50))
+        made.wait_until_done()
+        change_model(made, text=RAISES)
+        said = typed(
+            *(made, "models", "declare", "CONFIG", "--name", "raises", "--set", "features.include=[x]"),
+            *("--set", f"model.checkpoint_types=[model_{app_id}.Raises]"),
+        )
+        bad = re.search(r"\(([0-9a-f]{16})\)", said)
+        assert bad is not None
+        made.wait_for(lambda: bad[1] in ready(made), "standing by")
+        made.visit(50, x=1013.0)
+        made.truth(50)
+        made.pairs(range(51, 120))
+        made.wait_until_done()
+        made.wait_for(lambda: made.learned == 120, "learning on")
+
+        def halted() -> list[Any]:
+            return [one["halted"] for one in status(made)["lines"] if one["lineage"] == bad[1] and one["halted"]]
+
+        made.wait_for(lambda: bool(halted()) and halted()[0]["reason"] == "model_raised", "halting alone")
+        assert f"model raises ({bad[1]}) is halted" in made.problems()
+        position = str(halted()[0]["position"])
+        assert "obeys it there" in typed(made, "skip", "CONFIG", position, "--model", "raises", "--anyway")
+        made.wait_for(lambda: not halted() and bad[1] in ready(made), "going on")
+        assert {flags for _, _, flags in roles_hold(made)} == {""}
+        assert all(said["flags"] in ("", "cold") for said in made.predictions())
+        assert worker.stop() == 0, worker.log
+        assert made.audited()["findings"] == []
