@@ -101,8 +101,10 @@ Everything that lasts longer than a process, and what a change of it costs.
 | signal | `<app>.signals`, single-object | {signal} | another number; a version of before does not show them |
 | dead letter | `<app>.dead-letters`: the record as it came, with headers | {dead_letter} | another number in the header `stream_ml.format` |
 | commit metadata | offsets of the group, JSON | {metadata} | another `v`; a version of before refuses to start |
-| checkpoint | `<checkpoints.directory>/<lineage>/`, header and pickle | {checkpoint} | nothing: one of another format is passed over, and the log is folded |
+| checkpoint | `<checkpoints.directory>/<lineage>/` of a model, `<checkpoints.directory>/book/<watch>/` of the book and what watches; header and pickle | {checkpoint} | nothing: one of another format is passed over, and the log is folded |
+| model store | `<models.directory>/<lineage>/`: `spec.json`, `overlay.json`, `environment.json`, `sources/` | with the lineage | nothing is ever changed there |
 | lineage | digest in predictions, entries, checkpoints | fold {fold} | every model is another one, folded from the log's start |
+| watch | digest in signals, checkpoints of the book | watch {watch} | quality and drift are folded anew, no model is |
 | status | `/v1/status`, JSON | {status} | readers are told in the changelog |
 
 Rules that hold for all of them:
@@ -137,8 +139,22 @@ Both offsets are of one transaction where both have the same `tok`.
 | `ef`, `ff` | Offsets of events and feedback from which a rebuild reads. |
 | `from` | Ends of the outputs from which a rebuild reads: `p` predictions, `o` outcomes, `d` dead letters, `l` training log. |
 | `tok`, `tid` | Name of the transaction, and who wrote it. |
-| `sig` | By lineage: the last position whose signals are written. |
+| `sig` | By origin, eight digits of it: the last position whose signals are written. |
+| `rdy` | Models that the owner has at the log's end, lineage and position, who serves first; left out where there is none. |
 | `ti` | Which topics the offsets are of: the first eight hex digits of SHA-256 of Kafka's ids. |
+
+## commands about models
+
+JSON in `arguments`, each with `v` 1, `by` and `why`. One that cannot be obeyed is *refused*, at its position by every
+replica alike: counted, and told as a signal. `epoch` is the position after the last `serve` that was obeyed, 0 before
+the first: who names another one has not seen the last change.
+
+| command | arguments |
+| --- | --- |
+| `declare` | `lineage`; `name`; `spec`: everything that the lineage covers, whose canonical JSON has the SHA-256 that the lineage begins; `overlay`: sections of the configuration; `sources`: by path, zstd in base64, only where there is a key; `mac`: HMAC-SHA256 with `models.key_file` over `stream_ml.declare.1`, a line feed and the canonical JSON of `spec`, which holds the digest of each source; `environment`: versions, for people; `standby`, `auto` |
+| `serve` | `epoch` that it replaces; `arms`: one, `{{"lineage", "share": 10000}}`; several halt this version (`unknown_command`) |
+| `retire` | `epoch`, `lineage` |
+| `freeze`, `resume`, `skip`, `accept` | `lineage`, where it is for one model alone |
 
 ## genesis
 
@@ -164,6 +180,7 @@ def formats() -> str:
         "metadata": commit_metadata.FORMAT,
         "checkpoint": checkpoints.FORMAT,
         "fold": lineage.FOLD_FORMAT,
+        "watch": lineage.WATCH_FORMAT,
         "status": STATUS_FORMAT,
     }
     found = [FORMATS.format(**numbers)]

@@ -5,7 +5,8 @@ For partition p, in this order:
 1. committed() of both topics; where a dead writer's transaction holds them, that writer is fenced.
 2. A first transaction holds only both offsets, with this worker's id in the metadata: whoever has to fence us next
    reads our id there, not our predecessor's. On a first start it holds also a log entry of kind start; and where the
-   log has not the schema of our predictions yet, that, so that readers have it before they meet the first of them.
+   log has not the schema of our predictions yet, that, so that readers have it before they meet the first of them;
+   and the declaration of our model, where the log does not know it.
 3. Fold past the log's end. The next sequence must follow the highest that the fold has seen.
 4. Rebuild the join from what was committed between the floors and the offsets.
 """
@@ -21,13 +22,9 @@ from confluent_kafka.admin import AdminClient
 from stream_ml.app.parts import Parts
 from stream_ml.core.avro.record import LaterFormat
 from stream_ml.core.join.join import Join
-from stream_ml.core.log.entry import encode_command, encode_schema, encode_start
 from stream_ml.core.partition.commit_metadata import OutputEnds
-from stream_ml.core.partition.outputs import RECORD_OVERHEAD
 from stream_ml.core.partition.partition import Partition
 from stream_ml.follower.follower import Follower
-from stream_ml.follower.recipes import declaration
-from stream_ml.follower.takeover import serve_arguments
 from stream_ml.kafka.broker_statistics import BrokerStatistics
 from stream_ml.kafka.clients import TIMEOUT_S
 from stream_ml.kafka.committed import CommittedState, offsets_of, read_committed, read_committed_stable
@@ -36,8 +33,9 @@ from stream_ml.kafka.reading.ends import ends
 from stream_ml.kafka.reading.ranges import RangeReader, Where
 from stream_ml.kafka.topics import TopicFacts
 from stream_ml.kafka.transaction import Ending, Transactor
-from stream_ml.records import Block, Records
+from stream_ml.records import Records
 from stream_ml.runtime.failpoints import passes
+from stream_ml.worker.partitions.claim_entries import ClaimEntries
 from stream_ml.worker.partitions.offsets import LOST_HINT, lost_offsets, recreated_inputs, way_on
 from stream_ml.worker.partitions.owned import OwnedPartition
 from stream_ml.worker.partitions.restore import Claimed, Rebuild, merged, take_log
@@ -61,7 +59,10 @@ class First(NamedTuple):
 
 
 class Ownership:
-    """The partitions that this worker owns, and those that it suspended."""
+    """The partitions that this worker owns, and those that it suspended.
+
+    So many attributes: a claim asks Kafka, the fold and the configuration, and what it finds is kept here.
+    """
 
     def __init__(
         self, parts: Parts, facts: TopicFacts, client: AdminClient, follower: Follower, transactor: Transactor
@@ -69,6 +70,7 @@ class Ownership:
         self._parts, self._config, self._client = parts, parts.config, client
         self._follower, self._transactor = follower, transactor
         self._settings = parts.partition_settings(facts.record_bytes_max, facts.inputs_id(parts.config))
+        self._entries = ClaimEntries(parts, follower, facts.record_bytes_max)
         self.partitions = facts.partitions
         self.wanted: list[int] = []  # given by the group, and neither owned nor suspended yet
         self.owned: dict[int, OwnedPartition] = {}
@@ -193,7 +195,7 @@ class Ownership:
         )
         partition.signalled = metadata.signalled
         started = number in self._follower.book.facts.started  # not where its offsets were set by hand before
-        blocks = [] if started else [self._start_block(number, pair.events, pair.feedback)]
+        blocks = [] if started else [self._entries.start(number, pair.events, pair.feedback, self.partitions)]
         return Claimed(partition, floors, metadata.ends, blocks)
 
     def _first_start(self, number: int, first: First) -> Claimed:
@@ -206,19 +208,15 @@ class Ownership:
             *(number, events, feedback),
             extra={"partition": number, "events": events, "feedback": feedback},
         )
-        return Claimed(partition, (events, feedback), now, [self._start_block(number, events, feedback)])
+        return Claimed(
+            partition, (events, feedback), now, [self._entries.start(number, events, feedback, self.partitions)]
+        )
 
     def _came_later(self, number: int) -> bool:
         """Whether the app was started before there was this partition: then nothing in it is passed over."""
         started = self._follower.book.facts.started.values()
         counts = [found["partitions"] for found in started if isinstance(found.get("partitions"), int)]
         return bool(counts) and number >= min(counts)
-
-    def _start_block(self, number: int, events: int, feedback: int) -> Block:
-        """The entry that stands before every example of a partition: without it the fold learns none."""
-        config, of = self._config, (number, events, feedback, self.partitions)
-        value = encode_start(*of, written_at_ms=_now_ms(), writer=config.transactional_id)
-        return Block(config.training_log_topic, 0, [None], [value], {})
 
     # --- 2: the claim ---
 
@@ -233,8 +231,8 @@ class Ownership:
                 self._config, number, partition.events_position, partition.feedback_position, metadata
             )
             blocks += claimed.blocks
-        blocks += self._schema_blocks()
-        blocks += self._table_blocks(first=0 in claims)
+        blocks += self._entries.schema()
+        blocks += self._entries.models(first=0 in claims)
         ending = self._transactor.run(blocks, offsets, group)
         if ending is Ending.UNKNOWN:
             self._transactor.open()
@@ -245,44 +243,6 @@ class Ownership:
             raise ClaimFailed
         passes("after-claim")
         return token
-
-    def _schema_blocks(self) -> list[Block]:
-        """The entry of our predictions' schema; several workers that start at once may each write it."""
-        config, codec = self._config, self._parts.predictions
-        if (codec.topic, codec.fingerprint) in self._follower.book.facts.output_schemas:
-            return []
-        of = (codec.fingerprint, codec.text, codec.topic)
-        value = encode_schema(*of, written_at_ms=_now_ms(), writer=config.transactional_id)
-        if len(value) + RECORD_OVERHEAD > self._settings.record_bytes_max:
-            size = f"{len(value):,} bytes, and {config.training_log_topic} takes {self._settings.record_bytes_max:,}"
-            log.warning("the schema of predictions is not put into the log: %s", size)
-            return []
-        return [Block(config.training_log_topic, 0, [None], [value], {})]
-
-    def _table_blocks(self, *, first: bool) -> list[Block]:
-        """A declaration of the configuration's model, where the log does not know it.
-
-        Parameters
-        ----------
-        first
-            Whether partition 0 is among those that are claimed: then also who serves, where the log does not say so.
-        """
-        follower, config, writer = self._follower, self._config, self._config.transactional_id
-        roles, own = follower.book.facts.roles, follower.recipes.own
-        commands = {}
-        undeclared = follower.take_over.undeclared(follower.lineup)
-        if undeclared is not None:
-            commands["declare"] = undeclared
-        elif not roles.declared and not roles.table.lineage and first:
-            commands["declare"] = declaration(own, config, name=own.name)
-            commands["serve"] = serve_arguments(own.lineage, 0, config.instance, "the first model of this log")
-        if not commands:
-            return []
-        values = [encode_command(*of, written_at_ms=_now_ms(), writer=writer) for of in commands.items()]
-        if len(values[0]) + RECORD_OVERHEAD > self._settings.record_bytes_max:
-            log.warning("the model is not declared: its declaration would take %s bytes", f"{len(values[0]):,}")
-            return []
-        return [Block(config.training_log_topic, 0, [None] * len(values), list(values), {})]
 
     # --- 3: the invariant ---
 
@@ -376,10 +336,6 @@ class Ownership:
             number: OutputEnds(*[found[where][1] for where in [*((topic, number) for topic in topics), log_topic]])
             for number in numbers
         }
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class ClaimFailed(Exception):
