@@ -151,7 +151,7 @@ the first: who names another one has not seen the last change.
 
 | command | arguments |
 | --- | --- |
-| `declare` | `lineage`; `name`; `spec`: everything that the lineage covers, whose canonical JSON has the SHA-256 that the lineage begins; `overlay`: sections of the configuration; `sources`: by path, zstd in base64, only where there is a key; `mac`: HMAC-SHA256 with `models.key_file` over `stream_ml.declare.1`, a line feed and the canonical JSON of `spec`, which holds the digest of each source; `environment`: versions, for people; `standby`, `auto` |
+| `declare` | `lineage`; `name`; `spec`: everything that the lineage covers, whose canonical JSON has the SHA-256 that the lineage begins; `overlay`: sections of the configuration; `sources`: by path, zstd in base64, only where there is a key; `mac`: HMAC-SHA256 with `models.key_file` over `stream_ml.declare.1`, a line feed, the canonical JSON of `spec`, which holds the digest of each source, another line feed, and that of `overlay`; `environment`: versions, for people; `standby`, `auto` |
 | `serve` | `epoch` that it replaces; `arms`: one, `{{"lineage", "share": 10000}}`; several halt this version (`unknown_command`) |
 | `retire` | `epoch`, `lineage` |
 | `freeze`, `resume`, `skip`, `accept` | `lineage`, where it is for one model alone |

@@ -140,8 +140,8 @@ class Models(Section):
     directory: Path = key(Path("model-store"), "where specifications and sources of models are kept, by lineage")
     key_file: Path | None = key(
         None,
-        "file with a key of at least 16 bytes that seals the source of models in the log, the same for all workers and "
-        "operators; null: only source of the own disk is run",
+        "file with a key of at least 16 bytes that seals models in the log, the same for all workers and operators; "
+        "null: only models of the own disk are built",
     )
     standbys_max: int = key(2, "models that are kept ready beside the one that serves, the newest first", ge=0, le=8)
     background_share: float = key(

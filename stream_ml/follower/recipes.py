@@ -149,10 +149,7 @@ class Recipes:
         """Put a model out of the log into the store, where its seal is right."""
         config = self._parts.config
         said = declaration_at(config, declared.position, self._seal)
-        if not said.get("sources") and any(map(is_source, declared_sources(said))):
-            raise ModelStoreError(f"its source is neither in {self.store.directory} nor in the log")
-        if said.get("sources"):
-            check_mac(config, said)
+        check_mac(config, said)  # also where it has no source: its factory may be any function that is installed
         stored = StoredModel(said["spec"], said.get("overlay", {}), unpacked(said), said.get("environment", {}))
         stored.check(declared.digest)
         problem = self.store.keep(declared.lineage, stored)
@@ -185,7 +182,7 @@ def declaration(
         "spec": recipe.spec,
         "overlay": stored.overlay,
         "sources": packed,
-        "mac": None if key is None else mac_of(key, recipe.spec),
+        "mac": None if key is None else mac_of(key, recipe.spec, stored.overlay),
         "environment": stored.environment,
         "standby": standby,
         "auto": auto,
@@ -204,11 +201,6 @@ def declaration_at(config: Config, position: int, seal: LogSeal | None) -> dict[
             if entry.command == "declare":
                 return entry.parsed_arguments()
     raise ModelStoreError(f"its declaration is no longer in {topic} at {position}")
-
-
-def declared_sources(said: Mapping[str, Any]) -> list[str]:
-    """The places of source that a declaration's specification names."""
-    return list(said["spec"].get("sources", {}))
 
 
 def packed_text(text: bytes) -> str:
@@ -236,9 +228,10 @@ def models_key(config: Config) -> bytes | None:
     return None if file is None else read_key(config.path(file), "models.key_file")
 
 
-def mac_of(key: bytes, spec: Mapping[str, Any]) -> str:
+def mac_of(key: bytes, spec: Mapping[str, Any], overlay: Mapping[str, Any]) -> str:
     """What seals a declaration, source included: its digests stand in the specification. HMAC-SHA256, RFC 2104."""
-    return hmac.new(key, _DOMAIN + canonical(spec).encode(), "sha256").hexdigest()
+    said = f"{canonical(spec)}\n{canonical(overlay)}".encode()
+    return hmac.new(key, _DOMAIN + said, "sha256").hexdigest()
 
 
 def check_mac(config: Config, said: Mapping[str, Any]) -> None:
@@ -247,10 +240,11 @@ def check_mac(config: Config, said: Mapping[str, Any]) -> None:
     Raises
     ------
     ModelStoreError
-        There is no key here, or the seal is of another one: its source is not run.
+        There is no key here, or the seal is of another one: nothing of it is run.
     """
     key = models_key(config)
     if key is None:
-        raise ModelStoreError("its source is in the log alone, and without models.key_file source out of it is not run")
-    if not hmac.compare_digest(str(said.get("mac")).encode(), mac_of(key, said["spec"]).encode()):
-        raise ModelStoreError("its source in the log is not sealed with the key of models.key_file: it is not run")
+        raise ModelStoreError("it is in the log alone, and without models.key_file no model out of it is built")
+    right = mac_of(key, said["spec"], said.get("overlay", {}))
+    if not hmac.compare_digest(str(said.get("mac")).encode(), right.encode()):
+        raise ModelStoreError("in the log it is not sealed with the key of models.key_file: it is not built")
