@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from stream_ml.app.factory import load_factory
+from stream_ml.app.factory import load_factory, loaded_texts
 from stream_ml.app.parts import Parts
 from stream_ml.config import Config, Source
 from stream_ml.core.avro.fields import find_field
@@ -50,7 +50,7 @@ def assemble(config: Config) -> Parts:
         raise problems.error()
     out = config.predictions
     codec = PredictionCodec(out.topic, out.framing, out.schema_id, concrete)
-    parts = Parts(config, reader, labels, plan, domain, codec, build, config.path(Path()))
+    parts = Parts(config, reader, labels, plan, domain, codec, build, config.path(Path()), loaded_texts(config))
     _try_monitor(parts)
     unknown = [name for name in config.drift.inputs.exclude if name not in plan.kinds]
     if unknown:

@@ -30,6 +30,11 @@ def load_factory(config: Config) -> Callable[[], Any]:
     return factory_in(config, private_name(model, module_name, folder), attribute)
 
 
+def loaded_texts(config: Config) -> dict[str, bytes]:
+    """Source of the factory's module and of what it imports from the configuration's folder, by path."""
+    return texts_below(config.model.factory.partition(":")[0], config.path(Path()).resolve())
+
+
 def private_name(model: Model, module: str, folder: Path, sources: Mapping[str, bytes] | None = None) -> str:
     """The name under which a module is loaded: private where it lies in the folder.
 

@@ -7,13 +7,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
 from stream_ml.app.factory import factory_in, private_name
 from stream_ml.app.parts import Parts
 from stream_ml.app.sources import texts_of
 from stream_ml.config.inputs import Features
-from stream_ml.config.model import Model
+from stream_ml.config.model import Learning, Model
 from stream_ml.core.avro.fields import find_field
 from stream_ml.core.inputs.features import FeaturePlan
 from stream_ml.core.inputs.label_domain import LabelDomain
@@ -31,14 +32,16 @@ def overlay_of(parts: Parts) -> dict[str, Any]:
     config = parts.config
     return {
         "features": config.features.model_dump(mode="json"),
-        "model": config.model.model_dump(mode="json", exclude=_NOT_THE_MODEL),
+        "model": config.model.model_dump(mode="json", exclude=_NOT_THE_MODEL | {"params"}),
+        # JSON has no infinity, no date, and no key that is a number.
+        "params": yaml.safe_dump(config.model.params, sort_keys=False),
         "learning": config.learning.model_dump(mode="json", include=_LEARNING),
     }
 
 
 def sources_of(parts: Parts, spec: Mapping[str, Any]) -> dict[str, bytes]:
-    """The files beside the configuration that a specification names, as they are now."""
-    return texts_of(spec["sources"], parts.folder)
+    """The files beside the configuration that a specification names: as they were loaded, else as they are now."""
+    return texts_of(spec["sources"], parts.folder, parts.loaded)
 
 
 def environment_of() -> dict[str, Any]:
@@ -55,7 +58,7 @@ def why_not_here(spec: Mapping[str, Any]) -> str:
     for name, said in spec.get("distributions", {}).items():
         try:
             now = version(name)
-        except ModuleNotFoundError:
+        except (ModuleNotFoundError, ValueError):
             now = "missing"
         if now != said:
             other.append(f"{name} {said} (here {now})")
@@ -83,11 +86,13 @@ def overlaid(
     """
     config = parts.config
     try:
-        model = Model.model_validate({**overlay["model"], **_kept(config.model)})
+        model = Model.model_validate({**overlay["model"], "params": yaml.safe_load(overlay["params"]) or {}})
         features = Features.model_validate(overlay["features"])
-        learning = config.learning.model_copy(update={name: overlay["learning"][name] for name in _LEARNING})
-    except (ValidationError, KeyError, TypeError) as error:
+        read = Learning.model_validate(overlay["learning"])
+    except (ValidationError, yaml.YAMLError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(f"its sections of the configuration cannot be read: {str(error)[:200]}") from None
+    model = model.model_copy(update={name: getattr(config.model, name) for name in _NOT_THE_MODEL})
+    learning = config.learning.model_copy(update={name: getattr(read, name) for name in _LEARNING})
     for name in OF_THE_APP:
         if getattr(model, name) != getattr(config.model, name):
             raise ConfigError(f"its model.{name} is another one than the app's: take another app.id for it")
@@ -103,9 +108,11 @@ def overlaid(
     domain = LabelDomain(model, label, parts.feedback.payloads.reader)
     plan = parts.plan if plan.resolved == parts.plan.resolved else plan
     return parts._replace(
-        config=changed, reader=parts.reader.under(plan), plan=plan, domain=domain, build=build, folder=folder
+        config=changed,
+        reader=parts.reader.under(plan),
+        plan=plan,
+        domain=domain,
+        build=build,
+        folder=folder,
+        loaded=sources,
     )
-
-
-def _kept(model: Model) -> dict[str, Any]:
-    return {name: getattr(model, name) for name in _NOT_THE_MODEL}

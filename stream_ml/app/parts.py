@@ -1,13 +1,13 @@
 """What the core is made of, for one configuration."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from stream_ml import formats
 from stream_ml.app.factory import modules_of
-from stream_ml.app.sources import closure
+from stream_ml.app.sources import NOTHING, closure
 from stream_ml.config import Config
 from stream_ml.config.model import MISS_DETECTORS
 from stream_ml.core.avro.framing import Payloads
@@ -39,6 +39,7 @@ class Parts(NamedTuple):
     predictions: PredictionCodec
     build: Callable[[], Any]
     folder: Path = Path()  # where the model's source is
+    loaded: Mapping[str, bytes] = NOTHING  # that source by path, as it runs
 
     def join_settings(self) -> JoinSettings:
         """Times and caps of the join."""
@@ -98,7 +99,7 @@ class Parts(NamedTuple):
         }
         estimator = self.build()
         modules = {model.factory.partition(":")[0], *modules_of(estimator)}
-        sources, distributions = closure(modules, self.folder)
+        sources, distributions = closure(modules, self.folder, self.loaded)
         return Covered(model.factory, model.params, settings, estimator, sources, distributions)
 
     def new_payloads(self) -> Payloads:

@@ -13,9 +13,9 @@ import importlib
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
-from importlib.util import spec_from_file_location
+from importlib.abc import InspectLoader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import decode_source
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -73,11 +73,19 @@ class _Package(ModuleType):
     def __init__(self, name: str, folder: Path, sources: Mapping[str, bytes]) -> None:
         super().__init__(name)
         self.__path__ = [str(folder)]
-        self.sources = {str(folder / path): text for path, text in sources.items()}
+        self.folder, self.sources = folder, dict(sources)
         self.roots = {path.partition("/")[0].removesuffix(".py") for path in sources}
         self.builtins = {**vars(builtins), "__import__": self._import}
         self._importlib = ModuleType("importlib")
-        vars(self._importlib).update({**vars(importlib), "import_module": self._import_module})
+
+    def place(self, name: str) -> tuple[str, bool] | None:
+        """The path of a module, and whether it is a package; an empty path of a folder without ``__init__``."""
+        path = name.replace(".", "/")
+        if f"{path}/__init__.py" in self.sources:
+            return f"{path}/__init__.py", True
+        if f"{path}.py" in self.sources:
+            return f"{path}.py", False
+        return ("", True) if any(other.startswith(f"{path}/") for other in self.sources) else None
 
     def _import(
         self,
@@ -95,48 +103,60 @@ class _Package(ModuleType):
                 return builtins.__import__(full, names, local, tuple(fromlist), 0)
             importlib.import_module(full)
             return sys.modules[f"{self.__name__}.{root}"]
-        if level == 0 and name == "importlib" and fromlist is not None:
+        found = builtins.__import__(name, names, local, tuple(fromlist or ()), level)
+        if level == 0 and found is importlib:
+            vars(self._importlib).update({**vars(importlib), "import_module": self._import_module})
             return self._importlib
-        return builtins.__import__(name, names, local, tuple(fromlist or ()), level)
+        return found
 
     def _import_module(self, name: str, package: str | None = None) -> ModuleType:
-        """What `importlib.import_module` means in a private module."""
-        private = name.partition(".")[0] in self.roots
-        return importlib.import_module(f"{self.__name__}.{name}" if private else name, package)
+        """What `importlib.import_module` means in a private module.
+
+        A module of the folder whose name was computed is refused: the lineage does not know it.
+        """
+        root = name.partition(".")[0]
+        if root and root not in self.roots and beside(root, self.folder) is not None:
+            raise ImportError(f"{name} is imported under a name that is computed: write import {name}", name=name)
+        return importlib.import_module(f"{self.__name__}.{name}" if root in self.roots else name, package)
 
 
 class _Finder(MetaPathFinder):
-    """Finds private modules where their package says that they are."""
+    """Finds private modules among the source of their package, and nowhere else."""
 
     def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
         """The place of a private module; None of every other one."""
         owner, _, rest = fullname.partition(".")
         home = sys.modules.get(owner)
-        if not rest or not isinstance(home, _Package):
+        place = home.place(rest) if rest and isinstance(home, _Package) else None
+        if place is None or not isinstance(home, _Package):
             return None
-        found = PathFinder.find_spec(fullname, path)
-        if found is None or not isinstance(found.loader, SourceFileLoader) or found.origin is None:
-            return found
-        return spec_from_file_location(
-            fullname,
-            found.origin,
-            loader=_Loader(fullname, found.origin, home),
-            submodule_search_locations=found.submodule_search_locations,
-        )
+        file, is_package = place
+        folder = str(home.folder / rest.replace(".", "/"))
+        loader = _Loader(home, file) if file else None
+        found = ModuleSpec(fullname, loader, origin=str(home.folder / file) if file else None, is_package=is_package)
+        found.has_location = bool(file)
+        if is_package:
+            found.submodule_search_locations = [folder]
+        return found
 
 
-class _Loader(SourceFileLoader):
+class _Loader(InspectLoader):
     """Runs the source that was digested, with imports of its own; nothing compiled is kept or taken."""
 
-    def __init__(self, fullname: str, path: str, home: _Package) -> None:
-        super().__init__(fullname, path)
-        self._home = home
+    def __init__(self, home: _Package, file: str) -> None:
+        self._home, self._file = home, file
+
+    def is_package(self, fullname: str) -> bool:
+        """Whether it has modules below it."""
+        return self._file.endswith("__init__.py")
+
+    def get_source(self, fullname: str) -> str:
+        """The text, for who shows it."""
+        return decode_source(self._home.sources[self._file])
 
     def get_code(self, fullname: str) -> Any:
         """Compiled anew: a file of the same size and second may be another one."""
-        path = self.get_filename(fullname)
-        text = self._home.sources.get(path)
-        return self.source_to_code(self.get_data(path) if text is None else text, path)
+        return self.source_to_code(self._home.sources[self._file], str(self._home.folder / self._file))
 
     def exec_module(self, module: ModuleType) -> None:
         """Run it."""

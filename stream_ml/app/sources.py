@@ -9,14 +9,16 @@ import ast
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
+from types import MappingProxyType
 
 from stream_ml.app.private_modules import beside
 
+NOTHING: Mapping[str, bytes] = MappingProxyType({})
 _SELF = __name__.partition(".")[0]
 _OWN_ROOTS = {"river", "numpy", "builtins", "__main__", *sys.stdlib_module_names}  # in the lineage by their versions
 
@@ -30,12 +32,21 @@ def texts_below(module: str, folder: Path) -> dict[str, bytes]:
     return {place: text for place, text in found.items() if text is not None and place.endswith(".py")}
 
 
-def texts_of(places: Iterable[str], folder: Path) -> dict[str, bytes]:
-    """The files below the folder among these places, as they are now; a place that is a module's name is none."""
-    return {place: (folder / place).read_bytes() for place in places if place.endswith(".py")}
+def texts_of(places: Iterable[str], folder: Path, loaded: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files below the folder among these places; a place that is a module's name is none.
+
+    Parameters
+    ----------
+    loaded
+        Those that are known already, as they run; others are read.
+    """
+    files = [place for place in places if place.endswith(".py")]
+    return {place: loaded[place] if place in loaded else (folder / place).read_bytes() for place in files}
 
 
-def closure(modules: set[str], folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+def closure(
+    modules: set[str], folder: Path, loaded: Mapping[str, bytes] = NOTHING
+) -> tuple[dict[str, str], dict[str, str]]:
     """Digest of the source of these modules and of all that they import, the standard library, River and numpy aside.
 
     Parameters
@@ -44,6 +55,8 @@ def closure(modules: set[str], folder: Path) -> tuple[dict[str, str], dict[str, 
         Full names: the factory's, and those that the estimator's parts come from.
     folder
         The configuration's: modules beside it are followed, as are others that no distribution brought.
+    loaded
+        Source by path below the folder, as it was loaded: that is what runs, whatever the files hold by now.
 
     Returns
     -------
@@ -52,12 +65,14 @@ def closure(modules: set[str], folder: Path) -> tuple[dict[str, str], dict[str, 
     distributions : dict of str
         A distribution's name to its version.
     """
-    texts, distributions = _followed(modules, folder)
+    texts, distributions = _followed(modules, folder, loaded)
     found = {place: "no source" if text is None else hashlib.sha256(text).hexdigest() for place, text in texts.items()}
     return dict(sorted(found.items())), dict(sorted(distributions.items()))
 
 
-def _followed(modules: set[str], folder: Path) -> tuple[dict[str, bytes | None], dict[str, str]]:
+def _followed(
+    modules: set[str], folder: Path, loaded: Mapping[str, bytes] = NOTHING
+) -> tuple[dict[str, bytes | None], dict[str, str]]:
     """The sources that `closure` digests, None where there is none, and the distributions."""
     found: dict[str, bytes | None] = {}
     distributions: dict[str, str] = {}
@@ -75,7 +90,8 @@ def _followed(modules: set[str], folder: Path) -> tuple[dict[str, bytes | None],
             continue
         file = _file(_spec(name, folder))
         if file is not None:
-            source = found[_place(name, file, folder)] = file.read_bytes()
+            place = _place(name, file, folder)
+            source = found[place] = loaded[place] if place in loaded else file.read_bytes()
             done.add(name)
             if followed:
                 left += _parents(name)
@@ -140,9 +156,8 @@ def _absolute(name: str, level: int, package: str) -> str:
 
 def _spec(name: str, folder: Path) -> ModuleSpec | None:
     """Where a module is found, as an import would; of others than the folder's what is loaded says so itself."""
-    own = beside(name, folder)
-    if own is not None:
-        return own
+    if beside(name.partition(".")[0], folder) is not None:
+        return beside(name, folder)  # nothing is imported to find it
     loaded = sys.modules.get(name)
     if loaded is not None and getattr(loaded, "__spec__", None) is not None:
         return loaded.__spec__

@@ -111,6 +111,9 @@ class Checkpoints(Section):
         duration_ms("20s"), "for the last one after SIGTERM: less than whoever sends it waits before SIGKILL"
     )
     keep: int = key(5, "number of newest checkpoints that stay on the disk", ge=1)
+    spaced: bool = key(
+        True, "keep older ones of models as well, ever fewer: about three for each doubling of the log's length"
+    )
     key_file: Path | None = key(
         None,
         "file with a key of at least 16 bytes that seals them; null: `.stream_ml-<app.id>.key` beside this file, made "
@@ -143,7 +146,7 @@ class Models(Section):
         "file with a key of at least 16 bytes that seals models in the log, the same for all workers and operators; "
         "null: only models of the own disk are built",
     )
-    standbys_max: int = key(2, "models that are kept ready beside the one that serves, the newest first", ge=0, le=8)
+    standbys_max: int = key(2, "models that are kept ready beside the one that serves, the newest first", ge=0, le=3)
     background_share: float = key(
         0.25, "part of a turn's time to fold that models get which are behind, while the log is busy", ge=0.01, le=1.0
     )

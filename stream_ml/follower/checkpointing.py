@@ -64,8 +64,6 @@ class Checkpointing:
         Why the last one could not be written, or the directory is not as it should be; empty where all is well.
     sealed
         Whether they carry a seal: there is a key.
-    size
-        How large the largest model is, as the last ones found.
 
     So many attributes: what was written, what is under way and where it goes are of one conversation.
     """
@@ -82,12 +80,12 @@ class Checkpointing:
         book = CheckpointStore(directory, recipe.settings.watch, keep=config.checkpoints.keep, key=self._key)
         self._stores[BOOK] = book
         self.problem = self.problem or book.prepare()
-        self.size = ModelSize(config.model.memory_max, config.model.memory_policy)
+        self._sizes: dict[str, ModelSize] = {}
         self._writer, self._under_way, self._left = CheckpointWriter(), "", list[Kept]()
         self._position_under_way = -1
         self._begun_s = time.monotonic()
         self._written: dict[str, tuple[int, float]] = {}  # by name: position, and when (monotonic clock)
-        self._size_is_new = False
+        self._size_is_new = ""  # the lineage of which it is
         self.stands_at: dict[str, int] = {}  # by name: where the newest one is of which this process knows
 
     def know(self, recipe: Recipe) -> str:
@@ -96,7 +94,8 @@ class Checkpointing:
             return ""
         config = self._config
         directory = config.path(config.checkpoints.directory)
-        store = CheckpointStore(directory, recipe.lineage, keep=config.checkpoints.keep, key=self._key)
+        of = config.checkpoints
+        store = CheckpointStore(directory, recipe.lineage, keep=of.keep, key=self._key, spaced=of.spaced)
         problem = store.prepare()
         self._recipes[recipe.lineage], self._stores[recipe.lineage] = recipe, store
         return problem
@@ -158,10 +157,17 @@ class Checkpointing:
         """Whether one is under way, or waits for the one before it."""
         return self._writer.busy or bool(self._left)
 
-    def too_large(self) -> bool:
-        """Whether the last one has found a model larger than it may be; asked once for each."""
-        new, self._size_is_new = self._size_is_new, False
-        return new and self.size.over
+    def too_large(self) -> str:
+        """The lineage of a model that the last one has found larger than it may be, else empty; asked once for each."""
+        new, self._size_is_new = self._size_is_new, ""
+        return new if new and self.size(new).over else ""
+
+    def size(self, lineage: str) -> ModelSize:
+        """How large a model is, as its last checkpoint found."""
+        if lineage not in self._sizes:
+            model = self._config.model
+            self._sizes[lineage] = ModelSize(model.memory_max, model.memory_policy)
+        return self._sizes[lineage]
 
     def write_if_due(self, replicas: Sequence[Replica], interval_s: float) -> bool:
         """Go on with those under way, or begin when the last ones are old enough; whether one was begun."""
@@ -267,8 +273,8 @@ class Checkpointing:
         self.problem = ""
         self._metrics.set("checkpoint_timestamp_seconds", time.time())
         if name != BOOK:
-            self.size.measured(store.pickled_bytes)
-            self._size_is_new = True
+            self.size(name).measured(store.pickled_bytes)
+            self._size_is_new = name
             self._metrics.set("checkpoint_seconds", self._writer.took_s)
             self._metrics.set("checkpoint_bytes", store.size(self._position_under_way))
 

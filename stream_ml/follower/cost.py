@@ -15,6 +15,7 @@ Of = Literal["score", "learn"]
 WINDOW = 500  # records of which the mean is taken
 WINDOW_S = 0.2  # of the processor: of a slow model fewer are enough
 GROWN = 10.0  # times: from there on it is a problem in words
+KEPT = 100  # of what it is compared with: by models that were here once
 SIZE_MAX = 5  # classes of batches: 1 to 3 records, to 15, to 63, to 255, more
 
 WORDS: dict[Of, str] = {"score": "scoring an event", "learn": "learning an example"}
@@ -32,23 +33,25 @@ class Cost:
         self._now: dict[Of, tuple[float, float]] = {}  # seconds, and times as much as at least
 
     @contextmanager
-    def of(self, of: Of, alike: str = "") -> Iterator[list[int]]:
+    def of(self, of: Of, alike: str = "", by: str = "") -> Iterator[list[int]]:
         """Measure what is done inside; how many records it was goes into the list that is given. Else as `took`."""
         began_s, counts = time.thread_time(), list[int]()
         yield counts
-        self.took(of, sum(counts), time.thread_time() - began_s, alike)
+        self.took(of, sum(counts), time.thread_time() - began_s, alike, by)
 
-    def took(self, of: Of, count: int, seconds: float, alike: str = "") -> None:
+    def took(self, of: Of, count: int, seconds: float, alike: str = "", by: str = "") -> None:
         """Take a batch of so many records; a mean is made of enough of them.
 
         Parameters
         ----------
         alike
             What it is compared with; empty: batches of about as many records.
+        by
+            Which models did it: others take another time.
         """
         if count <= 0:
             return
-        name = f"{of} {alike or min((count.bit_length() + 1) // 2, SIZE_MAX)}"
+        name = f"{of} {alike or min((count.bit_length() + 1) // 2, SIZE_MAX)} {by}".rstrip()
         before = self._open.get(name, (0, 0.0))
         count, seconds = before[0] + count, before[1] + seconds
         if count < WINDOW and seconds < WINDOW_S:
@@ -76,7 +79,7 @@ class Cost:
 
     def state(self) -> dict[str, float]:
         """What the header of a checkpoint keeps."""
-        return dict(self._least_s)
+        return dict(list(self._least_s.items())[-KEPT:])
 
     def restore(self, state: Any) -> None:
         """Take back what `state` gave; of an older checkpoint nothing is known."""

@@ -18,23 +18,21 @@ from stream_ml.core.fold.replica import Replica
 from stream_ml.core.fold.watch import Watch
 from stream_ml.core.log.seals import LogSeal
 from stream_ml.core.partition.serving import Serving
-from stream_ml.errors import ConfigError, FatalError, StreamMLError
+from stream_ml.errors import ConfigError, FatalError
 from stream_ml.follower.checkpointing import Checkpointing
 from stream_ml.follower.cost import Cost
 from stream_ml.follower.lineup import Lineup
-from stream_ml.follower.model_size import HINT
+from stream_ml.follower.memory_policy import obey_policy
 from stream_ml.follower.recipes import Recipes
 from stream_ml.follower.restore import check_begins_at_0, check_last_entry, log_range
 from stream_ml.follower.said import HaltsTold, folded_words
 from stream_ml.follower.takeover import NEAR_S, TakeOver
 from stream_ml.follower.track import CHUNK_S, Track
-from stream_ml.kafka.commands import write_command
 from stream_ml.kafka.topics import TopicFacts
 from stream_ml.observe.metrics import Metrics
 from stream_ml.observe.status import Folding
 
 REPORT_S = 2.0  # between two lines that say how far a long fold is
-FROZEN_HINT = f"{HINT}; then type stream-ml resume CONFIG"
 START_WAIT_S = 60.0  # for the log's end at start; a dead worker's transaction holds it for 10 s at most
 CHASE_S = 0.05  # of a turn, for models that are behind: events that come meanwhile wait so long
 TOLD_MAX = 3  # models whose findings are told: a partition's state remembers so many beside the watch
@@ -51,6 +49,8 @@ class Follower:
         Is called again and again while a long fold goes on.
     seal
         Tells which entries are to be believed; None: all are.
+    builds
+        Whether it is here for the configuration's model, whoever serves.
 
     Attributes
     ----------
@@ -67,8 +67,10 @@ class Follower:
         metrics: Metrics,
         keep_alive: Callable[[], None],
         seal: LogSeal | None,
+        *,
+        builds: bool = False,
     ) -> None:
-        self._parts, self.keep_alive, self.seal = parts, keep_alive, seal
+        self._parts, self.keep_alive, self.seal, self._builds = parts, keep_alive, seal, builds
         self.recipes = Recipes(parts, facts, seal)
         self._settings = self.recipes.own.settings
         self.cost = Cost()
@@ -85,6 +87,8 @@ class Follower:
         self.lineup = Lineup(
             self._parts, replica, self.recipes, self.checkpoints, self.cost, self.seal, self.keep_alive
         )
+        self.lineup.builds = self._builds
+        self.take_over.serves = not self._builds
 
     # --- start ---
 
@@ -168,7 +172,7 @@ class Follower:
         if until_ready:
             self.lineup.look_after()
         self._say_how_far(end)
-        while not (self.is_past(end) and (self._may_answer() or not until_ready)):
+        while not stop() and not (self.is_past(end) and (not until_ready or self._may_answer())):
             before = self._read_upto()
             self._step(0.2 if not self.lineup.chasing else 0.01)
             if until_ready and not self.checkpoints.holds:
@@ -176,7 +180,7 @@ class Follower:
                 self.lineup.look_after()
             self.keep_alive()
             self._say_how_far(end)
-            if stop() or time.monotonic() - began_s > most_s:
+            if time.monotonic() - began_s > most_s:
                 break
             if interval_s < math.inf:
                 self.checkpoint_if_due(interval_s)
@@ -196,7 +200,7 @@ class Follower:
     def _may_answer(self) -> bool:
         """Whether a model is there that can answer, and nothing more is to be declared before the group is joined."""
         self.take_over.at_start(self.lineup)
-        return bool(self.replica.models)
+        return self.lineup.may_answer
 
     def _read_upto(self) -> list[int]:
         return [replica.read_position for replica in self.lineup.replicas]
@@ -348,28 +352,14 @@ class Follower:
 
     def checkpoint_if_due(self, interval_s: float) -> bool:
         """Write checkpoints when the last ones are old enough; whether one was begun."""
-        if self.checkpoints.too_large():
-            self._obey_memory_policy()
+        large = self.checkpoints.too_large()
+        if large:
+            answers, model = large == self.lineup.answers, self.replica.models.get(large)
+            frozen = model is None or model.frozen
+            obey_policy(
+                self._parts.config, self.checkpoints.size(large), large, self.seal, answers=answers, frozen=frozen
+            )
         return self.checkpoints.write_if_due(self.lineup.replicas, interval_s)
-
-    def _obey_memory_policy(self) -> None:
-        """Do what the configuration says of a model that is too large.
-
-        Raises
-        ------
-        FatalError
-            It says that the worker ends.
-        """
-        size, config = self.checkpoints.size, self._parts.config
-        if size.policy == "exit":
-            raise FatalError(f"{size.said()}, and model.memory_policy is exit", HINT)
-        if size.policy == "freeze" and not self.replica.book.facts.frozen:
-            try:
-                at = write_command(config, "freeze", {}, self.seal, writer=config.instance)
-            except StreamMLError as error:  # Kafka is away, or refuses it
-                log.warning("%s; learning could not be frozen, the next checkpoint tries again: %s", size.said(), error)
-            else:
-                log.error("%s: learning is frozen at %d of the log", size.said(), at, extra={"hint": FROZEN_HINT})
 
     def finish(self, stall_max_s: float, checkpoint_max_s: float) -> None:
         """Fold what is committed and write checkpoints, as far as that goes so quickly; close the consumers."""

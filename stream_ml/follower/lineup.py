@@ -14,6 +14,8 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 
+from confluent_kafka import KafkaException
+
 from stream_ml.app.parts import Parts
 from stream_ml.core.fold.book import Book
 from stream_ml.core.fold.halt import Refold
@@ -26,6 +28,7 @@ from stream_ml.follower.cost import Cost
 from stream_ml.follower.recipes import Recipe, Recipes
 from stream_ml.follower.restore import check_begins_at_0, check_last_entry
 from stream_ml.follower.track import Track
+from stream_ml.runtime.failpoints import passes
 
 AGAIN_S = 30.0  # until a model that could not be had is tried again: its store, a key or Kafka may be there by then
 PACE_S = 0.3  # from then on the pace of one that chases says how long it will take
@@ -40,6 +43,7 @@ class Chase(Track):
         super().__init__(parts.config, replica, seal, cost)
         self.was_ready = was_ready
         self.began_s, self.began_at = time.monotonic(), replica.book.position
+        self.first_end = 0
 
     @property
     def model(self) -> LineageModel:
@@ -47,11 +51,12 @@ class Chase(Track):
         return self.replica.only
 
     def left_s(self, end: int) -> float | None:
-        """Seconds until it is at this position, at its pace so far; None before there is one."""
-        done, took_s = self.replica.read_position - self.began_at, time.monotonic() - self.began_s
-        if done <= 0 or took_s < PACE_S:
+        """Seconds until it is where the log ends, at its pace so far and the log's; None where that is not known."""
+        took_s, self.first_end = time.monotonic() - self.began_s, self.first_end or end
+        gained = self.replica.read_position - self.began_at - (end - self.first_end)
+        if gained <= 0 or took_s < PACE_S:
             return None
-        return max(0.0, end - self.replica.read_position) * took_s / done
+        return max(0.0, end - self.replica.read_position) * took_s / gained
 
 
 class Lineup:
@@ -65,6 +70,8 @@ class Lineup:
         By lineage that is wanted: why this process cannot have it.
     answers
         The lineage that answered last.
+    builds
+        Whether the configuration's model is wanted, whoever serves.
 
     So many attributes: what a model is made from and where it goes are given by the follower, once.
     """
@@ -85,7 +92,7 @@ class Lineup:
         self.chasing: dict[str, Chase] = {}
         self.unbuildable: dict[str, str] = {}
         self._again_s: dict[str, float] = {}  # when it is tried again (monotonic clock)
-        self.answers = ""
+        self.answers, self.builds = "", False
 
     # --- which ones ---
 
@@ -98,7 +105,7 @@ class Lineup:
         table, own = roles.table.lineage, self._recipes.own.lineage
         standbys = [one.lineage for one in roles.standbys if one.lineage != own][: config.models.standbys_max]
         known = roles.declared.get(own)
-        if own != table and (table in self.unbuildable or (known is not None and known.standby)):
+        if own != table and (self.builds or table in self.unbuildable or (known is not None and known.standby)):
             standbys.insert(0, own)
         return [table, *standbys]
 
@@ -132,30 +139,30 @@ class Lineup:
                 raise ConfigError(recipe)
             self._checkpoints.know(recipe)
             self._chase(self._restored(recipe, None), was_ready=False)
-        except StreamMLError as error:
+        except (StreamMLError, KafkaException) as error:
             if lineage == self._recipes.own.lineage and not self.head.models:
                 raise
-            self._missing(lineage, error)
+            self._missing(lineage, str(getattr(error, "message", error)))
         else:
             self.unbuildable.pop(lineage, None)
 
-    def _missing(self, lineage: str, error: StreamMLError) -> None:
+    def _missing(self, lineage: str, why: str) -> None:
         """Do without a model for a while, and say why."""
-        if self.unbuildable.get(lineage) != error.message:
-            log.error("model %s cannot be had here: %s", lineage, error.message)
-        self.unbuildable[lineage] = error.message
+        if self.unbuildable.get(lineage) != why:
+            log.error("model %s cannot be had here: %s", lineage, why)
+        self.unbuildable[lineage] = why
         self._again_s[lineage] = time.monotonic() + AGAIN_S
 
     def _succeed_or_do_without(self, old: LineageModel, *, was_ready: bool = True) -> None:
         """Put a successor on the way; where there can be none the worker goes on without, if it has another model."""
         try:
             self._succeed(old, was_ready=was_ready)
-        except StreamMLError as error:
+        except (StreamMLError, KafkaException) as error:
             lineage = old.settings.lineage
             self.head.models.pop(lineage, None)
             if not self.head.models and not self.chasing:
                 raise
-            self._missing(lineage, error)
+            self._missing(lineage, str(getattr(error, "message", error)))
 
     def _restored(self, recipe: Recipe, at_most: int | None) -> Replica:
         """A model from a checkpoint, with its book, or a new one with a new book."""
@@ -202,6 +209,7 @@ class Lineup:
     def _join(self) -> None:
         for lineage, chase in list(self.chasing.items()):
             if chase.replica.book.position == self.head.book.position and not chase.model.is_to_be_remade:
+                passes("model-joins")
                 chase.model.recovered()
                 self.head.join(chase.model)
                 self._drop(lineage)
@@ -211,7 +219,12 @@ class Lineup:
 
     @property
     def limit(self) -> int | None:
-        """Where the head has to stop for a model that is ahead of it; None where none is."""
+        """Where the head has to stop for a model that is ahead of it; None where none is.
+
+        While the book is halted it reads on: its command may stand behind that model, which it meets when it goes back.
+        """
+        if self.head.book.halt is not None:
+            return None
         ahead = [chase.replica.book.position for chase in self.chasing.values()]
         return min((at for at in ahead if at > self.head.book.position), default=None)
 
@@ -233,6 +246,18 @@ class Lineup:
 
     # --- who answers ---
 
+    @property
+    def may_answer(self) -> bool:
+        """Whether one is ready that may answer now: who serves; the one before, while that one learns the whole log;
+        any, where who serves cannot be had here."""
+        models, lineage = self.head.models, self.wanted[0]
+        if lineage in models:
+            return True
+        if lineage in self.unbuildable:
+            return bool(models)
+        chase = self.chasing.get(lineage)
+        return chase is not None and not chase.began_at and self.head.book.facts.roles.table.before in models
+
     def answering(self) -> tuple[LineageModel, bool]:
         """The model that answers now, and whether the table names another one."""
         lineage = self.wanted[0]
@@ -249,7 +274,9 @@ class Lineup:
         chase = self.chasing.get(lineage)
         model = self.head.models.get(lineage)
         if model is None and chase is not None and chase.was_ready and not chase.model.corrupted:
-            model = chase.model
+            model = (
+                chase.model if chase.model.position or not self.head.models else None
+            )  # rather another than a cold one
         return model
 
     def _any(self) -> Iterator[LineageModel]:

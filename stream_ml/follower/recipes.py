@@ -25,6 +25,8 @@ from stream_ml.storage.files import read_key
 from stream_ml.storage.model_store import ModelStore, ModelStoreError, StoredModel, is_source
 
 SOURCES_BYTES_MAX = 512 * 1024  # packed, in one declaration
+SOURCES_MAX = 1_000  # files in one declaration
+NAME_CHARS = 50  # of a model's own name: ~2 and so on come behind it
 SOURCE_BYTES_MAX = 4 * 2**20  # unpacked
 _DOMAIN = b"stream_ml.declare.1\n"
 
@@ -58,7 +60,7 @@ class Recipe(NamedTuple):
     def name(self) -> str:
         """What people call it, as far as the configuration knows."""
         model = self.parts.config.model
-        return model.name or model.factory.rpartition(":")[2].rpartition(".")[2]
+        return (model.name or model.factory.rpartition(":")[2].rpartition(".")[2])[:NAME_CHARS]
 
 
 def own_recipe(parts: Parts, log: LogIdentity) -> Recipe:
@@ -114,6 +116,8 @@ class Recipes:
             found = self._built(declared)
         except StreamMLError as error:
             return error.message
+        except Exception as error:  # of a factory, or of a specification that somebody made up
+            return f"{type(error).__name__}: {str(error)[:300]}"
         self._known[lineage] = found
         return found
 
@@ -148,9 +152,12 @@ class Recipes:
     def _bring(self, declared: Declared) -> None:
         """Put a model out of the log into the store, where its seal is right."""
         config = self._parts.config
-        said = declaration_at(config, declared.position, self._seal)
+        said = declaration_at(config, declared.last, self._seal)
         check_mac(config, said)  # also where it has no source: its factory may be any function that is installed
-        stored = StoredModel(said["spec"], said.get("overlay", {}), unpacked(said), said.get("environment", {}))
+        parts = [said["spec"], said.get("overlay"), said.get("environment")]
+        if not all(isinstance(part, dict) for part in parts):
+            raise ModelStoreError("its declaration is none: specification, overlay and environment are JSON objects")
+        stored = StoredModel(parts[0], parts[1], unpacked(said), parts[2])
         stored.check(declared.digest)
         problem = self.store.keep(declared.lineage, stored)
         if problem:
@@ -211,12 +218,21 @@ def packed_text(text: bytes) -> str:
 def unpacked(said: Mapping[str, Any]) -> dict[str, bytes]:
     """The source in a declaration, by path; ModelStoreError where it is none."""
     found: dict[str, bytes] = {}
-    for path, text in said.get("sources", {}).items():
+    sources = {} if said.get("sources") is None else said["sources"]
+    if not isinstance(sources, dict) or len(sources) > SOURCES_MAX:
+        raise ModelStoreError(f"the sources in its declaration are none, or more than {SOURCES_MAX:,}")
+    for path, text in sources.items():
         try:
             if not is_source(path):
                 raise ValueError("leads elsewhere")
             packed = base64.b64decode(text, validate=True)
-            found[path] = zstandard.ZstdDecompressor().decompress(packed, max_output_size=SOURCE_BYTES_MAX)
+            size = zstandard.frame_content_size(packed)
+            if not 0 <= size <= SOURCE_BYTES_MAX:
+                raise ValueError(f"it has no size, or more than {SOURCE_BYTES_MAX:,} bytes")
+            with zstandard.ZstdDecompressor().stream_reader(packed) as reader:
+                found[path] = reader.read(SOURCE_BYTES_MAX + 1)
+            if len(found[path]) != size:
+                raise ValueError(f"it has {len(found[path]):,} bytes and says {size:,}")
         except (ValueError, TypeError, zstandard.ZstdError) as error:
             raise ModelStoreError(f"the source {str(path)[:100]!r} in its declaration is none: {error}") from error
     return found
@@ -246,5 +262,5 @@ def check_mac(config: Config, said: Mapping[str, Any]) -> None:
     if key is None:
         raise ModelStoreError("it is in the log alone, and without models.key_file no model out of it is built")
     right = mac_of(key, said["spec"], said.get("overlay", {}))
-    if not hmac.compare_digest(str(said.get("mac")).encode(), right.encode()):
+    if not hmac.compare_digest(str(said.get("mac")).encode("utf-8", "replace"), right.encode()):
         raise ModelStoreError("in the log it is not sealed with the key of models.key_file: it is not built")

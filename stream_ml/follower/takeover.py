@@ -15,10 +15,13 @@ from stream_ml.errors import ConfigError, StreamMLError
 from stream_ml.follower.lineup import Lineup
 from stream_ml.follower.recipes import Recipe, declaration
 from stream_ml.kafka.commands import write_command
+from stream_ml.runtime.failpoints import Place, passes
 
 NEAR_S = 1.0  # a start waits so long for a new model that is nearly there, instead of answering with the old one
 SHORT = 50_000  # entries of a log that a start can be expected to fold in that time
 AGAIN_S = 10.0  # after a command that could not be written, or was not read back
+
+PLACES: dict[str, Place] = {"declare": "model-declared", "serve": "model-serves"}  # where a test may end the process
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +49,14 @@ class TakeOver:
     ----------
     serves
         Whether this process may let it serve: one that only builds it leaves that to a worker.
+    problem
+        Why it cannot be declared; empty where nothing is wrong.
     """
 
     def __init__(self, config: Config, own: Recipe, seal: LogSeal | None) -> None:
         self._config, self._own, self._seal = config, own, seal
         self._wrote_s: dict[str, float] = {}  # by command, when it was written last (monotonic clock)
-        self.serves = True
+        self.serves, self.problem, self._declared_at = True, "", -1
 
     def at_start(self, lineup: Lineup) -> None:
         """What `look` does, but for a model that is far behind where another one can answer.
@@ -111,6 +116,10 @@ class TakeOver:
                 f"stream-ml models declare CONFIG, then stream-ml promote CONFIG {self._own.lineage}; "
                 "or go back to the configuration that serves",
             )
+        verdict = roles.verdicts.get(self._declared_at)
+        if verdict is not None and verdict.kind == "refused":  # it would be refused again
+            self.problem = f"the configuration's model is not declared: {verdict.words}"
+            return
         arguments = self.undeclared(lineup) if self._is_due("declare") else None
         if arguments is not None and self._written("declare", arguments):
             log.info(
@@ -139,8 +148,10 @@ class TakeOver:
         """Write a command; whether it stands in the log now. It is read back, else it is tried again."""
         self._wrote_s[command] = time.monotonic()
         try:
-            write_command(self._config, command, arguments, self._seal, writer=self._config.transactional_id)
+            at = write_command(self._config, command, arguments, self._seal, writer=self._config.transactional_id)
         except StreamMLError as error:  # Kafka is away, or refuses it
             log.warning("%s could not be written; it is tried again: %s", command, error)
             return False
+        self._declared_at = at if command == "declare" else self._declared_at
+        passes(PLACES[command])
         return True

@@ -73,8 +73,9 @@ class Track:
         models = list(self.replica.models.values())
         known = [model.examples_learned for model in models]
         began_s, size = time.monotonic(), sum(map(size_of, chunk))
+        by = "+".join(sorted(lineage[:8] for lineage in self.replica.models))
         alike = "run" if any(isinstance(item, Run) for item in chunk) else "single"
-        with self._cost.of("learn", alike) as learned:
+        with self._cost.of("learn", alike, by) as learned:
             result = self.replica.fold_prepared(chunk)
             counts = [model.examples_learned - count for model, count in zip(models, known, strict=True)]
             learned.append(size if counts and min(counts) == size else 0)

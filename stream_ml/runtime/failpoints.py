@@ -38,6 +38,9 @@ Place = Literal[
     "checkpoint-synced",
     "checkpoint-named",
     "before-prune",
+    "model-declared",
+    "model-joins",
+    "model-serves",
 ]
 Action = Literal["kill", "stop", "sleep", "raise", "full"]
 

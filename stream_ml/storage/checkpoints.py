@@ -17,7 +17,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -38,6 +38,7 @@ TRIED_MAX = 2 * 2**20  # of a pickle that is loaded at once to see that it can b
 WINDOW_MAX = 2**23  # bytes that a payload may ask to be kept while it is unpacked: four times what zstd's default needs
 PIECE = 2**20
 _LEVEL = 3  # zstd's default
+SPACED_CELLS = 3  # of each size
 _DIGITS = 20  # of the position in a file's name
 
 
@@ -67,14 +68,18 @@ class CheckpointStore:
         Made with mode 0700 where it is missing: whoever may write there can run code here, unless a key is set.
     keep
         So many newest ones stay.
+    spaced
+        Whether older ones stay as well, ever fewer.
     key
         Authenticates every file; one without a right HMAC is passed over.
     """
 
-    def __init__(self, directory: Path, lineage: str, *, keep: int, key: bytes | None = None) -> None:
+    def __init__(
+        self, directory: Path, lineage: str, *, keep: int, key: bytes | None = None, spaced: bool = False
+    ) -> None:
         self._folder = directory / lineage
         self._lineage = lineage
-        self._keep = keep
+        self._keep, self._spaced = keep, spaced
         self._key = key
         self.pickled_bytes = 0  # of the last one that was written
 
@@ -298,11 +303,37 @@ class CheckpointStore:
             os.close(descriptor)
 
     def _prune(self, position: int) -> None:
-        """Keep so many up to the one just written: what stands above it is another writer's, or none at all."""
-        written = [path for path in self._files() if int(path.stem) <= position and path.is_file()]
-        for path in written[self._keep :]:
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+        """Keep so many up to the one just written: what stands above it is another writer's, or none at all.
+
+        Spaced ones and those that are pinned (``pins/<position>.<name>.json``) stay, too.
+        """
+        written = {int(path.stem): path for path in self._files() if int(path.stem) <= position and path.is_file()}
+        kept = set(sorted(written, reverse=True)[: self._keep])
+        if self._spaced:
+            kept |= spaced(written)
+        for at, path in written.items():
+            if at not in kept and not any((self._folder / "pins").glob(f"{at:0{_DIGITS}d}.*.json")):
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
+
+
+def spaced(positions: Collection[int]) -> set[int]:
+    """Those of a log's checkpoints that stay, so that no position is far from one: few old ones, more newer ones.
+
+    Of every power of two the first checkpoint of each of the three newest cells of so many entries. The way from a
+    checkpoint to a position is then at most about twice the way from that position to the log's end.
+    """
+    kept: set[int] = set()
+    newest, size = max(positions, default=0), 1
+    while size <= 2 * newest:
+        cells: dict[int, int] = {}
+        for position in positions:
+            cell = position // size
+            if newest // size - cell < SPACED_CELLS:
+                cells[cell] = min(position, cells.get(cell, position))
+        kept |= set(cells.values())
+        size *= 2
+    return kept
 
 
 def _line(header: dict[str, Any]) -> bytes:

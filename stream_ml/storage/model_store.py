@@ -86,7 +86,9 @@ class ModelStore:
         """Keep a model that is not there yet; why it cannot be kept, in words, else nothing."""
         folder = self.folder(lineage)
         if folder.is_dir():
-            return ""
+            return self._damage(lineage, model)
+        if not all(map(is_source, model.sources)):
+            return f"model {lineage} cannot be kept: a source leads out of its folder"
         draft = draft_of(folder)
         try:
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -101,6 +103,14 @@ class ModelStore:
             return f"model {lineage} cannot be kept in {self.directory}: {error.strerror}"
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+        return ""
+
+    def _damage(self, lineage: str, model: StoredModel) -> str:
+        """What is wrong with a model that is there; empty where it is whole."""
+        try:
+            self.read(lineage).check(digest_of(model.spec))
+        except ModelStoreError as error:
+            return f"{self.folder(lineage)} is damaged, remove it: {error.message}"
         return ""
 
     def _fill(self, draft: Path, model: StoredModel) -> None:

@@ -227,7 +227,7 @@ class Worker:
         for number, read in list(batches.items()):
             batch = batches[number] = self._intake.under(read, serving.model.settings.plan, clock)
             of = self.ownership.owned[number]
-            with self.follower.cost.of("score") as scored:
+            with self.follower.cost.of("score", by=serving.model.settings.lineage[:8]) as scored:
                 outputs = of.core.process(batch, serving, clock, stale=stale, token=token)
                 scored.append(len(batch.events))
             self._is_alive()

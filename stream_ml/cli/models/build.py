@@ -9,6 +9,7 @@ from stream_ml.config import Config
 from stream_ml.errors import ConfigError
 
 TURN_S = 0.5
+IDLE_S = 0.05
 SAY_S = 5.0
 
 
@@ -36,8 +37,7 @@ def build(config: Config) -> None:
     interval_s = config.checkpoints.interval / 1000
     with reaching(config):
         seal = log_seal(config, facts.training_log_topic_id)
-        follower = Follower(checked(assemble(config)), facts, Metrics(), lambda: None, seal)
-        follower.take_over.serves = False
+        follower = Follower(checked(assemble(config)), facts, Metrics(), lambda: None, seal, builds=True)
         own, said_s = follower.recipes.own.lineage, time.monotonic()
         follower.start(stop.told, interval_s)
         while own not in follower.replica.models and not stop.told():
@@ -46,6 +46,8 @@ def build(config: Config) -> None:
             follower.turn(TURN_S)
             follower.take_over.look(follower.lineup)
             follower.checkpoint_if_due(interval_s)
+            if not follower.behind:
+                time.sleep(IDLE_S)  # nothing is there: the log is waited for
             if time.monotonic() - said_s > SAY_S:
                 said_s = time.monotonic()
                 say(follower.how_far(own))

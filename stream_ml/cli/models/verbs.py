@@ -167,7 +167,7 @@ def _declared(config: Config, name: str) -> "tuple[ModelLog, Declared, dict[str,
 
     log = ModelLog(config)
     known = log.named(name)
-    return log, known, declaration_at(config, known.position, log.seal)
+    return log, known, declaration_at(config, known.last, log.seal)
 
 
 def _texts(config: Config, known: "Declared", said: dict[str, Any]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from stream_ml.core.fold.batches import FoldSettings, Run, Single, features_of
 from stream_ml.core.fold.facts import LogFacts
 from stream_ml.core.fold.halt import ENDING_A_HALT, FoldResult, Halt, HaltControl, of_one_model
 from stream_ml.core.fold.roles import Verdict
-from stream_ml.core.log.entry import ROLE_COMMANDS, Entry, LaterEntry
+from stream_ml.core.log.entry import Entry, LaterEntry
 from stream_ml.core.log.heads import decode_place
 from stream_ml.core.log.sequences import Place, SequenceState, SequenceTracker
 from stream_ml.errors import StreamMLError
@@ -196,12 +196,11 @@ class Book:
         try:
             entry.check_known()
             self.facts.check_new(offset, entry)
-            self.facts.note(offset, entry, self.seen)
-            effect = self._takes_effect(entry)
+            self.facts.note(entry, self.seen)
+            effect, verdict = self._takes_effect(entry), self.facts.judge_roles(offset, entry)
         except _NO_SENSE as error:
             return self._foreign(single, error)
         self.facts.obey(offset, entry)
-        verdict = self.facts.roles.verdicts.get(offset) if entry.command in ROLE_COMMANDS else None
         return Judged(single, learns=False, obeyed=entry.kind == "command", takes_effect=effect, verdict=verdict)
 
     def _takes_effect(self, entry: Entry) -> bool:
@@ -264,7 +263,9 @@ class Book:
             return
         self.written_at_ms = entry.written_at_ms
         with contextlib.suppress(*_NO_SENSE):  # it is met again, and halts then, once this halt is ended
-            self.facts.note(single.record.offset, entry, self.seen)
+            entry.check_known()
+            self.facts.note(entry, self.seen)
+            self.facts.read_roles(single.record.offset, entry)
             self.halts.obey(entry)
         if entry.kind == "example" and self.facts.has_started(entry.source_partition):
             self.seen.record(entry.source_partition, entry.sequence, entry.trigger, entry.trigger_offset)

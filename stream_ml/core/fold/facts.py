@@ -6,7 +6,7 @@ from stream_ml.core.avro.resolution import check_meaning
 from stream_ml.core.avro.schema import load_schema
 from stream_ml.core.fold.batches import FoldSettings
 from stream_ml.core.fold.halt import is_order, of_one_model
-from stream_ml.core.fold.roles import Roles
+from stream_ml.core.fold.roles import Roles, Verdict
 from stream_ml.core.log.entry import ROLE_COMMANDS, Entry
 from stream_ml.core.log.identity import LogIdentity
 from stream_ml.core.log.logged_schemas import LoggedSchema
@@ -32,8 +32,6 @@ class LogFacts:
         By fingerprint: why examples with this schema of events halt.
     frozen
         Whether a command has frozen the learning of all models.
-    roles
-        Which models there are, and who serves.
     rebaselined_at, commanded_at
         Offsets of the last `rebaseline`, and of the last order of any kind; -1 before the first.
     """
@@ -49,7 +47,8 @@ class LogFacts:
         self.frozen = False
         self.rebaselined_at = -1
         self.commanded_at = -1
-        self.roles = Roles()
+        self._folded_roles = Roles()
+        self._read_roles: Roles | None = None  # what was read while halted
 
     def has_started(self, partition: int) -> bool:
         """Whether a worker has started this partition: nobody else's examples are learned."""
@@ -61,8 +60,27 @@ class LogFacts:
         events = [LoggedSchema("", fingerprint, text) for fingerprint, text in list(self.schemas.items())]
         return events + [LoggedSchema(*of, text) for of, text in list(self.output_schemas.items())]
 
-    def note(self, offset: int, entry: Entry, seen: SequenceTracker) -> None:
-        """Take what the entry at this offset says; ValueError and its like where it makes no sense."""
+    @property
+    def roles(self) -> Roles:
+        """Which models there are, and who serves: as far as was read, also while the book is halted."""
+        read, folded = self._read_roles, self._folded_roles
+        return folded if read is None or read.judged_upto <= folded.judged_upto else read
+
+    def judge_roles(self, offset: int, entry: Entry) -> Verdict | None:
+        """Judge a command about models; of any other entry nothing is taken."""
+        if entry.command not in ROLE_COMMANDS:
+            return None
+        self._folded_roles.note(offset, entry, self.log_id)
+        return self._folded_roles.verdicts.get(offset)
+
+    def read_roles(self, offset: int, entry: Entry) -> None:
+        """The same while the book is halted: it holds from here on, and is judged again when this is folded."""
+        if entry.command in ROLE_COMMANDS:
+            self._read_roles = self._read_roles or self._folded_roles.copy()
+            self._read_roles.note(offset, entry, self.log_id)
+
+    def note(self, entry: Entry, seen: SequenceTracker) -> None:
+        """Take what an entry says; ValueError and its like where it makes no sense."""
         if entry.kind == "schema":
             found = LoggedSchema.of(entry)
             if found.topic:
@@ -77,8 +95,6 @@ class LogFacts:
                 self.log_id = found_id
         elif entry.kind == "start":
             self.started[entry.source_partition] = _start_of(entry)
-        elif entry.command in ROLE_COMMANDS:
-            self.roles.note(offset, entry, self.log_id)
         elif entry.command == "rebase" and entry.parsed_arguments().get("back", True):
             partition = int(entry.parsed_arguments()["partition"])
             if self.has_started(partition):
@@ -106,7 +122,7 @@ class LogFacts:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {**{name: getattr(self, name) for name in STATE}, "roles": self.roles.state()}
+        return {**{name: getattr(self, name) for name in STATE}, "roles": self._folded_roles.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take back what `state` gave."""
@@ -114,7 +130,8 @@ class LogFacts:
         self.started, self.output_schemas = state["started"], state["output_schemas"]
         self.frozen = state["frozen"]
         self.rebaselined_at, self.commanded_at = state["rebaselined_at"], state["commanded_at"]
-        self.roles.restore(state["roles"])
+        self._folded_roles.restore(state["roles"])
+        self._read_roles = None
         for fingerprint, text in state["schemas"].items():
             self._note_schema(fingerprint, text)
 

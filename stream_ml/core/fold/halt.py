@@ -157,17 +157,19 @@ class HaltControl:
         return self.current is not None and self.current.corrupted
 
     def obey(self, entry: Entry) -> None:
-        """Look whether an entry is the command that ends the halt; ValueError and its like at bad arguments."""
+        """Look whether an entry is the command that ends the halt: the first one does, whatever stands behind it."""
         halt = self.current
-        if halt is None or entry.command not in ENDING_A_HALT:
+        if halt is None or self.refold_from is not None or entry.command not in ENDING_A_HALT:
             return
+        if halt.corrupted and not halt.exact:
+            return  # its successor finds the example that did it
         said = entry.parsed_arguments()
         if said.get("lineage") not in (None, self._lineage):
             return
         if halt.reason in OF_LATER_VERSIONS and said.get("later") is not True:
             return
-        position = int(said["position"])
-        if position == halt.position and self.overrides.get(position) != entry.command:
+        position = said.get("position")
+        if type(position) is int and position == halt.position and self.overrides.get(position) != entry.command:
             self.overrides.add(halt, entry.command)
             self.refold_from = position
 

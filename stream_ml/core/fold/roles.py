@@ -15,7 +15,9 @@ from stream_ml.core.model.lineage import LINEAGE_DIGITS, digest_of
 WHOLE = 10_000  # the sum of the shares of a table
 NAME_MAX = 64  # characters of a model's name
 DECLARED_MAX = 1_000  # models of one log
-REFUSALS_KEPT = 100
+VERDICTS_KEPT = 100
+WORDS_MAX = 300  # characters of a refusal
+BY_MAX = 100  # of who declared a model
 
 
 class Declared(NamedTuple):
@@ -35,6 +37,8 @@ class Declared(NamedTuple):
         That was in force when it was declared.
     served
         Whether it has served since.
+    last
+        Where its last declaration stands: it may hold source, or a seal, that the first has not.
     """
 
     lineage: str
@@ -48,6 +52,7 @@ class Declared(NamedTuple):
     retired: bool = False
     epoch: int = 0
     served: bool = False
+    last: int = -1
 
 
 class Table(NamedTuple):
@@ -86,6 +91,13 @@ class Roles:
         self.judged_upto = self.refused = 0
         self.verdicts: dict[int, Verdict] = {}
 
+    def copy(self) -> "Roles":
+        """An independent one with the same models and table."""
+        found = Roles()
+        found.declared, found.table = dict(self.declared), self.table
+        found.judged_upto, found.refused = self.judged_upto, self.refused
+        return found
+
     def note(self, offset: int, entry: Entry, log_id: str) -> None:
         """Judge the command at this offset, once; of any other entry nothing is taken."""
         if entry.command not in ROLE_COMMANDS or offset < self.judged_upto:
@@ -95,9 +107,9 @@ class Roles:
             verdict = self._obeyed(offset, entry, log_id)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             self.refused += 1
-            verdict = Verdict("refused", f"{entry.command} at {offset} is refused: {error}")
+            verdict = Verdict("refused", f"{entry.command} at {offset} is refused: {error}"[:WORDS_MAX])
         self.verdicts[offset] = verdict
-        for old in list(self.verdicts)[:-REFUSALS_KEPT]:
+        for old in list(self.verdicts)[:-VERDICTS_KEPT]:
             del self.verdicts[old]
 
     def _obeyed(self, offset: int, entry: Entry, log_id: str) -> Verdict:
@@ -131,14 +143,13 @@ class Roles:
             raise ValueError(f"there are {DECLARED_MAX:,} models: a log holds no more")
         if known is not None and known.retired and said.get("epoch") != self.table.epoch:
             raise ValueError(f"{known.name} ({lineage}) is retired, and epoch {self.table.epoch} is in force")
-        standby, auto = said.get("standby") is not False, said.get("auto") is True
-        if known is None:
-            known = Declared(
-                lineage, digest_of(spec), name, offset, entry.written_at_ms, str(said.get("by", entry.writer))
-            )
-        self.declared[lineage] = known._replace(
-            name=name, standby=standby, auto=auto, retired=False, epoch=self.table.epoch, served=False
-        )
+        standby = said.get("standby") is not False
+        if known is None or known.retired:
+            by = str(said.get("by", entry.writer))[:BY_MAX]
+            first = offset if known is None else known.position
+            auto, epoch = said.get("auto") is True, self.table.epoch
+            known = Declared(lineage, digest_of(spec), name, first, entry.written_at_ms, by, auto=auto, epoch=epoch)
+        self.declared[lineage] = known._replace(name=name, standby=standby, last=offset)
         return Verdict("declared", f"model {name} ({lineage}) is declared", lineage)
 
     def _retire(self, known: Declared) -> Verdict:

@@ -9,7 +9,7 @@ from stream_ml.core.log.entry import encode_command, encode_schema, encode_start
 from stream_ml.core.partition.outputs import RECORD_OVERHEAD
 from stream_ml.follower.follower import Follower
 from stream_ml.follower.recipes import declaration
-from stream_ml.follower.takeover import serve_arguments
+from stream_ml.follower.takeover import free_name, serve_arguments
 from stream_ml.records import Block
 
 log = logging.getLogger(__name__)
@@ -62,13 +62,14 @@ class ClaimEntries:
         undeclared = follower.take_over.undeclared(follower.lineup)
         if undeclared is not None:
             return {"declare": undeclared}
-        if not first or roles.declared or roles.table.lineage:
+        if not first or roles.table.lineage:
             return {}
-        why = "the first model of this log"
-        return {
-            "declare": declaration(own, self._config, name=own.name),
-            "serve": serve_arguments(own.lineage, 0, self._config.instance, why),
-        }
+        found = {"serve": serve_arguments(own.lineage, 0, self._config.instance, "the first model of this log")}
+        known = roles.declared.get(own.lineage)
+        if known is None or known.retired:
+            name = free_name(own, roles)
+            found = {"declare": {**declaration(own, self._config, name=name), "epoch": 0}, **found}
+        return found
 
     def _is_too_large(self, value: bytes) -> bool:
         return len(value) + RECORD_OVERHEAD > self._record_bytes_max

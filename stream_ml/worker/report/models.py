@@ -21,7 +21,7 @@ class ModelsOfNow:
         """The one that answers."""
         follower = self._follower
         model, halt = follower.serving.model, follower.halt
-        size = follower.checkpoints.size
+        size = follower.checkpoints.size(model.settings.lineage)
         return {
             "lineage": model.settings.lineage,
             "position": model.position,
@@ -85,7 +85,10 @@ class ModelsOfNow:
 
     def warnings(self) -> list[str]:
         """What is wrong with them, in words with what to type."""
-        found, models = [], self.models()
+        follower, models = self._follower, self.models()
+        found = [text for text in (follower.recipes.problem, follower.take_over.problem) if text]
+        if follower.serving.model.settings.plan is not follower.recipes.own.settings.plan:
+            found.append("the drift of inputs is not watched: the model that answers has other features")
         by = {line["lineage"]: line for line in models["lines"]}
         wanted, answers = by[models["serves"]], by[models["answers"]]
         if models["superseded_seconds"] > self._config.models.grace / 1000:

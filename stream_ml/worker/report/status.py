@@ -183,7 +183,11 @@ class StatusMaker:
                 f"examples far from all others: {far.count}, {what}, the last at {far.last} of the training log "
                 "-> stream-ml tail CONFIG signals"
             )
-        found += [*follower.cost.words(), *follower.checkpoints.size.words(), *self._models.warnings()]
+        found += [
+            *follower.cost.words(),
+            *follower.checkpoints.size(model.settings.lineage).words(),
+            *self._models.warnings(),
+        ]
         if model.model.learner.fallback_reason:
             found.append(f"the model learns right, but slower than it could: {model.model.learner.fallback_reason}")
         return found

@@ -16,7 +16,8 @@ from stream_ml.core.fold.replica import Replica
 from stream_ml.core.fold.watch import Watch
 from stream_ml.core.inputs.features import FeaturePlan
 from stream_ml.records import LogRecord, Served
-from tests.core.fold.test_fold import BAD, SPOILS, STORY, brittle, examples
+from tests.core.fold.test_fold import BAD, SPOILS, STORY, Driver, brittle, examples
+from tests.core.fold.test_limits import labelled, of_fold, usual
 from tests.equivalence.test_batches import story as runs_and_singles
 from tests.support.partition import LINEAGE, command, example, fold_settings, log_of, parts
 
@@ -216,3 +217,42 @@ def test_drift_is_of_the_losses_of_the_one_that_serves() -> None:
     assert (alone.quality.count, mixed_one.quality.count) == (400, 400)
     assert (alone.concept.losses.full, len(alone.concept.losses.numbers)) == (False, 400)
     assert len(mixed_one.concept.losses.numbers) == 266
+
+
+# --- halts of a model ---
+
+
+def strict() -> FoldSettings:
+    """A fold that halts at an example that is far from all others."""
+    return of_fold("halt")()
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64, 1_000])
+@pytest.mark.parametrize(("first", "second", "learned"), [("accept", "skip", 260), ("skip", "accept", 259)])
+def test_the_first_of_two_commands_ends_the_halt_however_the_log_is_cut(
+    chunk: int, first: str, second: str, learned: int
+) -> None:
+    values = labelled(usual(260), {100: 1e9})
+    log = log_of([*values, command(first, position=100), command(second, position=100)])
+    replica = Driver(log, strict).run(chunk)
+    assert (replica.halt, replica.only.examples_learned) == (None, learned)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"position": "abc"}, {"position": None}, {"position": [100]}])
+@pytest.mark.parametrize("name", ["skip", "accept", "accept-gap"])
+def test_a_command_without_a_position_leaves_a_halted_model_halted(name: str, arguments: dict[str, Any]) -> None:
+    log = log_of([*labelled(usual(150), {100: 1e9}), command(name, **arguments)])
+    replica = Driver(log, strict).run(40)
+    assert replica.halt is not None and (replica.halt.position, replica.interrupted) == (100, False)
+
+
+def test_a_corrupted_model_whose_example_is_not_known_yet_obeys_no_command() -> None:
+    """Its successor finds the example; a command for where it was found would leave another one out."""
+    xs = [float(n % 5 - 2) for n in range(200)]
+    xs[70] = SPOILS
+    found = {
+        chunk: Driver(log_of([*examples(*xs), command("skip", position=127), command("skip", position=70)])).run(chunk)
+        for chunk in (1, 32, 300)
+    }
+    assert {replica.only.examples_learned for replica in found.values()} == {199}
+    assert len({tuple(replica.only.probe_bits()) for replica in found.values()}) == 1

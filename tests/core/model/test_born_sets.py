@@ -84,7 +84,8 @@ from stream_ml.app.trial import checked
 from stream_ml.config import load_config
 from stream_ml.demo.run import _CONFIG
 file = Path(sys.argv[1])
-file.write_text(_CONFIG.format(servers="127.0.0.1:1", schemas=formats.FOLDER, port=1))
+of = {"servers": "127.0.0.1:1", "schemas": formats.FOLDER, "port": 1}
+file.write_text(_CONFIG.format(**of, factory="stream_ml.demo.model:build"))
 checked(assemble(load_config(file)))
 """
 

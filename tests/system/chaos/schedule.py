@@ -48,6 +48,7 @@ def _fault(chance: random.Random, kinds: Sequence[str]) -> Fault:
     detail = ""
     if kind in ("kill-at", "raise-at"):
         places = [place for place in get_args(Place) if kind == "kill-at" or not place.startswith("on-")]
+        places = [place for place in places if place not in ("model-declared", "model-serves")]  # only at a take-over
         place = chance.choice(places)
         rare = place.startswith(("on-", "checkpoint", "before-prune")) or place in ("after-claim", "in-rebuild")
         detail = f"{place}:{kind.removesuffix('-at')}:{1 if rare else chance.randint(1, 12)}"

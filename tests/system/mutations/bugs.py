@@ -619,6 +619,49 @@ BUGS = (
         "        if True:\n",
         (FOLD,),
     ),
+    # --- several models ---
+    Bug(
+        "a serve that replaces another epoch is obeyed",
+        "stream_ml/core/fold/roles.py",
+        "        if epoch != self.table.epoch or type(epoch) is not int:\n",
+        "        if type(epoch) is not int:\n",
+        ("tests/core/fold/test_roles.py",),
+    ),
+    Bug(
+        "a serve is obeyed only where it is folded",
+        "stream_ml/core/fold/book.py",
+        "            self.facts.read_roles(single.record.offset, entry)\n",
+        "",
+        ("tests/core/fold/test_roles.py",),
+    ),
+    Bug(
+        "a model joins one entry early",
+        "stream_ml/core/fold/replica.py",
+        "        assert model.position == self.book.position or model.halt is not None",
+        "        assert model.position >= self.book.position - 1 or model.halt is not None",
+        ("tests/core/fold/test_models_side_by_side.py",),
+    ),
+    Bug(
+        "the second of two commands ends the halt of a model",
+        "stream_ml/core/fold/halt.py",
+        "        if halt is None or self.refold_from is not None or entry.command not in ENDING_A_HALT:\n",
+        "        if halt is None or entry.command not in ENDING_A_HALT:\n",
+        ("tests/core/fold/test_models_side_by_side.py",),
+    ),
+    Bug(
+        "source out of the log is run before its seal is looked at",
+        "stream_ml/follower/recipes.py",
+        "        check_mac(config, said)",
+        "        said",
+        ("tests/follower/test_recipes.py",),
+    ),
+    Bug(
+        "a model that has served takes over by itself again",
+        "stream_ml/core/fold/roles.py",
+        "        if known is None or known.retired:\n            by",
+        "        if True:\n            by",
+        ("tests/core/fold/test_roles.py",),
+    ),
     Bug(
         "a model from a checkpoint goes through its sets as the pickle has them",
         "stream_ml/core/fold/lineage_model.py",
@@ -709,8 +752,8 @@ BUGS = (
     Bug(
         "a command that nobody knows is passed over",
         "stream_ml/core/fold/book.py",
-        "            entry.check_known()\n",
-        "",
+        "            entry.check_known()\n            self.facts.check_new(offset, entry)\n",
+        "            self.facts.check_new(offset, entry)\n",
         ("tests/core/log/test_formats.py",),
     ),
     Bug(

@@ -117,7 +117,9 @@ class MemoryStore:
     files: dict[int, tuple[dict[str, Any], bytes]]
     pickled_bytes = 0
 
-    def __init__(self, directory: Path, lineage: str, *, keep: int, key: bytes | None = None) -> None:
+    def __init__(
+        self, directory: Path, lineage: str, *, keep: int, key: bytes | None = None, spaced: bool = False
+    ) -> None:
         self.files, self._keep = simulation().cluster.checkpoints.setdefault(lineage, {}), keep
 
     def prepare(self) -> str:
