@@ -41,7 +41,8 @@ class Serving(NamedTuple):
     @classmethod
     def of(cls, replica: Replica) -> "Serving":
         """The only model of a replica."""
-        return cls(replica.only, replica.book, replica.watch, told=(replica.only,))
+        epoch = replica.book.facts.roles.table.epoch
+        return cls(replica.only, replica.book, replica.watch, epoch=epoch, told=(replica.only,))
 
     def flags(self, *, stale: bool) -> tuple[str, ...]:
         """What every prediction of a batch says, in the order of the format."""

@@ -1,6 +1,7 @@
 """A changed model takes over behind the one that serves; the log decides who does, and not the last file."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -305,3 +306,85 @@ def test_a_standby_that_raises_halts_itself_and_the_one_that_serves_learns_on(
         assert all(said["flags"] in ("", "cold") for said in made.predictions())
         assert worker.stop() == 0, worker.log
         assert made.audited()["findings"] == []
+
+
+# --- settings, disks and keys ---
+
+
+def test_what_only_watches_is_no_lineage(kafka: str, app_id: str, tmp_path: Path) -> None:
+    """Another window: the model's checkpoint is taken, quality is folded anew."""
+    with service(tmp_path, kafka, app_id, http={"port": free_port()}) as made:
+        worker = made.start()
+        made.pairs(range(120))
+        made.wait_until_done()
+        assert worker.stop() == 0
+        (old,) = set(lineages(made))
+        before = made.newest_quality()
+        worker = made.start(quality={"window": 200})
+        made.wait_for(lambda: status(made)["answers"] == old, "answering")
+        assert f"of {old} loaded" in worker.log and "of book loaded" not in worker.log
+        assert worker.stop() == 0, worker.log
+        folders = [path.name for path in (tmp_path / "checkpoints" / "book").iterdir()]
+        assert len(folders) == 2 and made.newest_quality() == before
+
+
+def test_upgrade_by_hand_ends_with_what_to_type(kafka: str, app_id: str, tmp_path: Path) -> None:
+    with service(tmp_path, kafka, app_id, models={"upgrade": "manual"}) as made:
+        worker = made.start()
+        made.pairs(range(20))
+        made.wait_until_done()
+        assert worker.stop() == 0
+        change_model(made)
+        worker = made.start()
+        assert worker.wait() == 78
+        assert "stream-ml models declare CONFIG" in worker.log and "models.upgrade is manual" in worker.log
+        said = typed(made, "models", "declare", "CONFIG")
+        assert "stream-ml promote CONFIG build~2" in said
+        worker = made.start()
+        made.wait_until_done()
+        assert worker.stop() == 0, worker.log
+        assert len(set(lineages(made))) == 1
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+def test_a_worker_without_its_disk_gets_the_old_model_out_of_the_log_where_there_is_a_key(
+    kafka: str, app_id: str, tmp_path: Path, keyed: bool
+) -> None:
+    (tmp_path / "models.key").write_text("k" * 32, "utf-8")
+    models = {"models": {"key_file": "models.key"}} if keyed else {}
+    with service(tmp_path, kafka, app_id, http={"port": free_port()}, **models) as made:
+        worker = made.start()
+        made.pairs(range(100))
+        made.wait_until_done()
+        assert worker.stop() == 0
+        (old,) = set(lineages(made))
+        shutil.rmtree(tmp_path / "model-store")
+        change_model(made)
+        worker = made.start()
+        made.wait_for(lambda: status(made)["serves"] not in ("", old), "taking over")
+        assert (f"({old}) was brought from the log" in worker.log) is keyed
+        assert (f"model {old} cannot be had here: it is in the log alone" in worker.log) is not keyed
+        made.pairs(range(100, 120))
+        made.wait_until_done()
+        assert worker.stop() == 0, worker.log
+        assert made.audit().findings == []
+
+
+def test_models_build_leaves_a_checkpoint_with_which_a_worker_takes_over_at_once(
+    kafka: str, app_id: str, tmp_path: Path
+) -> None:
+    with service(tmp_path, kafka, app_id, http={"port": free_port()}) as made:
+        worker = made.start()
+        made.pairs(range(150))
+        made.wait_until_done()
+        (old,) = set(lineages(made))
+        change_model(made)
+        code, said = ended(made, "models", "build", "CONFIG")
+        found = re.search(r"model ([0-9a-f]{16}) is at [\d,]+ of", said)
+        assert code == 0 and found is not None and "takes over at once" in said, said
+        assert status(made)["serves"] == old
+        assert worker.stop() == 0, worker.log
+        worker = made.start()
+        made.wait_for(lambda: status(made)["answers"] == found[1], "taking over")
+        assert f"of {found[1]} loaded" in worker.log
+        assert worker.stop() == 0, worker.log
