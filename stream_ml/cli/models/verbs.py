@@ -84,7 +84,7 @@ def show(
         return
     say(f"{known.name} ({known.lineage}): {_role(known, log.roles.table.lineage)}")
     say(f"declared at {known.position:,} of {config.training_log_topic} by {known.by}")
-    say(f"factory {said['spec']['factory']}, parameters {json.dumps(said['overlay']['model']['params'])}")
+    say(f"factory {said['spec']['factory']}, parameters {json.dumps(said['spec']['params'])}")
     say("made with " + ", ".join(f"{key} {value}" for key, value in said["environment"].items()))
     for path, digest in said["spec"]["sources"].items():
         say(f"source {path}, SHA-256 {digest[:16]}")

@@ -170,7 +170,8 @@ def test_a_model_stands_by_is_promoted_and_rolled_back_while_events_flow(
         assert "differ in: estimator, factory" in typed(made, "models", "diff", "CONFIG", "build", "trees").replace(
             "distributions, ", ""
         ) or "sources" in typed(made, "models", "diff", "CONFIG", "build", "trees")
-        assert "helper_" in typed(made, "models", "show", "CONFIG", "trees")
+        shown = typed(made, "models", "show", "CONFIG", "trees")
+        assert "helper_" in shown and "parameters {}" in shown and "retired" in shown, shown
         assert worker.stop() == 0, worker.log
         assert [(lineage, flag) for lineage, _, flag in roles_hold(made)] == [(old, ""), (new, ""), (old, "")]
         audited = made.audited(sample=300)
