@@ -342,6 +342,7 @@ def test_upgrade_by_hand_ends_with_what_to_type(kafka: str, app_id: str, tmp_pat
         said = typed(made, "models", "declare", "CONFIG")
         assert "stream-ml promote CONFIG build~2" in said
         worker = made.start()
+        made.pairs(range(20, 40))
         made.wait_until_done()
         assert worker.stop() == 0, worker.log
         assert len(set(lineages(made))) == 1
