@@ -53,9 +53,9 @@ def test_a_gap_halts_learning_scoring_goes_on_flagged_and_skip_lifts_it(
         position = re.search(r"stream-ml skip CONFIG (\d+)", worker.log)
         assert position is not None
         cli("skip", tmp_path / "w1.yaml", position[1])
-        made.wait_for(lambda: "ended" in worker.log, "the lift")
+        made.wait_for(lambda: "ended: folding again" in worker.log, "the lift")
         learn(made, 40, 60)
-        assert made.predictions()[-1]["flags"] == ""
+        assert made.predictions()[-1]["flags"] == "", worker.log
         assert worker.stop() == 0
         header = made.newest_checkpoint()
         assert header["examples_learned"] == 60
@@ -88,7 +88,7 @@ def test_a_halt_that_is_none_cannot_be_lifted(kafka: str, app_id: str, tmp_path:
             decode_entry(r.value or b"").kind != "command" for r in made.read(made.config.training_log_topic)[end:]
         )
         cli("skip", file, position[1])
-        made.wait_for(lambda: "ended" in worker.log, "the lift")
+        made.wait_for(lambda: "ended: folding again" in worker.log, "the lift")
         learn(made, 25, 30)
         assert f"learning is not halted at {position[1]}" in refused(verb, file, position[1])
 

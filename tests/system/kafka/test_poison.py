@@ -123,7 +123,7 @@ def test_an_example_that_raises_halts_all_replicas_there_also_one_that_starts_la
         (position,) = halts(workers[0])
         assert [halts(worker) for worker in workers] == [[position]] * 3
         assert "skip stands in" in cli(made, "skip", position)
-        made.wait_for(lambda: all("ended" in worker.log for worker in workers), "the lift of all")
+        made.wait_for(lambda: all("ended: folding again" in worker.log for worker in workers), "the lift of all")
         learn(made, 150, 180)
         assert flags(made, 150) == [set()] * 30
         ended_alike(made, workers, 179)
@@ -149,7 +149,7 @@ def test_a_model_that_stops_being_finite_halts_all_replicas_at_the_example_that_
         (position,) = halts(workers[0])
         assert [halts(worker) for worker in workers] == [[position]] * 3
         write_command(made.config, "skip", {"position": position})
-        made.wait_for(lambda: all("ended" in worker.log for worker in workers), "the lift of all")
+        made.wait_for(lambda: all("ended: folding again" in worker.log for worker in workers), "the lift of all")
         learn(made, 230, 260)
         assert flags(made, 230) == [set()] * 30
         assert all(0.0 < p["score"] < 1.0 for p in made.predictions() if int(p["event_id"][1:]) >= 200)
