@@ -236,6 +236,7 @@ class Follower:
         self.lineup.look_after()
         if self.lineup.chasing:
             self._chase(budget_s, deadline)
+        self._told.look(self.replica)  # a model that joined may have brought its halt, and nothing follows in the log
 
     def _chase(self, budget_s: float, deadline: float) -> None:
         """Let those that are behind come on: in the time that is left, or a share of it where the head needs it all."""

@@ -190,8 +190,11 @@ class Lineup:
         assert halt is not None  # noqa: S101 - it is to be remade
         recipe = self._recipes.of(lineage, self.head.book.facts.roles.declared.get(lineage))
         assert isinstance(recipe, Recipe)  # noqa: S101 - it was built
-        why = "corrupted" if halt.corrupted else "to go on"
-        log.warning("model %s is %s at %d (%s): from a checkpoint before it", lineage, why, halt.position, halt.message)
+        if halt.corrupted:
+            said = "model %s is corrupted at %d (%s): folding again from a checkpoint before it"
+            log.warning(said, lineage, halt.position, halt.message)
+        else:
+            log.info("halt at %d of %s ended: folding again from a checkpoint before it", halt.position, lineage)
         restored = self._restored(recipe, halt.position)
         model = old.successor(restored.only)
         if model is not restored.only:

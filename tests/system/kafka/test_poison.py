@@ -16,6 +16,7 @@ from tests.support.service import Service, Worker, service
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 
 ALL = ("w1", "w2", "w3")
+LIFTED = "ended: folding again"
 BRITTLE = """
 import math
 
@@ -86,6 +87,11 @@ def halts(worker: Worker) -> list[int]:
     return [int(position) for position in re.findall(r"learning halted at (\d+)", worker.log)]
 
 
+def goes_on(worker: Worker) -> bool:
+    """Whether a model whose halt was ended has learned up to the log's end again."""
+    return "has caught up with the log" in worker.log.partition(LIFTED)[2]
+
+
 def flags(made: Service, first: int) -> list[set[str]]:
     """Flags of the predictions of events from this number on, over all partitions; cold is left out."""
     found = [p for number in range(made.partitions) for p in made.predictions(number)]
@@ -123,7 +129,7 @@ def test_an_example_that_raises_halts_all_replicas_there_also_one_that_starts_la
         (position,) = halts(workers[0])
         assert [halts(worker) for worker in workers] == [[position]] * 3
         assert "skip stands in" in cli(made, "skip", position)
-        made.wait_for(lambda: all("ended: folding again" in worker.log for worker in workers), "the lift of all")
+        made.wait_for(lambda: all(map(goes_on, workers)), "the lift of all")
         learn(made, 150, 180)
         assert flags(made, 150) == [set()] * 30
         ended_alike(made, workers, 179)
@@ -149,7 +155,7 @@ def test_a_model_that_stops_being_finite_halts_all_replicas_at_the_example_that_
         (position,) = halts(workers[0])
         assert [halts(worker) for worker in workers] == [[position]] * 3
         write_command(made.config, "skip", {"position": position})
-        made.wait_for(lambda: all("ended: folding again" in worker.log for worker in workers), "the lift of all")
+        made.wait_for(lambda: all(map(goes_on, workers)), "the lift of all")
         learn(made, 230, 260)
         assert flags(made, 230) == [set()] * 30
         assert all(0.0 < p["score"] < 1.0 for p in made.predictions() if int(p["event_id"][1:]) >= 200)
@@ -170,9 +176,9 @@ def test_a_gap_halts_all_replicas_and_accepting_it_learns_the_example_in_all(
         (position,) = halts(workers[0])
         write_command(made.config, "accept-gap", {"position": position})
         made.forge(6)
-        made.wait_for(lambda: "ended" in workers[0].log and "ended" in workers[2].log, "the lift of two")
+        made.wait_for(lambda: LIFTED in workers[0].log and LIFTED in workers[2].log, "the lift of two")
         workers[1].process.send_signal(signal.SIGCONT)
-        made.wait_for(lambda: "ended" in workers[1].log, "the halt and the lift of the third, both in one turn")
+        made.wait_for(lambda: LIFTED in workers[1].log, "the halt and the lift of the third, both in one turn")
         learn(made, 60, 90)
         assert [re.findall(r"halt at (\d+) ended", worker.log) for worker in workers] == [[str(position)]] * 3
         assert flags(made, 60) == [set()] * 30
