@@ -76,8 +76,10 @@ class LogFacts:
     def read_roles(self, offset: int, entry: Entry) -> None:
         """The same while the book is halted: it holds from here on, and is judged again when this is folded."""
         if entry.command in ROLE_COMMANDS:
-            self._read_roles = self._read_roles or self._folded_roles.copy()
-            self._read_roles.note(offset, entry, self.log_id)
+            read = self._read_roles
+            if read is None or self.roles is not read:  # one of an earlier halt misses what was folded since
+                read = self._read_roles = self._folded_roles.copy()
+            read.note(offset, entry, self.log_id)
 
     def note(self, entry: Entry, seen: SequenceTracker) -> None:
         """Take what an entry says; ValueError and its like where it makes no sense."""
