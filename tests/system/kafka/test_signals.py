@@ -135,7 +135,7 @@ def test_halt_and_commands_are_told_once_however_many_replicas_see_them(
 
 
 @pytest.mark.long
-def test_a_new_lineage_tells_the_halts_that_it_meets_once_and_an_ended_one_tells_nothing_again(
+def test_halts_are_told_once_by_each_who_watches_and_another_model_tells_them_not_again(
     kafka: str, app_id: str, tmp_path: Path
 ) -> None:
     with service(tmp_path, kafka, app_id) as made:
@@ -149,16 +149,17 @@ def test_a_new_lineage_tells_the_halts_that_it_meets_once_and_an_ended_one_tells
         resumed = write_command(made.config, "skip", {"position": halted.position})
         assert until(lambda: ("resumed", "learning") in told(made) or _nudge(made), WAIT_S)
         useless = write_command(made.config, "skip", {"position": halted.position})
-        for seed in (8, 7, 8):
+        models, watches = [{"model": {"seed": seed}} for seed in (8, 7, 8)], [{"quality": {"window": 200}}, {}]
+        for changes in [*models, *watches, *watches]:
             assert made.workers[-1].stop() == 0
-            made.start(model={"seed": seed})
+            made.start(**changes)
             before = len(made.predictions())
             assert until(lambda: len(made.predictions()) > before or _nudge(made), WAIT_S)  # noqa: B023
         one, other = dict.fromkeys(signal.origin for signal in signals(made))
         expected = [("halted", halted.position), ("resumed", resumed)]
         assert resumed < useless
-        for lineage in (one, other):
-            assert [(s.kind, s.position) for s in signals(made) if s.origin == lineage] == expected
+        for watch in (one, other):
+            assert [(s.kind, s.position) for s in signals(made) if s.origin == watch] == expected
 
 
 def test_the_audit_finds_a_signal_of_the_fold_that_stands_twice(kafka: str, app_id: str, tmp_path: Path) -> None:
