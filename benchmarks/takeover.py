@@ -3,8 +3,8 @@
 Run it as ``python -m benchmarks.takeover [EXAMPLES]``: an embedded Kafka, a log with so many examples (1,000,000), then
 RATE events a second, each with its label, while workers are restarted with another model.py and a helper module, with
 one worker and with two; and one with another version of River, which cannot build the old model. Times in seconds; a
-pause is the longest time between two committed predictions, as a consumer meets them, while events keep coming. 30,000
-events wait for labels at any time (ten minutes at 50 a second): what a start reads of them again is measured by
+pause is the longest time between two committed predictions, as a consumer meets them, while events keep coming. About
+20,000 events are in the window of the join at any time: what a start reads of them again is measured by
 benchmarks/recovery.py, and costs the same with any model.
 """
 
@@ -39,6 +39,7 @@ from stream_ml.kafka.clients import reader
 from stream_ml.kafka.topics import create_topics
 
 RATE = 1_000
+STEP_MS = 200  # of event time between two events
 WAIT_MAX_S = 900.0
 BEFORE = """
 from river import linear_model, preprocessing
@@ -99,8 +100,8 @@ class App:
         """So many events, each with its label."""
         for number in range(self.produced, self.produced + count):
             partition = number % self.partitions
-            self._put("visits", {"id": f"v{number}", "at": T0 + 20 * number, "x": float(number % 7)}, partition)
-            self._put("truths", {"id": f"v{number}", "at": T0 + 20 * number + 10, "y": number % 7 > 3}, partition)
+            self._put("visits", {"id": f"v{number}", "at": T0 + STEP_MS * number, "x": float(number % 7)}, partition)
+            self._put("truths", {"id": f"v{number}", "at": T0 + STEP_MS * number + 10, "y": number % 7 > 3}, partition)
         self.produced += count
         self._producer.poll(0)
 
@@ -286,7 +287,7 @@ def other_river(examples: int) -> dict[str, Any]:
             "ended_after_sigterm_s": round(stopped_s, 2),
             "said": said,
             "ready_after_s": round(time.time() - started_s, 1),
-            "serves_another": app.status("w1")["models"]["serves"] != old,
+            "answers_another": app.status("w1")["models"]["answers"] != old,
         }
 
 
