@@ -81,7 +81,6 @@ class Follower:
         self._at_end_s = time.monotonic()
         self._told = HaltsTold(parts.config.training_log_topic)
         self.folding: Folding | None = None
-        self._started = False
 
     def _follow(self, replica: Replica) -> None:
         self.replica = replica
@@ -112,7 +111,6 @@ class Follower:
             self.turn(CHASE_S)
             self.take_over.look(self.lineup)
         if not stop():
-            self._started = True
             model, _ = self.lineup.answering()
             log.info("model ready: version %s/%d, %d examples learned", *model.version, model.examples_learned)
 
@@ -365,10 +363,7 @@ class Follower:
         return self.checkpoints.write_if_due(self.lineup.replicas, interval_s)
 
     def finish(self, stall_max_s: float, checkpoint_max_s: float) -> None:
-        """Fold what is committed and write checkpoints, as far as that goes so quickly; close the consumers.
-
-        A start that was told to stop folds no more: the next one goes on from its checkpoints.
-        """
+        """Fold what is committed and write checkpoints, as far as that goes so quickly; close the consumers."""
         if self._head is None:
             return
         until_s = time.monotonic() + checkpoint_max_s
@@ -379,7 +374,7 @@ class Follower:
         # Those under way come first: they are nearer to their end than new ones.
         self.checkpoints.write_until(self.lineup.replicas, until_s)
         try:
-            self.fold_past_end(stall_max_s=stall_max_s, most_s=stall_max_s, stop=lambda: not self._started)
+            self.fold_past_end(stall_max_s=stall_max_s, most_s=stall_max_s)
         except (FatalError, KafkaException) as error:
             log.warning("not everything was folded at the end: %s", error)
         if not self.checkpoints.busy:
