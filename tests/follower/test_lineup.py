@@ -1,7 +1,6 @@
 """Several models on one log in a whole follower: who answers, who learns, who takes over, and with which bits."""
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +28,6 @@ from tests.support.follower_on_a_list import (
 
 LAW = settings(max_examples=25, deadline=None, derandomize=True, database=None)
 FOREST = {"factory": "river.forest:ARFClassifier", "params": {"n_models": 5}}
-
-
-@pytest.fixture(name="app")
-def _app(tmp_path: Path) -> Iterator[App]:
-    with on_a_list() as log:
-        yield App(tmp_path, log)
-
-
-@pytest.fixture(name="log")
-def _log(app: App) -> Log:
-    return app.log
 
 
 def look(worker: Follower, log: Log, turns: int = 20) -> None:

@@ -6,7 +6,7 @@ import json
 import py_compile
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,23 +31,13 @@ from stream_ml.follower.recipes import (
 )
 from stream_ml.kafka.topics import TopicFacts
 from stream_ml.storage.model_store import ModelStoreError, StoredModel
-from tests.app.test_private_modules import forget
+from tests.app.test_private_modules import HELPED, forget
+from tests.app.test_private_modules import a_process_of_its_own as a_process_of_its_own  # noqa: PLC0414
 from tests.app.test_sources import CHANGED, HELPER, model
 from tests.core.model.test_model import LOGISTIC, _config
 
 FACTS = TopicFacts(1, "topic-id", 1_000_000, log=LogIdentity("1" * 32, "a" * 32))
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
-HELPED = model("from helper import K")
-
-
-@pytest.fixture(autouse=True)
-def a_process_of_its_own(tmp_path: Path) -> Iterator[None]:
-    """What other tests have imported, and this one, is forgotten, and where it was looked for."""
-    forget(tmp_path.parent)
-    path = list(sys.path)
-    yield
-    sys.path[:] = path
-    forget(tmp_path.parent)
 
 
 # --- apps ---

@@ -1,8 +1,5 @@
 """What a start comes to: from checkpoints of any age, with models that cannot be had, and where it is refused."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from stream_ml.errors import ConfigError
@@ -19,7 +16,6 @@ from tests.support.follower_on_a_list import (
     Log,
     assert_as_from_0,
     end_at_once,
-    on_a_list,
     settle,
     turn_until,
     write_checkpoints,
@@ -33,17 +29,6 @@ def build():
     Path(__file__).with_name("words.txt").read_text("utf-8")
     return linear_model.LogisticRegression()
 """
-
-
-@pytest.fixture(name="app")
-def _app(tmp_path: Path) -> Iterator[App]:
-    with on_a_list() as log:
-        yield App(tmp_path, log)
-
-
-@pytest.fixture(name="log")
-def _log(app: App) -> Log:
-    return app.log
 
 
 # --- checkpoints of several ages ---

@@ -289,7 +289,6 @@ def simulated(sim: Simulation, *, tracing: bool = False) -> Iterator[None]:
         worker.intake,
     )
     timed += (taken.assignment, taken.moves, report.health, report.report, report.status, report.totals)
-    timed += (stream_ml.follower.lineup, stream_ml.follower.track)
     changes: list[tuple[Any, str, Any]] = [(module, "time", SimulatedTime) for module in timed]
     changes += [(kafka.clients, name, getattr(clients, name)) for name in ("Consumer", "AdminClient")]
     changes += [(kafka.clients, "Producer", producer.Producer)]
@@ -318,7 +317,7 @@ def simulated(sim: Simulation, *, tracing: bool = False) -> Iterator[None]:
         yield
     finally:
         activate(None)
-        for patch in patches:
+        for patch in reversed(patches):  # of two patches of one name the first knows what was there before
             patch.stop()
         logger.removeHandler(handler)
         logger.level, logger.propagate = before

@@ -6,7 +6,6 @@ on threads, on the host's clock or on chance.
 
 import random
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -309,29 +308,24 @@ def activate(sim: Simulation | None) -> None:
         _active.append(sim)
 
 
-def _now_s() -> float:
-    """Its clock; the real one between two simulations, for other tests of the same process."""
-    return _active[-1].now_s if _active else time.monotonic()
-
-
 class SimulatedTime:
     """Takes the place of the module `time`."""
 
     @staticmethod
     def monotonic() -> float:
-        return _now_s()
+        return simulation().now_s
 
     @staticmethod
     def monotonic_ns() -> int:
-        return int(_now_s() * 1e9)
+        return int(simulation().now_s * 1e9)
 
     @staticmethod
     def time() -> float:
-        return EPOCH_MS / 1000 + _now_s()
+        return EPOCH_MS / 1000 + simulation().now_s
 
     @staticmethod
     def time_ns() -> int:
-        return EPOCH_MS * 1_000_000 + int(_now_s() * 1e9)
+        return EPOCH_MS * 1_000_000 + int(simulation().now_s * 1e9)
 
     @staticmethod
     def sleep(seconds: float) -> None:
