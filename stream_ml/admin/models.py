@@ -111,19 +111,19 @@ class ModelLog:
 
 
 class Owner(NamedTuple):
-    """One partition's owner, and where it has a model ready; None where it has not."""
+    """One partition's owner, and the models that it has ready: by lineage the position of each."""
 
     partition: int
     writer: str
-    position: int | None
+    ready: dict[str, int]
 
 
-def owners(config: Config, partitions: int, lineage: str) -> list[Owner]:
-    """Who owns each partition, as it was committed last, and whether it has this model ready."""
+def owners(config: Config, partitions: int) -> list[Owner]:
+    """Who owns each partition, as it was committed last, and what it has ready."""
     observer = Observer(config, partitions)
     try:
         return [
-            Owner(pair.partition, pair.metadata.writer, dict(pair.metadata.ready).get(lineage))
+            Owner(pair.partition, pair.metadata.writer, dict(pair.metadata.ready))
             for pair in observer.pairs()
             if pair.metadata is not None
         ]
@@ -143,8 +143,8 @@ def wait_ready(
     """
     deadline, said_s = time.monotonic() + most_s, time.monotonic()
     while True:
-        found = owners(config, partitions, known.lineage)
-        behind = sorted({one.writer for one in found if one.position is None})
+        found = owners(config, partitions)
+        behind = sorted({one.writer for one in found if known.lineage not in one.ready})
         if found and not behind:
             return found
         if time.monotonic() > deadline:

@@ -16,7 +16,7 @@ from stream_ml.core.fold.roles import Declared
 from stream_ml.core.log.entry import decode_entry
 from stream_ml.core.log.identity import LogIdentity
 from stream_ml.core.log.seals import LogSeal
-from stream_ml.core.model.lineage import LINEAGE_DIGITS, canonical, digest_of
+from stream_ml.core.model.lineage import LINEAGE_DIGITS, canonical, differing, digest_of
 from stream_ml.errors import ConfigError, StreamMLError
 from stream_ml.kafka.reading.log_reader import log_value
 from stream_ml.kafka.reading.ranges import read_range
@@ -141,10 +141,8 @@ class Recipes:
         parts = overlaid(self._parts, stored.spec, stored.overlay, stored.sources, folder)
         recipe = own_recipe(parts, self._log)
         if recipe.spec != stored.spec:
-            names = sorted(
-                name for name in {*recipe.spec, *stored.spec} if recipe.spec.get(name) != stored.spec.get(name)
-            )
-            raise ConfigError(f"it comes out as another model: {', '.join(names)} differ")
+            names = ", ".join(differing(recipe.spec, stored.spec))
+            raise ConfigError(f"it comes out as another model: {names} differ")
         # All models of a process follow one book, which knows the schemas.
         settings = recipe.settings._replace(watch=self.own.settings.watch, concept=self.own.settings.concept)
         return recipe._replace(settings=settings)

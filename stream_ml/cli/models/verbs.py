@@ -40,9 +40,9 @@ def list_models(
         return
     if not as_json:
         say(f"{'name':<20} {'lineage':<17} {'role':<9} {'ready in':<24} declared")
+    found = owners(config, log.facts.partitions)
     for known in sorted(log.roles.declared.values(), key=lambda one: (one.lineage != table.lineage, -one.position)):
-        found = owners(config, log.facts.partitions, known.lineage)
-        ready = sorted({one.writer for one in found if one.position is not None})
+        ready = sorted({one.writer for one in found if known.lineage in one.ready})
         role = _role(known, table.lineage)
         if as_json:
             said = {**known._asdict(), "role": role, "ready": ready, "epoch": table.epoch}
@@ -95,9 +95,11 @@ def show(
 @configured
 def diff(config: Config, one: Named, other: Named) -> None:
     """What two models differ in: keys of their specifications, and their source line by line."""
+    from stream_ml.core.model.lineage import differing
+
     (_, first, said), (_, second, than) = _declared(config, one), _declared(config, other)
     specs = said["spec"], than["spec"]
-    names = sorted(name for name in {*specs[0], *specs[1]} if specs[0].get(name) != specs[1].get(name))
+    names = differing(*specs)
     both = f"{first.name} ({first.lineage}) and {second.name} ({second.lineage})"
     say(f"{both} differ in: {', '.join(names) or 'nothing'}")
     for name in names:
@@ -225,7 +227,7 @@ def _serve(config: Config, name: str, wait: str, *, no_wait: bool, why: str) -> 
         )
     if not no_wait:
         found = wait_ready(config, log.facts.partitions, known, duration_ms(wait) / 1000, say)
-        where = ", ".join(sorted({f"{one.writer} at {one.position:,}" for one in found if one.position is not None}))
+        where = ", ".join(sorted({f"{one.writer} at {one.ready[known.lineage]:,}" for one in found}))
         say(f"{known.name} ({known.lineage}) stands ready at the log's end: {where}")
     before = log.roles.declared.get(table.lineage)
     epoch = log.serve(known, why)

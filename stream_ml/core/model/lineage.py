@@ -55,6 +55,11 @@ def digest_of(spec: dict[str, Any]) -> str:
     return hashlib.sha256(canonical(spec).encode()).hexdigest()
 
 
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Names of what two specifications have differently, or one of them alone; in order."""
+    return sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
+
+
 def canonical(value: Any) -> str:
     """JSON of which there is one text only: what digests are made of."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))

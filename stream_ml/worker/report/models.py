@@ -53,13 +53,13 @@ class ModelsOfNow:
             "superseded_seconds": round(since_s, 1),
             "refused": roles.refused,
             "log_end": follower.replica.read_position,
-            "lines": [self._line(lineage) for lineage in lineages],
+            "lines": [self._line(lineage, wanted) for lineage in lineages],
         }
 
-    def _line(self, lineage: str) -> ModelLine:
+    def _line(self, lineage: str, wanted: list[str]) -> ModelLine:
         follower, roles = self._follower, self._follower.book.facts.roles
         lineup, known = follower.lineup, roles.declared.get(lineage)
-        wanted, chase = lineup.wanted, lineup.chasing.get(lineage)
+        chase = lineup.chasing.get(lineage)
         model: LineageModel | None = lineup.head.models.get(lineage) or (chase.model if chase is not None else None)
         retired = known is not None and known.retired
         role = (
@@ -83,9 +83,9 @@ class ModelsOfNow:
         answers = lineage == lineup.answers and lineage != wanted[0]
         return {**found, "told": _told(found, roles.table.epoch, follower.replica.read_position, answers=answers)}
 
-    def warnings(self) -> list[str]:
-        """What is wrong with them, in words with what to type."""
-        follower, models = self._follower, self.models()
+    def warnings(self, models: ModelsStatus) -> list[str]:
+        """What is wrong with them as `models` has found them, in words with what to type."""
+        follower = self._follower
         found = [text for text in (follower.recipes.problem, follower.take_over.problem) if text]
         if follower.serving.model.settings.plan is not follower.recipes.own.settings.plan:
             found.append("the drift of inputs is not watched: the model that answers has other features")

@@ -17,6 +17,7 @@ from stream_ml.observe.status import (
     NO_POINT,
     ConceptStatus,
     Lag,
+    ModelsStatus,
     PartitionStatus,
     PendingStatus,
     QualityWindow,
@@ -67,7 +68,7 @@ class StatusMaker:
         self._monitor.follow(self._follower.serving)
         reasons = self._reasons()
         joins = {number: of.core.join for number, of in self._ownership.owned.items()}
-        waiting = sum(len(join.waiting) for join in joins.values())
+        waiting, models = sum(len(join.waiting) for join in joins.values()), self._models.models()
         status: Status = {
             "format": FORMAT,
             "app": self._config.app.id,
@@ -76,14 +77,14 @@ class StatusMaker:
             "state": self._state().value,
             "ready": not reasons,
             "reasons": reasons,
-            "warnings": self._warnings(),
+            "warnings": self._warnings(models),
             "problems": [],
             "partitions": {
                 "owned": {str(number): self._partition(of) for number, of in sorted(self._ownership.owned.items())},
                 "suspended": {str(number): why for number, why in sorted(self._ownership.suspended.items())},
             },
             "model": self._models.model(),
-            "models": self._models.models(),
+            "models": models,
             "quality": self._quality.life(),
             "quality_windows": self._quality.windows(now_s),
             "concept": self._concept(),
@@ -155,7 +156,7 @@ class StatusMaker:
     def _suspended(self) -> list[str]:
         return [f"partition {number} is suspended: {why}" for number, why in sorted(self._ownership.suspended.items())]
 
-    def _warnings(self) -> list[str]:
+    def _warnings(self, models: ModelsStatus) -> list[str]:
         follower, config = self._follower, self._config
         facts, model = follower.book.facts, follower.serving.model
         found = [text for text in self.warnings.values() if text]
@@ -186,7 +187,7 @@ class StatusMaker:
         found += [
             *follower.cost.words(),
             *follower.checkpoints.size(model.settings.lineage).words(),
-            *self._models.warnings(),
+            *self._models.warnings(models),
         ]
         if model.model.learner.fallback_reason:
             found.append(f"the model learns right, but slower than it could: {model.model.learner.fallback_reason}")
