@@ -80,6 +80,7 @@ class Follower:
         self._follow(Replica(self._settings, Book(self._settings), Watch(self._settings)))
         self._at_end_s = time.monotonic()
         self._told = HaltsTold(parts.config.training_log_topic)
+        self._started = False
         self.folding: Folding | None = None
 
     def _follow(self, replica: Replica) -> None:
@@ -113,6 +114,7 @@ class Follower:
         if not stop():
             model, _ = self.lineup.answering()
             log.info("model ready: version %s/%d, %d examples learned", *model.version, model.examples_learned)
+            self._started = True
 
     def _restored(self) -> Replica:
         """Book and watch from their newest checkpoint, else new ones; where the log has lost its beginning, the
@@ -374,7 +376,8 @@ class Follower:
         # Those under way come first: they are nearer to their end than new ones.
         self.checkpoints.write_until(self.lineup.replicas, until_s)
         try:
-            self.fold_past_end(stall_max_s=stall_max_s, most_s=stall_max_s)
+            if self._started:  # one that was told to stop in a long fold has not committed anything
+                self.fold_past_end(stall_max_s=stall_max_s, most_s=stall_max_s)
         except (FatalError, KafkaException) as error:
             log.warning("not everything was folded at the end: %s", error)
         if not self.checkpoints.busy:

@@ -16,6 +16,7 @@ from stream_ml.worker.partitions.assignment import Ownership
 from stream_ml.worker.report.report import Report
 
 INTERVAL_S = 10.0
+SAMPLE_RECORDS = 50_000  # taken since the last sample: in a backlog a rebuild would begin far back after INTERVAL_S
 FREE_S = 20.0  # until it is looked again whether a partition that was nobody's still is: its last owner may be slow
 ENDS_WAIT_S = 0.5  # for the ends of the outputs
 
@@ -40,11 +41,14 @@ class Housekeeping:
         self._unowned: set[int] = set()
         self._disagreement = ""
         self._done_s = 0.0
+        self._asked_in_vain = False
 
     def run(self) -> None:
         """Look after restore points, partitions without an owner, and how producers place their keys."""
         now_s = time.monotonic()
         if now_s - self._done_s < (FREE_S if self._unowned else INTERVAL_S):
+            if self._is_far() and not self._asked_in_vain:
+                self._sample_ends()
             return
         self._done_s = now_s
         self._ownership.serve()
@@ -56,12 +60,21 @@ class Housekeeping:
         """Partitions have owners anew: what was nobody's is looked at from the beginning."""
         self._unowned = set()
 
+    def _is_far(self) -> bool:
+        """Whether a partition has taken many records since its newest restore point."""
+        cores = (owned.core for owned in self._ownership.owned.values())
+        return any(
+            core.restore_points.since(core.events_position, core.feedback_position) > SAMPLE_RECORDS for core in cores
+        )
+
     def _sample_ends(self) -> None:
         """Remember where the outputs end: a rebuild begins at such a point."""
         owned = self._ownership.owned
         if owned:
             try:
+                self._asked_in_vain = True
                 samples = self._ownership.output_ends(list(owned), ENDS_WAIT_S)
+                self._asked_in_vain = False
             except KafkaException as exception:  # a later sample does as well: a rebuild would begin a little earlier
                 log.warning("ends of the outputs cannot be read now: %s", error_of(exception).str())
                 return

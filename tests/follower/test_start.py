@@ -130,6 +130,19 @@ def test_a_start_that_is_told_to_stop_writes_no_command(app: App, log: Log) -> N
     assert log.written == []
 
 
+def test_a_start_that_is_told_to_stop_folds_no_more_and_the_next_goes_on_from_there(app: App, log: Log) -> None:
+    config = app.config(LINEAR)
+    app.serving(config)
+    log.usual(2_000)
+    worker = app.follower(config)
+    worker.start(stop=lambda: worker.book.position > 500)
+    assert 500 < worker.book.position < log.end
+    worker.finish(1.0, 30.0)
+    again = app.follower(config)
+    again.start(stop=lambda: True)
+    assert again.book.position == worker.book.position < log.end
+
+
 def test_a_worker_whose_start_was_refused_can_be_finished(app: App, log: Log) -> None:
     config = app.config(LINEAR)
     app.serving(config)

@@ -163,6 +163,11 @@ class RestorePoints:
         if len(self._marks) > self.KEPT_MAX:
             self._marks = [self._marks[0], *self._marks[2::2]]
 
+    def since(self, events: int, feedback: int) -> int:
+        """How many records of both inputs lie between the newest mark and these positions."""
+        newest = self._marks[-1]
+        return events - newest[0] + feedback - newest[1]
+
     def before(self, events_floor: int, feedback_floor: int) -> OutputEnds:
         """The latest ends that no output of a record at or above the floors can precede."""
         found = self._marks[0][2]

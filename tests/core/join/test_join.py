@@ -381,6 +381,7 @@ def test_restore_point_is_the_last_one_that_neither_floor_has_left_behind() -> N
     assert marks.before(10, 0) == ends[1]
     assert marks.before(99, 29) == ends[1]
     assert marks.before(39, 30) == ends[2]
+    assert (marks.since(40, 30), marks.since(45, 37)) == (0, 12)
     marks.prune(39, 30)
     assert marks.before(99, 99) == ends[3]
     assert marks.before(39, 30) == ends[2]

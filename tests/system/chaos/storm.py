@@ -105,8 +105,8 @@ class Storm:
     def _leave(self, fault: Fault) -> None:
         worker = self._worker(fault.instance)
         until(lambda: worker.joined or worker.process.poll() is not None, RECOVERY_MAX_S)  # before that SIGTERM kills
-        code = worker.stop()
-        assert code == 0, (code, worker.log[-3000:])
+        code = self._stopped(fault.instance)
+        assert code == 0, (code, self.workers[fault.instance].log[-3000:])
         del self.workers[fault.instance]
 
     def _join(self, fault: Fault) -> None:
@@ -175,12 +175,15 @@ class Storm:
         return len(now) == self._made.partitions and all(now[p] > before.get(p, 0) for p in now)
 
     def _stopped(self, instance: str) -> int:
-        """The exit code of a worker that is told to stop. One that Kafka had fenced just then is started once more.
+        """The exit code of a worker that is told to stop. One that ended by itself just then is started once more.
 
-        After an outage longer than its session it ends by itself, and says so: its supervisor would start it again.
+        After an outage longer than its session Kafka fences it; it says so, and its supervisor would start it again.
         """
-        code = self.workers[instance].stop()
-        if code == 1 and FENCED in self.workers[instance].log:
+        worker = self.workers[instance]
+        by_itself = worker.process.poll() in (1, 69)
+        code = worker.stop()
+        if by_itself or (code == 1 and FENCED in worker.log):
+            self.ended_by_themselves += by_itself
             worker = self.start(instance)
             self._made.wait_for(lambda: worker.joined, "the start of one that was fenced")
             code = worker.stop()

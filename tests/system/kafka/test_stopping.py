@@ -107,7 +107,7 @@ def stop_s(worker: Worker) -> float:
 def test_sigterm_while_the_start_folds_ends_the_worker_with_a_checkpoint(slow: Service) -> None:
     fill_log(slow, EXAMPLES)
     worker = slow.start()
-    slow.wait_for(lambda: bool(status(slow)), "the start")
+    slow.wait_for(lambda: (status(slow).get("folding") or {}).get("position"), "something that is folded")
     assert stop_s(worker) < STOP_S
     assert 0 < slow.newest_checkpoint()["examples_learned"] < EXAMPLES
 
