@@ -29,6 +29,7 @@ from stream_ml.runtime.failpoints import passes
 GROUP_S = 2.0  # for what the group says of its members
 ANSWER_S = 4.0  # for the group to answer a join at the end: by default it waits 3 s for more members
 ANSWER_LOOK_S = 0.1
+SECOND_ROUND_S = 3.0  # others hear with a heartbeat that they have to give partitions up, then those are given anew
 KEEP_ALIVE_S = 0.5  # between two polls while something else takes long; the limit is max.poll.interval.ms
 
 
@@ -64,6 +65,7 @@ class Group:
         self._waiting = Waiting()
         self._came: dict[int, None] = {}  # partitions, since it was reported last
         self._alive_s = 0.0
+        self._nothing_since_s: float | None = None
 
     def join(self) -> None:
         """Ask for partitions; they come in a later `read`.
@@ -88,6 +90,7 @@ class Group:
         self.metadata = _metadata(consumer)
         self._given.update(tp.partition for tp in partitions)
         self._come.update(tp.partition for tp in partitions)
+        self._nothing_since_s = None if self._given else self._nothing_since_s or time.monotonic()
         consumer.incremental_assign([])
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -194,6 +197,12 @@ class Group:
     def settled(self) -> bool:
         """Whether the group has answered, and what it did is acknowledged."""
         return self.metadata is not None and not self._asked and not self.moved()
+
+    @property
+    def may_come(self) -> bool:
+        """Whether the group gave nothing so far, and its next round may: others give up partitions for it first."""
+        since_s = self._nothing_since_s
+        return since_s is not None and time.monotonic() - since_s < SECOND_ROUND_S
 
     def end(self, partition: int) -> int | None:
         """End of the partition as its last fetch saw it, open transactions included; None before the first."""

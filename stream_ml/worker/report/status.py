@@ -136,11 +136,11 @@ class StatusMaker:
         return state_of(self._topics.verdict, self._group, self._ownership)
 
     def _reasons(self) -> list[str]:
-        """Why this worker is not ready; none where it holds what the group gave it, be that nothing."""
+        """Why this worker is not ready; none where it holds what the group gave it, be that nothing for good."""
         wrong = self._health.wrong()
         if wrong:
             return wrong
-        if self._state() is WorkerState.REBALANCING:
+        if self._state() is WorkerState.REBALANCING or self._group.may_come:
             if self._health.silent_s > LATE_S:
                 return [self._health.silence]
             return ["the group has given no partitions yet, or is moving them"]
