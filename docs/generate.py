@@ -45,8 +45,8 @@ def module_map() -> str:
 
 
 ORDER = (
-    "cli", "demo", "worker", "offline", "audit", "admin", "check", "follower", "app", "observe", "kafka", "storage",
-    "embedded", "core/partition", "core/fold", "core/drift", "core/evaluation", "core/model", "core/join",
+    "cli", "demo", "worker", "serve", "offline", "audit", "admin", "check", "follower", "app", "observe", "kafka", "storage",
+    "embedded", "core/api", "core/partition", "core/fold", "core/drift", "core/evaluation", "core/model", "core/join",
     "core/inputs", "core/log", "core/avro", "config", "runtime",
 )  # fmt: skip
 

@@ -20,6 +20,7 @@ from stream_ml.cli.init import init
 from stream_ml.cli.models import verbs as models
 from stream_ml.cli.options import configured
 from stream_ml.cli.say import say
+from stream_ml.cli.serving.keys import keys
 from stream_ml.config import Config
 from stream_ml.errors import StreamMLError
 
@@ -35,6 +36,7 @@ app.add_typer(operate.schema, name="schema")
 app.add_typer(watch.dead_letters, name="dead-letters")
 app.add_typer(config_verbs, name="config")
 app.add_typer(models.models, name="models")
+app.add_typer(keys, name="keys")
 operate.add_commands(app)
 models.add_commands(app)
 app.command("init")(init)
@@ -53,6 +55,24 @@ def run(config: Config) -> None:
     from stream_ml.cli.run import run as run_worker
 
     run_worker(config)
+
+
+@app.command()
+@configured
+def serve(
+    config: Config,
+    openapi: Annotated[
+        bool, typer.Option("--openapi", help="Print the API's document and end; without Kafka.")
+    ] = False,
+) -> None:
+    """Answer over HTTP with the model as it learns, until SIGTERM."""
+    from stream_ml.cli.serving.serve import print_openapi
+    from stream_ml.cli.serving.serve import serve as answer
+
+    if openapi:
+        print_openapi(config)
+    else:
+        answer(config)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from stream_ml.config.inputs import Events, Features, Feedback, Predictions
 from stream_ml.config.model import MISS_DETECTORS, Drift, Learning, Model, Quality, Watch
 from stream_ml.config.section import OWN_NAME_MAX, key
+from stream_ml.config.serve import Serve
 from stream_ml.config.service import App, Checkpoints, Delivery, Http, Kafka, Log, Models, Pending, TrainingLog, Worker
 from stream_ml.records import Scalar
 
@@ -66,6 +67,7 @@ class Config(BaseSettings):
     checkpoints: Checkpoints = Checkpoints()
     models: Models = Models()
     http: Http = Http()
+    serve: Serve = Serve()
     log: Log = Log()
 
     @classmethod
@@ -129,6 +131,16 @@ class Config(BaseSettings):
             raise ValueError(
                 f"http.host {http.host} lets other machines ask, without a token: set http.token_file, or "
                 "http.public: true where the network keeps strangers out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _admitted(self) -> Self:
+        serve = self.serve
+        if not _is_loopback(serve.host) and serve.auth.keys_file is None and not serve.auth.none:
+            raise ValueError(
+                f"serve.host {serve.host} lets other machines ask, without a credential: set serve.auth.keys_file "
+                "(stream-ml keys new), or serve.auth.none: true where the network keeps strangers out"
             )
         return self
 

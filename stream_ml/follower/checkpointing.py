@@ -68,10 +68,20 @@ class Checkpointing:
     So many attributes: what was written, what is under way and where it goes are of one conversation.
     """
 
-    def __init__(self, parts: Parts, facts: TopicFacts, recipe: Recipe, cost: Cost, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        facts: TopicFacts,
+        recipe: Recipe,
+        cost: Cost,
+        metrics: Metrics,
+        *,
+        reads_only: bool = False,
+    ) -> None:
         config = parts.config
         self._config, self._facts, self._cost, self._metrics = config, facts, cost, metrics
-        self._key = key_of(config, make=True)
+        self._reads_only = reads_only
+        self._key = key_of(config, make=not reads_only)
         self.sealed = self._key is not None
         self._recipes: dict[str, Recipe] = {}
         self._stores: dict[str, CheckpointStore] = {}
@@ -79,7 +89,7 @@ class Checkpointing:
         directory = config.path(config.checkpoints.directory) / BOOK
         book = CheckpointStore(directory, recipe.settings.watch, keep=config.checkpoints.keep, key=self._key)
         self._stores[BOOK] = book
-        self.problem = self.problem or book.prepare()
+        self.problem = self.problem or ("" if reads_only else book.prepare())
         self._sizes: dict[str, ModelSize] = {}
         self._writer, self._under_way, self._left = CheckpointWriter(), "", list[Kept]()
         self._position_under_way = -1
@@ -96,7 +106,7 @@ class Checkpointing:
         directory = config.path(config.checkpoints.directory)
         of = config.checkpoints
         store = CheckpointStore(directory, recipe.lineage, keep=of.keep, key=self._key, spaced=of.spaced)
-        problem = store.prepare()
+        problem = "" if self._reads_only else store.prepare()
         self._recipes[recipe.lineage], self._stores[recipe.lineage] = recipe, store
         return problem
 

@@ -27,7 +27,7 @@ from stream_ml.follower.recipes import Recipes
 from stream_ml.follower.restore import check_begins_at_0, check_last_entry, log_range
 from stream_ml.follower.said import HaltsTold, folded_words
 from stream_ml.follower.takeover import NEAR_S, TakeOver
-from stream_ml.follower.track import CHUNK_S, Track
+from stream_ml.follower.track import BETWEEN_ANSWERS, BETWEEN_TURNS, CHUNK_S, Track
 from stream_ml.kafka.topics import TopicFacts
 from stream_ml.observe.metrics import Metrics
 from stream_ml.observe.status import Folding
@@ -51,6 +51,8 @@ class Follower:
         Tells which entries are to be believed; None: all are.
     builds
         Whether it is here for the configuration's model, whoever serves.
+    reads_only
+        Whether it writes nothing, neither commands nor checkpoints, and does little at once: others wait for answers.
 
     Attributes
     ----------
@@ -69,12 +71,15 @@ class Follower:
         seal: LogSeal | None,
         *,
         builds: bool = False,
+        reads_only: bool = False,
     ) -> None:
-        self._parts, self.keep_alive, self.seal, self._builds = parts, keep_alive, seal, builds
+        self._parts, self.keep_alive, self.seal = parts, keep_alive, seal
+        self._builds, self._reads_only = builds, reads_only
+        self._slices = BETWEEN_ANSWERS if reads_only else BETWEEN_TURNS
         self.recipes = Recipes(parts, facts, seal)
         self._settings = self.recipes.own.settings
         self.cost = Cost()
-        self.checkpoints = Checkpointing(parts, facts, self.recipes.own, self.cost, metrics)
+        self.checkpoints = Checkpointing(parts, facts, self.recipes.own, self.cost, metrics, reads_only=reads_only)
         self.take_over = TakeOver(parts.config, self.recipes.own, seal)
         self._head: Track | None = None
         self._follow(Replica(self._settings, Book(self._settings), Watch(self._settings)))
@@ -85,11 +90,10 @@ class Follower:
 
     def _follow(self, replica: Replica) -> None:
         self.replica = replica
-        self.lineup = Lineup(
-            self._parts, replica, self.recipes, self.checkpoints, self.cost, self.seal, self.keep_alive
-        )
+        made_from = (self._parts, replica, self.recipes, self.checkpoints, self.cost, self.seal, self.keep_alive)
+        self.lineup = Lineup(*made_from, self._slices)
         self.lineup.builds = self._builds
-        self.take_over.serves = not self._builds
+        self.take_over.serves, self.take_over.proposes = not self._builds, not self._reads_only
 
     # --- start ---
 
@@ -103,9 +107,10 @@ class Follower:
         ConfigError
             There is no usable checkpoint and the log no longer begins at 0: the model cannot be rebuilt.
         """
-        self.recipes.keep_own()
+        if not self._reads_only:
+            self.recipes.keep_own()
         self._follow(self._restored())
-        self._head = Track(self._parts.config, self.replica, self.seal, self.cost)
+        self._head = Track(self._parts.config, self.replica, self.seal, self.cost, self._slices)
         self.fold_past_end(stop=stop, interval_s=interval_s, until_ready=True)
         until_s = time.monotonic() + NEAR_S
         while not stop() and time.monotonic() < until_s and self.take_over.is_near(self.lineup):
@@ -371,7 +376,7 @@ class Follower:
         until_s = time.monotonic() + checkpoint_max_s
         if any(replica.interrupted for replica in self.lineup.replicas):
             log.warning("interrupted in the middle of the fold: no checkpoint is written, the next start folds again")
-            self._close()
+            self.close()
             return
         # Those under way come first: they are nearer to their end than new ones.
         self.checkpoints.write_until(self.lineup.replicas, until_s)
@@ -384,9 +389,10 @@ class Follower:
             self.checkpoints.begin(self.lineup.replicas)
         if not self.checkpoints.write_until(self.lineup.replicas, until_s):
             self.checkpoints.leave(self.lineup.replicas, checkpoint_max_s)
-        self._close()
+        self.close()
 
-    def _close(self) -> None:
-        assert self._head is not None  # noqa: S101
-        self._head.close()
-        self.lineup.close()
+    def close(self) -> None:
+        """Close the consumers."""
+        if self._head is not None:
+            self._head.close()
+            self.lineup.close()

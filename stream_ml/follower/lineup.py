@@ -27,7 +27,7 @@ from stream_ml.follower.checkpointing import Checkpointing
 from stream_ml.follower.cost import Cost
 from stream_ml.follower.recipes import Recipe, Recipes
 from stream_ml.follower.restore import check_begins_at_0, check_last_entry
-from stream_ml.follower.track import Track
+from stream_ml.follower.track import Slices, Track
 from stream_ml.runtime.failpoints import passes
 
 AGAIN_S = 30.0  # until a model that could not be had is tried again: its store, a key or Kafka may be there by then
@@ -39,8 +39,17 @@ log = logging.getLogger(__name__)
 class Chase(Track):
     """A model that is behind, with a book of its own; `was_ready`: it is the successor of one at the head."""
 
-    def __init__(self, parts: Parts, replica: Replica, seal: LogSeal | None, cost: Cost, *, was_ready: bool) -> None:
-        super().__init__(parts.config, replica, seal, cost)
+    def __init__(
+        self,
+        parts: Parts,
+        replica: Replica,
+        seal: LogSeal | None,
+        cost: Cost,
+        slices: Slices,
+        *,
+        was_ready: bool,
+    ) -> None:
+        super().__init__(parts.config, replica, seal, cost, slices)
         self.was_ready = was_ready
         self.began_s, self.began_at = time.monotonic(), replica.book.position
         self.first_end = 0
@@ -85,9 +94,10 @@ class Lineup:
         cost: Cost,
         seal: LogSeal | None,
         keep_alive: Callable[[], None],
+        slices: Slices,
     ) -> None:
         self._parts, self._recipes, self._checkpoints, self._cost = parts, recipes, checkpoints, cost
-        self._seal, self._keep_alive = seal, keep_alive
+        self._seal, self._keep_alive, self._slices = seal, keep_alive, slices
         self.head = head
         self.chasing: dict[str, Chase] = {}
         self.unbuildable: dict[str, str] = {}
@@ -181,7 +191,7 @@ class Lineup:
         if replica.book.position == self.head.book.position and not self.head.interrupted:
             self.head.join(replica.only)
             return
-        chase = Chase(self._parts, replica, self._seal, self._cost, was_ready=was_ready)
+        chase = Chase(self._parts, replica, self._seal, self._cost, self._slices, was_ready=was_ready)
         self.chasing[replica.settings.lineage] = chase
 
     def _succeed(self, old: LineageModel, *, was_ready: bool = True) -> None:

@@ -49,6 +49,8 @@ class TakeOver:
     ----------
     serves
         Whether this process may let it serve: one that only builds it leaves that to a worker.
+    proposes
+        Whether it may write anything: one that only reads obeys what the log says.
     problem
         Why it cannot be declared; empty where nothing is wrong.
     """
@@ -56,13 +58,15 @@ class TakeOver:
     def __init__(self, config: Config, own: Recipe, seal: LogSeal | None) -> None:
         self._config, self._own, self._seal = config, own, seal
         self._wrote_s: dict[str, float] = {}  # by command, when it was written last (monotonic clock)
-        self.serves, self.problem, self._declared_at = True, "", -1
+        self.serves, self.proposes, self.problem, self._declared_at = True, True, "", -1
 
     def at_start(self, lineup: Lineup) -> None:
         """What `look` does, but for a model that is far behind where another one can answer.
 
         That one is declared with the first partition that is claimed: writing a command takes a while.
         """
+        if not self.proposes:
+            return
         if lineup.head.models and not self._is_short(lineup):
             self._wrote_s.setdefault("declare", time.monotonic())
             if self._config.models.upgrade == "auto":
@@ -99,7 +103,12 @@ class TakeOver:
     def is_near(self, lineup: Lineup) -> bool:
         """Whether the own model is on its way to serve, and nothing says that it will be long."""
         roles, own = lineup.head.book.facts.roles, self._own.lineage
-        if not roles.table.lineage or roles.table.lineage == own or own in lineup.unbuildable or not self.serves:
+        if (
+            not roles.table.lineage
+            or roles.table.lineage == own
+            or own in lineup.unbuildable
+            or not (self.serves and self.proposes)
+        ):
             return False
         known, chase = roles.declared.get(own), lineup.chasing.get(own)
         left_s = None if chase is None else chase.left_s(lineup.head.read_position)

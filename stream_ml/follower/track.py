@@ -1,6 +1,7 @@
 """One replica on its way along the training log: its reader, and what was read and is not folded yet."""
 
 import time
+from typing import NamedTuple
 
 from stream_ml.config import Config
 from stream_ml.core.fold.batches import Run, Single, before, size_of, split
@@ -11,21 +12,42 @@ from stream_ml.follower.cost import Cost
 from stream_ml.kafka.reading.log_reader import LogReader
 from stream_ml.runtime.failpoints import passes
 
-READ_MAX = 2_000  # entries that are decoded at once: 3 us each
 CHUNK_S = 0.005  # of folding between two looks at the clock, as far as the pace so far tells
-CHUNK_LEAST = 8  # records; of ten trees they take as long
+
+
+class Slices(NamedTuple):
+    """How much is done at once, before the clock is looked at.
+
+    Parameters
+    ----------
+    read_max
+        Entries that are decoded: 3 us each.
+    chunk_s
+        Of folding, as far as the pace so far tells.
+    chunk_least
+        Records that are folded; eight of ten trees take as long.
+    """
+
+    read_max: int
+    chunk_s: float
+    chunk_least: int
+
+
+BETWEEN_TURNS = Slices(2_000, CHUNK_S, 8)  # of a worker
+BETWEEN_ANSWERS = Slices(250, 0.001, 1)  # somebody waits for an answer meanwhile
 
 
 class Pace:
     """What learning one example takes, by the chunks that were folded: how large the next one may be."""
 
-    def __init__(self) -> None:
-        self._example_s = CHUNK_S / 50  # before anything is known
+    def __init__(self, slices: Slices) -> None:
+        self._slices = slices
+        self._example_s = slices.chunk_s / 50  # before anything is known
 
     @property
     def chunk(self) -> int:
         """So many records are folded between two looks at the clock."""
-        return max(CHUNK_LEAST, int(CHUNK_S / self._example_s))
+        return max(self._slices.chunk_least, int(self._slices.chunk_s / self._example_s))
 
     def learned(self, count: int, took_s: float) -> None:
         """Take a chunk: the mean of it and of what was thought before. Where nothing was learned, none counts."""
@@ -36,11 +58,11 @@ class Pace:
 class Track:
     """A replica and the reader that feeds it; one thread only."""
 
-    def __init__(self, config: Config, replica: Replica, seal: LogSeal | None, cost: Cost) -> None:
-        self.replica, self._cost = replica, cost
+    def __init__(self, config: Config, replica: Replica, seal: LogSeal | None, cost: Cost, slices: Slices) -> None:
+        self.replica, self._cost, self._slices = replica, cost, slices
         self.reader = LogReader(config, replica.read_position, seal)
         self._read: list[Run | Single] = []
-        self._pace = Pace()
+        self._pace = Pace(slices)
 
     @property
     def behind(self) -> bool:
@@ -61,7 +83,7 @@ class Track:
     def step(self, wait_s: float, limit: int | None = None) -> FoldResult | None:
         """Fold a chunk of what stands before `limit`; what came of it, None where there was nothing to fold."""
         if not self._read:
-            self._read = self.replica.prepare(self.reader.take(READ_MAX, wait_s))
+            self._read = self.replica.prepare(self.reader.take(self._slices.read_max, wait_s))
         chunk, rest = split(self._read, self._pace.chunk)
         if limit is not None:
             chunk, later = before(chunk, limit)

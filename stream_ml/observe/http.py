@@ -15,7 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from stream_ml.core.log.logged_schemas import WrittenSchema
 from stream_ml.observe.access import HEADERS, Access
-from stream_ml.observe.http_server import HttpServer
+from stream_ml.observe.http_server import Application, HttpServer
 from stream_ml.observe.page import document
 from stream_ml.observe.status import AnyStatus, Point
 
@@ -207,7 +207,7 @@ def _close(body: Iterable[bytes]) -> None:
         body.close()
 
 
-def serve(host: str, port: int, application: Endpoints) -> Callable[[], None]:
+def serve(host: str, port: int, application: Application) -> Callable[[], None]:
     """Answer on a port until what is returned is called; ConfigError where it cannot be listened on."""
     server = HttpServer(host, port, application)
     server.start()

@@ -3,6 +3,7 @@
 The table in the documents, the dashboard and the rules in deploy/ name nothing else; tests hold that.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple, get_args
 
@@ -146,17 +147,35 @@ def reference() -> str:
     return "\n".join(rows)
 
 
+SERVE_TABLE = (
+    _counter("http_requests", "requests", ("route", "status"), "Requests answered, by path of the API and status."),
+    _counter("http_refusals", "requests", ("kind",), "Requests refused, by kind of problem."),
+    _histogram("http_seconds", ("route",), "From a request's head to its answer."),
+    _counter("http_instances", "instances", (), "Instances scored."),
+    _counter("auth_failures", "requests", (), "Requests without a right credential."),
+    _gauge("serve_ready", "boolean", (), "Whether a model answers."),
+    _gauge("serve_age_seconds", "seconds", (), "Since the model had everything that Kafka had."),
+    _gauge("serve_position", "entries", (), "Position of the model that answers."),
+    _gauge("serve_in_flight", "requests", (), "Requests that are being answered."),
+    _counter("serve_folded", "entries", (), "Entries of the training log folded since the start."),
+)
+"""Of ``stream-ml serve``: each process has them, told apart by the label `child`."""
+
+
 class Metrics:
     """All metrics of one process, in a registry of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, table: Sequence[Metric] = TABLE) -> None:
         self.registry = CollectorRegistry()
+        self._children: dict[Any, Any] = {}  # by name and labels: the client looks one up as slowly as it counts
         kinds: dict[str, Any] = {"counter": Counter, "gauge": Gauge, "histogram": partial(Histogram, buckets=BUCKETS)}
         self._by_name = {
             metric.name: kinds[metric.kind](metric.name, metric.meaning, metric.labels, registry=self.registry)
-            for metric in TABLE
+            for metric in table
         }
-        for name, label, values in CLOSED:  # a series that is born with its first count has no increase
+        for name, label, values in (
+            CLOSED if table is TABLE else ()
+        ):  # a series that is born with its first count has no increase
             for value in values:
                 self._of(name, {label: value})
 
@@ -173,5 +192,9 @@ class Metrics:
         self._of(name, labels).observe(value)
 
     def _of(self, name: str, labels: dict[str, str]) -> Any:
-        metric: Any = self._by_name[f"stream_ml_{name}"]
-        return metric.labels(**labels) if labels else metric
+        key = (name, *labels.values())
+        found = self._children.get(key)
+        if found is None:
+            metric: Any = self._by_name[f"stream_ml_{name}"]
+            found = self._children[key] = metric.labels(**labels) if labels else metric
+        return found

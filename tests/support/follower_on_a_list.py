@@ -26,6 +26,7 @@ from stream_ml.follower import follower, lineup, memory_policy, recipes, restore
 from stream_ml.follower.follower import Follower
 from stream_ml.follower.recipes import Recipe, Recipes, declaration
 from stream_ml.follower.takeover import serve_arguments
+from stream_ml.follower.track import BETWEEN_TURNS
 from stream_ml.kafka.topics import TopicFacts
 from stream_ml.observe.metrics import Metrics
 from stream_ml.records import LogRecord
@@ -36,7 +37,7 @@ from tests.support.partition import EVENT, EVENTS, FEEDBACK, NOW_MS, PREDICTIONS
 LOG_ID = "1" * 32
 FACTS = TopicFacts(1, "topic-id", 1_000_000, log=LogIdentity(LOG_ID, "a" * 32))
 STALL_MAX_S = 10.0  # a start that is stuck fails after so long
-CHUNK_S = 1e-9  # of a model so slow that each chunk has the fewest examples
+SLOW = BETWEEN_TURNS._replace(chunk_s=1e-9)  # of a model so slow that each chunk has the fewest examples
 
 LINEAR = {"factory": "river.linear_model:LogisticRegression"}
 RIDGE = {"factory": "river.linear_model:LogisticRegression", "name": "ridge", "params": {"l2": 0.1}}
@@ -169,7 +170,7 @@ def on_a_list() -> Iterator[Log]:
         patch.setattr(recipes, "declaration_at", log.arguments_at)
         patch.setattr(takeover, "AGAIN_S", 0.0)
         patch.setattr(lineup, "AGAIN_S", 0.0)
-        patch.setattr(track, "CHUNK_S", CHUNK_S)
+        patch.setattr(follower, "BETWEEN_TURNS", SLOW)
         patch.setitem(defaults, "stall_max_s", STALL_MAX_S)
         yield log
 

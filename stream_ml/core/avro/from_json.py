@@ -19,7 +19,17 @@ _BITS = {"int": 32, "long": 64}
 
 
 class SchemaMismatch(ValueError):
-    """A value that its field cannot hold; the message names the field. Whoever wrote the JSON mends it."""
+    """A value that its field cannot hold; the message names the field. Whoever wrote the JSON mends it.
+
+    Attributes
+    ----------
+    path
+        Where it stands, as ``a.b[3].c``; empty: the whole record.
+    """
+
+    def __init__(self, message: str, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
 
 
 def from_json(schema: Schema, value: Any) -> dict[str, Any]:
@@ -27,30 +37,66 @@ def from_json(schema: Schema, value: Any) -> dict[str, Any]:
 
     Timestamps are ISO 8601 text or the number that Avro holds, dates ``2026-01-31``, decimals and uuids text, bytes
     base64. A field that is left out takes its default.
+
+    Raises
+    ------
+    SchemaMismatch
+        The first thing that is wrong; `mismatches` lists more.
     """
     found: dict[str, Any] = _record(schema, schema.fields, value, "")
     return found
 
 
-def _record(schema: Schema, fields: list[dict[str, Any]], value: Any, path: str) -> dict[str, Any]:
+def mismatches(schema: Schema, value: Any) -> list[SchemaMismatch]:
+    """Everything that is wrong with a record, the first thing of each field; empty where `from_json` takes it."""
+    return _wrong_in(schema, schema.fields, value, "")
+
+
+def _wrong_in(schema: Schema, fields: list[dict[str, Any]], value: Any, path: str) -> list[SchemaMismatch]:
     if not isinstance(value, dict):
-        raise SchemaMismatch(f"{path or schema.name} is a record: write {{...}}")
+        return [SchemaMismatch(f"{path or schema.name} is a record: write {{...}}", path)]
+    found = _unknown_in(fields, value, path)
+    for field in fields:
+        branches = [branch for branch in branches_of(schema, field["type"]) if branch != "null"]
+        given = value.get(field["name"])
+        if given is not None and len(branches) == 1 and isinstance(branches[0], dict) and "fields" in branches[0]:
+            found += _wrong_in(schema, branches[0]["fields"], given, _at(path, field["name"]))
+            continue
+        try:
+            _field(schema, field, value, path)
+        except SchemaMismatch as error:
+            found.append(error)
+    return found
+
+
+def _unknown_in(fields: list[dict[str, Any]], value: dict[str, Any], path: str) -> list[SchemaMismatch]:
     names = [field["name"] for field in fields]
     unknown = [name for name in value if name not in names]
-    if unknown:
-        raise SchemaMismatch(f"{_at(path, unknown[0])} is no field; there are {', '.join(names)}")
-    found = {}
-    for field in fields:
-        at = _at(path, field["name"])
-        if field["name"] in value:
-            found[field["name"]] = _value(schema, field["type"], value[field["name"]], at)
-        elif "default" in field:
-            found[field["name"]] = _default(schema, field["type"], field["default"], at)
-        elif "null" in (branches := branches_of(schema, field["type"])):
-            found[field["name"]] = None
-        else:
-            raise SchemaMismatch(f"{at} is missing; it is {_type_name(branches[0])}")
-    return found
+    return [
+        SchemaMismatch(f"{_at(path, name)} is no field; there are {', '.join(names)}", _at(path, name))
+        for name in unknown
+    ]
+
+
+def _record(schema: Schema, fields: list[dict[str, Any]], value: Any, path: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise SchemaMismatch(f"{path or schema.name} is a record: write {{...}}", path)
+    for unknown in _unknown_in(fields, value, path):
+        raise unknown
+    return {field["name"]: _field(schema, field, value, path) for field in fields}
+
+
+def _field(schema: Schema, field: dict[str, Any], record: dict[str, Any], path: str) -> Any:
+    """One field of a record: given, its default, or null."""
+    at = _at(path, field["name"])
+    if field["name"] in record:
+        return _value(schema, field["type"], record[field["name"]], at)
+    if "default" in field:
+        return _default(schema, field["type"], field["default"], at)
+    branches = branches_of(schema, field["type"])
+    if "null" in branches:
+        return None
+    raise SchemaMismatch(f"{at} is missing; it is {_type_name(branches[0])}", at)
 
 
 def _default(schema: Schema, type_: Any, default: Any, path: str) -> Any:
@@ -86,7 +132,7 @@ def _value(schema: Schema, type_: Any, value: Any, path: str) -> Any:
     if value is None:
         if "null" in branches:
             return None
-        raise SchemaMismatch(f"{path} is null, and it is {_type_name(branches[0])}")
+        raise SchemaMismatch(f"{path} is null, and it is {_type_name(branches[0])}", path)
     others = [branch for branch in branches if branch != "null"]
     if len(others) > 1 and isinstance(value, dict) and len(value) == 1:
         ((name, inner),) = value.items()
@@ -100,7 +146,7 @@ def _value(schema: Schema, type_: Any, value: Any, path: str) -> Any:
             return value_of(schema, branch, value, path)
         except SchemaMismatch as error:
             problem = problem or error
-    raise problem or SchemaMismatch(f"{path} can only be null")
+    raise problem or SchemaMismatch(f"{path} can only be null", path)
 
 
 def value_of(schema: Schema, type_: Any, value: Any, path: str) -> Any:
@@ -123,7 +169,7 @@ def value_of(schema: Schema, type_: Any, value: Any, path: str) -> Any:
         try:
             return float(value)
         except OverflowError:
-            raise SchemaMismatch(f"{path} is beyond what a {base} holds") from None
+            raise SchemaMismatch(f"{path} is beyond what a {base} holds", path) from None
     if base in ("float", "double") and value in ("inf", "-inf", "nan"):  # JSON has no such numbers
         return float(value)
     if base == "enum" and value in type_["symbols"]:
@@ -133,30 +179,31 @@ def value_of(schema: Schema, type_: Any, value: Any, path: str) -> Any:
     if base in ("bytes", "fixed") and isinstance(value, str | int | float):
         return _bytes(type_ if isinstance(type_, dict) else {}, logical, str(value), path)
     allowed = f" (one of {', '.join(type_['symbols'])})" if base == "enum" else ""
-    raise SchemaMismatch(f"{path} is {value!r}, and it is {logical or base}{allowed}")
+    raise SchemaMismatch(f"{path} is {value!r}, and it is {logical or base}{allowed}", path)
 
 
 def _text(value: str, path: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise SchemaMismatch(f"{path} holds half of a character (a lone surrogate), which no text has") from None
+        raise SchemaMismatch(f"{path} holds half of a character (a lone surrogate), which no text has", path) from None
     return value
 
 
 def _whole(base: str, logical: str, value: Any, path: str) -> int:
     if isinstance(value, str) and logical:
-        value = _time(logical, value, path)
+        value = time_of(logical, value, path)
     if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT_MAX:
         value = int(value)  # JSON has one kind of number
     if not isinstance(value, int) or isinstance(value, bool):
-        raise SchemaMismatch(f"{path} is {value!r}, and it is {logical or base}")
+        raise SchemaMismatch(f"{path} is {value!r}, and it is {logical or base}", path)
     if not -(2 ** (_BITS[base] - 1)) <= value < 2 ** (_BITS[base] - 1):
-        raise SchemaMismatch(f"{path} is {value}, which takes more than {_BITS[base]} bits")
+        raise SchemaMismatch(f"{path} is {value}, which takes more than {_BITS[base]} bits", path)
     return value
 
 
-def _time(logical: str, text: str, path: str) -> int:
+def time_of(logical: str, text: str, path: str) -> int:
+    """The number that Avro holds of a time, date or timestamp written as ISO 8601; SchemaMismatch where it is none."""
     kind, _, unit = logical.rpartition("-")
     try:
         if logical == "date":
@@ -169,7 +216,7 @@ def _time(logical: str, text: str, path: str) -> int:
             moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=datetime.UTC)
     except (ValueError, KeyError):
         example = {"date": "2026-01-31", "time": "12:30:00"}.get(kind or logical, "2026-01-31T12:30:00Z")
-        raise SchemaMismatch(f"{path} is {text!r}, and it is {logical}: write {example}") from None
+        raise SchemaMismatch(f"{path} is {text!r}, and it is {logical}: write {example}", path) from None
     since = moment - _EPOCH
     return (since.days * 86_400 + since.seconds) * per_s + since.microseconds * per_s // 1_000_000
 
@@ -180,11 +227,15 @@ def _bytes(type_: dict[str, Any], logical: str, text: str, path: str) -> bytes:
             given, scale = decimal.Decimal(text), int(type_.get("scale", 0))
             digits = int(type_.get("precision", DIGITS_MAX)) - scale
             if given.is_finite() and given and given.adjusted() >= digits:
-                raise SchemaMismatch(f"{path} is {text[:50]}, which has more than {digits} digits before its point")
+                raise SchemaMismatch(
+                    f"{path} is {text[:50]}, which has more than {digits} digits before its point", path
+                )
             with decimal.localcontext(prec=len(text) + scale + digits + 1):
                 scaled = given.scaleb(scale)
             if scaled != scaled.to_integral_value():
-                raise SchemaMismatch(f"{path} is {text}, which has more than {type_.get('scale', 0)} decimal places")
+                raise SchemaMismatch(
+                    f"{path} is {text}, which has more than {type_.get('scale', 0)} decimal places", path
+                )
             whole = int(scaled)
             size = int(type_["size"]) if type_["type"] == "fixed" else (whole + (whole < 0)).bit_length() // 8 + 1
             return whole.to_bytes(size, "big", signed=True)
@@ -192,7 +243,7 @@ def _bytes(type_: dict[str, Any], logical: str, text: str, path: str) -> bytes:
     except (ArithmeticError, ValueError) as error:
         if isinstance(error, SchemaMismatch):
             raise
-        raise SchemaMismatch(f"{path} is {text!r}, and it is {logical or 'bytes: write base64'}") from None
+        raise SchemaMismatch(f"{path} is {text!r}, and it is {logical or 'bytes: write base64'}", path) from None
     if type_.get("type") == "fixed" and len(raw) != type_["size"]:
-        raise SchemaMismatch(f"{path} has {len(raw)} bytes, and it has {type_['size']}")
+        raise SchemaMismatch(f"{path} has {len(raw)} bytes, and it has {type_['size']}", path)
     return raw

@@ -1,6 +1,7 @@
 """Labels made canonical once, where they enter: to River 1, True and "1" are different classes, or equal ones."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from stream_ml.core.avro.fields import Field, InvalidValue, finite
@@ -50,7 +51,7 @@ class LabelDomain:
                     "set model.positive, or model.labels to the two",
                 )
 
-    @property
+    @cached_property
     def negative(self) -> str:
         """The other class of a binary task."""
         return next(name for name in self.classes if name != self.positive)

@@ -74,10 +74,17 @@ class _Reader:
         if isinstance(decoded, Rejected):
             return decoded
         fingerprint, payload = decoded
-        event_id = self._id_of(record, payload)
+        placed = self.placed(payload, record.key, record.timestamp_ms, now_ms)
+        return placed if isinstance(placed, Rejected) else (fingerprint, payload, *placed)
+
+    def placed(
+        self, payload: dict[str, Any], key: bytes | None, timestamp_ms: int, now_ms: int
+    ) -> tuple[str, int] | Rejected:
+        """Id and time of a decoded record, which may be those of Kafka: its key, its timestamp."""
+        event_id = self._id_of(key, payload)
         if isinstance(event_id, Rejected):
             return event_id
-        time_ms = record.timestamp_ms if self._time is None else self._time(payload)
+        time_ms = timestamp_ms if self._time is None else self._time(payload)
         if time_ms is None:
             return Rejected("out_of_range_time", "the time is null")
         if time_ms > now_ms + AHEAD_MAX_MS:
@@ -86,11 +93,11 @@ class _Reader:
             )
         if time_ms < OLDEST_MS:
             return Rejected("out_of_range_time", f"the time {time_ms} ms lies before the year 1")
-        return fingerprint, payload, event_id, time_ms
+        return event_id, time_ms
 
-    def _id_of(self, record: Record, payload: dict[str, Any]) -> str | Rejected:
+    def _id_of(self, key: bytes | None, payload: dict[str, Any]) -> str | Rejected:
         try:
-            text = self._id(payload) if self._id is not None else _key_text(record.key)
+            text = self._id(payload) if self._id is not None else _key_text(key)
         except (ValueError, TypeError) as error:
             return Rejected("missing_id", f"the id cannot be read: {error}")
         if not text:
@@ -223,6 +230,7 @@ class FeedbackReader(_Reader):
         super().__init__(source, payloads, "feedback")
         self.domain = domain
         field = find_field(payloads.reader, source.label, where="feedback.label")
+        self.label_field = field
         self._label = getter(field)
         self._convert = converter(field) if domain.task == "regression" else None
         self._path = field.path

@@ -1,0 +1,143 @@
+"""``stream-ml serve``: the supervisor of processes that answer over HTTP, or one of these processes."""
+
+import contextlib
+import importlib.util
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stream_ml.cli.logs import set_up_log
+from stream_ml.cli.run import INTERRUPTED, Stop, calm_collector
+from stream_ml.cli.say import say
+from stream_ml.config import Config
+from stream_ml.errors import ConfigError, StreamMLError, TransientError
+from stream_ml.kafka.topics import inspect_topics
+from stream_ml.runtime.hash_seed import VARIABLE as HASH_SEED
+
+if TYPE_CHECKING:
+    from stream_ml.kafka.topics import TopicFacts
+
+EXTRA = ("uvicorn", "uvloop", "httptools", "msgspec")
+AGAIN_S = 2.0  # between two looks for a log, before a worker has begun one
+LOOK_S = 0.1
+
+log = logging.getLogger(__name__)
+
+
+def serve(config: Config) -> None:
+    """Answer until SIGTERM; SIGHUP replaces the processes, one after the other, with the configuration of then."""
+    missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"stream-ml serve needs {', '.join(missing)}", "pip install 'stream-ml[serve]'")
+    from stream_ml.serve.child import Pipes
+
+    pipes = Pipes.of_environment()
+    set_up_log(config)
+    if pipes is not None:
+        _child(config, pipes)
+        return
+    _supervise(config)
+
+
+def _child(config: Config, pipes: object) -> None:
+    from stream_ml.app.assemble import assemble
+    from stream_ml.app.trial import checked
+    from stream_ml.follower.identity import identified
+    from stream_ml.serve.child import Pipes, run_child
+
+    assert isinstance(pipes, Pipes)  # noqa: S101 - callers have looked
+    try:
+        facts = identified(config, inspect_topics(config), make=False)
+        parts = checked(assemble(config))
+        calm_collector()
+        run_child(parts, facts, pipes)
+    except StreamMLError as error:
+        logging.getLogger(__name__).critical("%s", error)
+        sys.exit(error.exit_code)
+
+
+def _supervise(config: Config) -> None:
+    from stream_ml.observe.access import Access
+    from stream_ml.observe.http import serve as answer
+    from stream_ml.serve.admin import Admin
+    from stream_ml.serve.certificates import Certificates
+    from stream_ml.serve.http.auth import Guard
+    from stream_ml.serve.supervisor import Supervisor, own_command
+    from stream_ml.storage.keys import token_of
+
+    stop = Stop()
+    Guard(config)  # what is wrong with keys and certificates is said before anything is started
+    Certificates.of(config)
+    facts = _log_of(config, stop)
+    environment = {**os.environ, HASH_SEED: str(facts.log.hash_seed)}
+    supervisor = Supervisor(config, own_command(), environment)
+
+    def told(number: int, frame: object) -> None:
+        if number == signal.SIGHUP:
+            supervisor.hung_up = True
+        elif supervisor.stopping and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        else:
+            stop.signal, supervisor.stopping = number, True
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, told)
+    scheme = "https" if config.serve.tls_cert is not None else "http"
+    access = Access([socket.gethostname(), config.serve.host, *config.http.hosts], token_of(config))
+    with contextlib.ExitStack() as stack:
+        if config.serve.admin_port:
+            stack.callback(answer(config.http.host, config.serve.admin_port, Admin(supervisor, access)))
+        log.info(
+            "%d processes will answer at %s://%s:%d; its page is /docs",
+            *(config.serve.processes, scheme, config.serve.host, config.serve.port),
+        )
+        supervisor.run()
+    if stop.signal == signal.SIGINT:
+        sys.exit(INTERRUPTED)
+
+
+def _log_of(config: Config, stop: Stop) -> "TopicFacts":
+    """What the topics and the log say; waited for, because a worker may begin the log only later."""
+    from stream_ml.follower.identity import identified
+
+    said = ""
+    while True:
+        try:
+            return stop.unless_told(lambda: identified(config, inspect_topics(config), make=False))
+        except (ConfigError, TransientError) as error:
+            if isinstance(error, ConfigError) and "no worker has started yet" not in error.message:
+                raise
+            if error.message != said:
+                said = error.message
+                log.warning("waiting: %s", said)
+        until_s = time.monotonic() + AGAIN_S
+        while time.monotonic() < until_s:
+            if stop.told():
+                log.info("stopping, because of %s: nothing was begun", stop.why)
+                sys.exit(0 if stop.signal == signal.SIGTERM else INTERRUPTED)
+            time.sleep(LOOK_S)
+
+
+def print_openapi(config: Config) -> None:
+    """The API's document, without Kafka."""
+    import json
+
+    from stream_ml.app.assemble import assemble
+    from stream_ml.serve.api import table
+    from stream_ml.serve.handlers.info import document_of
+
+    parts = assemble(config)
+    say(json.dumps(document_of(parts, table(parts)), indent=2))
+
+
+def keys_file(config: Config) -> Path:
+    """Where the API keys are; ConfigError where none is named."""
+    file = config.serve.auth.keys_file
+    if file is None:
+        raise ConfigError("serve.auth.keys_file is not set", "name a file: --set serve.auth.keys_file=api-keys.json")
+    return config.path(file)

@@ -1,0 +1,326 @@
+"""Instances of a request to what a model is asked with, in two lanes.
+
+1. The reference (`one`) judges an instance as the worker would judge the event: `from_json`, Avro, `decode_one`.
+2. The fast lane (`typed`) takes a request whose instances are all plain; what it does not take goes to the reference,
+   which alone words refusals. tests/equivalence/test_lanes_of_a_request.py holds them equal.
+"""
+
+import uuid
+from collections.abc import Sequence
+from types import GenericAlias
+from typing import Any, NamedTuple
+
+import msgspec
+
+from stream_ml.core.api.problems import Fault, Problem, pointer_of
+from stream_ml.core.api.typed import NotPlain, TypedRecord
+from stream_ml.core.avro.fields import find_field, time_scale
+from stream_ml.core.avro.framing import Rejected
+from stream_ml.core.avro.from_json import SchemaMismatch, from_json, mismatches
+from stream_ml.core.avro.json_text import read_json
+from stream_ml.core.avro.to_json import to_json
+from stream_ml.core.inputs import made_up
+from stream_ml.core.inputs.readers import EventReader
+from stream_ml.core.inputs.settings import Source
+from stream_ml.records import DeadLetter, Record
+
+NESTING_MAX = 64
+KEY = "key"  # beside the fields, where the id of an event is the key of its record
+
+
+class Instance(NamedTuple):
+    """A usable instance.
+
+    Parameters
+    ----------
+    event_id
+        None where it was left out.
+    """
+
+    features: dict[str, Any]
+    imputed: bool
+    event_id: str | None
+    time_ms: int
+
+
+class Asked(NamedTuple):
+    """What a request asks for.
+
+    Parameters
+    ----------
+    instances
+        n of them; an unusable one as its faults, which only a partial request has.
+    partial
+        Whether what is wrong with one instance leaves the others alone.
+    record
+        What the caller says of recording; None: nothing.
+    by_place
+        Whether they were given without names.
+    """
+
+    instances: Sequence[Instance | list[Fault]]
+    partial: bool = False
+    record: bool | None = None
+    by_place: bool = False
+
+
+class Door:
+    """Reads instances for one model.
+
+    So many attributes: what may be left out is known once, for both lanes.
+    """
+
+    def __init__(self, reader: EventReader, source: Source, instances_max: int) -> None:
+        self._reader, self._schema, self._max = reader, reader.payloads.reader, instances_max
+        self._topic = source.topic
+        self._id = None if source.id == "key" else find_field(self._schema, source.id, where="events.id")
+        self._time = None if source.time == "record" else find_field(self._schema, source.time, where="events.time")
+        self._takes_key = self._id is None and all(field["name"] != KEY for field in self._schema.fields)
+        (filler,) = made_up.payloads(self._schema, reader.plan, 1)
+        self.may_miss = self._may_miss()
+        self._filler_json = to_json(self._schema, filler)
+        self._filler = reader.payloads.decode_one(reader.payloads.encode(filler))
+        assert not isinstance(self._filler, Rejected)  # noqa: S101 - it was made of the schema
+        self._missing = {name: self._filler[1][name] for name in self.may_miss}
+        self._typed = self._types()
+
+    def _may_miss(self) -> frozenset[str]:
+        """Fields that say nothing to the model and may be left out, though the schema has no default for them."""
+        needed = {name.partition(".")[0] for name in self._reader.plan.names}
+        must = {field["name"] for field in self._schema.fields if "default" not in field}
+        return frozenset(must - needed)
+
+    def _types(self) -> tuple[TypedRecord, msgspec.json.Decoder[Any]] | None:
+        """The types of the fast lane; None where the schema has a field that only the reference can judge."""
+        fields: list[dict[str, Any]] = list(self._schema.fields)
+        if self._takes_key:
+            fields.append({"name": KEY, "type": "string"})
+        try:
+            record = TypedRecord(self._schema, fields, {*self.may_miss, KEY})
+        except NotPlain:
+            return None
+        many = GenericAlias(list, (record.type,))
+        members: list[Any] = [("instances", many), ("on_error", str, "fail"), ("record", bool | None, None)]
+        body = msgspec.defstruct("Body", members, forbid_unknown_fields=True)
+        return record, msgspec.json.Decoder(body)
+
+    @property
+    def example(self) -> dict[str, Any]:
+        """An instance that can be used."""
+        return {name: value for name, value in self._filler_json.items() if name not in self.may_miss}
+
+    @property
+    def has_fast_lane(self) -> bool:
+        """Whether plain instances are read without the reference."""
+        return self._typed is not None
+
+    # --- the form with names ---
+
+    def read(self, body: bytes, now_ms: int) -> Asked:
+        """What ``{"instances": [{...}, ...]}`` asks for, or ``{"features": [...]}``: the model's, in their order.
+
+        Raises
+        ------
+        Problem
+            It cannot be read, or an instance is wrong and the caller wants all.
+        """
+        if self._typed is not None:
+            try:
+                given = self._typed[1].decode(body)
+                self._check_count(len(given.instances))
+                found = self._plain(given.instances, now_ms)
+                return Asked(found, _is_partial(given.on_error), given.record)
+            except (msgspec.ValidationError, NotPlain):
+                pass
+            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+                raise not_json(error) from None
+        return self.judge(document(body), now_ms)
+
+    def judge(self, said: Any, now_ms: int) -> Asked:
+        """The reference: what a document of either form asks for."""
+        if isinstance(said, dict) and "features" in said and "instances" not in said:
+            return self._by_place(said, now_ms)
+        instances, partial, record = envelope(said, "instances", self._max)
+        return self.asked(instances, now_ms, partial=partial, record=record)
+
+    def asked(
+        self, instances: Sequence[Any], now_ms: int, *, partial: bool = False, record: bool | None = None
+    ) -> Asked:
+        """What these instances come to, each judged by the reference; Problem where one is wrong and all are wanted."""
+        found = [self.one(row, value, now_ms) for row, value in enumerate(instances)]
+        faults = [fault for item in found if isinstance(item, list) for fault in item]
+        if faults and not partial:
+            raise unusable(faults, len(found))
+        return Asked(found, partial, record)
+
+    def _check_count(self, count: int) -> None:
+        if not 0 < count <= self._max:
+            raise too_many(count, self._max)
+
+    def _plain(self, given: Sequence[Any], now_ms: int) -> list[Instance]:
+        """Instances out of typed records; NotPlain where one of them is to be judged by the reference."""
+        assert self._typed is not None  # noqa: S101 - callers have looked
+        record, plan = self._typed[0], self._reader.plan
+        found = []
+        for one in given:
+            payload = record.payload(one)
+            key = payload.pop(KEY, None) if self._takes_key else None
+            event_id, time_ms = self._placed(payload, key, now_ms)
+            extracted = plan.extract_one(payload)
+            if isinstance(extracted, Rejected):
+                raise NotPlain
+            found.append(Instance(extracted[0], extracted[1], event_id, time_ms))
+        return found
+
+    def _placed(self, payload: dict[str, Any], key: str | None, now_ms: int) -> tuple[str | None, int]:
+        """Id and time; what may be left out is filled in first."""
+        own_id = key is not None if self._id is None else self._id.path[0] in payload
+        own_time = self._time is not None and self._time.path[0] in payload
+        if not own_id and not own_time:
+            return None, now_ms
+        if len(payload) < len(self._schema.fields):
+            payload.update({name: value for name, value in self._missing.items() if name not in payload})
+        if not own_time and self._time is not None:
+            self._set_now(payload, now_ms)
+        placed = self._reader.placed(payload, b"-" if key is None else key.encode(), now_ms, now_ms)
+        if isinstance(placed, Rejected):
+            raise NotPlain
+        return (placed[0] if own_id else None), placed[1]
+
+    def _set_now(self, payload: dict[str, Any], now_ms: int) -> None:
+        """The time of an event that says none."""
+        assert self._time is not None  # noqa: S101
+        factor, divisor = time_scale(self._time, where="events.time")
+        inner: Any = payload
+        for part in self._time.path[:-1]:
+            inner[part] = dict(inner[part])
+            inner = inner[part]
+        inner[self._time.path[-1]] = now_ms * divisor // factor
+
+    # --- the reference ---
+
+    def one(self, row: int, value: Any, now_ms: int) -> Instance | list[Fault]:
+        """One instance as the worker would judge the event; a list of what is wrong with it."""
+        at, key = f"/instances/{row}", None
+        given = value
+        if isinstance(value, dict):
+            given = dict(value)
+            if self._takes_key:
+                key = given.pop(KEY, None)
+                if key is not None and not isinstance(key, str):
+                    return [Fault(f"{at}/{KEY}", "missing_id", "the key is no text")]
+            given |= {name: self._filler_json[name] for name in self.may_miss if name not in given}
+        try:
+            payload = from_json(self._schema, given)
+        except SchemaMismatch:
+            wrong = mismatches(self._schema, given)
+            return [Fault(pointer_of(each.path, at), "schema_mismatch", str(each)) for each in wrong]
+        if self._time is not None and self._time.path[0] not in value:
+            self._set_now(payload, now_ms)
+        try:
+            encoded = self._reader.payloads.encode(payload)
+        except (ValueError, OverflowError, TypeError) as error:
+            return [Fault(at, "schema_mismatch", f"it cannot be written as Avro: {error}")]
+        event = self._reader.decode_one(
+            Record(self._topic, 0, 0, now_ms, b"-" if key is None else key.encode(), encoded), now_ms
+        )
+        if isinstance(event, DeadLetter):
+            return [Fault(self._pointer(event.message, at), event.reason, event.message)]
+        given_id = key is not None if self._id is None else self._id.path[0] in value
+        return Instance(event.features, event.imputed, event.event_id if given_id else None, event.time_ms)
+
+    def _pointer(self, message: str, at: str) -> str:
+        """To the feature that a dead letter's message names first."""
+        names = [name for name in self._reader.plan.names if message.startswith(f"feature {name}")]
+        return pointer_of(max(names, key=len), at) if names else at
+
+    # --- the form without names ---
+
+    def _by_place(self, said: Any, now_ms: int) -> Asked:
+        """One event or a list of them, each a list of values in the order of the model's features."""
+        rows, partial, record = envelope(said, "features", self._max)
+        if rows and not isinstance(rows[0], list):
+            rows = [rows]
+        names = self._reader.plan.names
+        for number, values in enumerate(rows):
+            if not isinstance(values, list) or len(values) != len(names):
+                has = f"{len(values)} values" if isinstance(values, list) else "no list"
+                detail = f"{has}; the model has {len(names)} features: {', '.join(names)}"
+                raise unusable([Fault(f"/features/{number}", "schema_mismatch", detail)], len(rows))
+        instances = [self._named(values) for values in rows]
+        return self.asked(instances, now_ms, partial=partial, record=record)._replace(by_place=True)
+
+    def _named(self, values: Sequence[Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in zip(self._reader.plan.names, values, strict=True):
+            *outer, last = name.split(".")
+            inner = found
+            for part in outer:
+                inner = inner.setdefault(part, {})
+            inner[last] = value
+        return found
+
+
+def document(body: bytes) -> Any:
+    """A body as JSON values; Problem where it is none."""
+    try:
+        return read_json(body, NESTING_MAX)
+    except (ValueError, RecursionError) as error:
+        raise not_json(error) from None
+
+
+def not_json(error: Exception) -> Problem:
+    """The problem of a body that cannot be read."""
+    what = f"it nests more than {NESTING_MAX} brackets" if isinstance(error, RecursionError) else str(error)
+    return Problem("not-json", f"the body cannot be read: {what[:200]}")
+
+
+def envelope(said: Any, name: str, most: int) -> tuple[list[Any], bool, bool | None]:
+    """The instances of a body, and what stands beside them; Problem where it has another form."""
+    if not isinstance(said, dict):
+        raise unusable([Fault("", "schema_mismatch", f'the body is an object: {{"{name}": [...]}}')], 0)
+    faults = [
+        Fault(pointer_of(key), "schema_mismatch", f"{key!r} is no member; there are {name}, on_error, record")
+        for key in said
+        if key not in (name, "on_error", "record")
+    ]
+    rows: Any = said.get(name)
+    on_error, record = said.get("on_error", "fail"), said.get("record")
+    if not isinstance(rows, list):
+        faults.append(Fault(f"/{name}", "schema_mismatch", f"{name} is a list"))
+    if on_error not in ("fail", "partial"):
+        faults.append(Fault("/on_error", "schema_mismatch", "on_error is fail or partial"))
+    if record is not None and not isinstance(record, bool):
+        faults.append(Fault("/record", "schema_mismatch", "record is true or false"))
+    if faults:
+        raise unusable(faults, 0)
+    if not 0 < len(rows) <= most and (name != "features" or isinstance((rows or [[]])[0], list)):
+        raise too_many(len(rows), most)
+    return rows, on_error == "partial", record
+
+
+def _is_partial(on_error: str) -> bool:
+    if on_error not in ("fail", "partial"):
+        raise NotPlain
+    return on_error == "partial"
+
+
+def too_many(count: int, most: int) -> Problem:
+    """The problem of a request without instances, or with more than are taken."""
+    if not count:
+        return unusable([Fault("/instances", "schema_mismatch", "there is none")], 0)
+    return Problem("too-large", f"{count:,} instances; at most {most:,} in one request: send several, or a job")
+
+
+def unusable(faults: Sequence[Fault], count: int) -> Problem:
+    """The problem of instances that cannot be used."""
+    first = f"{faults[0].pointer}: {faults[0].detail}"[:300]
+    rest = f" ({len(faults)} errors)" if len(faults) > 1 else ""
+    return Problem("not-of-schema", f"{first}{rest}", faults=faults, instances=count)
+
+
+def new_id(now_ms: int, random: bytes) -> str:
+    """An id that no other event has: a UUID of version 7 (RFC 9562), of a time and ten random bytes."""
+    bits = (now_ms & (2**48 - 1)) << 80 | 7 << 76 | (int.from_bytes(random[:2], "big") & 0xFFF) << 64
+    bits |= 2 << 62 | int.from_bytes(random[2:10], "big") & (2**62 - 1)
+    return str(uuid.UUID(int=bits))

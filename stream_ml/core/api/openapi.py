@@ -1,0 +1,275 @@
+"""The document of the API (OpenAPI 3.1), made from the schemas of events and labels."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from stream_ml.core.api.answers import Answers
+from stream_ml.core.api.problems import KINDS, MEDIA_TYPE, TYPE
+
+JSON = "application/json"
+_DEMANDS = (
+    ("Stream-ML-Min-Position", "at least this position, as an answer says it: N or LINEAGE/N; waited for", "string"),
+    ("Stream-ML-After", "after this label: a receipt of POST /v1/feedback; waited for", "string"),
+    ("Stream-ML-Max-Age", "at most so many milliseconds old", "string"),
+    ("Prefer", "wait=SECONDS: how long to wait, at most 30", "string"),
+)
+_WITH_DEMANDS = ("/predict", "/v1/predict")
+
+
+class Operation(NamedTuple):
+    """A path and method of the API.
+
+    Parameters
+    ----------
+    scope
+        What a credential has to allow; empty: none is needed.
+    """
+
+    method: str
+    path: str
+    scope: str
+    summary: str
+
+
+class Described(NamedTuple):
+    """What the document tells of an app.
+
+    Parameters
+    ----------
+    event, label
+        JSON Schemas of an instance and of a label.
+    places
+        Names of the model's features, in their order.
+    """
+
+    title: str
+    version: str
+    event: dict[str, Any]
+    label: dict[str, Any]
+    places: Sequence[str]
+    answers: Answers
+    instances_max: int
+    secured: bool
+
+
+def openapi(app: Described, operations: Sequence[Operation], aliases: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    """The document.
+
+    Parameters
+    ----------
+    aliases
+        Of each `path`, `request` and `answer`: JSON Schemas.
+    """
+    paths: dict[str, Any] = {}
+    of_alias = {alias["path"]: alias for alias in aliases}
+    for operation in operations:
+        body = of_alias.get(operation.path)
+        item = _operation(operation, app, body)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = item
+    found: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {"title": app.title, "version": app.version},
+        "paths": paths,
+        "components": {"schemas": _schemas(app)},
+    }
+    if app.secured:
+        found["components"]["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        }
+    return found
+
+
+def _operation(operation: Operation, app: Described, alias: dict[str, Any] | None) -> dict[str, Any]:
+    name = (operation.method.lower() + operation.path).replace("/", "_").replace("{", "").replace("}", "")
+    name = name.replace(".", "_").replace("-", "_").replace(":", "_")
+    found: dict[str, Any] = {"operationId": name, "summary": operation.summary, "responses": {}}
+    parameters = [
+        {"name": part[1:-1], "in": "path", "required": True, "schema": {"type": "string"}}
+        for part in operation.path.split("/")
+        if part.startswith("{")
+    ]
+    if operation.path in _WITH_DEMANDS:
+        parameters += [
+            {"name": header, "in": "header", "required": False, "description": meaning, "schema": {"type": type_}}
+            for header, meaning, type_ in _DEMANDS
+        ]
+    if parameters:
+        found["parameters"] = parameters
+    body, good, answer = _bodies(operation, alias)
+    if body is not None:
+        found["requestBody"] = {"required": True, "content": {JSON: {"schema": body}}}
+    if operation.path == "/v1/feedback":
+        found["parameters"] = [
+            {"name": "dry_run", "in": "query", "required": False, "schema": {"type": "string", "enum": ["true"]}}
+        ]
+    found["responses"][str(good)] = {"description": "OK", "content": {JSON: {"schema": answer}}}
+    for status in _statuses(operation, app, with_body=body is not None):
+        titles = sorted({kind.title for kind in KINDS.values() if kind.status == status})
+        problem = {"$ref": "#/components/schemas/Problem"}
+        found["responses"][str(status)] = {
+            "description": "; ".join(titles),
+            "content": {MEDIA_TYPE: {"schema": problem}},
+        }
+    if operation.path == "/readyz":
+        found["responses"]["503"] = {"description": "Not ready", "content": {JSON: {"schema": {"type": "object"}}}}
+    found["security"] = [{"bearer": []}, {"key": []}] if app.secured and operation.scope else []
+    return found
+
+
+def _bodies(operation: Operation, alias: dict[str, Any] | None) -> tuple[Any, int, Any]:
+    """Schema of the request, status and schema of the answer."""
+    if alias is not None:
+        return alias["request"], 200, alias["answer"]
+    if operation.path == "/v1/feedback":
+        return _ref("Feedback"), 202, _ref("Receipts")
+    if operation.method == "POST":
+        return _ref("Asked"), 200, _ref("Answered")
+    return None, 200, {"type": "object"}
+
+
+def _statuses(operation: Operation, app: Described, *, with_body: bool) -> list[int]:
+    found = {500}
+    if with_body:
+        found |= {400, 413, 415, 422, 503}
+    if operation.scope and app.secured:
+        found |= {401, 403, 429}
+    if operation.scope:
+        found |= {403, 429, 503}
+    if operation.path in _WITH_DEMANDS:
+        found |= {400, 412}
+    if "{" in operation.path:
+        found |= {400, 404}
+    return sorted(found)
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _schemas(app: Described) -> dict[str, Any]:
+    answers = app.answers
+    named = {
+        "type": "object",
+        "required": ["instances"],
+        "additionalProperties": False,
+        "properties": {
+            "instances": {"type": "array", "items": _ref("Event"), "minItems": 1, "maxItems": app.instances_max},
+            "on_error": {"type": "string", "enum": ["fail", "partial"], "description": "whether one refuses all"},
+            "record": {"type": ["boolean", "null"]},
+        },
+    }
+    row = {
+        "type": "array",
+        "prefixItems": [_at(app.event, name) for name in app.places],
+        "minItems": len(app.places),
+        "maxItems": len(app.places),
+        "description": f"values of {', '.join(app.places)}",
+    }
+    placed = {
+        "type": "object",
+        "required": ["features"],
+        "additionalProperties": False,
+        "properties": {
+            "features": {"anyOf": [row, {"type": "array", "items": row, "minItems": 1, "maxItems": app.instances_max}]},
+            "on_error": {"type": "string", "enum": ["fail", "partial"]},
+            "record": {"type": ["boolean", "null"]},
+        },
+    }
+    prediction = prediction_schema(answers)
+    failed = {
+        "type": "object",
+        "required": ["error"],
+        "properties": {"error": {"type": "object", "properties": {"code": {"type": "string"}}}},
+    }
+    return {
+        "Event": app.event,
+        "Label": app.label,
+        "Asked": {"anyOf": [named, placed]},
+        "Prediction": prediction,
+        "Model": {
+            "type": "object",
+            "required": ["lineage", "position", "epoch", "age_ms", "examples_learned"],
+            "properties": {
+                "lineage": {"type": "string", "description": "which model: all versions folded from one log"},
+                "position": {"type": "integer", "description": "so many entries of the log are in it"},
+                "epoch": {"type": "integer", "description": "of the table of who serves"},
+                "age_ms": {"type": ["integer", "null"], "description": "since it had all that Kafka had"},
+                "examples_learned": {"type": "integer"},
+                "learned_at_ms": {"type": ["integer", "null"], "description": "when its newest entry was written"},
+            },
+        },
+        "Answered": {
+            "type": "object",
+            "required": ["predictions", "model"],
+            "properties": {
+                "predictions": {"type": "array", "items": {"anyOf": [_ref("Prediction"), failed]}},
+                "prediction": {"type": "array", "description": "bare classes or values, of features by place"},
+                "model": _ref("Model"),
+            },
+        },
+        "Feedback": {
+            "type": "object",
+            "required": ["labels"],
+            "additionalProperties": False,
+            "properties": {
+                "labels": {"type": "array", "items": _ref("Label"), "minItems": 1, "maxItems": app.instances_max}
+            },
+        },
+        "Receipts": {
+            "type": "object",
+            "required": ["accepted"],
+            "properties": {
+                "accepted": {"type": "integer"},
+                "would_accept": {"type": "integer"},
+                "receipts": {"type": "array", "items": {"type": "string"}},
+                "after": {"type": "string", "description": "for Stream-ML-After"},
+            },
+        },
+        "Problem": {
+            "type": "object",
+            "required": ["type", "title", "status"],
+            "properties": {
+                "type": {"type": "string", "enum": [TYPE + name for name in KINDS]},
+                "title": {"type": "string"},
+                "status": {"type": "integer"},
+                "detail": {"type": "string"},
+                "instance": {"type": "string", "description": "id of the request, as X-Request-Id"},
+                "errors": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["pointer", "code"],
+                        "properties": {name: {"type": "string"} for name in ("pointer", "code", "detail")},
+                    },
+                },
+            },
+        },
+    }
+
+
+def prediction_schema(answers: Answers) -> dict[str, Any]:
+    """JSON Schema of one prediction."""
+    flags = {"type": "array", "items": {"type": "string"}, "description": "what is to be known of it: cold, stale, ..."}
+    properties: dict[str, Any] = {"id": {"type": "string"}, "flags": flags}
+    if answers.task == "regression":
+        return {
+            "type": "object",
+            "required": ["value", "flags"],
+            "properties": {"value": {"type": ["number", "null"]}, **properties},
+        }
+    score = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
+    of_class = {"enum": [*answers.classes, None], "description": "as the label is, so that it can be sent back"}
+    properties = {"class": of_class, "score": score, **properties}
+    if answers.task == "multiclass":
+        properties["scores"] = {"type": ["object", "null"], "additionalProperties": {"type": "number"}}
+    return {"type": "object", "required": ["class", "score", "flags"], "properties": properties}
+
+
+def _at(event: dict[str, Any], name: str) -> dict[str, Any]:
+    """The schema of a feature inside of the event's."""
+    found = event
+    for part in name.split("."):
+        inner = found if "properties" in found else next(one for one in found["anyOf"] if "properties" in one)
+        found = inner["properties"][part]
+    return found

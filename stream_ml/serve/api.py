@@ -1,0 +1,63 @@
+"""The table of routes: every path of the API, who may ask there, and what answers."""
+
+from stream_ml.app.parts import Parts
+from stream_ml.serve.handlers.aliases import AliasHandler
+from stream_ml.serve.handlers.demands import Demands
+from stream_ml.serve.handlers.feedback import Feedback
+from stream_ml.serve.handlers.info import Info, answers_of, document_of
+from stream_ml.serve.handlers.page import page
+from stream_ml.serve.handlers.predict import Predict
+from stream_ml.serve.http.messages import Answer, Handler, Request, Route
+from stream_ml.serve.live import Live
+from stream_ml.serve.producer import Writer
+
+
+async def _nobody(request: Request) -> Answer:
+    raise NotImplementedError
+
+
+def table(
+    parts: Parts,
+    *,
+    predict: Handler = _nobody,
+    feedback: Handler = _nobody,
+    info: Info | None = None,
+    aliases: list[Handler] | None = None,
+) -> list[Route]:
+    """All routes of an app; without handlers, for its document, nobody answers at them."""
+    config = parts.config
+
+    def said(name: str) -> Handler:
+        return getattr(info, name) if info is not None else _nobody
+
+    found = [
+        Route("POST", "/v1/predict", "predict", predict, "Predictions for instances"),
+        Route("POST", "/predict", "predict", predict, "Predictions for instances: the same as /v1/predict"),
+        Route("POST", f"/v1/models/{config.app.id}:predict", "predict", predict, "Predictions, as KServe's V1 asks"),
+    ]
+    for number, alias in enumerate(config.serve.aliases):
+        handler = aliases[number] if aliases is not None else _nobody
+        found.append(Route("POST", alias.path, "predict", handler, "One prediction, under names of its own"))
+    if config.serve.feedback:
+        found.append(Route("POST", "/v1/feedback", "feedback", feedback, "Labels, to be learned"))
+    return [
+        *found,
+        Route("GET", "/v1/model", "predict", said("model"), "The model that answers, its features and its quality"),
+        Route("GET", "/v1/schema/{name}", "schema", said("schema"), "An Avro schema: event.avsc, label.avsc, ..."),
+        Route("GET", "/openapi.json", "schema", said("openapi"), "This document"),
+        Route("GET", "/docs", "schema", page, "A page to try the API in a browser"),
+        Route("GET", "/livez", "", said("livez"), "Whether this process lives"),
+        Route("GET", "/readyz", "", said("readyz"), "Whether a model answers"),
+    ]
+
+
+def routes_of(parts: Parts, live: Live, writer: Writer | None) -> tuple[list[Route], Info]:
+    """The routes with what answers at them."""
+    demands = Demands(parts.config, live)
+    predict = Predict(live, answers_of(parts), demands)
+    info = Info(parts, live, predict)
+    handlers = [AliasHandler(alias, live, predict, demands).answer for alias in parts.config.serve.aliases]
+    feedback = Feedback(parts, live, writer)
+    found = table(parts, predict=predict.named, feedback=feedback.take, info=info, aliases=[*handlers])
+    info.say(document_of(parts, found))
+    return found, info

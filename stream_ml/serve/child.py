@@ -1,0 +1,222 @@
+"""One process that answers: the model, the server and the fold in one thread; what it says of itself goes up a pipe.
+
+::
+
+    starting (the log is folded; 503) ──► answering ──► draining ──► ended
+
+A child ends when its supervisor does: the pipe that it reads from ends.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import uvicorn
+
+from stream_ml.app.parts import Parts
+from stream_ml.errors import StreamMLError
+from stream_ml.kafka.topics import TopicFacts
+from stream_ml.observe.metrics import SERVE_TABLE, Metrics
+from stream_ml.serve.api import routes_of
+from stream_ml.serve.certificates import Certificates
+from stream_ml.serve.http.app import Application
+from stream_ml.serve.http.auth import Guard
+from stream_ml.serve.http.messages import Routes
+from stream_ml.serve.http.protocol import DeadlineProtocol, Limits
+from stream_ml.serve.live import Live
+from stream_ml.serve.producer import Writer
+
+SAY_S = 0.5  # between two words to the supervisor
+END_S = 5.0  # for requests that are being answered, once the time to drain is over
+VARIABLE = "CHILD_OF_STREAM_ML"  # none of the configuration's, which begin with its name
+
+log = logging.getLogger(__name__)
+
+
+class Pipes(NamedTuple):
+    """What a child was given: its number, the listening socket, where it says how it is, and what ends with its parent.
+
+    All three are file descriptors.
+    """
+
+    number: int
+    listener: int
+    say: int
+    life: int
+
+    @classmethod
+    def of_environment(cls) -> "Pipes | None":
+        """Those of this process; None where it is no child."""
+        text = os.environ.pop(VARIABLE, "")
+        return cls(*map(int, text.split(","))) if text else None
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, whose signals are ours."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing: the child has handlers of its own."""
+        yield
+
+
+class Child:
+    """One process.
+
+    So many attributes: they are what runs beside each other.
+    """
+
+    def __init__(self, parts: Parts, facts: TopicFacts, pipes: Pipes) -> None:
+        config = parts.config
+        self._settings, self._pipes = config.serve, pipes
+        self._metrics, self._stop = Metrics(SERVE_TABLE), threading.Event()
+        self._live = Live(parts, facts, Metrics())
+        self._writer = Writer(config) if self._settings.feedback else None
+        table, self._info = routes_of(parts, self._live, self._writer)
+        self._guard = Guard(config)
+        hosts = [socket.gethostname(), config.serve.host, *config.http.hosts]
+        self._application = Application(config, Routes(table), self._guard, self._metrics, hosts)
+        self._certificates = Certificates.of(config)
+        self._server = _Server(self._uvicorn())
+        self._folded = 0
+        self._failure: BaseException | None = None
+
+    def _uvicorn(self) -> uvicorn.Config:
+        settings = self._settings
+        limits = Limits(settings.read_timeout / 1000, settings.connections_max)
+        protocol = type("Protocol", (DeadlineProtocol,), {"limits": limits})
+        config = uvicorn.Config(
+            self._application,
+            http=protocol,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            access_log=False,
+            log_config=None,
+            log_level="critical",
+            server_header=False,
+            proxy_headers=False,  # nothing here looks at a client's address but for wrong credentials
+            timeout_keep_alive=settings.idle_timeout // 1000,
+            timeout_graceful_shutdown=int(END_S),
+        )
+        config.load()
+        if self._certificates is not None:
+            config.ssl = self._certificates.context
+        return config
+
+    # --- a life ---
+
+    async def run(self) -> None:
+        """Answer until SIGTERM, or until the supervisor is gone; StreamMLError where that cannot go on."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._told_to_stop)
+        loop.add_reader(self._pipes.life, self._told_to_stop)
+        listener = socket.socket(fileno=self._pipes.listener)
+        serving = asyncio.create_task(self._server.serve([listener]))
+        saying = asyncio.create_task(self._say())
+        start = asyncio.create_task(self._start())
+        try:
+            await serving
+        finally:
+            for task in (saying, start):
+                task.cancel()
+            self._told()
+            if self._writer is not None:
+                self._writer.close()
+            self._live.close()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _start(self) -> None:
+        """Fold to the log's end, then follow it; what goes wrong ends the process."""
+        try:
+            await asyncio.to_thread(self._live.start, self._stop.is_set)
+            if self._stop.is_set():
+                return
+            moment = self._live.moment
+            assert moment is not None  # noqa: S101 - the start has ended
+            log.info("answering: version %s/%d, %d examples learned", *moment.of[:2], moment.of.examples_learned)
+            await self._live.follow()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            if not isinstance(error, StreamMLError):
+                log.exception("the fold failed")
+            self._failure = error
+            self._server.should_exit = True
+
+    def _told_to_stop(self) -> None:
+        if self._stop.is_set():
+            return
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(ValueError, OSError):
+            loop.remove_reader(self._pipes.life)
+        self._stop.set()
+        self._info.draining = self._application.draining = True
+        log.info("about to end: connections are closed in %.1f s", self._settings.drain / 1000)
+        loop.call_later(self._settings.drain / 1000, self._end)
+
+    def _end(self) -> None:
+        self._server.should_exit = True
+
+    # --- what it says ---
+
+    async def _say(self) -> None:
+        os.set_blocking(self._pipes.say, False)
+        while True:
+            if self._certificates is not None:
+                self._certificates.look()
+            self._told()
+            await asyncio.sleep(SAY_S)
+
+    def _told(self) -> None:
+        """One line to the supervisor; where the pipe is full it reads too slowly, and the next line says more."""
+        line = json.dumps(self.status()).encode() + b"\n"
+        with contextlib.suppress(OSError):
+            os.write(self._pipes.say, line)
+
+    def status(self) -> dict[str, Any]:
+        """How this process is, with its metrics."""
+        live, metrics, reasons = self._live, self._metrics, self._info.reasons()
+        moment, age_s = live.moment, live.age_s
+        metrics.set("serve_ready", not reasons)
+        metrics.set("serve_age_seconds", age_s)
+        metrics.set("serve_in_flight", self._application.in_flight)
+        metrics.set("serve_position", 0 if moment is None else moment.of.position)
+        metrics.count("serve_folded", live.folded - self._folded)
+        self._folded = live.folded
+        problems = [text for text in (self._guard.problem, self._certificates and self._certificates.problem) if text]
+        return {
+            "child": self._pipes.number,
+            "pid": os.getpid(),
+            "ready": not reasons,
+            "reasons": reasons,
+            "problems": problems,
+            "model": None if moment is None else moment.of._asdict(),
+            "age_seconds": None if age_s == float("inf") else round(age_s, 3),
+            "stale": live.is_stale,
+            "in_flight": self._application.in_flight,
+            "at": time.time(),
+            "metrics": [
+                [family.name, family.type, family.documentation, [[s.name, s.labels, s.value] for s in family.samples]]
+                for family in metrics.registry.collect()
+            ],
+        }
+
+
+def run_child(parts: Parts, facts: TopicFacts, pipes: Pipes) -> None:
+    """Run one until it ends."""
+    import uvloop
+
+    child = Child(parts, facts, pipes)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(child.run())

@@ -1,0 +1,181 @@
+"""The ASGI application: what every request passes, in this order, and the one place that turns problems into answers.
+
+1. route  2. who asks  3. limits  4. the body, as far as it may be read  5. the handler.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+
+from stream_ml.config import Config
+from stream_ml.core.api.problems import Problem
+from stream_ml.observe.access import Access
+from stream_ml.observe.metrics import Metrics
+from stream_ml.serve.http.auth import ANYBODY, Guard, Principal
+from stream_ml.serve.http.limits import Rates
+from stream_ml.serve.http.messages import Answer, Request, Route, Routes, known_id, problem_answer
+from stream_ml.serve.http.refusals import Refusals
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+HOSTS_MAX = 100  # names of this machine that are remembered
+_ALWAYS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+
+_BUG = Problem("bug", "this is our mistake; the log has it under the id of the request")
+
+log = logging.getLogger(__name__)
+
+
+class Gone(Exception):
+    """The client went away before its request was here."""
+
+
+class Application:
+    """Answers requests of one process; one event loop only.
+
+    Attributes
+    ----------
+    draining
+        Whether the process is about to end: connections are closed after their answer.
+
+    So many attributes: they are the steps of a request.
+    """
+
+    def __init__(self, config: Config, routes: Routes, guard: Guard, metrics: Metrics, hosts: list[str]) -> None:
+        self._settings, self._routes, self._guard, self._metrics = config.serve, routes, guard, metrics
+        self._access = Access(hosts) if guard.is_open else None
+        self._hosts: set[bytes] = set()
+        self._rates, self._refusals = Rates(), Refusals()
+        self.in_flight, self.draining = 0, False
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":  # uvicorn is told to do without lifespan and websockets
+            return
+        began_s = time.perf_counter()
+        headers = dict(scope["headers"])
+        route: Route | None = None
+        try:
+            method = "GET" if scope["method"] == "HEAD" else scope["method"]
+            route, params = self._routes.find(method, scope["path"])
+            answer = await self._answered(scope, receive, headers, route, params)
+        except Problem as problem:
+            answer = self._refused(problem, headers, route)
+        except Gone:
+            self._counted(route, 499, began_s)
+            return
+        except Exception:
+            request_id = known_id(headers) or secrets.token_hex(8)
+            log.exception("request %s failed", request_id)
+            answer = problem_answer(_BUG, request_id, verbose=True)
+        await self._send(send, answer, headers, with_body=scope["method"] != "HEAD")
+        self._counted(route, answer.status, began_s)
+
+    async def _answered(
+        self,
+        scope: Mapping[str, Any],
+        receive: Receive,
+        headers: dict[bytes, bytes],
+        route: Route,
+        params: Mapping[str, str],
+    ) -> Answer:
+        principal = self._admitted(scope, headers, route)
+        if route.scope in ("predict", "feedback", "jobs", "admin"):
+            rate = principal.rate or self._settings.rate
+            if rate is not None:
+                self._rates.take(principal.name or _address(scope), rate)
+            if self.in_flight >= self._settings.in_flight_max:
+                words = f"{self.in_flight} requests are being answered; come again"
+                raise Problem("overloaded", words, headers={"Retry-After": "1"})
+        self.in_flight += 1
+        try:
+            body = await self._body(headers, receive) if route.method == "POST" else b""
+            request = Request(
+                method=route.method,
+                path=scope["path"],
+                params=params,
+                query=scope["query_string"],
+                headers=headers,
+                body=body,
+                principal=principal.name,
+                request_id=known_id(headers),
+            )
+            return await route.handler(request)
+        finally:
+            self.in_flight -= 1
+
+    def _admitted(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], route: Route) -> Principal:
+        if not route.scope or (route.scope == "schema" and self._settings.public_schema):
+            return ANYBODY
+        host = headers.get(b"host", b"")
+        if self._access is not None and host not in self._hosts:  # a page in a browser on this machine could ask
+            refusal = self._access.refusal({"HTTP_HOST": host.decode("latin-1")})
+            if refusal is not None:
+                raise Problem("forbidden", refusal[1].strip())
+            if len(self._hosts) < HOSTS_MAX:
+                self._hosts.add(host)
+        needed = "predict" if route.scope == "schema" else route.scope
+        return self._guard.admit(headers, _address(scope), needed)
+
+    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+        """The body; Problem before it is read, where it cannot be taken."""
+        if headers.get(b"content-encoding", b"identity").lower() not in (b"identity", b""):
+            raise Problem("unsupported-media-type", "send the body as it is, without a Content-Encoding")
+        kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if kind != b"application/json" and not kind.endswith(b"+json"):
+            shown = kind.decode("latin-1")[:100] or "none"
+            words = f"send Content-Type: application/json (it is {shown}); with curl: --json"
+            raise Problem("unsupported-media-type", words, headers={"Accept-Post": "application/json"})
+        most = self._settings.body_max
+        length = headers.get(b"content-length", b"")
+        if length and int(length) > most:  # the protocol has seen to it that it is a number
+            raise _too_large(most)
+        event = await receive()
+        body: bytes = event.get("body", b"")
+        while event["type"] != "http.disconnect" and event.get("more_body", False):
+            event = await receive()
+            body += event.get("body", b"")
+            if len(body) > most:
+                raise _too_large(most)
+        if event["type"] == "http.disconnect":
+            raise Gone
+        if len(body) > most:
+            raise _too_large(most)
+        return body
+
+    def _refused(self, problem: Problem, headers: Mapping[bytes, bytes], route: Route | None) -> Answer:
+        request_id = known_id(headers) or secrets.token_hex(8)
+        where = route.path if route is not None else "no route"
+        self._refusals.note(problem, where, request_id)
+        self._metrics.count("http_refusals", kind=problem.kind)
+        if problem.kind == "unauthenticated":
+            self._metrics.count("auth_failures")
+        return problem_answer(problem, request_id, verbose=self._settings.verbose_errors)
+
+    async def _send(self, send: Send, answer: Answer, headers: Mapping[bytes, bytes], *, with_body: bool) -> None:
+        sent = [(b"content-type", answer.media_type), (b"content-length", b"%d" % len(answer.body))]
+        sent += [*_ALWAYS, *answer.headers]
+        given = known_id(headers)
+        if given and answer.status < 400:
+            sent.append((b"x-request-id", given.encode()))
+        if self.draining or answer.status in (408, 413):  # what is left of such a body is not read
+            sent.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": answer.status, "headers": sent})
+        await send({"type": "http.response.body", "body": answer.body if with_body else b""})
+
+    def _counted(self, route: Route | None, status: int, began_s: float) -> None:
+        path = route.path if route is not None else "none"
+        self._metrics.count("http_requests", route=path, status=str(status))
+        self._metrics.observe("http_seconds", time.perf_counter() - began_s, route=path)
+
+
+def _too_large(most: int) -> Problem:
+    return Problem("too-large", f"the body has more than {most:,} bytes (serve.body_max)")
+
+
+def _address(scope: Mapping[str, Any]) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else ""

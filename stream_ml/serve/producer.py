@@ -1,0 +1,97 @@
+"""Writes what callers bring to Kafka, and answers once Kafka has confirmed it."""
+
+import asyncio
+import threading
+from typing import NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from stream_ml.config import Config
+from stream_ml.core.api.problems import Problem
+from stream_ml.kafka.clients import common, made
+
+POLL_S = 0.1  # of the thread that serves delivery reports; they come at once
+FLUSH_S = 5.0  # at the end
+QUEUE_MAX = 10_000  # records that wait for Kafka; beyond it a request is refused
+
+
+class Confirmed(NamedTuple):
+    """Where a record stands."""
+
+    partition: int
+    offset: int
+
+
+class Writer:
+    """One idempotent producer of one process; its methods belong to the event loop."""
+
+    def __init__(self, config: Config) -> None:
+        self._ack_s, self._servers = config.serve.ack_timeout / 1000, config.kafka.bootstrap_servers
+        settings = {
+            **common(config),
+            "enable.idempotence": True,
+            "linger.ms": 1,
+            "queue.buffering.max.messages": QUEUE_MAX,
+            "delivery.timeout.ms": 120_000,
+            **config.client_properties("producer"),
+        }
+        self._producer: Producer = made(Producer, settings)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._poll, name="delivery", daemon=True)
+        self._thread.start()
+
+    def _poll(self) -> None:
+        while not self._ended.is_set():
+            self._producer.poll(POLL_S)
+
+    async def write(self, topic: str, records: list[tuple[bytes, bytes]]) -> list[Confirmed]:
+        """Write keys and values; where each stands.
+
+        Raises
+        ------
+        Problem
+            not-recorded: Kafka did not confirm all of them in time. Some may be there nevertheless; the same again does
+            no harm, for ids are known.
+        """
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[Confirmed]] = [loop.create_future() for _ in records]
+        for (key, value), future in zip(records, futures, strict=True):
+            try:
+                self._producer.produce(topic, value, key, on_delivery=_reporter(loop, future))
+            except BufferError:
+                raise self._problem(f"{QUEUE_MAX:,} records wait for Kafka already") from None
+            except KafkaException as error:
+                raise self._problem(str(error)) from None
+        try:
+            return await asyncio.wait_for(asyncio.gather(*futures), self._ack_s)
+        except TimeoutError:
+            raise self._problem(f"no confirmation in {self._ack_s:g} s") from None
+        except KafkaException as error:
+            raise self._problem(error.args[0].str()) from None
+
+    def _problem(self, why: str) -> Problem:
+        words = f"Kafka at {self._servers} did not confirm: {why}; send the same again"
+        return Problem("not-recorded", words, headers={"Retry-After": "2"})
+
+    def close(self) -> None:
+        """Wait a little for what is on its way."""
+        self._producer.flush(FLUSH_S)
+        self._ended.set()
+        self._thread.join(1.0)
+
+
+def _reporter(loop: asyncio.AbstractEventLoop, future: "asyncio.Future[Confirmed]"):  # type: ignore[no-untyped-def]
+    def report(error: KafkaError | None, message: Message) -> None:
+        where = Confirmed(message.partition() or 0, message.offset() or 0) if error is None else None
+        loop.call_soon_threadsafe(_done, future, where, error)
+
+    return report
+
+
+def _done(future: "asyncio.Future[Confirmed]", where: Confirmed | None, error: KafkaError | None) -> None:
+    if future.done():
+        return
+    if where is not None:
+        future.set_result(where)
+    else:
+        future.set_exception(KafkaException(error))

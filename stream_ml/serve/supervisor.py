@@ -1,0 +1,273 @@
+"""Holds the socket, and keeps processes that answer: it starts them, replaces the dead and those that hang.
+
+1. Connections that wait to be accepted outlive a child: the socket is this process's, and every child has it.
+2. SIGHUP: for each child a new one is started, and the old one told to stop once that one is ready.
+3. SIGTERM: all are told to stop; they drain, then end.
+"""
+
+import json
+import logging
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from stream_ml.config import Config
+from stream_ml.errors import ConfigError, FatalError
+from stream_ml.serve.child import END_S, VARIABLE
+
+SILENT_S = 10.0  # without a word of a child: its loop stands still
+AGAIN_S, AGAIN_MAX_S = 1.0, 30.0  # until a child that died is replaced; twice as long each time it dies soon
+SOON_S = 30.0
+LOOK_S = 0.2
+GRACE_S = 10.0  # beyond drain and what is being answered, until SIGKILL
+CONFIG_CODE = 78
+BACKLOG = 2_048
+LINE_BYTES_MAX = 4 * 2**20
+
+log = logging.getLogger(__name__)
+
+
+class Process:
+    """One child, as its parent sees it."""
+
+    def __init__(
+        self, number: int, command: Sequence[str], listener: socket.socket, environment: dict[str, str]
+    ) -> None:
+        self.number, self.began_s = number, time.monotonic()
+        say_out, say_in = os.pipe()
+        life_out, self._life = os.pipe()
+        passed = (listener.fileno(), say_in, life_out)
+        variable = ",".join(map(str, (number, *passed)))
+        self.process = subprocess.Popen(command, pass_fds=passed, env=environment | {VARIABLE: variable})
+        for descriptor in (say_in, life_out):
+            os.close(descriptor)
+        os.set_blocking(say_out, False)
+        self.said_at_s, self.words = say_out, b""
+        self.heard_s, self.status = time.monotonic(), dict[str, Any]()
+        self.stopping_s: float | None = None
+
+    @property
+    def pipe(self) -> int:
+        """Where it says how it is."""
+        return self.said_at_s
+
+    def read(self) -> None:
+        """Take what it has said."""
+        try:
+            self.words += os.read(self.pipe, 2**20)
+        except BlockingIOError:
+            return
+        *lines, self.words = self.words.split(b"\n")
+        self.words = self.words[-LINE_BYTES_MAX:]
+        if lines:
+            try:
+                self.status = json.loads(lines[-1])
+                self.heard_s = time.monotonic()
+            except ValueError:  # cut where the pipe was full
+                pass
+
+    @property
+    def ready(self) -> bool:
+        """Whether it answers."""
+        return self.process.poll() is None and bool(self.status.get("ready"))
+
+    def stop(self) -> None:
+        """Tell it to end."""
+        if self.stopping_s is None and self.process.poll() is None:
+            self.stopping_s = time.monotonic()
+            self.process.send_signal(signal.SIGTERM)
+
+    def close(self) -> None:
+        """Let go of its pipes."""
+        for descriptor in (self.pipe, self._life):
+            os.close(descriptor)
+
+
+class Supervisor:
+    """Keeps `serve.processes` children; one thread only.
+
+    So many attributes: they are the children, and what is wanted of them.
+    """
+
+    def __init__(self, config: Config, command: Sequence[str], environment: dict[str, str]) -> None:
+        self._settings, self._command, self._environment = config.serve, command, environment
+        self._listener = listening(config)
+        self._selector = selectors.DefaultSelector()
+        self.children: list[Process] = []
+        self._numbers = 0
+        self._due_s: list[float] = []
+        self._pause_s = AGAIN_S
+        self._rolling: list[Process] | None = None
+        self._successor: Process | None = None
+        self.restarts, self.stopping, self.hung_up = 0, False, False
+        self._code = 0
+
+    def _start(self) -> Process:
+        self._numbers += 1
+        child = Process(self._numbers, self._command, self._listener, self._environment)
+        self.children.append(child)
+        self._selector.register(child.pipe, selectors.EVENT_READ, child)
+        return child
+
+    def run(self) -> None:
+        """Keep children until told to stop.
+
+        Raises
+        ------
+        ConfigError
+            The first children have ended because of the configuration: they have said what is wrong.
+        """
+        for _ in range(self._settings.processes):
+            self._start()
+        while not self.stopping or self.children:
+            for key, _ in self._selector.select(LOOK_S):
+                key.data.read()
+            self._reap()
+            if self.stopping:
+                self._stop_all()
+                continue
+            self._replace()
+            self._roll()
+        if self._code == CONFIG_CODE:
+            raise ConfigError("no process could start: its own message stands above")
+
+    # --- the dead and those that hang ---
+
+    def _reap(self) -> None:
+        now_s = time.monotonic()
+        for child in list(self.children):
+            code = child.process.poll()
+            if code is None and now_s - child.heard_s > SILENT_S and child.stopping_s is None:
+                log.error(
+                    "process %d (pid %d) has not turned for %.0f s: killed", child.number, child.process.pid, SILENT_S
+                )
+                child.process.kill()
+            if code is None:
+                continue
+            self._forget(child)
+            if child.stopping_s is None and not self.stopping:
+                self._died(child, code)
+
+    def _forget(self, child: Process) -> None:
+        child.read()
+        self._selector.unregister(child.pipe)
+        child.close()
+        self.children.remove(child)
+
+    def _died(self, child: Process, code: int) -> None:
+        lived_s = time.monotonic() - child.began_s
+        if self._rolling is not None and child is self._successor:
+            log.error("the new process ended with %d: the old ones stay", code)
+            self._rolling, self._successor = None, None
+            return
+        if (
+            code == CONFIG_CODE
+            and not any(other.ready for other in self.children)
+            and child.number <= self._settings.processes
+        ):
+            self._code, self.stopping = code, True
+            return
+        self.restarts += 1
+        self._pause_s = min(AGAIN_MAX_S, 2 * self._pause_s) if lived_s < SOON_S else AGAIN_S
+        log.error(
+            "process %d ended with %d after %.0f s: replaced in %.0f s", child.number, code, lived_s, self._pause_s
+        )
+        self._due_s.append(time.monotonic() + self._pause_s)
+
+    def _replace(self) -> None:
+        now_s = time.monotonic()
+        for due_s in [due_s for due_s in self._due_s if due_s <= now_s]:
+            self._due_s.remove(due_s)
+            self._start()
+
+    # --- a rolling restart ---
+
+    def _roll(self) -> None:
+        if self.hung_up and self._rolling is None:
+            self.hung_up = False
+            self._rolling = [child for child in self.children if child.stopping_s is None]
+            log.info("SIGHUP: %d processes are replaced, one after the other", len(self._rolling))
+        if self._rolling is None:
+            return
+        if self._successor is not None:
+            if not self._successor.ready:
+                return
+            old = self._rolling.pop(0) if self._rolling else None
+            if old is not None:
+                old.stop()
+            self._successor = None
+        self._rolling = [child for child in self._rolling if child in self.children]
+        if self._rolling:
+            self._successor = self._start()
+        else:
+            log.info("all processes are replaced")
+            self._rolling = None
+
+    # --- the end ---
+
+    def _stop_all(self) -> None:
+        limit_s = self._settings.drain / 1000 + END_S + GRACE_S
+        for child in self.children:
+            child.stop()
+            if child.stopping_s is not None and time.monotonic() - child.stopping_s > limit_s:
+                log.error("process %d does not end: killed", child.number)
+                child.process.kill()
+
+    # --- what is said of all ---
+
+    def status(self) -> dict[str, Any]:
+        """How it is, of all processes."""
+        shown = [{k: v for k, v in child.status.items() if k != "metrics"} for child in list(self.children)]
+        ready = sum(child.ready for child in list(self.children))
+        return {
+            "format": 1,
+            "ready": ready > 0 and not self.stopping,
+            "processes": {"wanted": self._settings.processes, "ready": ready, "restarts": self.restarts},
+            "reasons": self.reasons(),
+            "problems": sorted({text for child in shown for text in child.get("problems", [])}),
+            "children": shown,
+        }
+
+    def reasons(self) -> list[str]:
+        """Why nothing is answered; empty where at least one process answers."""
+        if self.stopping:
+            return ["about to end"]
+        children = list(self.children)
+        if any(child.ready for child in children):
+            return []
+        said = [reason for child in children for reason in child.status.get("reasons", [])]
+        return said[:3] or ["starting: no process has said anything yet"]
+
+
+def listening(config: Config) -> socket.socket:
+    """The socket of the API; ConfigError where it cannot be listened on."""
+    serve = config.serve
+    family = socket.AF_INET6 if ":" in serve.host else socket.AF_INET
+    # Of a listener without the protocol's number asyncio's loop leaves Nagle's algorithm on: 40 ms for each answer.
+    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        found.bind((serve.host, serve.port))
+        found.listen(BACKLOG)
+    except OSError as error:
+        found.close()
+        raise ConfigError(
+            f"serve.port {serve.port} on {serve.host} cannot be listened on: {error.strerror or error}",
+            "another process has it? --set serve.port=8010 --set serve.admin_port=8011",
+        ) from error
+    found.setblocking(False)
+    return found
+
+
+def own_command() -> list[str]:
+    """What this process was started with."""
+    if not sys.argv:
+        raise FatalError("this process does not know how it was started")
+    return [sys.executable, "-m", "stream_ml", *sys.argv[1:]]
