@@ -23,6 +23,8 @@ import uvicorn
 
 from stream_ml.app.parts import Parts
 from stream_ml.errors import StreamMLError
+from stream_ml.follower.follower import Follower
+from stream_ml.kafka.reading.log_heartbeat import LogHeartbeat
 from stream_ml.kafka.topics import TopicFacts
 from stream_ml.observe.metrics import SERVE_TABLE, Metrics
 from stream_ml.serve.api import routes_of
@@ -33,6 +35,7 @@ from stream_ml.serve.http.messages import Routes
 from stream_ml.serve.http.protocol import DeadlineProtocol, Limits
 from stream_ml.serve.live import Live
 from stream_ml.serve.producer import Writer
+from stream_ml.storage.keys import log_seal
 
 SAY_S = 0.5  # between two words to the supervisor
 END_S = 5.0  # for requests that are being answered, once the time to drain is over
@@ -78,7 +81,9 @@ class Child:
         config = parts.config
         self._settings, self._pipes = config.serve, pipes
         self._metrics, self._stop = Metrics(SERVE_TABLE), threading.Event()
-        self._live = Live(parts, facts, Metrics())
+        seal = log_seal(config, facts.training_log_topic_id)
+        follower = Follower(parts, facts, Metrics(), lambda: None, seal, reads_only=True)
+        self._live = Live(parts, follower, LogHeartbeat(config, facts))
         self._writer = Writer(config) if self._settings.feedback else None
         table, self._info = routes_of(parts, self._live, self._writer)
         self._guard = Guard(config)

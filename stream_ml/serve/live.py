@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from stream_ml.app.parts import Parts
 from stream_ml.core.api.answers import Of
@@ -19,11 +19,8 @@ from stream_ml.core.fold.lineage_model import LineageModel
 from stream_ml.errors import FatalError
 from stream_ml.follower.follower import Follower
 from stream_ml.follower.said import folded_words
-from stream_ml.kafka.reading.log_heartbeat import Heard, LogHeartbeat
-from stream_ml.kafka.topics import TopicFacts
-from stream_ml.observe.metrics import Metrics
+from stream_ml.kafka.reading.log_heartbeat import Heard
 from stream_ml.records import BY_LABEL
-from stream_ml.storage.keys import log_seal
 
 IDLE_S = 0.005  # between two looks at a log that is quiet: half of it is what a label waits longer
 BUSY_S = 0.05  # after a request others are expected to come
@@ -46,6 +43,27 @@ class Moment(NamedTuple):
     door: Door
 
 
+class Heartbeat(Protocol):
+    """Says where the log ends, as Kafka itself says it.
+
+    Attributes
+    ----------
+    heard
+        The last answer; None before the first.
+    wrong
+        Why the log can no longer be followed; empty while it can.
+    """
+
+    heard: Heard | None
+    wrong: str
+
+    def begin(self) -> None:
+        """Ask from now on."""
+
+    def close(self) -> None:
+        """Ask no more."""
+
+
 class Live:
     """One follower and its age; one event loop only.
 
@@ -59,12 +77,10 @@ class Live:
     So many attributes: what answers and how old it is are looked at in every request.
     """
 
-    def __init__(self, parts: Parts, facts: TopicFacts, metrics: Metrics) -> None:
+    def __init__(self, parts: Parts, follower: Follower, beat: Heartbeat) -> None:
         config = parts.config
         self._parts, self._settings, self._lag_max_s = parts, config.serve, config.learning.lag_max / 1000
-        seal = log_seal(config, facts.training_log_topic_id)
-        self.follower = Follower(parts, facts, metrics, lambda: None, seal, reads_only=True)
-        self._beat = LogHeartbeat(config, facts)
+        self.follower, self._beat = follower, beat
         self._doors: dict[int, Door] = {}
         self.moment: Moment | None = None
         self.wrong = ""

@@ -184,8 +184,8 @@ class App:
         for name, schema in (("visit", EVENT), ("truth", _truth("binary"))):
             (folder / f"{name}.avsc").write_text(json.dumps(schema), "utf-8")
 
-    def config(self, model: dict[str, Any], **models: Any) -> Config:
-        """A configuration with this model; `models` is the section of that name."""
+    def config(self, model: dict[str, Any], *, serve: dict[str, Any] | None = None, **models: Any) -> Config:
+        """A configuration with this model; `models` and `serve` are the sections of that name."""
         content = {
             "app": {"id": "app"},
             "worker": {"instance": "w1"},
@@ -202,14 +202,16 @@ class App:
             "predictions": {"topic": PREDICTIONS},
             "model": {"task": "binary", **model},
             "models": models,
+            "serve": serve or {},
         }
         file = self.folder / f"app{next(self._numbers)}.yaml"
         file.write_text(json.dumps(content), "utf-8")
         return load_config(file)
 
-    def follower(self, config: Config, *, builds: bool = False) -> Follower:
+    def follower(self, config: Config, *, builds: bool = False, reads_only: bool = False) -> Follower:
         """A follower that has not started."""
-        return Follower(assemble(config), FACTS, Metrics(), lambda: None, None, builds=builds)
+        parts, metrics = assemble(config), Metrics()
+        return Follower(parts, FACTS, metrics, lambda: None, None, builds=builds, reads_only=reads_only)
 
     def started(self, config: Config, *, builds: bool = False) -> Follower:
         """A follower that has."""

@@ -139,7 +139,7 @@ class Guard:
     def __init__(self, config: Config) -> None:
         file = config.serve.auth.keys_file
         self.keys = None if file is None else Keys(config.path(file))
-        self._failures = Failures()
+        self.failures = Failures()
 
     @property
     def is_open(self) -> bool:
@@ -165,7 +165,7 @@ class Guard:
         found = self._right(given) if given else None
         if found is None:
             if given:
-                self._failures.check(address)
+                self.failures.note(address)
             how = ', error="invalid_token"' if given else ""
             raise Problem(
                 "unauthenticated",

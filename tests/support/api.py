@@ -1,0 +1,117 @@
+"""The scoring API over a list instead of Kafka: the whole application, asked as a server would ask it."""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from stream_ml.app.assemble import assemble
+from stream_ml.config import Config
+from stream_ml.kafka.reading.log_heartbeat import Heard
+from stream_ml.observe.metrics import SERVE_TABLE, Metrics
+from stream_ml.serve.api import routes_of
+from stream_ml.serve.http.app import Application
+from stream_ml.serve.http.auth import Guard
+from stream_ml.serve.http.messages import Route, Routes
+from stream_ml.serve.live import Live
+from tests.support.follower_on_a_list import App, Log
+
+
+class ListHeartbeat:
+    """Says where the list ends; while it is `away` nothing is heard of it."""
+
+    def __init__(self, log: Log) -> None:
+        self._log, self.wrong = log, ""
+        self.away_since: Heard | None = None
+
+    @property
+    def heard(self) -> Heard | None:
+        return self.away_since or Heard(time.monotonic(), self._log.end)
+
+    def begin(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class Answered(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def problem(self) -> str:
+        """The kind of a refusal."""
+        assert self.headers["content-type"] == "application/problem+json", self
+        return str(self.json["type"]).rpartition(":")[2]
+
+
+class Api:
+    """An application whose model has folded the list; `turn` folds what came since."""
+
+    def __init__(self, app: App, config: Config, *, started: bool = True) -> None:
+        self.config, self.log = config, app.log
+        self.beat = ListHeartbeat(app.log)
+        self.live = Live(assemble(config), app.follower(config, reads_only=True), self.beat)
+        self.table: list[Route]
+        self.table, self.info = routes_of(assemble(config), self.live, None)
+        self.metrics = Metrics(SERVE_TABLE)
+        self.application = Application(config, Routes(self.table), Guard(config), self.metrics, [])
+        if started:
+            self.live.start(lambda: False)
+
+    def turn(self) -> None:
+        """Fold until nothing is left."""
+        for _ in range(10_000):
+            self.live.follower.turn(0.001)
+            if self.live.follower.is_past(self.log.end) and not self.live.follower.chases:
+                break
+        self.live._renew()
+        self.live._wake()
+
+    async def ask(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, *, pieces: int = 1
+    ) -> Answered:
+        """One request; a body that is not bytes is sent as JSON."""
+        raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        given = {"host": "127.0.0.1:8000", "content-type": "application/json", "content-length": str(len(raw))}
+        given |= {name.lower(): value for name, value in (headers or {}).items()}
+        step = max(1, -(-len(raw) // pieces))
+        parts = [raw[at : at + step] for at in range(0, len(raw), step)] or [b""]
+        events = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
+        events[-1]["more_body"] = False
+        sent: list[Any] = []
+        plain, _, query = path.partition("?")
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": plain,
+            "query_string": query.encode(),
+            "headers": [(name.encode(), value.encode()) for name, value in given.items() if value != "-"],
+            "client": ("127.0.0.1", 1),
+        }
+
+        async def receive() -> Any:
+            return events.pop(0) if events else {"type": "http.disconnect"}
+
+        async def send(event: Any) -> None:
+            sent.append(event)
+
+        await self.application(scope, receive, send)
+        start, end = sent
+        told = {name.decode(): value.decode() for name, value in start["headers"]}
+        return Answered(start["status"], told, end["body"])
+
+    def post(self, path: str, body: Any, **headers: str) -> Answered:
+        """A request with a body; underscores of a header's name are dashes."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return asyncio.run(self.ask("POST", path, body, named))
+
+    def get(self, path: str, **headers: str) -> Answered:
+        return asyncio.run(self.ask("GET", path, None, {name.replace("_", "-"): v for name, v in headers.items()}))
