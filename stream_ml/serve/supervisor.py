@@ -77,6 +77,12 @@ class Process:
         """Whether it answers."""
         return self.process.poll() is None and bool(self.status.get("ready"))
 
+    def shown(self) -> dict[str, Any]:
+        """What it has said last, without its metrics."""
+        known = {"child": self.number, "pid": self.process.pid, "ready": False, "reasons": ["starting"]}
+        said = {k: v for k, v in self.status.items() if k != "metrics"}
+        return known | said | {"ready": self.ready, "silent_seconds": round(time.monotonic() - self.heard_s, 1)}
+
     def stop(self) -> None:
         """Tell it to end."""
         if self.stopping_s is None and self.process.poll() is None:
@@ -223,7 +229,7 @@ class Supervisor:
 
     def status(self) -> dict[str, Any]:
         """How it is, of all processes."""
-        shown = [{k: v for k, v in child.status.items() if k != "metrics"} for child in list(self.children)]
+        shown = [child.shown() for child in list(self.children)]
         ready = sum(child.ready for child in list(self.children))
         return {
             "format": 1,

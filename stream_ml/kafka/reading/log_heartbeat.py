@@ -54,7 +54,7 @@ class LogHeartbeat:
         self._client: AdminClient = admin(config)
         self._where = TopicPartition(config.training_log_topic, 0)
         self._topic_id = facts.training_log_topic_id
-        self._stopped = threading.Event()
+        self._stopped, self._knows_leader = threading.Event(), False
         self.heard: Heard | None = None
         self.wrong = ""
 
@@ -76,12 +76,16 @@ class LogHeartbeat:
                 if asked % SAME_EVERY == 0:
                     self.wrong = self._changed()
             except KafkaException as error:  # it is away: what is known grows old
+                self._knows_leader = False  # else it asks with the leader's old epoch for ever
                 log.debug("the end of %s cannot be read now: %s", self._where.topic, error)
             except Exception:  # what nobody foresaw must not end the watch in silence
                 log.exception("the end of %s cannot be read", self._where.topic)
             asked += 1
 
     def _end(self) -> int:
+        if not self._knows_leader:
+            self._client.list_topics(self._where.topic, timeout=ANSWER_S)
+            self._knows_leader = True
         answers = self._client.list_offsets(
             {self._where: OffsetSpec.latest()},
             isolation_level=IsolationLevel.READ_COMMITTED,
