@@ -15,9 +15,9 @@ MINUTES ?= 120
 .PHONY: demo test bench faults check docs chaos soak surfaces mutants format lock sbom clean
 
 # DRIFT=1: from July on a feature means something else, and the service says so. UPGRADE=1: in July the model becomes
-# another one, while flights come.
+# another one, while flights come. SERVE=1: flights are asked for over HTTP meanwhile, and answers derived again.
 demo: $(VENV)/.demo
-	@$(BIN)/stream-ml demo $(if $(DRIFT),--drift) $(if $(UPGRADE),--upgrade)
+	@$(BIN)/stream-ml demo $(if $(DRIFT),--drift) $(if $(UPGRADE),--upgrade) $(if $(SERVE),--serve)
 
 test: $(VENV)/.test check
 	$(BIN)/python -m pytest --kafka=$(KAFKA) $(THREE)

@@ -127,11 +127,12 @@ def demo(
     directory: Annotated[Path | None, typer.Option(help="Keep the demo's files here.")] = None,
     drift: Annotated[bool, typer.Option("--drift", help="From July on a feature means something else.")] = False,
     upgrade: Annotated[bool, typer.Option("--upgrade", help="In July the model becomes another one.")] = False,
+    serve: Annotated[bool, typer.Option("--serve", help="Flights are asked for over HTTP meanwhile.")] = False,
 ) -> None:
     """Score and learn a year of real flights on a real Kafka; the last line is JSON."""
     from stream_ml.demo.run import run_demo
 
-    run_demo(limit, directory, drift=drift, upgrade=upgrade)
+    run_demo(limit, directory, drift=drift, upgrade=upgrade, serve=serve)
 
 
 @app.callback(invoke_without_command=True)

@@ -19,9 +19,10 @@ from stream_ml import formats
 from stream_ml.app.assemble import assemble
 from stream_ml.audit.audit import audit
 from stream_ml.config import Config, load_config
+from stream_ml.demo.asked import Asker, api_process, checked, held_back, words
 from stream_ml.demo.display import Display
 from stream_ml.demo.drift import drift_report, planted
-from stream_ml.demo.flights import flights
+from stream_ml.demo.flights import Item, flights
 from stream_ml.demo.player import play
 from stream_ml.demo.upgrade import FACTORY, Restarted, upgrade_report, write_model
 from stream_ml.embedded.broker import EmbeddedKafka, free_port
@@ -57,6 +58,7 @@ model:
   factory: {factory}
   task: binary
 http: {{port: {port}}}
+serve: {{port: {api_port}, admin_port: 0, feedback: true, drain: 0s}}
 learning: {{budget_per_turn: 500ms}}
 quality: {{window: 5000}}
 drift:
@@ -66,7 +68,9 @@ checkpoints: {{directory: checkpoints}}
 """
 
 
-def run_demo(limit: int | None, directory: Path | None, *, drift: bool, upgrade: bool = False) -> None:
+def run_demo(
+    limit: int | None, directory: Path | None, *, drift: bool, upgrade: bool = False, serve: bool = False
+) -> None:
     """Run the demo and print what happened; the last line of standard output is JSON.
 
     Parameters
@@ -75,6 +79,8 @@ def run_demo(limit: int | None, directory: Path | None, *, drift: bool, upgrade:
         From a day on a feature means something else.
     upgrade
         In the middle the model is another one.
+    serve
+        Flights are asked for over HTTP meanwhile, and the last landings told over HTTP.
     """
     started = time.monotonic()
     console = Console(stderr=not sys.stdout.isatty())
@@ -84,6 +90,7 @@ def run_demo(limit: int | None, directory: Path | None, *, drift: bool, upgrade:
         kafka = stack.enter_context(EmbeddedKafka(folder / "kafka"))
         file = folder / "stream_ml.yaml"
         of = {"servers": kafka.bootstrap_servers, "schemas": formats.FOLDER, "port": free_port()}
+        of["api_port"] = free_port()
         file.write_text(_CONFIG.format(**of, factory=FACTORY if upgrade else "stream_ml.demo.model:build"), "utf-8")
         write_model(folder, after=False)
         config = load_config(file)
@@ -92,20 +99,46 @@ def run_demo(limit: int | None, directory: Path | None, *, drift: bool, upgrade:
             items = planted(flights(limit)) if drift else flights(limit)  # read while the worker starts
             where = f"Kafka answers at {kafka.bootstrap_servers}, the worker at http://127.0.0.1:{config.http.port}/"
             console.print(f"{where}; {len(items):,} records to play, faster than real time", soft_wrap=True)
-            with Display(config.http.port, len(items), console) as display:
-                play(config, items, worker, partial(_progress, worker, display, len(items)))
+            told = list[Item]()
+            if serve:
+                items, told = held_back(items)
+            with _asked(config, file, folder, items, wanted=serve) as asker:
+                with Display(config.http.port, len(items), console) as display:
+                    play(config, items, worker, partial(_progress, worker, display, len(items)))
+                if asker is not None:
+                    asker.end()
+                    asker.tell(told, {item.flight_id: item for item in items if item.kind == "event"})
         console.print("reading every topic from its beginning to count what is there", soft_wrap=True)
         result = _result(config, folder) | (drift_report(config) if drift else {})
         result |= upgrade_report(config, assemble(config).predictions) if upgrade else {}
+        result |= checked(config, file, asker, folder) if asker is not None else {}
     result["seconds"] = round(time.monotonic() - started, 1)
     console.print(_words(result), soft_wrap=True)
     if drift:
         console.print(_drift_words(result), soft_wrap=True)
     if upgrade:
         console.print(_upgrade_words(result), soft_wrap=True)
+    if serve:
+        console.print(words(result), soft_wrap=True)
     print(json.dumps(result))  # noqa: T201 - the demo's result
     if result["lost"] or result["duplicated"]:
         raise FatalError(f"{result['lost']} events were lost and {result['duplicated']} came twice")
+
+
+@contextlib.contextmanager
+def _asked(config: Config, file: Path, folder: Path, items: list[Item], *, wanted: bool) -> Iterator[Asker | None]:
+    """Whoever asks over HTTP meanwhile, where that is wanted."""
+    if not wanted:
+        yield None
+        return
+    process = api_process(file, folder / "api.log", config.serve.port)
+    asker = Asker(config.serve.port, items)
+    try:
+        asker.start()
+        yield asker
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(STOP_S)
 
 
 def _progress(worker: "Restarted | subprocess.Popen[bytes]", display: Display, total: int, done: int) -> None:

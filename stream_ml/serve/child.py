@@ -91,7 +91,7 @@ class Child:
         self._application = Application(config, Routes(table), self._guard, self._metrics, hosts)
         self._certificates = Certificates.of(config)
         self._server = _Server(self._uvicorn())
-        self._folded = 0
+        self._folded, self._unsent = 0, b""
         self._failure: BaseException | None = None
 
     def _uvicorn(self) -> uvicorn.Config:
@@ -184,10 +184,10 @@ class Child:
             await asyncio.sleep(SAY_S)
 
     def _told(self) -> None:
-        """One line to the supervisor; where the pipe is full it reads too slowly, and the next line says more."""
-        line = json.dumps(self.status()).encode() + b"\n"
+        """One line to the supervisor; what a full pipe does not take goes before the next one, so that none is cut."""
+        self._unsent = self._unsent or json.dumps(self.status()).encode() + b"\n"
         with contextlib.suppress(OSError):
-            os.write(self._pipes.say, line)
+            self._unsent = self._unsent[os.write(self._pipes.say, self._unsent) :]
 
     def status(self) -> dict[str, Any]:
         """How this process is, with its metrics."""

@@ -28,7 +28,6 @@ LOOK_S = 0.2
 GRACE_S = 10.0  # beyond drain and what is being answered, until SIGKILL
 CONFIG_CODE = 78
 BACKLOG = 2_048
-LINE_BYTES_MAX = 4 * 2**20
 
 log = logging.getLogger(__name__)
 
@@ -63,14 +62,10 @@ class Process:
             self.words += os.read(self.pipe, 2**20)
         except BlockingIOError:
             return
+        self.heard_s = time.monotonic()
         *lines, self.words = self.words.split(b"\n")
-        self.words = self.words[-LINE_BYTES_MAX:]
         if lines:
-            try:
-                self.status = json.loads(lines[-1])
-                self.heard_s = time.monotonic()
-            except ValueError:  # cut where the pipe was full
-                pass
+            self.status = json.loads(lines[-1])
 
     @property
     def ready(self) -> bool:
