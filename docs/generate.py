@@ -44,6 +44,15 @@ def module_map() -> str:
     return "\n".join(lines)
 
 
+SERVED = """
+
+## Of the scoring API
+
+At `/metrics` of `serve.admin_port`, each with the label `child`; `stream_ml_serve_processes_wanted`,
+`stream_ml_serve_processes_ready` and `stream_ml_serve_restarts_total` are of all processes.
+
+"""
+
 ORDER = (
     "cli", "demo", "worker", "serve", "offline", "audit", "admin", "check", "follower", "app", "observe", "kafka", "storage",
     "embedded", "core/api", "core/partition", "core/fold", "core/drift", "core/evaluation", "core/model", "core/join",
@@ -255,7 +264,7 @@ def _type(type_: object) -> str:
 PAGES = {
     "contribute/map.md": module_map,
     "reference/configuration.md": lambda: CONFIGURATION + reference(),
-    "reference/metrics.md": lambda: METRICS + metrics.reference(),
+    "reference/metrics.md": lambda: METRICS + metrics.reference() + SERVED + metrics.reference(metrics.SERVE_TABLE),
     "reference/formats.md": formats,
     "reference/status-api.md": status_page,
     "reference/status.schema.json": status_schema,

@@ -22,6 +22,7 @@ from stream_ml.core.inputs.readers import EventReader, FeedbackReader
 from stream_ml.core.join.watermark import JoinSettings
 from stream_ml.core.log.logged_schemas import LoggedSchema, WrittenSchema, written_schemas
 from stream_ml.core.model.lineage import LINEAGE_DIGITS, Covered, digest_of, lineage_of, spec_of, watch_spec_of
+from stream_ml.core.partition.answered import AnswerSeal
 from stream_ml.core.partition.batch import PartitionSettings
 from stream_ml.core.partition.outputs import Topics
 from stream_ml.core.partition.predictions import PredictionCodec
@@ -48,8 +49,10 @@ class Parts(NamedTuple):
             feedback.ttl, feedback.early_ttl, pending.events_max, pending.early_labels_max, pending.bytes_max
         )
 
-    def partition_settings(self, record_bytes_max: int, inputs_id: tuple[str, str] = ("", "")) -> PartitionSettings:
-        """What the cores of all partitions share."""
+    def partition_settings(
+        self, record_bytes_max: int, inputs_id: tuple[str, str] = ("", ""), answers: AnswerSeal | None = None
+    ) -> PartitionSettings:
+        """What the cores of all partitions share; `answers` believes what the scoring API has answered."""
         config = self.config
         return PartitionSettings(
             self.reader,
@@ -59,6 +62,7 @@ class Parts(NamedTuple):
             record_bytes_max,
             config.quality.cold_below,
             inputs_id,
+            answers,
         )
 
     def spec(self, log_id: str) -> dict[str, Any]:

@@ -75,6 +75,17 @@ class Serve(Section):
         le=30_000,
     )
     age_max: Duration | None = key(None, "answers of a model that is older are refused (503 stale); null: flagged only")
+    record: Literal["off", "ack"] = key(
+        "off",
+        "`ack`: each event that is asked about is written to the events topic with what was answered, which the worker "
+        "publishes as it is; the answer waits for Kafka. `off`: nothing is written",
+    )
+    provenance_key_file: Path | None = key(
+        None,
+        "file with a key of at least 16 bytes that seals answers in their events, the same for API and workers; needed "
+        "for `record: ack`",
+    )
+    old_provenance_key_files: list[Path] = key([], "files with keys that sealed older answers, while a key is replaced")
     feedback: bool = key(False, "take labels at /v1/feedback and write them to the feedback topic")
     ack_timeout: Duration = key(
         duration_ms("2s"), "longest wait for Kafka to confirm a label; then 503 not-recorded", ge=100, le=60_000
@@ -116,6 +127,12 @@ class Serve(Section):
     def _both(self) -> "Serve":
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key go together")
+        if self.record == "ack" and self.provenance_key_file is None:
+            raise ValueError(
+                "record: ack needs provenance_key_file (openssl rand -hex 32 > FILE), workers the same one"
+            )
+        if self.old_provenance_key_files and self.provenance_key_file is None:
+            raise ValueError("old_provenance_key_files are read only with a provenance_key_file")
         paths = [alias.path for alias in self.aliases]
         if len(set(paths)) < len(paths):
             raise ValueError("two aliases have the same path")

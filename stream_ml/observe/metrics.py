@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from stream_ml.core.drift.signals import Kind
+from stream_ml.core.partition.answered import REASONS as HEADER_ENDS
 from stream_ml.core.partition.outputs import REASONS
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0)  # seconds
@@ -55,6 +56,12 @@ TABLE = (
     ),
     _counter("dead_letters", "records", ("reason",), "Records that could not be used, by reason."),
     _counter("flags", "records", ("flag",), "Flags on predictions."),
+    _counter(
+        "served_headers",
+        "records",
+        ("outcome",),
+        "Events that say what the scoring API answered: honoured ones are published so, others were scored here.",
+    ),
     _counter("events_shed", "records", (), "Events forgotten before their time because a cap was reached."),
     _counter("events_too_old", "records", (), "Events older than feedback.ttl when they came: no label can join them."),
     _counter("scores", "records", ("upto",), "Predictions by score, in tenths: above the one before, up to this."),
@@ -133,14 +140,15 @@ CLOSED: tuple[tuple[str, str, tuple[str, ...]], ...] = (  # label values that ar
     ("dead_letters", "reason", REASONS),
     ("labels", "outcome", ("joined", "duplicate", "late", "orphan", "shed", "invalid")),
     ("labels_passed", "outcome", ("late", "orphan")),
+    ("served_headers", "outcome", HEADER_ENDS),
     ("transactions", "ending", ("committed", "aborted", "unknown")),
 )
 
 
-def reference() -> str:
-    """The table as Markdown, for the documents."""
+def reference(table: Sequence[Metric] = TABLE) -> str:
+    """A table as Markdown, for the documents."""
     rows = ["| metric | kind | unit | meaning |", "|---|---|---|---|"]
-    for metric in TABLE:
+    for metric in table:
         name = metric.name + ("_total" if metric.kind == "counter" else "")
         labels = "{" + ",".join(metric.labels) + "}" if metric.labels else ""
         rows.append(f"| `{name}{labels}` | {metric.kind} | {metric.unit} | {metric.meaning} |")
@@ -153,7 +161,7 @@ SERVE_TABLE = (
     _histogram("http_seconds", ("route",), "From a request's head to its answer."),
     _counter("http_instances", "instances", (), "Instances scored."),
     _counter("auth_failures", "requests", (), "Requests without a right credential."),
-    _gauge("serve_ready", "boolean", (), "Whether a model answers."),
+    _gauge("serve_ready", "0 or 1", (), "Whether a model answers."),
     _gauge("serve_age_seconds", "seconds", (), "Since the model had everything that Kafka had."),
     _gauge("serve_position", "entries", (), "Position of the model that answers."),
     _gauge("serve_in_flight", "requests", (), "Requests that are being answered."),

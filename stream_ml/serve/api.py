@@ -7,9 +7,11 @@ from stream_ml.serve.handlers.feedback import Feedback
 from stream_ml.serve.handlers.info import Info, answers_of, document_of
 from stream_ml.serve.handlers.page import page
 from stream_ml.serve.handlers.predict import Predict
+from stream_ml.serve.handlers.record import Recorder
 from stream_ml.serve.http.messages import Answer, Handler, Request, Route
 from stream_ml.serve.live import Live
 from stream_ml.serve.producer import Writer
+from stream_ml.storage.keys import answer_seal
 
 
 async def _nobody(request: Request) -> Answer:
@@ -53,8 +55,10 @@ def table(
 
 def routes_of(parts: Parts, live: Live, writer: Writer | None) -> tuple[list[Route], Info]:
     """The routes with what answers at them."""
-    demands = Demands(parts.config, live)
-    predict = Predict(live, answers_of(parts), demands)
+    demands, seal = Demands(parts.config, live), answer_seal(parts.config, parts.domain)
+    records = parts.config.serve.record == "ack" and seal is not None and writer is not None
+    recorder = Recorder(parts.config, seal, writer) if records else None  # type: ignore[arg-type]
+    predict = Predict(live, answers_of(parts), demands, recorder)
     info = Info(parts, live, predict)
     handlers = [AliasHandler(alias, live, predict, demands).answer for alias in parts.config.serve.aliases]
     feedback = Feedback(parts, live, writer)

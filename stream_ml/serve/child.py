@@ -84,7 +84,7 @@ class Child:
         seal = log_seal(config, facts.training_log_topic_id)
         follower = Follower(parts, facts, Metrics(), lambda: None, seal, reads_only=True)
         self._live = Live(parts, follower, LogHeartbeat(config, facts))
-        self._writer = Writer(config) if self._settings.feedback else None
+        self._writer = Writer(config) if self._settings.feedback or self._settings.record != "off" else None
         table, self._info = routes_of(parts, self._live, self._writer)
         self._guard = Guard(config)
         hosts = [socket.gethostname(), config.serve.host, *config.http.hosts]

@@ -90,6 +90,11 @@ class Live:
         self.folded = 0  # entries since the start, and the seconds that took
         self.fold_s = 0.0
 
+    @property
+    def instances_max(self) -> int:
+        """In one request."""
+        return self._settings.instances_max
+
     # --- the start, in a thread of its own ---
 
     def start(self, stop: Callable[[], bool]) -> None:

@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from stream_ml.config import Config
 from stream_ml.core.api.problems import Problem
 from stream_ml.kafka.clients import common, made
+from stream_ml.records import Headers
 
 POLL_S = 0.1  # of the thread that serves delivery reports; they come at once
 FLUSH_S = 5.0  # at the end
@@ -44,8 +45,8 @@ class Writer:
         while not self._ended.is_set():
             self._producer.poll(POLL_S)
 
-    async def write(self, topic: str, records: list[tuple[bytes, bytes]]) -> list[Confirmed]:
-        """Write keys and values; where each stands.
+    async def write(self, topic: str, records: list[tuple[bytes, bytes, Headers]]) -> list[Confirmed]:
+        """Write keys, values and headers; where each stands.
 
         Raises
         ------
@@ -55,9 +56,9 @@ class Writer:
         """
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[Confirmed]] = [loop.create_future() for _ in records]
-        for (key, value), future in zip(records, futures, strict=True):
+        for (key, value, headers), future in zip(records, futures, strict=True):
             try:
-                self._producer.produce(topic, value, key, on_delivery=_reporter(loop, future))
+                self._producer.produce(topic, value, key, headers=[*headers], on_delivery=_reporter(loop, future))
             except BufferError:
                 raise self._problem(f"{QUEUE_MAX:,} records wait for Kafka already") from None
             except KafkaException as error:

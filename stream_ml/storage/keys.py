@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 from stream_ml.config import Config
+from stream_ml.core.inputs.label_domain import LabelDomain
 from stream_ml.core.log.seals import LogSeal
+from stream_ml.core.partition.answered import AnswerSeal
 from stream_ml.errors import ConfigError
 from stream_ml.storage.files import MAKE_KEY, own_key, read_key
 
@@ -56,6 +58,22 @@ def log_seal(config: Config, topic_id: str) -> LogSeal | None:
     keys = [read_key(config.path(named.key_file), "training_log.key_file")]
     keys += [read_key(config.path(file), "training_log.old_key_files") for file in named.old_key_files]
     return LogSeal(keys, topic_id, named.sealed_from)
+
+
+def answer_seal(config: Config, domain: LabelDomain) -> AnswerSeal | None:
+    """What seals answers of the scoring API, and believes them; None where they are not recorded.
+
+    Raises
+    ------
+    ConfigError
+        A file holds no key, or cannot be read.
+    """
+    serve = config.serve
+    if serve.provenance_key_file is None:
+        return None
+    keys = [read_key(config.path(serve.provenance_key_file), "serve.provenance_key_file")]
+    keys += [read_key(config.path(file), "serve.old_provenance_key_files") for file in serve.old_provenance_key_files]
+    return AnswerSeal(config.app.id, keys, domain)
 
 
 def token_of(config: Config) -> bytes:

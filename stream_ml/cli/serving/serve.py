@@ -74,6 +74,7 @@ def _supervise(config: Config) -> None:
     Guard(config)  # what is wrong with keys and certificates is said before anything is started
     Certificates.of(config)
     facts = _log_of(config, stop)
+    _check_workers_know_the_key(config, facts.partitions)
     environment = {**os.environ, HASH_SEED: str(facts.log.hash_seed)}
     supervisor = Supervisor(config, own_command(), environment)
 
@@ -121,6 +122,26 @@ def _log_of(config: Config, stop: Stop) -> "TopicFacts":
                 log.info("stopping, because of %s: nothing was begun", stop.why)
                 sys.exit(0 if stop.signal == signal.SIGTERM else INTERRUPTED)
             time.sleep(LOOK_S)
+
+
+def _check_workers_know_the_key(config: Config, partitions: int) -> None:
+    """Refuse to record answers that workers would not publish; ConfigError says which partitions they own."""
+    from stream_ml.admin.observer import Observer
+    from stream_ml.app.assemble import assemble
+    from stream_ml.storage.keys import answer_seal
+
+    if config.serve.record == "off":
+        return
+    seal = answer_seal(config, assemble(config).domain)
+    assert seal is not None  # noqa: S101 - the configuration has seen to it
+    pairs = Observer(config, partitions).pairs()
+    strangers = [p.partition for p in pairs if p.metadata is not None and p.metadata.key_id != seal.key_id]
+    if strangers:
+        raise ConfigError(
+            f"the workers of partitions {strangers} do not have the key of serve.provenance_key_file: they would score "
+            "anew what is answered here, and publish that",
+            "restart the workers with this configuration first",
+        )
 
 
 def print_openapi(config: Config) -> None:

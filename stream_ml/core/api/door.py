@@ -21,6 +21,7 @@ from stream_ml.core.avro.json_text import read_json
 from stream_ml.core.avro.to_json import to_json
 from stream_ml.core.inputs import made_up
 from stream_ml.core.inputs.readers import EventReader
+from stream_ml.core.inputs.rows import RowEncoder
 from stream_ml.core.inputs.settings import Source
 from stream_ml.records import DeadLetter, Record
 
@@ -41,6 +42,14 @@ class Instance(NamedTuple):
     imputed: bool
     event_id: str | None
     time_ms: int
+
+
+class Recorded(NamedTuple):
+    """A usable instance, and the record that it is as an event."""
+
+    instance: Instance
+    key: bytes
+    value: bytes
 
 
 class Asked(NamedTuple):
@@ -76,6 +85,7 @@ class Door:
         self._id = None if source.id == "key" else find_field(self._schema, source.id, where="events.id")
         self._time = None if source.time == "record" else find_field(self._schema, source.time, where="events.time")
         self._takes_key = self._id is None and all(field["name"] != KEY for field in self._schema.fields)
+        self._rows = RowEncoder(source, reader.payloads, "events")
         (filler,) = made_up.payloads(self._schema, reader.plan, 1)
         self.may_miss = self._may_miss()
         self._filler_json = to_json(self._schema, filler)
@@ -228,6 +238,47 @@ class Door:
             return [Fault(self._pointer(event.message, at), event.reason, event.message)]
         given_id = key is not None if self._id is None else self._id.path[0] in value
         return Instance(event.features, event.imputed, event.event_id if given_id else None, event.time_ms)
+
+    def whole(self, row: int, value: Any, now_ms: int, own_id: str) -> Recorded | list[Fault]:
+        """One instance that is to become an event, so all of it has to be there but for its id and its time.
+
+        Parameters
+        ----------
+        own_id
+            Of an event that has none of its own, where ids are texts.
+        """
+        at = f"/instances/{row}"
+        if isinstance(value, dict):
+            value = self._filled(value, now_ms, own_id)
+        try:
+            key, encoded = self._rows.encode(value)
+        except SchemaMismatch as error:
+            wrong = (
+                mismatches(self._schema, {k: v for k, v in value.items() if k != KEY or not self._takes_key})
+                if (isinstance(value, dict))
+                else [error]
+            )
+            return [Fault(pointer_of(each.path, at), "schema_mismatch", str(each)) for each in wrong or [error]]
+        except (ValueError, OverflowError, TypeError) as error:
+            return [Fault(at, "schema_mismatch", f"it cannot be written as Avro: {error}")]
+        event = self._reader.decode_one(Record(self._topic, 0, 0, now_ms, key, encoded), now_ms)
+        if isinstance(event, DeadLetter):
+            return [Fault(self._pointer(event.message, at), event.reason, event.message)]
+        instance = Instance(event.features, event.imputed, event.event_id, event.time_ms)
+        return Recorded(instance, key, encoded)
+
+    def _filled(self, value: dict[str, Any], now_ms: int, own_id: str) -> dict[str, Any]:
+        """With an id and a time, where it has none and they stand at the top."""
+        filled = dict(value)
+        if self._id is None:
+            if self._takes_key:
+                filled.setdefault(KEY, own_id)
+        elif self._id.base == "string" and len(self._id.path) == 1:
+            filled.setdefault(self._id.name, own_id)
+        if self._time is not None and len(self._time.path) == 1:
+            factor, divisor = time_scale(self._time, where="events.time")
+            filled.setdefault(self._time.name, now_ms * divisor // factor)
+        return filled
 
     def _pointer(self, message: str, at: str) -> str:
         """To the feature that a dead letter's message names first."""

@@ -8,6 +8,7 @@ from stream_ml.core.inputs.events import Events
 from stream_ml.core.inputs.labels import Labels
 from stream_ml.core.inputs.readers import EventReader
 from stream_ml.core.join.join import StagedJoin
+from stream_ml.core.partition.answered import AnswerSeal
 from stream_ml.core.partition.commit_metadata import Metadata
 from stream_ml.core.partition.outputs import Topics
 from stream_ml.core.partition.predictions import PredictionCodec
@@ -19,7 +20,8 @@ Coordinates = tuple[str, int, int]
 class PartitionSettings(NamedTuple):
     """What the cores of all partitions share. A model that has learned fewer than `cold_below` examples is cold.
 
-    `inputs_id` names the two topics that are read, as Kafka knows them.
+    `inputs_id` names the two topics that are read, as Kafka knows them. `answers` believes what the scoring API says it
+    has answered; None: nothing is believed.
     """
 
     reader: EventReader
@@ -29,6 +31,7 @@ class PartitionSettings(NamedTuple):
     record_bytes_max: int
     cold_below: int = 1
     inputs_id: tuple[str, str] = ("", "")
+    answers: AnswerSeal | None = None
 
 
 class Batch(NamedTuple):

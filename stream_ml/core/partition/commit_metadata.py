@@ -36,7 +36,8 @@ class Metadata(NamedTuple):
 
     `signalled` has the last position signalled by lineage, of partition 0. `inputs_id` names the topics that the
     offsets are of: one that is deleted and recreated has other records at the same offsets. `ready` has lineage and
-    position of the models that the owner has at the log's end, who serves first.
+    position of the models that the owner has at the log's end, who serves first. `key_id` names the key by which it
+    believes answers of the scoring API; empty: it believes none.
     """
 
     next_sequence: int
@@ -52,6 +53,7 @@ class Metadata(NamedTuple):
     reader: int = READER
     log_partition: int = 0
     ready: Sequence[tuple[str, int]] = ()
+    key_id: str = ""
 
     def feedback_text(self) -> str:
         """JSON for the feedback's offset."""
@@ -76,6 +78,7 @@ class Metadata(NamedTuple):
                 "tid": self.writer,
                 **({"sig": dict(self.signalled)} if self.signalled else {}),
                 **({"rdy": [list(one) for one in self.ready[:READY_MAX]]} if self.ready else {}),
+                **({"kid": self.key_id} if self.key_id else {}),
                 "ti": list(self.inputs_id),
             },
             separators=(",", ":"),
@@ -105,6 +108,7 @@ def parse_metadata(text: str | None) -> Metadata | None:
             reader=int(found["rd"]),
             log_partition=int(found["lp"]),
             ready=tuple((str(lineage), int(position)) for lineage, position in found.get("rdy", ())),
+            key_id=str(found.get("kid", "")),
         )
     except _NO_METADATA:
         return None

@@ -1,6 +1,6 @@
 """Scored events as the join holds them, until their labels come."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from stream_ml.core.inputs.events import Events, picked
 from stream_ml.core.join.pending import Rows, Tag, known_or_nan
@@ -18,6 +18,7 @@ def pending_rows(
     flags: Sequence[tuple[str, ...]],
     by: tuple[Version, int],
     record_bytes_max: int,
+    others: Mapping[int, tuple[Version, int]],
 ) -> Rows:
     """Scored events as the join keeps them.
 
@@ -28,17 +29,20 @@ def pending_rows(
     fresh
         Which of the m are the first of their id.
     by
-        Version of the model that served them, and the epoch.
+        Version of the model that served them, and the epoch; of some rows `others`.
     """
-    version, epoch = by
     scored = scores.values is None
     numbers = scores.scores if scored else scores.values
     chosen = [rows[number] for number in fresh]
     schemas, names = events.schemas, scores.class_names
-    shared = [(schemas[row], names[row], flags[number]) for number, row in zip(fresh, chosen, strict=True)]
+    shared = [
+        (schemas[row], names[row], flags[number], others.get(row, by) if others else by)
+        for number, row in zip(fresh, chosen, strict=True)
+    ]
     tags = {
-        (schema, name, flags_): Tag(schema, name, version.lineage, version.position, flags_, scored, epoch=epoch)
-        for schema, name, flags_ in set(shared)
+        of: Tag(schema, name, version.lineage, version.position, flags_, scored, epoch=epoch)
+        for of in set(shared)
+        for schema, name, flags_, (version, epoch) in [of]
     }
     held = Rows()
     held.extend(

@@ -15,6 +15,7 @@ from stream_ml.core.join.join import Join, Pair, StagedJoin
 from stream_ml.core.join.watermark import BEGINNING
 from stream_ml.core.log.entry import encode_schema
 from stream_ml.core.model.scoring import Scores
+from stream_ml.core.partition.answered import FLAG, Answer, read_answers, said_of, with_answers
 from stream_ml.core.partition.batch import Batch, Outputs, PartitionSettings
 from stream_ml.core.partition.commit_metadata import Metadata, OutputEnds, RestorePoints, signalled_upto
 from stream_ml.core.partition.examples import Examples, encode_examples
@@ -106,6 +107,7 @@ class Partition:
             writer=settings.writer,
             signalled=signalled,
             inputs_id=settings.inputs_id,
+            key_id=settings.answers.key_id if settings.answers is not None else "",
         )
 
 
@@ -123,6 +125,7 @@ class _Turn:
         self._pairs: list[Pair] = []
         self._next_sequence = partition.next_sequence
         self._events_ms, self._feedback_ms = _NO_TIME, _NO_TIME
+        self._answers: dict[int, Answer] = {}
 
     @property
     def _model(self) -> LineageModel:
@@ -180,7 +183,11 @@ class _Turn:
         self._events_ms = events.latest_ms(self._events_ms, dead_letters)
         if len(events) and not self._model.is_healthy:
             self._flags += ("unsound",)
+        self._answers, counts = read_answers(self._settings.answers, events, dead_letters.keys())
+        for outcome, count in counts.items():
+            self._out.counts["served_headers", outcome] += count
         scores = self._model.model.score_many(events.features, len(events))
+        scores = with_answers(scores, self._answers)
         for row, why in scores.failed.items():
             if row not in dead_letters:
                 dead_letters[row] = DeadLetter(
@@ -199,7 +206,8 @@ class _Turn:
             duplicates = self._staged.duplicates(picked(events.ids, rows))
             flags = self._all_flags(events, rows, scores, duplicates)
             said = Said(self._version, self._model.examples_learned, self._clock, self._serving.epoch)
-            values = self._settings.predictions.encode_many(events, rows, scores, flags, said)
+            others = {row: said_of(answer) for row, answer in self._answers.items()}
+            values = self._settings.predictions.encode_many(events, rows, scores, flags, said, others)
             headers = {
                 number: trace_headers(events.records.headers[row])
                 for number, row in enumerate(rows if events.records.headers else ())
@@ -235,7 +243,7 @@ class _Turn:
     ) -> list[tuple[str, ...]]:
         said: list[Any] = picked(scores.values if scores.values is not None else scores.class_names, rows)
         cold = self._model.examples_learned < self._settings.cold_below
-        if not duplicates and not events.imputed and not scores.clipped and (cold or None not in said):
+        if not any((duplicates, events.imputed, scores.clipped, self._answers)) and (cold or None not in said):
             return [self._flags + (("cold",) if cold else ())] * len(rows)
         found = []
         for number, row in enumerate(rows):
@@ -245,7 +253,12 @@ class _Turn:
                 "imputed": row in events.imputed,
                 "clipped": row in scores.clipped,
             }
-            found.append(self._flags + tuple(name for name, is_set in own.items() if is_set))
+            answer = self._answers.get(row)
+            if answer is None:
+                found.append(self._flags + tuple(name for name, is_set in own.items() if is_set))
+            else:
+                twice = ("duplicate_event",) if number in duplicates else ()
+                found.append((*answer.served.flags, *twice, FLAG))
         return found
 
     def _remember(
@@ -254,8 +267,12 @@ class _Turn:
         """Hold the first event of each id; those for which labels wait are joined."""
         expired_ms = self._partition.join.times.events_expired_ms
         self._out.counts["events_too_old", ""] += sum(time_ms < expired_ms for time_ms in picked(events.times_ms, rows))
-        by = (self._version, self._serving.epoch)
-        held = pending_rows(events, scores, rows, fresh, flags, by, self._settings.record_bytes_max)
+        by, limit = (self._version, self._serving.epoch), self._settings.record_bytes_max
+        others = {
+            row: (Version(answer.served.lineage, answer.served.position), answer.served.epoch)
+            for row, answer in self._answers.items()
+        }
+        held = pending_rows(events, scores, rows, fresh, flags, by, limit, others)
         for number, joined, ended in self._staged.events(held):
             for resolved in ended:
                 self._out.resolved(resolved)

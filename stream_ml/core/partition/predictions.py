@@ -1,7 +1,7 @@
 """Predictions as records; and the part of one that a rebuild reads back."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -104,6 +104,9 @@ class Said(NamedTuple):
     epoch: int = 0
 
 
+_NOBODY: Mapping[int, Said] = {}
+
+
 class PredictionCodec:
     """Predictions of one app to records, and back as far as a rebuild needs."""
 
@@ -131,6 +134,7 @@ class PredictionCodec:
         scores: Scores,
         flags: Sequence[tuple[str, ...]],
         said: Said,
+        others: Mapping[int, Said] = _NOBODY,
     ) -> list[bytes]:
         """The values of m predictions.
 
@@ -141,11 +145,14 @@ class PredictionCodec:
         flags
             Of each of the m.
         said
-            Of all of them.
+            Of all of them but `others`, by row.
         """
         version, examples_learned, clock, epoch = said
         if self._columns is None or len(rows) < ROWS_MIN:
-            return [self._encode_row(events, row, scores, flags[number], said) for number, row in enumerate(rows)]
+            return [
+                self._encode_row(events, row, scores, flags[number], others.get(row, said))
+                for number, row in enumerate(rows)
+            ]
         records, count, schema = events.records, len(rows), self._columns.schema
         of = partial(picked, rows=rows)
         columns: dict[str, Any] = {
@@ -177,7 +184,11 @@ class PredictionCodec:
                 values = [one.get(name.removeprefix(CARRIED)) for one in carried]
                 columns[name] = pa.array(values, schema.field(name).type)
         header = self.header
-        return [header + value for value in self._columns.encode(columns[field.name] for field in schema)]
+        found = [header + value for value in self._columns.encode(columns[field.name] for field in schema)]
+        for number, row in enumerate(rows if others else ()):
+            if row in others:
+                found[number] = self._encode_row(events, row, scores, flags[number], others[row])
+        return found
 
     def _encode_row(self, events: Events, row: int, scores: Scores, flags: tuple[str, ...], said: Said) -> bytes:
         carried = events.carried[row] if events.carried else None

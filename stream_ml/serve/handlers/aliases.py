@@ -25,7 +25,7 @@ class AliasHandler:
         instance = self._instance(document(request.body))
         moment, now_ms = self._live.answering(), time.time_ns() // 1_000_000
         try:
-            (prediction,) = self._predict.scored(moment, [instance], now_ms)
+            (prediction,) = await self._predict.scored(moment, [instance], now_ms)
         except Problem as problem:
             raise self._renamed(problem) from problem.__cause__
         told = {name: prediction.get(what) for name, what in self._alias.out.items()}

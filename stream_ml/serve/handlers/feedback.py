@@ -9,7 +9,7 @@ from stream_ml.core.api.problems import Fault, Problem, pointer_of
 from stream_ml.core.avro.fields import find_field, time_scale
 from stream_ml.core.avro.from_json import SchemaMismatch, mismatches
 from stream_ml.core.inputs.rows import RowEncoder
-from stream_ml.records import DeadLetter, Record
+from stream_ml.records import DeadLetter, Headers, Record
 from stream_ml.serve.http.messages import Answer, Request, json_answer
 from stream_ml.serve.live import Live
 from stream_ml.serve.producer import Writer
@@ -29,7 +29,7 @@ class Feedback:
         """``{"labels": [{...}]}`` to receipts; with ``?dry_run=true`` nothing is written."""
         assert self._writer is not None  # noqa: S101 - there is no such route without
         labels, now_ms = self._labels(request.body), time.time_ns() // 1_000_000
-        records, faults = [], list[Fault]()
+        records, faults = list[tuple[bytes, bytes, Headers]](), list[Fault]()
         for row, given in enumerate(labels):
             found = self._record(row, given, now_ms)
             if isinstance(found, list):
@@ -60,7 +60,7 @@ class Feedback:
             raise Problem("too-large", f"{len(labels):,} labels; at most {self._max:,} in one request: send several")
         return labels
 
-    def _record(self, row: int, given: Any, now_ms: int) -> tuple[bytes, bytes] | list[Fault]:
+    def _record(self, row: int, given: Any, now_ms: int) -> tuple[bytes, bytes, Headers] | list[Fault]:
         """Key and value of a label, or what is wrong with it, as the worker would find it."""
         at = f"/labels/{row}"
         if isinstance(given, dict) and self._time is not None and len(self._time.path) == 1:
@@ -76,4 +76,4 @@ class Feedback:
         judged = self._parts.feedback.decode_one(Record(self._config.feedback.topic, 0, 0, now_ms, key, value), now_ms)
         if isinstance(judged, DeadLetter):
             return [Fault(at, judged.reason, judged.message)]
-        return key, value
+        return key, value, ()

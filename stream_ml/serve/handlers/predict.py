@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from stream_ml.core.api.answers import Answers
-from stream_ml.core.api.door import Asked, Instance
+from stream_ml.core.api.door import Asked, Instance, Recorded, document, unusable
 from stream_ml.core.api.problems import Fault, Problem
-from stream_ml.core.model.estimator import ModelFailed
+from stream_ml.core.model.estimator import ModelFailed, Scored
 from stream_ml.serve.handlers.demands import Demands
+from stream_ml.serve.handlers.record import Recorder, own_id, wanted
 from stream_ml.serve.http.messages import Answer, Request, json_answer
 from stream_ml.serve.live import Live, Moment
 
@@ -16,13 +17,17 @@ from stream_ml.serve.live import Live, Moment
 class Predict:
     """The handlers that score."""
 
-    def __init__(self, live: Live, answers: Answers, demands: Demands) -> None:
-        self._live, self._answers, self._demands = live, answers, demands
+    def __init__(self, live: Live, answers: Answers, demands: Demands, recorder: Recorder | None = None) -> None:
+        self._live, self._answers, self._demands, self._recorder = live, answers, demands, recorder
+        self._most = live.instances_max
 
     async def named(self, request: Request) -> Answer:
         """``{"instances": [{...}]}`` to ``{"predictions": [...], "model": {...}}``, or ``features`` by place."""
         await self._demands.met(request.headers)
         moment, now_ms = self._live.answering(), time.time_ns() // 1_000_000
+        if self._recorder is not None and (whole := wanted(document(request.body), self._most)) is not None:
+            predictions = await self.recorded(moment, whole, now_ms)
+            return self._told(moment, {"predictions": predictions})
         asked = moment.door.read(request.body, now_ms)
         predictions = self._scored(moment, asked)
         answered: dict[str, Any] = {"predictions": predictions}
@@ -30,28 +35,61 @@ class Predict:
             answered["prediction"] = self._answers.by_place(predictions)
         return self._told(moment, answered)
 
-    def scored(self, moment: Moment, instances: Sequence[Any], now_ms: int) -> list[dict[str, Any]]:
+    async def scored(self, moment: Moment, instances: Sequence[Any], now_ms: int) -> list[dict[str, Any]]:
         """Predictions of instances that are JSON values already; Problem where one is wrong."""
+        if self._recorder is not None:
+            return await self.recorded(moment, instances, now_ms)
         return self._scored(moment, moment.door.asked(instances, now_ms))
+
+    async def recorded(self, moment: Moment, instances: Sequence[Any], now_ms: int) -> list[dict[str, Any]]:
+        """Predictions of events that are written with them; Problem where one is wrong, or Kafka does not confirm."""
+        assert self._recorder is not None  # noqa: S101 - callers have looked
+        judged = [moment.door.whole(row, one, now_ms, own_id(now_ms)) for row, one in enumerate(instances)]
+        faults = [fault for item in judged if isinstance(item, list) for fault in item]
+        if faults:
+            raise unusable(faults, len(instances))
+        whole = [item for item in judged if isinstance(item, Recorded)]
+        scores = [self._score(moment, row, item.instance) for row, item in enumerate(whole)]
+        stale = self._live.is_stale
+        found = [
+            self._told_one(moment, item.instance, scored, clipped=clipped, stale=stale)
+            for item, (scored, clipped) in zip(whole, scores, strict=True)
+        ]
+        await self._recorder.write(moment, whole, [scored for scored, _ in scores], found, now_ms)
+        for one in found:
+            one["flags"] = [*one["flags"], "recorded"]
+        return found
+
+    def _score(self, moment: Moment, row: int, instance: Instance) -> tuple[Scored, bool]:
+        """What the model says, and whether a feature was brought within its limits; Problem where it raises."""
+        model = moment.model.model
+        within = model.limits.clip_one(instance.features)
+        try:
+            return model.learner.score_one(within), within is not instance.features
+        except ModelFailed as error:
+            raise _model_failed(row) from error
+
+    def _told_one(
+        self, moment: Moment, instance: Instance, scored: Scored, *, clipped: bool, stale: bool
+    ) -> dict[str, Any]:
+        of = moment.of._replace(flags=("stale", *moment.of.flags)) if stale else moment.of
+        return self._answers.one(scored, of, imputed=instance.imputed, clipped=clipped, event_id=instance.event_id)
 
     def _scored(self, moment: Moment, asked: Asked) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        of = moment.of._replace(flags=("stale", *moment.of.flags)) if self._live.is_stale else moment.of
-        model, one = moment.model.model, self._answers.one
+        stale = self._live.is_stale
         for row, instance in enumerate(asked.instances):
             if not isinstance(instance, Instance):
                 found.append({"error": _told_fault(instance)})
                 continue
-            within = model.limits.clip_one(instance.features)
             try:
-                scored = model.learner.score_one(within)
-            except ModelFailed as error:
+                scored, clipped = self._score(moment, row, instance)
+            except Problem as problem:
                 if not asked.partial:
-                    raise _model_failed(row) from error
-                found.append({"error": {"code": "model_refused", "pointer": f"/instances/{row}"}})
+                    raise
+                found.append({"error": _told_fault(list(problem.faults))})
                 continue
-            clipped = within is not instance.features
-            found.append(one(scored, of, imputed=instance.imputed, clipped=clipped, event_id=instance.event_id))
+            found.append(self._told_one(moment, instance, scored, clipped=clipped, stale=stale))
         return found
 
     def _told(self, moment: Moment, answered: dict[str, Any]) -> Answer:

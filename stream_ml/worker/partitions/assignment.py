@@ -35,6 +35,7 @@ from stream_ml.kafka.topics import TopicFacts
 from stream_ml.kafka.transaction import Ending, Transactor
 from stream_ml.records import Records
 from stream_ml.runtime.failpoints import passes
+from stream_ml.storage.keys import answer_seal
 from stream_ml.worker.partitions.claim_entries import ClaimEntries
 from stream_ml.worker.partitions.offsets import LOST_HINT, lost_offsets, recreated_inputs, way_on
 from stream_ml.worker.partitions.owned import OwnedPartition
@@ -69,7 +70,8 @@ class Ownership:
     ) -> None:
         self._parts, self._config, self._client = parts, parts.config, client
         self._follower, self._transactor = follower, transactor
-        self._settings = parts.partition_settings(facts.record_bytes_max, facts.inputs_id(parts.config))
+        answers = answer_seal(parts.config, parts.domain)
+        self._settings = parts.partition_settings(facts.record_bytes_max, facts.inputs_id(parts.config), answers)
         self._entries = ClaimEntries(parts, follower, facts.record_bytes_max)
         self.partitions = facts.partitions
         self.wanted: list[int] = []  # given by the group, and neither owned nor suspended yet

@@ -85,7 +85,7 @@ from stream_ml.config import load_config
 from stream_ml.demo.run import _CONFIG
 file = Path(sys.argv[1])
 of = {"servers": "127.0.0.1:1", "schemas": formats.FOLDER, "port": 1}
-file.write_text(_CONFIG.format(**of, factory="stream_ml.demo.model:build"))
+file.write_text(_CONFIG.format(**of, api_port=8000, factory="stream_ml.demo.model:build"))
 checked(assemble(load_config(file)))
 """
 
