@@ -164,6 +164,8 @@ SERVE_TABLE = (
     _gauge("serve_ready", "0 or 1", (), "Whether a model answers."),
     _gauge("serve_age_seconds", "seconds", (), "Since the model had everything that Kafka had."),
     _gauge("serve_position", "entries", (), "Position of the model that answers."),
+    _gauge("serve_connections", "connections", (), "Connections that are open."),
+    _counter("serve_evicted", "connections", (), "Connections closed because there were serve.connections_max."),
     _gauge("serve_in_flight", "requests", (), "Requests that are being answered."),
     _counter("serve_folded", "entries", (), "Entries of the training log folded since the start."),
 )

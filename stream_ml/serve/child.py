@@ -12,6 +12,7 @@ import contextlib
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import threading
@@ -22,7 +23,7 @@ from typing import Any, NamedTuple
 import uvicorn
 
 from stream_ml.app.parts import Parts
-from stream_ml.errors import StreamMLError
+from stream_ml.errors import ConfigError, StreamMLError
 from stream_ml.follower.follower import Follower
 from stream_ml.kafka.reading.log_heartbeat import LogHeartbeat
 from stream_ml.kafka.topics import TopicFacts
@@ -39,6 +40,7 @@ from stream_ml.storage.keys import log_seal
 
 SAY_S = 0.5  # between two words to the supervisor
 END_S = 5.0  # for requests that are being answered, once the time to drain is over
+OWN_FILES = 256  # of Kafka's clients, the log, keys and certificates
 VARIABLE = "CHILD_OF_STREAM_ML"  # none of the configuration's, which begin with its name
 
 log = logging.getLogger(__name__)
@@ -86,17 +88,19 @@ class Child:
         self._live = Live(parts, follower, LogHeartbeat(config, facts))
         self._writer = Writer(config) if self._settings.feedback or self._settings.record != "off" else None
         table, self._info = routes_of(parts, self._live, self._writer)
-        self._guard = Guard(config)
+        self._guard = Guard(config, lambda: self._metrics.count("auth_failures"))
         hosts = [socket.gethostname(), config.serve.host, *config.http.hosts]
         self._application = Application(config, Routes(table), self._guard, self._metrics, hosts)
         self._certificates = Certificates.of(config)
         self._server = _Server(self._uvicorn())
-        self._folded, self._unsent = 0, b""
+        self._folded, self._evicted, self._unsent = 0, 0, b""
         self._failure: BaseException | None = None
 
     def _uvicorn(self) -> uvicorn.Config:
         settings = self._settings
-        limits = Limits(settings.read_timeout / 1000, settings.connections_max)
+        limits = self._limits = Limits(
+            settings.read_timeout / 1000, settings.connections_max, self._application.refused
+        )
         protocol = type("Protocol", (DeadlineProtocol,), {"limits": limits})
         config = uvicorn.Config(
             self._application,
@@ -199,13 +203,16 @@ class Child:
         metrics.set("serve_position", 0 if moment is None else moment.of.position)
         metrics.count("serve_folded", live.folded - self._folded)
         self._folded = live.folded
-        problems = [text for text in (self._guard.problem, self._certificates and self._certificates.problem) if text]
+        metrics.set("serve_connections", self._limits.count)
+        metrics.count("serve_evicted", self._limits.evicted - self._evicted)
+        self._evicted = self._limits.evicted
+        told = (self._guard, self._certificates, self._writer)
         return {
             "child": self._pipes.number,
             "pid": os.getpid(),
             "ready": not reasons,
             "reasons": reasons,
-            "problems": problems,
+            "problems": [one.problem for one in told if one is not None and one.problem],
             "model": None if moment is None else moment.of._asdict(),
             "age_seconds": None if age_s == float("inf") else round(age_s, 3),
             "stale": live.is_stale,
@@ -218,10 +225,26 @@ class Child:
         }
 
 
+def room_for(connections: int) -> None:
+    """Let this process have so many connections beside its own files; ConfigError where the system forbids it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + OWN_FILES
+    if soft >= wanted or soft == resource.RLIM_INFINITY:
+        return
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise ConfigError(
+            f"serve.connections_max {connections} and {OWN_FILES} files of its own are more than this process may open "
+            f"({hard}: ulimit -Hn)",
+            "raise that limit, or set serve.connections_max lower",
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def run_child(parts: Parts, facts: TopicFacts, pipes: Pipes) -> None:
     """Run one until it ends."""
     import uvloop
 
+    room_for(parts.config.serve.connections_max)
     child = Child(parts, facts, pipes)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(child.run())

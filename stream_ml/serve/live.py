@@ -142,10 +142,14 @@ class Live:
         """Look at who answers, and whether that is all that Kafka has."""
         heard, follower = self._beat.heard, self.follower
         self._heard = heard
-        if heard is not None and heard.asked_s > self._fresh_s and follower.is_past(heard.end):
-            self._fresh_s = heard.asked_s
         serving = follower.serving
         model, before = serving.model, self.moment
+        chase = follower.lineup.chasing.get(model.settings.lineage)
+        behind = chase is not None and chase.model is model
+        if heard is not None and heard.asked_s > self._fresh_s and follower.is_past(heard.end) and not behind:
+            self._fresh_s = heard.asked_s
+        elif behind and (before is None or before.model is not model):
+            self._fresh_s = -1.0  # a successor that is still on its way: nobody knows how old it is
         flags = serving.flags(stale=False)
         if not model.is_healthy:
             flags += ("unsound",)
@@ -155,7 +159,7 @@ class Live:
             position=model.position,
             epoch=serving.epoch,
             examples_learned=learned,
-            learned_at_ms=serving.book.written_at_ms,
+            learned_at_ms=(chase.replica.book if chase is not None and behind else serving.book).written_at_ms,
             flags=flags,
             cold=learned < cold_below,
             frozen=model.frozen or serving.book.facts.frozen,

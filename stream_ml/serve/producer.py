@@ -1,6 +1,9 @@
 """Writes what callers bring to Kafka, and answers once Kafka has confirmed it."""
 
 import asyncio
+import logging
+import os
+import signal
 import threading
 from typing import NamedTuple
 
@@ -9,11 +12,15 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from stream_ml.config import Config
 from stream_ml.core.api.problems import Problem
 from stream_ml.kafka.clients import common, made
+from stream_ml.kafka.errors import error_of
 from stream_ml.records import Headers
 
 POLL_S = 0.1  # of the thread that serves delivery reports; they come at once
 FLUSH_S = 5.0  # at the end
-QUEUE_MAX = 10_000  # records that wait for Kafka; beyond it a request is refused
+QUEUE_LEAST = 10_000  # records that may wait for Kafka; beyond it a request is refused
+
+
+log = logging.getLogger(__name__)
 
 
 class Confirmed(NamedTuple):
@@ -24,15 +31,23 @@ class Confirmed(NamedTuple):
 
 
 class Writer:
-    """One idempotent producer of one process; its methods belong to the event loop."""
+    """One idempotent producer of one process; its methods belong to the event loop.
+
+    Attributes
+    ----------
+    problem
+        Why nothing can be written any more; empty while it can.
+    """
 
     def __init__(self, config: Config) -> None:
         self._ack_s, self._servers = config.serve.ack_timeout / 1000, config.kafka.bootstrap_servers
+        self._queue_max = max(QUEUE_LEAST, 4 * config.serve.instances_max)
+        self.problem = ""
         settings = {
             **common(config),
             "enable.idempotence": True,
             "linger.ms": 1,
-            "queue.buffering.max.messages": QUEUE_MAX,
+            "queue.buffering.max.messages": self._queue_max,
             "delivery.timeout.ms": 120_000,
             **config.client_properties("producer"),
         }
@@ -43,7 +58,13 @@ class Writer:
 
     def _poll(self) -> None:
         while not self._ended.is_set():
-            self._producer.poll(POLL_S)
+            try:
+                self._producer.poll(POLL_S)
+            except Exception as error:  # a fatal error of the client's: nothing it has is written any more
+                self.problem = f"the producer has failed for good: {error_of(error).str()}; this process is replaced"
+                log.critical("%s", self.problem)
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
 
     async def write(self, topic: str, records: list[tuple[bytes, bytes, Headers]]) -> list[Confirmed]:
         """Write keys, values and headers; where each stands.
@@ -59,10 +80,11 @@ class Writer:
         for (key, value, headers), future in zip(records, futures, strict=True):
             try:
                 self._producer.produce(topic, value, key, headers=[*headers], on_delivery=_reporter(loop, future))
-            except BufferError:
-                raise self._problem(f"{QUEUE_MAX:,} records wait for Kafka already") from None
-            except KafkaException as error:
-                raise self._problem(str(error)) from None
+            except (BufferError, KafkaException) as error:
+                for one in futures:
+                    one.cancel()
+                full = f"{self._queue_max:,} records wait for Kafka already"
+                raise self._problem(full if isinstance(error, BufferError) else str(error)) from None
         try:
             return await asyncio.wait_for(asyncio.gather(*futures), self._ack_s)
         except TimeoutError:

@@ -21,12 +21,16 @@ from stream_ml.config import Config
 from stream_ml.errors import ConfigError, FatalError
 from stream_ml.serve.child import END_S, VARIABLE
 
-SILENT_S = 10.0  # without a word of a child: its loop stands still
+SILENT_S = 10.0  # without a word of a child that has spoken before: its loop stands still
+FIRST_S = 300.0  # until its first word: it imports, tries its model, and asks Kafka
+READY_S = 5.0  # one that was silent for longer is not counted among those that answer
+GAP_S = 1.0  # of this process between two turns: the machine stood still, and with it the children
 AGAIN_S, AGAIN_MAX_S = 1.0, 30.0  # until a child that died is replaced; twice as long each time it dies soon
 SOON_S = 30.0
 LOOK_S = 0.2
 GRACE_S = 10.0  # beyond drain and what is being answered, until SIGKILL
 CONFIG_CODE = 78
+OTHER_LOG = 79  # of a child whose log is not the one that its hash seed is of
 BACKLOG = 2_048
 
 log = logging.getLogger(__name__)
@@ -68,15 +72,26 @@ class Process:
             self.status = json.loads(lines[-1])
 
     @property
+    def silent_s(self) -> float:
+        """Seconds since its last word, or its start."""
+        return time.monotonic() - self.heard_s
+
+    @property
+    def hangs(self) -> bool:
+        """Whether it has not said anything for too long."""
+        return self.silent_s > (SILENT_S if self.status else FIRST_S)
+
+    @property
     def ready(self) -> bool:
         """Whether it answers."""
-        return self.process.poll() is None and bool(self.status.get("ready"))
+        lives = self.process.poll() is None and self.stopping_s is None
+        return lives and bool(self.status.get("ready")) and self.silent_s < READY_S
 
     def shown(self) -> dict[str, Any]:
         """What it has said last, without its metrics."""
         known = {"child": self.number, "pid": self.process.pid, "ready": False, "reasons": ["starting"]}
         said = {k: v for k, v in self.status.items() if k != "metrics"}
-        return known | said | {"ready": self.ready, "silent_seconds": round(time.monotonic() - self.heard_s, 1)}
+        return known | said | {"ready": self.ready, "silent_seconds": round(self.silent_s, 1)}
 
     def stop(self) -> None:
         """Tell it to end."""
@@ -106,7 +121,8 @@ class Supervisor:
         self._pause_s = AGAIN_S
         self._rolling: list[Process] | None = None
         self._successor: Process | None = None
-        self.restarts, self.stopping, self.hung_up = 0, False, False
+        self.restarts, self.stopping, self.hung_up, self.other_log = 0, False, False, False
+        self.roll_failed = ""
         self._code = 0
 
     def _start(self) -> Process:
@@ -126,7 +142,11 @@ class Supervisor:
         """
         for _ in range(self._settings.processes):
             self._start()
+        turned_s = time.monotonic()
         while not self.stopping or self.children:
+            gap_s, turned_s = time.monotonic() - turned_s, time.monotonic()
+            for child in self.children if gap_s > GAP_S else ():
+                child.heard_s += gap_s
             for key, _ in self._selector.select(LOOK_S):
                 key.data.read()
             self._reap()
@@ -141,15 +161,19 @@ class Supervisor:
     # --- the dead and those that hang ---
 
     def _reap(self) -> None:
-        now_s = time.monotonic()
+        limit_s = self._settings.drain / 1000 + END_S + GRACE_S
         for child in list(self.children):
             code = child.process.poll()
-            if code is None and now_s - child.heard_s > SILENT_S and child.stopping_s is None:
-                log.error(
-                    "process %d (pid %d) has not turned for %.0f s: killed", child.number, child.process.pid, SILENT_S
-                )
-                child.process.kill()
             if code is None:
+                stops_s = 0.0 if child.stopping_s is None else time.monotonic() - child.stopping_s
+                if child.hangs or stops_s > limit_s:
+                    why = (
+                        f"does not end within {limit_s:.0f} s"
+                        if stops_s
+                        else f"has not turned for {child.silent_s:.0f} s"
+                    )
+                    log.error("process %d (pid %d) %s: killed", child.number, child.process.pid, why)
+                    child.process.kill()
                 continue
             self._forget(child)
             if child.stopping_s is None and not self.stopping:
@@ -163,62 +187,67 @@ class Supervisor:
 
     def _died(self, child: Process, code: int) -> None:
         lived_s = time.monotonic() - child.began_s
-        if self._rolling is not None and child is self._successor:
-            log.error("the new process ended with %d: the old ones stay", code)
+        if code == OTHER_LOG:
+            self.other_log = self.stopping = True
+            return
+        if child is self._successor:
+            self.roll_failed = f"SIGHUP: the new process ended with {code} after {lived_s:.0f} s; the old ones stay"
+            log.error("%s", self.roll_failed)
             self._rolling, self._successor = None, None
             return
-        if (
-            code == CONFIG_CODE
-            and not any(other.ready for other in self.children)
-            and child.number <= self._settings.processes
-        ):
+        first = child.number <= self._settings.processes
+        if code == CONFIG_CODE and first and not any(other.ready for other in self.children):
             self._code, self.stopping = code, True
             return
         self.restarts += 1
         self._pause_s = min(AGAIN_MAX_S, 2 * self._pause_s) if lived_s < SOON_S else AGAIN_S
-        log.error(
-            "process %d ended with %d after %.0f s: replaced in %.0f s", child.number, code, lived_s, self._pause_s
-        )
+        words = "process %d ended with %d after %.0f s: replaced in %.0f s"
+        log.error(words, child.number, code, lived_s, self._pause_s)
         self._due_s.append(time.monotonic() + self._pause_s)
 
     def _replace(self) -> None:
         now_s = time.monotonic()
         for due_s in [due_s for due_s in self._due_s if due_s <= now_s]:
             self._due_s.remove(due_s)
-            self._start()
+            if sum(child.stopping_s is None for child in self.children) < self._settings.processes:
+                self._try_start()
+
+    def _try_start(self) -> Process | None:
+        """A new child; None where the system gives none: it is tried again."""
+        try:
+            return self._start()
+        except OSError as error:
+            log.error("no process can be started: %s; tried again in %.0f s", error, AGAIN_MAX_S)
+            self._due_s.append(time.monotonic() + AGAIN_MAX_S)
+            return None
 
     # --- a rolling restart ---
 
     def _roll(self) -> None:
         if self.hung_up and self._rolling is None:
-            self.hung_up = False
+            self.hung_up, self.roll_failed = False, ""
             self._rolling = [child for child in self.children if child.stopping_s is None]
             log.info("SIGHUP: %d processes are replaced, one after the other", len(self._rolling))
         if self._rolling is None:
             return
+        self._rolling = [child for child in self._rolling if child in self.children]  # one that died is replaced anyhow
         if self._successor is not None:
             if not self._successor.ready:
                 return
-            old = self._rolling.pop(0) if self._rolling else None
-            if old is not None:
-                old.stop()
             self._successor = None
-        self._rolling = [child for child in self._rolling if child in self.children]
-        if self._rolling:
-            self._successor = self._start()
-        else:
+            if self._rolling:
+                self._rolling.pop(0).stop()
+        if not self._rolling:
             log.info("all processes are replaced")
             self._rolling = None
+        else:
+            self._successor = self._try_start()
 
     # --- the end ---
 
     def _stop_all(self) -> None:
-        limit_s = self._settings.drain / 1000 + END_S + GRACE_S
         for child in self.children:
             child.stop()
-            if child.stopping_s is not None and time.monotonic() - child.stopping_s > limit_s:
-                log.error("process %d does not end: killed", child.number)
-                child.process.kill()
 
     # --- what is said of all ---
 
@@ -231,9 +260,17 @@ class Supervisor:
             "ready": ready > 0 and not self.stopping,
             "processes": {"wanted": self._settings.processes, "ready": ready, "restarts": self.restarts},
             "reasons": self.reasons(),
-            "problems": sorted({text for child in shown for text in child.get("problems", [])}),
+            "problems": sorted({*(text for child in shown for text in child.get("problems", [])), *self._problems()}),
             "children": shown,
         }
+
+    def _problems(self) -> list[str]:
+        """What is wrong with the processes themselves."""
+        wanted, ready = self._settings.processes, sum(child.ready for child in list(self.children))
+        found = [self.roll_failed] if self.roll_failed else []
+        if 0 < ready < wanted:
+            found.append(f"{ready} of {wanted} processes answer")
+        return found
 
     def reasons(self) -> list[str]:
         """Why nothing is answered; empty where at least one process answers."""

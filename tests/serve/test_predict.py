@@ -139,7 +139,8 @@ def test_a_model_that_raises_for_a_usable_event_is_our_mistake_and_keeps_its_wor
     assert (answer.status, answer.problem) == (500, "model-refused")
     assert b"unlucky" not in answer.body
     partial = api.post(PREDICT, instances(1.0, 13.0, on_error="partial")).json["predictions"]
-    assert partial[1] == {"error": {"code": "model_refused", "pointer": "/instances/1"}} and "class" in partial[0]
+    assert partial[1]["error"]["code"] == "model_refused" and partial[1]["error"]["pointer"] == "/instances/1"
+    assert "unlucky" not in str(partial) and "class" in partial[0]
 
 
 class Picky:
@@ -227,7 +228,7 @@ def test_a_label_counts_as_learned_once_its_example_or_a_later_one_is_folded(api
     last = api.live.follower.book.seen.last_trigger(0, 1)
     assert api.post(PREDICT, instances(1.0), Stream_ML_After=f"f:0:{last}").status == 200
     late = api.post(PREDICT, instances(1.0), Stream_ML_After=f"f:0:{last + 1}", Prefer="wait=0.01")
-    assert (late.status, late.problem) == (412, "behind") and "/v1/labels/" in late.json["detail"]
+    assert (late.status, late.problem) == (412, "behind") and f"f:0:{last + 1}" in late.json["detail"]
     log.usual(1)
     api.turn()
     assert api.post(PREDICT, instances(1.0), Stream_ML_After=f"f:0:{last + 1}").status == 200
@@ -247,7 +248,7 @@ def test_an_answer_of_a_replica_that_hears_nothing_of_kafka_grows_old_and_is_fla
     assert answer.json["model"]["age_ms"] >= 1_800_000 and "stale" in answer.json["predictions"][0]["flags"]
     assert api.get("/readyz").status == 200, "all replicas would leave at once"
     young = api.post(PREDICT, instances(1.0), Stream_ML_Max_Age="60000")
-    assert (young.status, young.problem, young.headers["retry-after"]) == (503, "stale", "1")
+    assert (young.status, young.problem, young.headers["retry-after"]) == (412, "older", "1"), "it is healthy"
     api.live._fresh_s -= 3_600
     assert api.post(PREDICT, instances(1.0)).problem == "stale"
 

@@ -104,9 +104,9 @@ class Api:
             sent.append(event)
 
         await self.application(scope, receive, send)
-        start, end = sent
+        start, *bodies = sent
         told = {name.decode(): value.decode() for name, value in start["headers"]}
-        return Answered(start["status"], told, end["body"])
+        return Answered(start["status"], told, b"".join(one["body"] for one in bodies))
 
     def post(self, path: str, body: Any, **headers: str) -> Answered:
         """A request with a body; underscores of a header's name are dashes."""

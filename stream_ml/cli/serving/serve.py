@@ -15,7 +15,7 @@ from stream_ml.cli.logs import set_up_log
 from stream_ml.cli.run import INTERRUPTED, Stop, calm_collector
 from stream_ml.cli.say import say
 from stream_ml.config import Config
-from stream_ml.errors import ConfigError, StreamMLError, TransientError
+from stream_ml.errors import ConfigError, FatalError, StreamMLError, TransientError
 from stream_ml.kafka.topics import inspect_topics
 from stream_ml.runtime.hash_seed import VARIABLE as HASH_SEED
 
@@ -49,10 +49,15 @@ def _child(config: Config, pipes: object) -> None:
     from stream_ml.app.trial import checked
     from stream_ml.follower.identity import identified
     from stream_ml.serve.child import Pipes, run_child
+    from stream_ml.serve.supervisor import OTHER_LOG
 
     assert isinstance(pipes, Pipes)  # noqa: S101 - callers have looked
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is the supervisor's, whoever else is sent it
     try:
         facts = identified(config, inspect_topics(config), make=False)
+        if os.environ.get(HASH_SEED) != str(facts.log.hash_seed):
+            log.error("the training log is another one than at the start: its hash seed differs")
+            sys.exit(OTHER_LOG)
         parts = checked(assemble(config))
         calm_collector()
         run_child(parts, facts, pipes)
@@ -98,6 +103,10 @@ def _supervise(config: Config) -> None:
             *(config.serve.processes, scheme, config.serve.host, config.serve.port),
         )
         supervisor.run()
+    if supervisor.other_log:
+        raise FatalError(
+            "the training log was made anew, or app.id is another one", "a start reads it from its beginning"
+        )
     if stop.signal == signal.SIGINT:
         sys.exit(INTERRUPTED)
 

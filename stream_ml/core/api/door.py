@@ -5,6 +5,7 @@
    which alone words refusals. tests/equivalence/test_lanes_of_a_request.py holds them equal.
 """
 
+import itertools
 import uuid
 from collections.abc import Sequence
 from types import GenericAlias
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from stream_ml.core.api.problems import Fault, Problem, pointer_of
+from stream_ml.core.api.problems import FAULTS_MAX, Fault, Problem, pointer_of
 from stream_ml.core.api.typed import NotPlain, TypedRecord
 from stream_ml.core.avro.fields import find_field, time_scale
 from stream_ml.core.avro.framing import Rejected
@@ -249,6 +250,10 @@ class Door:
         """
         at = f"/instances/{row}"
         if isinstance(value, dict):
+            if "record" in value and all(field["name"] != "record" for field in self._schema.fields):
+                return [
+                    Fault(f"{at}/record", "schema_mismatch", "record is no field: an event's place follows from its id")
+                ]
             value = self._filled(value, now_ms, own_id)
         try:
             key, encoded = self._rows.encode(value)
@@ -331,9 +336,10 @@ def envelope(said: Any, name: str, most: int) -> tuple[list[Any], bool, bool | N
     if not isinstance(said, dict):
         raise unusable([Fault("", "schema_mismatch", f'the body is an object: {{"{name}": [...]}}')], 0)
     faults = [
-        Fault(pointer_of(key), "schema_mismatch", f"{key!r} is no member; there are {name}, on_error, record")
-        for key in said
-        if key not in (name, "on_error", "record")
+        Fault(
+            pointer_of(key[:200]), "schema_mismatch", f"{key[:200]!r} is no member; there are {name}, on_error, record"
+        )
+        for key in itertools.islice((key for key in said if key not in (name, "on_error", "record")), FAULTS_MAX)
     ]
     rows: Any = said.get(name)
     on_error, record = said.get("on_error", "fail"), said.get("record")
@@ -346,7 +352,7 @@ def envelope(said: Any, name: str, most: int) -> tuple[list[Any], bool, bool | N
     if faults:
         raise unusable(faults, 0)
     if not 0 < len(rows) <= most and (name != "features" or isinstance((rows or [[]])[0], list)):
-        raise too_many(len(rows), most)
+        raise too_many(len(rows), most, name)
     return rows, on_error == "partial", record
 
 
@@ -356,10 +362,10 @@ def _is_partial(on_error: str) -> bool:
     return on_error == "partial"
 
 
-def too_many(count: int, most: int) -> Problem:
+def too_many(count: int, most: int, name: str = "instances") -> Problem:
     """The problem of a request without instances, or with more than are taken."""
     if not count:
-        return unusable([Fault("/instances", "schema_mismatch", "there is none")], 0)
+        return unusable([Fault(f"/{name}", "schema_mismatch", "there is none")], 0)
     return Problem("too-large", f"{count:,} instances; at most {most:,} in one request: send several, or a job")
 
 

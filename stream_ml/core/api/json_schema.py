@@ -1,13 +1,17 @@
 """Avro types as JSON Schema (2020-12, as OpenAPI 3.1 has it): what `from_json` takes, for clients to read."""
 
+import math
 from collections.abc import Collection
 from typing import Any
+
+import numpy as np
 
 from stream_ml.core.avro.fields import MAGNITUDE_MAX, base_of, logical_of
 from stream_ml.core.avro.from_json import branches_of
 from stream_ml.core.avro.schema import Schema
 from stream_ml.core.inputs.features import FeaturePlan
 
+TIME_OF_DAY = r"^([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?Z?$"  # `format: time` demands an offset
 _BITS = {"int": 32, "long": 64}
 
 
@@ -44,7 +48,8 @@ def _record(
         if field.get("doc"):
             found["description"] = str(field["doc"])
         properties[name] = found
-        has_default = "default" in field or "null" in branches_of(schema, field["type"])
+        null = "null" in branches_of(schema, field["type"]) and _may_be_null((*path, name), features)
+        has_default = field.get("default") is not None or null
         if not has_default and name not in may_miss:
             required.append(name)
     found = {"type": "object", "properties": properties, "additionalProperties": False}
@@ -55,8 +60,7 @@ def _record(
 
 def _of(schema: Schema, type_: Any, path: tuple[str, ...], features: dict[str, Any]) -> dict[str, Any]:
     branches = branches_of(schema, type_)
-    feature = features.get(".".join(path))
-    null = "null" in branches and (feature is None or feature["missing"] != "reject")
+    null = "null" in branches and _may_be_null(path, features)
     found = [_one(schema, branch, path, features) for branch in branches if branch != "null"]
     if len(found) == 1 and not null:
         return found[0]
@@ -64,6 +68,13 @@ def _of(schema: Schema, type_: Any, path: tuple[str, ...], features: dict[str, A
         kinds = found[0]["type"] if isinstance(found[0]["type"], list) else [found[0]["type"]]
         return {**found[0], "type": [*kinds, "null"]}
     return {"anyOf": [*found, *([{"type": "null"}] if null else [])]}
+
+
+def _may_be_null(path: tuple[str, ...], features: dict[str, Any]) -> bool:
+    """Whether nothing that is refused when null is there, or in it."""
+    at = ".".join(path)
+    inside = [one for name, one in features.items() if name == at or name.startswith(f"{at}.")]
+    return all(one["missing"] != "reject" for one in inside)
 
 
 def _one(schema: Schema, type_: Any, path: tuple[str, ...], features: dict[str, Any]) -> dict[str, Any]:
@@ -82,12 +93,14 @@ def _one(schema: Schema, type_: Any, path: tuple[str, ...], features: dict[str, 
     if base in _BITS:
         return _whole(base, logical, feature)
     if base in ("float", "double"):
-        return {"type": "number", **_bounds(feature)}
+        return {"type": "number", **(_bounds(feature) if base == "double" else _binary32(_bounds(feature)))}
     if logical == "decimal":
         scale, digits = int(type_.get("scale", 0)), int(type_.get("precision", 0))
         before = max(1, digits - scale)
         after = f"(\\.[0-9]{{1,{scale}}})?" if scale else ""
-        return {"type": "string", "pattern": f"^-?[0-9]{{1,{before}}}{after}$", "format": "decimal"}
+        most = 10**before - 1
+        text = {"type": "string", "pattern": f"^-?[0-9]{{1,{before}}}{after}$", "format": "decimal"}
+        return {"anyOf": [text, {"type": "integer", "minimum": -most, "maximum": most}]}
     if base in ("bytes", "fixed"):
         return {"type": "string", "format": "uuid"} if logical == "uuid" else _base64(type_)
     found: dict[str, Any] = {"type": "string"}
@@ -101,11 +114,31 @@ def _whole(base: str, logical: str, feature: Any) -> dict[str, Any]:
     most = 2 ** (_BITS[base] - 1)
     number: dict[str, Any] = {"type": "integer", "minimum": -most, "maximum": most - 1, "format": f"int{_BITS[base]}"}
     if logical:
-        kind = "date" if logical == "date" else "time" if logical.startswith("time-") else "date-time"
-        return {"anyOf": [{"type": "string", "format": kind}, number], "description": f"Avro {logical}"}
+        text = {"format": "date" if logical == "date" else "date-time"}
+        if logical.startswith("time-"):
+            text = {"pattern": TIME_OF_DAY}
+        return {"anyOf": [{"type": "string", **text}, number], "description": f"Avro {logical}"}
     bounds = _bounds(feature)
     low, high = bounds.get("minimum", -most), bounds.get("maximum", most - 1)
     return number | {"minimum": max(-most, _ceil(low)), "maximum": min(most - 1, int(high))}
+
+
+def _binary32(bounds: dict[str, Any]) -> dict[str, Any]:
+    """What is within them once it is a float of 32 bits: up to half of the way to the next one."""
+    found = {}
+    for name, sign in (("minimum", -1.0), ("maximum", 1.0)):
+        if name not in bounds:
+            continue
+        limit = bounds[name] * sign
+        inside = np.float32(limit)
+        if float(inside) > limit:
+            inside = np.nextafter(inside, np.float32(-np.inf))
+        beyond = np.nextafter(inside, np.float32(np.inf))
+        half = (float(inside) + float(beyond)) / 2
+        if float(np.float32(half)) > limit:
+            half = math.nextafter(half, -math.inf)
+        found[name] = half * sign
+    return found
 
 
 def _ceil(value: float) -> int:
@@ -125,9 +158,11 @@ def _bounds(feature: Any) -> dict[str, Any]:
 
 
 def _base64(type_: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {"type": "string", "contentEncoding": "base64"}
     size = type_.get("size") if isinstance(type_, dict) else None
-    if size is not None:
-        length = 4 * ((int(size) + 2) // 3)
-        found |= {"minLength": length, "maxLength": length}
-    return found
+    char = "[A-Za-z0-9+/]"
+    ends = ["", f"{char}{{2}}==", f"{char}{{3}}="]
+    if size is None:
+        pattern = f"^({char}{{4}})*({ends[1]}|{ends[2]})?$"
+    else:
+        pattern = f"^{char}{{{4 * (int(size) // 3)}}}{ends[int(size) % 3]}$"
+    return {"type": "string", "contentEncoding": "base64", "pattern": pattern}

@@ -4,16 +4,25 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from stream_ml.core.api.answers import Answers
+from stream_ml.core.api.described import field_schema
 from stream_ml.core.api.problems import KINDS, MEDIA_TYPE, TYPE
 
 JSON = "application/json"
+SCHEMAS = ("event.avsc", "label.avsc", "prediction.avsc")  # of GET /v1/schema/{name}
 _DEMANDS = (
-    ("Stream-ML-Min-Position", "at least this position, as an answer says it: N or LINEAGE/N; waited for", "string"),
-    ("Stream-ML-After", "after this label: a receipt of POST /v1/feedback; waited for", "string"),
-    ("Stream-ML-Max-Age", "at most so many milliseconds old", "string"),
-    ("Prefer", "wait=SECONDS: how long to wait, at most 30", "string"),
+    (
+        "Stream-ML-Min-Position",
+        "at least this position, as an answer says it: N or LINEAGE/N; waited for",
+        r"^([0-9a-f]{16}/)?[0-9]{1,18}$",
+    ),
+    (
+        "Stream-ML-After",
+        "after these labels: `after` of POST /v1/feedback; waited for",
+        r"^f:[0-9]{1,9}:[0-9]{1,18}(,f:[0-9]{1,9}:[0-9]{1,18}){0,63}$",
+    ),
+    ("Stream-ML-Max-Age", "at most so many milliseconds old", r"^[0-9]{1,12}$"),
+    ("Prefer", "wait=SECONDS: how long to wait, at most 30", ""),
 )
-_WITH_DEMANDS = ("/predict", "/v1/predict")
 
 
 class Operation(NamedTuple):
@@ -50,6 +59,7 @@ class Described(NamedTuple):
     answers: Answers
     instances_max: int
     secured: bool
+    open_scopes: Sequence[str] = ("",)  # that need no credential
 
 
 def openapi(app: Described, operations: Sequence[Operation], aliases: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
@@ -85,14 +95,20 @@ def _operation(operation: Operation, app: Described, alias: dict[str, Any] | Non
     name = name.replace(".", "_").replace("-", "_").replace(":", "_")
     found: dict[str, Any] = {"operationId": name, "summary": operation.summary, "responses": {}}
     parameters = [
-        {"name": part[1:-1], "in": "path", "required": True, "schema": {"type": "string"}}
+        {"name": part[1:-1], "in": "path", "required": True, "schema": {"type": "string", "enum": [*SCHEMAS]}}
         for part in operation.path.split("/")
         if part.startswith("{")
     ]
-    if operation.path in _WITH_DEMANDS:
+    if operation.method == "POST" and operation.scope == "predict":
         parameters += [
-            {"name": header, "in": "header", "required": False, "description": meaning, "schema": {"type": type_}}
-            for header, meaning, type_ in _DEMANDS
+            {
+                "name": header,
+                "in": "header",
+                "required": False,
+                "description": meaning,
+                "schema": {"type": "string", **({"pattern": pattern} if pattern else {})},
+            }
+            for header, meaning, pattern in _DEMANDS
         ]
     if parameters:
         found["parameters"] = parameters
@@ -101,9 +117,22 @@ def _operation(operation: Operation, app: Described, alias: dict[str, Any] | Non
         found["requestBody"] = {"required": True, "content": {JSON: {"schema": body}}}
     if operation.path == "/v1/feedback":
         found["parameters"] = [
-            {"name": "dry_run", "in": "query", "required": False, "schema": {"type": "string", "enum": ["true"]}}
+            {
+                "name": "dry_run",
+                "in": "query",
+                "required": False,
+                "schema": {"type": "string", "enum": ["true", "false"]},
+            }
         ]
-    found["responses"][str(good)] = {"description": "OK", "content": {JSON: {"schema": answer}}}
+    kind = "text/html" if operation.path == "/docs" else JSON
+    found["responses"][str(good)] = {"description": "OK", "content": {kind: {"schema": answer}}}
+    if operation.path == "/v1/feedback":
+        found["responses"]["200"] = {
+            "description": "dry_run: nothing is written",
+            "content": {JSON: {"schema": answer}},
+        }
+    if operation.path == "/v1/model":
+        found["responses"]["304"] = {"description": "as If-None-Match has it"}
     for status in _statuses(operation, app, with_body=body is not None):
         titles = sorted({kind.title for kind in KINDS.values() if kind.status == status})
         problem = {"$ref": "#/components/schemas/Problem"}
@@ -113,7 +142,7 @@ def _operation(operation: Operation, app: Described, alias: dict[str, Any] | Non
         }
     if operation.path == "/readyz":
         found["responses"]["503"] = {"description": "Not ready", "content": {JSON: {"schema": {"type": "object"}}}}
-    found["security"] = [{"bearer": []}, {"key": []}] if app.secured and operation.scope else []
+    found["security"] = [{"bearer": []}, {"key": []}] if app.secured and operation.scope not in app.open_scopes else []
     return found
 
 
@@ -122,10 +151,10 @@ def _bodies(operation: Operation, alias: dict[str, Any] | None) -> tuple[Any, in
     if alias is not None:
         return alias["request"], 200, alias["answer"]
     if operation.path == "/v1/feedback":
-        return _ref("Feedback"), 202, _ref("Receipts")
+        return _ref("Feedback"), 202, _ref("Accepted")
     if operation.method == "POST":
         return _ref("Asked"), 200, _ref("Answered")
-    return None, 200, {"type": "object"}
+    return None, 200, {"type": "string"} if operation.path == "/docs" else {"type": "object"}
 
 
 def _statuses(operation: Operation, app: Described, *, with_body: bool) -> list[int]:
@@ -136,7 +165,7 @@ def _statuses(operation: Operation, app: Described, *, with_body: bool) -> list[
         found |= {401, 403, 429}
     if operation.scope:
         found |= {403, 429, 503}
-    if operation.path in _WITH_DEMANDS:
+    if operation.method == "POST" and operation.scope == "predict":
         found |= {400, 412}
     if "{" in operation.path:
         found |= {400, 404}
@@ -149,31 +178,53 @@ def _ref(name: str) -> dict[str, str]:
 
 def _schemas(app: Described) -> dict[str, Any]:
     answers = app.answers
-    named = {
+    named: dict[str, Any] = {
         "type": "object",
         "required": ["instances"],
         "additionalProperties": False,
         "properties": {
             "instances": {"type": "array", "items": _ref("Event"), "minItems": 1, "maxItems": app.instances_max},
-            "on_error": {"type": "string", "enum": ["fail", "partial"], "description": "whether one refuses all"},
+            "on_error": {"type": "string", "enum": ["fail"], "description": "one that is wrong refuses all"},
             "record": {"type": ["boolean", "null"]},
         },
     }
     row = {
         "type": "array",
-        "prefixItems": [_at(app.event, name) for name in app.places],
+        "prefixItems": [field_schema(app.event, name) for name in app.places],
         "minItems": len(app.places),
         "maxItems": len(app.places),
         "description": f"values of {', '.join(app.places)}",
     }
-    placed = {
+    placed: dict[str, Any] = {
         "type": "object",
         "required": ["features"],
         "additionalProperties": False,
         "properties": {
             "features": {"anyOf": [row, {"type": "array", "items": row, "minItems": 1, "maxItems": app.instances_max}]},
-            "on_error": {"type": "string", "enum": ["fail", "partial"]},
+            "on_error": {"type": "string", "enum": ["fail"]},
             "record": {"type": ["boolean", "null"]},
+        },
+    }
+    anything: dict[str, Any] = {"anyOf": [_ref("Event"), {}], "description": "a wrong one is answered in its place"}
+    partial = {
+        **named,
+        "required": ["instances", "on_error"],
+        "properties": {
+            **named["properties"],
+            "instances": {"type": "array", "items": anything, "minItems": 1, "maxItems": app.instances_max},
+            "on_error": {"type": "string", "enum": ["partial"]},
+        },
+    }
+    no_list = {"anyOf": [{"type": kind} for kind in ("string", "number", "boolean", "null")]}
+    loose = {name: value for name, value in row.items() if name != "prefixItems"} | {"items": {}}
+    rows = placed["properties"]["features"]
+    placed_partial = {
+        **placed,
+        "required": ["features", "on_error"],
+        "properties": {
+            **placed["properties"],
+            "features": {"anyOf": [{**loose, "items": no_list}, {**rows["anyOf"][1], "items": loose}]},
+            "on_error": {"type": "string", "enum": ["partial"]},
         },
     }
     prediction = prediction_schema(answers)
@@ -185,7 +236,7 @@ def _schemas(app: Described) -> dict[str, Any]:
     return {
         "Event": app.event,
         "Label": app.label,
-        "Asked": {"anyOf": [named, placed]},
+        "Asked": {"anyOf": [named, partial, placed, placed_partial]},
         "Prediction": prediction,
         "Model": {
             "type": "object",
@@ -204,7 +255,7 @@ def _schemas(app: Described) -> dict[str, Any]:
             "required": ["predictions", "model"],
             "properties": {
                 "predictions": {"type": "array", "items": {"anyOf": [_ref("Prediction"), failed]}},
-                "prediction": {"type": "array", "description": "bare classes or values, of features by place"},
+                "prediction": {"type": "array", "items": {}, "description": "bare answers, of features by place"},
                 "model": _ref("Model"),
             },
         },
@@ -216,7 +267,7 @@ def _schemas(app: Described) -> dict[str, Any]:
                 "labels": {"type": "array", "items": _ref("Label"), "minItems": 1, "maxItems": app.instances_max}
             },
         },
-        "Receipts": {
+        "Accepted": {
             "type": "object",
             "required": ["accepted"],
             "properties": {
@@ -259,17 +310,11 @@ def prediction_schema(answers: Answers) -> dict[str, Any]:
             "properties": {"value": {"type": ["number", "null"]}, **properties},
         }
     score = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
-    of_class = {"enum": [*answers.classes, None], "description": "as the label is, so that it can be sent back"}
+    kind = {bool: "boolean", int: "integer", str: "string"}[type(answers.classes[0])]
+    of_class: dict[str, Any] = {"type": [kind, "null"], "description": "as the label is, so that it can be sent back"}
+    if kind != "boolean":
+        of_class["enum"] = [*answers.classes, None]
     properties = {"class": of_class, "score": score, **properties}
     if answers.task == "multiclass":
         properties["scores"] = {"type": ["object", "null"], "additionalProperties": {"type": "number"}}
     return {"type": "object", "required": ["class", "score", "flags"], "properties": properties}
-
-
-def _at(event: dict[str, Any], name: str) -> dict[str, Any]:
-    """The schema of a feature inside of the event's."""
-    found = event
-    for part in name.split("."):
-        inner = found if "properties" in found else next(one for one in found["anyOf"] if "properties" in one)
-        found = inner["properties"][part]
-    return found

@@ -37,6 +37,7 @@ KINDS: Mapping[str, Kind] = {
     "too-slow": Kind(408, "The request took too long to come", again=True),
     "in-progress": Kind(409, "The first request with this Idempotency-Key is still answered", again=True),
     "behind": Kind(412, "This replica has not come so far yet", again=True),
+    "older": Kind(412, "The model is older than was asked for", again=True),
     "lineage": Kind(412, "Another model answers here", again=True),
     "too-large": Kind(413, "The request is too large"),
     "unsupported-media-type": Kind(415, "The body is not of a type that is read"),
@@ -49,7 +50,7 @@ KINDS: Mapping[str, Kind] = {
     "not-explainable": Kind(501, "This model cannot be explained"),
     "starting": Kind(503, "The model is not ready yet", again=True),
     "overloaded": Kind(503, "Too many requests at once", again=True),
-    "stale": Kind(503, "The model is older than was asked for", again=True),
+    "stale": Kind(503, "The model is older than the operator allows", again=True),
     "not-recorded": Kind(503, "Kafka did not take the record", again=True),
     "draining": Kind(503, "This process is about to end", again=True),
 }

@@ -6,6 +6,7 @@ Avro's own JSON encoding names the branch of every union and has no words for lo
 import base64
 import datetime
 import decimal
+import itertools
 import uuid
 from typing import Any
 
@@ -15,6 +16,7 @@ _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _PER_S = {"millis": 1_000, "micros": 1_000_000, "nanos": 1_000_000_000}
 DIGITS_MAX = 1_000  # of a decimal whose schema does not say how many
 EXACT_MAX = 2**53  # integers up to it are themselves as a double
+UNKNOWN_MAX, NAMES_CHARS = 100, 2_000  # unknown fields of a record that are named, and of those that there are
 _BITS = {"int": 32, "long": 64}
 
 
@@ -71,10 +73,10 @@ def _wrong_in(schema: Schema, fields: list[dict[str, Any]], value: Any, path: st
 
 def _unknown_in(fields: list[dict[str, Any]], value: dict[str, Any], path: str) -> list[SchemaMismatch]:
     names = [field["name"] for field in fields]
-    unknown = [name for name in value if name not in names]
+    known = ", ".join(names)[:NAMES_CHARS]
+    unknown = itertools.islice((name for name in value if name not in names), UNKNOWN_MAX)
     return [
-        SchemaMismatch(f"{_at(path, name)} is no field; there are {', '.join(names)}", _at(path, name))
-        for name in unknown
+        SchemaMismatch(f"{_at(path, name)[:200]} is no field; there are {known}", _at(path, name)) for name in unknown
     ]
 
 
@@ -210,7 +212,10 @@ def time_of(logical: str, text: str, path: str) -> int:
             return (datetime.date.fromisoformat(text) - _EPOCH.date()).days
         per_s = _PER_S[unit]
         if kind == "time":
-            moment = datetime.datetime.combine(_EPOCH, datetime.time.fromisoformat(text), datetime.UTC)
+            of_day = datetime.time.fromisoformat(text)
+            if of_day.utcoffset():
+                raise ValueError("a time of day has no day to which its offset could lead")
+            moment = datetime.datetime.combine(_EPOCH, of_day, datetime.UTC)
         else:
             moment = datetime.datetime.fromisoformat(text)
             moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=datetime.UTC)

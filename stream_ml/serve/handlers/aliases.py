@@ -1,5 +1,6 @@
 """Paths with field names of their own: one object in, one out."""
 
+import copy
 import time
 from typing import Any
 
@@ -21,9 +22,8 @@ class AliasHandler:
 
     async def answer(self, request: Request) -> Answer:
         """Its own names to the event's, and the prediction's back to its own."""
-        await self._demands.met(request.headers)
         instance = self._instance(document(request.body))
-        moment, now_ms = self._live.answering(), time.time_ns() // 1_000_000
+        moment, now_ms = await self._demands.met(request.headers), time.time_ns() // 1_000_000
         try:
             (prediction,) = await self._predict.scored(moment, [instance], now_ms)
         except Problem as problem:
@@ -47,7 +47,7 @@ class AliasHandler:
         ]
         if faults:
             raise _unusable(faults)
-        found: dict[str, Any] = dict(self._alias.set)
+        found: dict[str, Any] = copy.deepcopy(self._alias.set)
         for name, value in said.items():
             *outer, last = self._alias.in_[name].split(".")
             inner = found

@@ -22,12 +22,17 @@ class Feedback:
         self._config, self._parts, self._live, self._writer = parts.config, parts, live, writer
         self._schema, self._max = parts.feedback.payloads.reader, parts.config.serve.instances_max
         self._rows = RowEncoder(parts.config.feedback, parts.feedback.payloads, "feedback")
+        self._has_record = any(field["name"] == "record" for field in self._schema.fields)
         named = parts.config.feedback.time
         self._time = None if named == "record" else find_field(self._schema, named, where="feedback.time")
 
     async def take(self, request: Request) -> Answer:
         """``{"labels": [{...}]}`` to receipts; with ``?dry_run=true`` nothing is written."""
         assert self._writer is not None  # noqa: S101 - there is no such route without
+        pairs = [part.partition(b"=") for part in request.query.split(b"&")]
+        dry_run = [value for name, _, value in pairs if name == b"dry_run"]
+        if dry_run not in ([], [b"true"], [b"false"]):
+            raise Problem("not-readable", "dry_run is true or false")
         labels, now_ms = self._labels(request.body), time.time_ns() // 1_000_000
         records, faults = list[tuple[bytes, bytes, Headers]](), list[Fault]()
         for row, given in enumerate(labels):
@@ -39,13 +44,13 @@ class Feedback:
         if faults:
             first = f"{faults[0].pointer}: {faults[0].detail}"[:300]
             raise Problem("not-of-schema", first, faults=faults, labels=len(labels))
-        if b"dry_run=true" in request.query.split(b"&"):
+        if dry_run == [b"true"]:
             return json_answer({"accepted": 0, "would_accept": len(records)})
         confirmed = await self._writer.write(self._config.feedback.topic, records)
         receipts = [f"f:{where.partition}:{where.offset}" for where in confirmed]
-        latest = {where.partition: where for where in confirmed}
-        after = max(latest.values(), key=lambda where: where.offset)
-        told = {"accepted": len(receipts), "receipts": receipts, "after": f"f:{after.partition}:{after.offset}"}
+        latest = {where.partition: where.offset for where in sorted(confirmed)}
+        after = ",".join(f"f:{partition}:{offset}" for partition, offset in latest.items())
+        told = {"accepted": len(receipts), "receipts": receipts, "after": after}
         return json_answer(told, 202)
 
     def _labels(self, body: bytes) -> list[Any]:
@@ -63,6 +68,8 @@ class Feedback:
     def _record(self, row: int, given: Any, now_ms: int) -> tuple[bytes, bytes, Headers] | list[Fault]:
         """Key and value of a label, or what is wrong with it, as the worker would find it."""
         at = f"/labels/{row}"
+        if isinstance(given, dict) and "record" in given and not self._has_record:
+            return [Fault(f"{at}/record", "schema_mismatch", "record is no field: a label's place follows from its id")]
         if isinstance(given, dict) and self._time is not None and len(self._time.path) == 1:
             factor, divisor = time_scale(self._time, where="feedback.time")
             given = {self._time.name: now_ms * divisor // factor} | given

@@ -7,9 +7,9 @@ from typing import Any
 from stream_ml.app.parts import Parts
 from stream_ml.config.serve import Alias
 from stream_ml.core.api.answers import Answers
+from stream_ml.core.api.described import alias_schemas, event_schema, label_schema
 from stream_ml.core.api.door import Door
-from stream_ml.core.api.json_schema import record_schema
-from stream_ml.core.api.openapi import Described, Operation, openapi, prediction_schema
+from stream_ml.core.api.openapi import SCHEMAS, Described, Operation, openapi, prediction_schema
 from stream_ml.core.api.problems import Problem
 from stream_ml.serve.handlers.predict import Predict
 from stream_ml.serve.http.messages import Answer, Request, Route, json_answer
@@ -18,23 +18,18 @@ from stream_ml.serve.live import Live
 
 def described(parts: Parts, answers: Answers, door: Door) -> Described:
     """What the document tells of an app."""
-    config, reader = parts.config, parts.reader
+    config = parts.config
     return Described(
         title=f"{config.app.id}: predictions",
         version=version("stream-ml"),
-        event=record_schema(reader.payloads.reader, reader.plan, door.may_miss, door.example),
-        label=record_schema(parts.feedback.payloads.reader, None, _left_out(parts)),
-        places=reader.plan.names,
+        event=event_schema(parts.reader, config.events, door.may_miss, door.example),
+        label=label_schema(parts.feedback, config.feedback),
+        places=parts.plan.names,
         answers=answers,
         instances_max=config.serve.instances_max,
         secured=config.serve.auth.keys_file is not None,
+        open_scopes=("", "schema") if config.serve.public_schema else ("",),
     )
-
-
-def _left_out(parts: Parts) -> list[str]:
-    """Fields of a label that are filled in: its time."""
-    time = parts.config.feedback.time
-    return [] if time == "record" or "." in time else [time]
 
 
 def document_of(parts: Parts, table: list[Route]) -> dict[str, Any]:
@@ -52,15 +47,8 @@ def answers_of(parts: Parts) -> Answers:
 
 
 def _alias(alias: Alias, app: Described, answers: Answers) -> dict[str, Any]:
-    fields, prediction = app.event["properties"], prediction_schema(answers)["properties"]
-    required = [name for name, field in alias.in_.items() if field in app.event.get("required", ())]
-    request = {
-        "type": "object",
-        "required": required,
-        "additionalProperties": False,
-        "properties": {name: fields[field] for name, field in alias.in_.items()},
-    }
-    answer = {"type": "object", "properties": {name: prediction.get(what, {}) for name, what in alias.out.items()}}
+    prediction = prediction_schema(answers)["properties"]
+    request, answer = alias_schemas(app.event, prediction, alias.in_, alias.out, alias.max_chars)
     return {"path": alias.path, "request": request, "answer": answer}
 
 
@@ -117,11 +105,8 @@ class Info:
     async def schema(self, request: Request) -> Answer:
         """An Avro schema: event.avsc, label.avsc or prediction.avsc."""
         parts = self._parts
-        texts = {
-            "event.avsc": parts.reader.payloads.reader.text,
-            "label.avsc": parts.feedback.payloads.reader.text,
-            "prediction.avsc": parts.predictions.text,
-        }
+        found = (parts.reader.payloads.reader.text, parts.feedback.payloads.reader.text, parts.predictions.text)
+        texts = dict(zip(SCHEMAS, found, strict=True))
         name = request.params["name"]
         if name not in texts:
             raise Problem("not-found", f"there are {', '.join(texts)}")

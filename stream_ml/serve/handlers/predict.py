@@ -23,8 +23,7 @@ class Predict:
 
     async def named(self, request: Request) -> Answer:
         """``{"instances": [{...}]}`` to ``{"predictions": [...], "model": {...}}``, or ``features`` by place."""
-        await self._demands.met(request.headers)
-        moment, now_ms = self._live.answering(), time.time_ns() // 1_000_000
+        moment, now_ms = await self._demands.met(request.headers), time.time_ns() // 1_000_000
         if self._recorder is not None and (whole := wanted(document(request.body), self._most)) is not None:
             predictions = await self.recorded(moment, whole, now_ms)
             return self._told(moment, {"predictions": predictions})

@@ -3,6 +3,8 @@
 1. route  2. who asks  3. limits  4. the body, as far as it may be read  5. the handler.
 """
 
+import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -21,6 +23,8 @@ from stream_ml.serve.http.refusals import Refusals
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+TOO_LARGE = 413
+PASSED_BY, PASSED_BY_S = 16, 1.0  # times body_max, and so long: of a body that is too large, once it is refused
 HOSTS_MAX = 100  # names of this machine that are remembered
 _ALWAYS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 
@@ -71,7 +75,7 @@ class Application:
             request_id = known_id(headers) or secrets.token_hex(8)
             log.exception("request %s failed", request_id)
             answer = problem_answer(_BUG, request_id, verbose=True)
-        await self._send(send, answer, headers, with_body=scope["method"] != "HEAD")
+        await self._send(send, answer, headers, with_body=scope["method"] != "HEAD", left=receive)
         self._counted(route, answer.status, began_s)
 
     async def _answered(
@@ -86,13 +90,13 @@ class Application:
         if route.scope in ("predict", "feedback", "jobs", "admin"):
             rate = principal.rate or self._settings.rate
             if rate is not None:
-                self._rates.take(principal.name or _address(scope), rate)
-            if self.in_flight >= self._settings.in_flight_max:
-                words = f"{self.in_flight} requests are being answered; come again"
-                raise Problem("overloaded", words, headers={"Retry-After": "1"})
-        self.in_flight += 1
+                self._rates.take(principal.key_id or _address(scope), rate)
+        body = await self._body(headers, receive) if route.method == "POST" else b""
+        if route.scope and self.in_flight >= self._settings.in_flight_max:
+            words = f"{self.in_flight} requests are being answered; come again"
+            raise Problem("overloaded", words, headers={"Retry-After": "1"})
+        self.in_flight += 1  # not before its body is here: it may never come
         try:
-            body = await self._body(headers, receive) if route.method == "POST" else b""
             request = Request(
                 method=route.method,
                 path=scope["path"],
@@ -120,6 +124,11 @@ class Application:
         needed = "predict" if route.scope == "schema" else route.scope
         return self._guard.admit(headers, _address(scope), needed)
 
+    def refused(self, status: int, kind: str) -> None:
+        """Count what the protocol has refused, before there was a request."""
+        self._metrics.count("http_refusals", kind=kind)
+        self._metrics.count("http_requests", route="none", status=str(status))
+
     async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         """The body; Problem before it is read, where it cannot be taken."""
         if headers.get(b"content-encoding", b"identity").lower() not in (b"identity", b""):
@@ -133,29 +142,27 @@ class Application:
         length = headers.get(b"content-length", b"")
         if length and int(length) > most:  # the protocol has seen to it that it is a number
             raise _too_large(most)
-        event = await receive()
-        body: bytes = event.get("body", b"")
-        while event["type"] != "http.disconnect" and event.get("more_body", False):
+        found = bytearray()
+        while True:
             event = await receive()
-            body += event.get("body", b"")
-            if len(body) > most:
+            if event["type"] == "http.disconnect":
+                raise Gone
+            found += event.get("body", b"")
+            if len(found) > most:
                 raise _too_large(most)
-        if event["type"] == "http.disconnect":
-            raise Gone
-        if len(body) > most:
-            raise _too_large(most)
-        return body
+            if not event.get("more_body", False):
+                return bytes(found)
 
     def _refused(self, problem: Problem, headers: Mapping[bytes, bytes], route: Route | None) -> Answer:
         request_id = known_id(headers) or secrets.token_hex(8)
         where = route.path if route is not None else "no route"
         self._refusals.note(problem, where, request_id)
         self._metrics.count("http_refusals", kind=problem.kind)
-        if problem.kind == "unauthenticated":
-            self._metrics.count("auth_failures")
         return problem_answer(problem, request_id, verbose=self._settings.verbose_errors)
 
-    async def _send(self, send: Send, answer: Answer, headers: Mapping[bytes, bytes], *, with_body: bool) -> None:
+    async def _send(
+        self, send: Send, answer: Answer, headers: Mapping[bytes, bytes], *, with_body: bool, left: Receive
+    ) -> None:
         sent = [(b"content-type", answer.media_type), (b"content-length", b"%d" % len(answer.body))]
         sent += [*_ALWAYS, *answer.headers]
         given = known_id(headers)
@@ -164,12 +171,29 @@ class Application:
         if self.draining or answer.status in (408, 413):  # what is left of such a body is not read
             sent.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": answer.status, "headers": sent})
-        await send({"type": "http.response.body", "body": answer.body if with_body else b""})
+        body = answer.body if with_body else b""
+        if answer.status == TOO_LARGE:
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            await _passed_by(left, self._settings.body_max)
+            body = b""
+        await send({"type": "http.response.body", "body": body})
 
     def _counted(self, route: Route | None, status: int, began_s: float) -> None:
         path = route.path if route is not None else "none"
         self._metrics.count("http_requests", route=path, status=str(status))
         self._metrics.observe("http_seconds", time.perf_counter() - began_s, route=path)
+
+
+async def _passed_by(receive: Receive, most: int) -> None:
+    """Read on for a moment without keeping anything: a client that is still writing would not see its answer."""
+    left = PASSED_BY * most
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(PASSED_BY_S):
+            while left > 0:
+                event = await receive()
+                left -= len(event.get("body", b""))
+                if event["type"] == "http.disconnect" or not event.get("more_body", False):
+                    return
 
 
 def _too_large(most: int) -> Problem:

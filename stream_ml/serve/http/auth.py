@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -47,6 +47,7 @@ class Principal(NamedTuple):
     name: str
     scopes: frozenset[str]
     rate: float | None = None
+    key_id: str = ""
 
 
 ANYBODY = Principal("", frozenset({"predict", "feedback", "jobs", "admin"}))
@@ -134,9 +135,16 @@ def _stamp(file: Path) -> tuple[int, int, int] | None:
 
 
 class Guard:
-    """Admits requests. Without any credential configured everybody is admitted, who can reach the port."""
+    """Admits requests. Without any credential configured everybody is admitted, who can reach the port.
 
-    def __init__(self, config: Config) -> None:
+    Parameters
+    ----------
+    failed
+        Told of each request without a right credential.
+    """
+
+    def __init__(self, config: Config, failed: Callable[[], None] = lambda: None) -> None:
+        self._failed = failed
         file = config.serve.auth.keys_file
         self.keys = None if file is None else Keys(config.path(file))
         self.failures = Failures()
@@ -164,6 +172,7 @@ class Guard:
         given = _credential(headers)
         found = self._right(given) if given else None
         if found is None:
+            self._failed()
             if given:
                 self.failures.note(address)
             how = ', error="invalid_token"' if given else ""
@@ -174,7 +183,7 @@ class Guard:
             )
         if scope not in found.scopes:
             raise Problem("forbidden", f"the key {found.name} may not do this: it lacks the scope {scope}", scope=scope)
-        return Principal(found.name, frozenset(found.scopes), found.rate)
+        return Principal(found.name, frozenset(found.scopes), found.rate, found.id)
 
     def _right(self, given: str) -> ApiKey | None:
         """The key that was given; an unknown id costs as much as a wrong secret."""

@@ -26,6 +26,10 @@ class Bucket:
             return 0.0
         return (1.0 - self._left) / self._rate
 
+    def holds_at(self, rate: float, holds: float) -> None:
+        """Go on with this rate: a key's may have been changed."""
+        self._rate, self._holds = rate, holds
+
     @property
     def left(self) -> int:
         """How many there are."""
@@ -45,6 +49,7 @@ class Buckets:
             found = self._by_name[name] = Bucket(rate, holds, now_s)
             if len(self._by_name) > KNOWN_MAX:
                 self._by_name.popitem(last=False)
+        found.holds_at(rate, holds)
         return found
 
     def clear(self) -> None:

@@ -15,7 +15,8 @@ from stream_ml.worker.report.shares import Shares
 INTERVAL_S = 1.0  # between two samples of the totals
 RATE_OVER_S = 5.0
 LINE_S = 60.0  # between two lines about dead letters of one reason
-COUNTED_BY = {  # metric -> its label
+COUNTED_BY = {
+    "served_headers": "outcome",  # metric -> its label
     "labels": "outcome",
     "labels_passed": "outcome",
     "dead_letters": "reason",
