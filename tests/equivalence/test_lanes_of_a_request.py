@@ -123,7 +123,6 @@ PLAIN = {
     "millis": Kind(logical("long", "timestamp-millis"), _times(1), 1_000),
     "micros": Kind(logical("long", "timestamp-micros"), _times(1_000), 0),
     "nanos": Kind(logical("long", "timestamp-nanos"), _times(1_000_000), 0),
-    "local": Kind(logical("long", "local-timestamp-millis"), _times(1), 0),
 }
 ALL = PLAIN | {
     "decimal": Kind(logical("bytes", "decimal") | {"precision": 9, "scale": 2}, _DECIMALS, "\x01"),
@@ -137,7 +136,7 @@ ALL = PLAIN | {
 }
 PLACED = {
     "id": ("string", "string", "uuid", "enum", "int", "long"),
-    "t": ("millis", "micros", "nanos", "local", "date"),
+    "t": ("millis", "micros", "nanos", "date"),
 }
 GOOD_IDS = {"string": st.one_of(_UUIDS, _some("e", "ü", "x" * 1_024)), "uuid": _UUIDS}
 NAMES = ("a", "ab", "f0", "f1", "class", "key", "record", "instances", "__dict__", "None")
@@ -294,9 +293,6 @@ def bodies(draw: st.DrawFn, topic: Topic) -> bytes:
     return body_of(said)
 
 
-# --- the laws ---
-
-
 @settings(LAW, max_examples=550)
 @given(data=st.data())
 def test_a_request_is_read_as_the_reference_judges_it(data: st.DataObject) -> None:
@@ -306,7 +302,6 @@ def test_a_request_is_read_as_the_reference_judges_it(data: st.DataObject) -> No
 
 HARD: list[tuple[dict[str, Any], dict[str, str], dict[str, Any]]] = [
     ({"name": "y", "type": "string", "default": "d"}, {"id": "y"}, {}),
-    ({"name": "y", "type": PLAIN["date"].type_}, {"time": "y"}, {}),
     ({"name": "y", "type": PLAIN["nanos"].type_}, {}, {"y": "9999-12-31"}),
     ({"name": "y", "type": "bytes"}, {}, {"y": "", "key": "\ud800"}),
     ({"name": "y", "type": "bytes"}, {}, {"y": "", "\ud800": 1}),
@@ -375,21 +370,7 @@ def test_features_by_place_are_read_as_those_with_names(data: st.DataObject) -> 
 
 
 TOKENS = [*'{}[],:"\\ \n', '{"instances":[{', "}]}", '"instances":', '"features":', *(f'"{name}":' for name in NAMES)]
-TOKENS += [
-    '"x":1',
-    '"key":"k"',
-    '"on_error":"x"',
-    '"\\ud800"',
-    "\\u00",
-    "\x00",
-    "é",
-    "\ufeff",
-    "null",
-    "true",
-    "[]",
-    "{}",
-]
-TOKENS += ["0", "-", "1e999", "1E", ".5", "00", "NaN", "-Infinity", "/**/", '"24:00"']
+TOKENS += ['"x":1', '"key":"k"', '"\\ud800"', "\\u00", "\x00", "\ufeff", "null", "[]", "0", "-", "1e999", ".5", "NaN"]
 
 
 def _damaged(body: bytes, where: float, other: bytes, length: int) -> bytes:

@@ -104,6 +104,9 @@ class Door:
     def _types(self) -> tuple[TypedRecord, msgspec.json.Decoder[Any]] | None:
         """The types of the fast lane; None where the schema has a field that only the reference can judge."""
         fields: list[dict[str, Any]] = list(self._schema.fields)
+        roles = {field.path[0] for field in (self._id, self._time) if field is not None}
+        if any("default" in field for field in fields if field["name"] in roles):
+            return None  # whether it was given is asked of the JSON
         if self._takes_key:
             fields.append({"name": KEY, "type": "string"})
         try:
@@ -138,9 +141,9 @@ class Door:
         if self._typed is not None:
             try:
                 given = self._typed[1].decode(body)
+                partial = _is_partial(given.on_error)
                 self._check_count(len(given.instances))
-                found = self._plain(given.instances, now_ms)
-                return Asked(found, _is_partial(given.on_error), given.record)
+                return Asked(self._plain(given.instances, now_ms), partial, given.record)
             except (msgspec.ValidationError, NotPlain):
                 pass
             except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
@@ -204,6 +207,8 @@ class Door:
         factor, divisor = time_scale(self._time, where="events.time")
         inner: Any = payload
         for part in self._time.path[:-1]:
+            if inner[part] is None:  # by its default: then its time is null, which is judged
+                return
             inner[part] = dict(inner[part])
             inner = inner[part]
         inner[self._time.path[-1]] = now_ms * divisor // factor
@@ -218,7 +223,7 @@ class Door:
             given = dict(value)
             if self._takes_key:
                 key = given.pop(KEY, None)
-                if key is not None and not isinstance(key, str):
+                if key is not None and not _is_text(key):
                     return [Fault(f"{at}/{KEY}", "missing_id", "the key is no text")]
             given |= {name: self._filler_json[name] for name in self.may_miss if name not in given}
         try:
@@ -315,6 +320,14 @@ class Door:
                 inner = inner.setdefault(part, {})
             inner[last] = value
         return found
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value is a text that UTF-8 can hold."""
+    try:
+        return isinstance(value, str) and bool(value.encode() or True)
+    except UnicodeEncodeError:
+        return False
 
 
 def document(body: bytes) -> Any:

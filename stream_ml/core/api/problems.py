@@ -119,17 +119,26 @@ class Problem(Exception):
             "type": TYPE + self.kind,
             "title": KINDS[self.kind].title,
             "status": self.status,
-            "detail": self.detail if verbose or not self.faults else "see errors",
+            "detail": _sendable(self.detail) if verbose or not self.faults else "see errors",
             "instance": request_id,
             **self.more,
         }
         if self.faults:
             told = self.faults[:FAULTS_MAX]
             found["errors"] = [
-                {"pointer": f.pointer, "code": f.code, **({"detail": f.detail[:DETAIL_CHARS]} if verbose else {})}
+                {
+                    "pointer": _sendable(f.pointer),
+                    "code": f.code,
+                    **({"detail": _sendable(f.detail[:DETAIL_CHARS])} if verbose else {}),
+                }
                 for f in told
             ]
         return found
+
+
+def _sendable(text: str) -> str:
+    """A text without halves of characters, which JSON in UTF-8 cannot say; names of fields are anybody's."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def pointer_of(path: str, before: str = "") -> str:

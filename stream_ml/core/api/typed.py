@@ -109,7 +109,7 @@ def _one(schema: Schema, type_: Any) -> tuple[Any, Convert | None]:
     if base in ("int", "long") and said:
         if said != logical:  # on a base that it cannot stand on
             raise NotPlain
-        return _PLAIN[base] | str, _time(logical)
+        return _PLAIN[base] | str, _time(logical, _SMALL if base == "int" else _LARGE)
     if base in _PLAIN:
         return _PLAIN[base], None
     raise NotPlain
@@ -124,13 +124,16 @@ def _binary32(value: float) -> float:
     return found
 
 
-def _time(logical: str) -> Convert:
+def _time(logical: str, most: int) -> Convert:
     def convert(value: int | str) -> int:
         if isinstance(value, int):
             return value
         try:
-            return time_of(logical, value, "")
+            found = time_of(logical, value, "")
         except ValueError:
             raise NotPlain from None
+        if not -most <= found < most:
+            raise NotPlain
+        return found
 
     return convert
