@@ -108,6 +108,7 @@ Everything that lasts longer than a process, and what a change of it costs.
 | prediction | the app's topic, framing of its configuration | {prediction} | another number; a rebuild by a version of before suspends the partition |
 | outcome | `<app>.outcomes`, single-object | {outcome} | the same |
 | signal | `<app>.signals`, single-object | {signal} | another number; a version of before does not show them |
+| answer of the scoring API | header `stream_ml.served` of its event, sealed | 1 | another first byte; a worker of before ignores it and scores |
 | dead letter | `<app>.dead-letters`: the record as it came, with headers | {dead_letter} | another number in the header `stream_ml.format` |
 | commit metadata | offsets of the group, JSON | {metadata} | another `v`; a version of before refuses to start |
 | checkpoint | `<checkpoints.directory>/<lineage>/` of a model, `<checkpoints.directory>/book/<watch>/` of the book and what watches; header and pickle | {checkpoint} | nothing: one of another format is passed over, and the log is folded |
@@ -149,6 +150,7 @@ Both offsets are of one transaction where both have the same `tok`.
 | `from` | Ends of the outputs from which a rebuild reads: `p` predictions, `o` outcomes, `d` dead letters, `l` training log. |
 | `tok`, `tid` | Name of the transaction, and who wrote it. |
 | `sig` | By origin, eight digits of it: the last position whose signals are written. |
+| `kid` | First eight hex digits of HMAC-SHA256(key, `stream_ml.key-id`) of the key by which the owner believes answers of the scoring API; left out where it believes none. |
 | `rdy` | Models that the owner has at the log's end, lineage and position, who serves first; left out where there is none. |
 | `ti` | Which topics the offsets are of: the first eight hex digits of SHA-256 of Kafka's ids. |
 

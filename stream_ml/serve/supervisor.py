@@ -144,10 +144,11 @@ class Supervisor:
             self._start()
         turned_s = time.monotonic()
         while not self.stopping or self.children:
+            found = self._selector.select(LOOK_S)
             gap_s, turned_s = time.monotonic() - turned_s, time.monotonic()
             for child in self.children if gap_s > GAP_S else ():
                 child.heard_s += gap_s
-            for key, _ in self._selector.select(LOOK_S):
+            for key, _ in found:
                 key.data.read()
             self._reap()
             if self.stopping:

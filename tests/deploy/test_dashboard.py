@@ -44,6 +44,7 @@ def test_every_metric_but_flags_and_failures_is_on_the_dashboard() -> None:
         "stream_ml_events_shed",
         "stream_ml_examples_dropped",
         "stream_ml_checkpoint_failures",
+        "stream_ml_served_headers",
     }
 
 

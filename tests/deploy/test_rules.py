@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stream_ml.observe.metrics import TABLE
+from stream_ml.observe.metrics import SERVE_TABLE, TABLE
 from tests.deploy.prometheus import ROOT, RULES, needs_prometheus, promtool
 
 OF = 'job="stream_ml", instance="w1:8080"'
@@ -46,6 +46,11 @@ HEALTHY = {  # a value every 15 s, sixty times: promtool's notation
     series("watched_above", 'of="orphans"'): "0x60",
     series("checkpoint_failing"): "0x20 1x8 0x32",
     **{series(name): "0x60" for name in ("exactly_once_broken", "partitioners_differ", "superseded")},
+    series("serve_processes_ready"): "2x60",
+    series("serve_processes_wanted"): "2x60",
+    series("serve_age_seconds", 'child="1"'): "0.5x60",
+    series("served_headers_total", 'outcome="honoured"'): "0+100x60",
+    series("served_headers_total", 'outcome="seal"'): "0x60",
     **{series("models", f'state="{state}"'): "0x60" for state in ("missing", "halted")},
 }
 FAULTS = {  # alert: what is different, and the labels under which it fires
@@ -74,7 +79,15 @@ FAULTS = {  # alert: what is different, and the labels under which it fires
     "StreamMLShedding": ({series("events_shed_total"): "0+10x60"}, JOB),
     "StreamMLSuperseded": ({series("superseded"): "1x60"}, JOB),
     "StreamMLModelMissing": ({series("models", 'state="missing"'): "1x60"}, WORKER),
+    "StreamMLServeDown": ({series("serve_processes_ready"): "1x60"}, WORKER),
+    "StreamMLServeOld": ({series("serve_age_seconds", 'child="1"'): "61x60"}, WORKER),
+    "StreamMLAnswersNotPublished": ({series("served_headers_total", 'outcome="seal"'): "0+1x60"}, JOB),
     "StreamMLPartitionersDiffer": ({series("partitioners_differ"): "1x60"}, JOB),
+}
+OF_SUPERVISOR = {
+    "stream_ml_serve_processes_ready",
+    "stream_ml_serve_processes_wanted",
+    "stream_ml_serve_restarts_total",
 }
 LOADED = yaml.safe_load(RULES.read_text("utf-8"))
 ALERTS = {rule["alert"]: rule for group in LOADED["groups"] for rule in group["rules"] if "alert" in rule}
@@ -126,4 +139,4 @@ def test_every_alert_has_a_test_a_page_and_something_to_type() -> None:
 def test_no_metric_is_named_that_does_not_exist(file: str) -> None:
     named = set(re.findall(r"\bstream_ml_[a-z0-9_]+", (ROOT / file).read_text("utf-8")))
     assert named
-    assert named - {one for metric in TABLE for one in metric.exposed} == set()
+    assert named - {one for metric in (*TABLE, *SERVE_TABLE) for one in metric.exposed} - OF_SUPERVISOR == set()

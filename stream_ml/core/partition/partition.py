@@ -112,7 +112,10 @@ class Partition:
 
 
 class _Turn:
-    """One call of `process`: what it has gathered so far."""
+    """One call of `process`: what it has gathered so far.
+
+    So many attributes: events, labels, their times, answers and outputs of one batch are of one conversation.
+    """
 
     def __init__(self, partition: Partition, batch: Batch, serving: Serving, clock: Clock, stale: bool) -> None:
         self._partition = partition

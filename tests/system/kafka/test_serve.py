@@ -82,6 +82,7 @@ def test_an_api_that_starts_before_any_worker_waits_for_it(kafka: str, app_id: s
         made.close()
 
 
+@pytest.mark.long
 def test_a_process_that_dies_is_replaced_and_one_that_hangs_is_killed(kafka: str, app_id: str, tmp_path: Path) -> None:
     with service(tmp_path, kafka, app_id) as made:
         learned(made, 200)
@@ -167,6 +168,7 @@ def test_a_port_that_is_taken_and_a_configuration_that_is_wrong_end_it_with_word
                 assert wrong.process.wait(30) == 78 and "stream-ml keys new" in wrong.log
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_without_kafka_it_answers_on_grows_old_and_says_so(app_id: str, tmp_path: Path) -> None:
     """A consumer alone would say for ever that it is at the log's end."""
