@@ -586,7 +586,7 @@ def test_a_state_of_another_version_is_known_as_one(text: str | None, version: i
 
 # --- the schemas ---
 
-NAMES = ["arrival", "flight", "log_entry", "outcome", "prediction", "signal"]
+NAMES = ["arrival", "flight", "log_entry", "outcome", "prediction", "served", "signal"]
 
 
 def _fields(node: Any) -> Any:
