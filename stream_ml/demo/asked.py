@@ -149,6 +149,7 @@ def checked(config: Config, config_file: Path, asker: Asker, folder: Path) -> di
         "answers_wrong": found["wrong"],
         "versions": found["versions"],
         "failed": sum(asker.failed.values()),
+        "failures": dict(asker.failed),
         "labels_told": len(waited),
         "label_to_answer_ms": round(waited[len(waited) // 2], 1) if waited else None,
     }

@@ -302,6 +302,7 @@ def test_a_request_is_read_as_the_reference_judges_it(data: st.DataObject) -> No
 
 HARD: list[tuple[dict[str, Any], dict[str, str], dict[str, Any]]] = [
     ({"name": "y", "type": "string", "default": "d"}, {"id": "y"}, {}),
+    ({"name": "y", "type": PLAIN["date"].type_}, {"time": "y"}, {}),
     ({"name": "y", "type": PLAIN["nanos"].type_}, {}, {"y": "9999-12-31"}),
     ({"name": "y", "type": "bytes"}, {}, {"y": "", "key": "\ud800"}),
     ({"name": "y", "type": "bytes"}, {}, {"y": "", "\ud800": 1}),
