@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from stream_ml import config
 from stream_ml.core.api import problems
-from stream_ml.core.api.door import Door, Instance, document
+from stream_ml.core.api.bodies import document
+from stream_ml.core.api.door import Door, Instance
 from stream_ml.core.avro.framing import Payloads
 from stream_ml.core.avro.schema import load_schema
 from stream_ml.core.inputs.features import FeaturePlan

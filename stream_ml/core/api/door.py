@@ -5,20 +5,18 @@
    which alone words refusals. tests/equivalence/test_lanes_of_a_request.py holds them equal.
 """
 
-import itertools
-import uuid
 from collections.abc import Sequence
 from types import GenericAlias
 from typing import Any, NamedTuple
 
 import msgspec
 
-from stream_ml.core.api.problems import FAULTS_MAX, Fault, Problem, pointer_of
+from stream_ml.core.api.bodies import document, envelope, is_partial, not_json, too_many, unusable
+from stream_ml.core.api.problems import Fault, pointer_of
 from stream_ml.core.api.typed import NotPlain, TypedRecord
 from stream_ml.core.avro.fields import find_field, time_scale
 from stream_ml.core.avro.framing import Rejected
 from stream_ml.core.avro.from_json import SchemaMismatch, from_json, mismatches
-from stream_ml.core.avro.json_text import read_json
 from stream_ml.core.avro.to_json import to_json
 from stream_ml.core.inputs import made_up
 from stream_ml.core.inputs.readers import EventReader
@@ -26,7 +24,7 @@ from stream_ml.core.inputs.rows import RowEncoder
 from stream_ml.core.inputs.settings import Source
 from stream_ml.records import DeadLetter, Record
 
-NESTING_MAX = 64
+FILLERS = 8  # made-up events, of which one has an id and a time
 KEY = "key"  # beside the fields, where the id of an event is the key of its record
 
 
@@ -87,7 +85,9 @@ class Door:
         self._time = None if source.time == "record" else find_field(self._schema, source.time, where="events.time")
         self._takes_key = self._id is None and all(field["name"] != KEY for field in self._schema.fields)
         self._rows = RowEncoder(source, reader.payloads, "events")
-        (filler,) = made_up.payloads(self._schema, reader.plan, 1)
+        roles = {field.path[0] for field in (self._id, self._time) if field is not None}
+        some = list(made_up.payloads(self._schema, reader.plan, FILLERS))
+        filler = next((one for one in some if all(one[name] is not None for name in roles)), some[0])
         self.may_miss = self._may_miss()
         self._filler_json = to_json(self._schema, filler)
         self._filler = reader.payloads.decode_one(reader.payloads.encode(filler))
@@ -141,7 +141,7 @@ class Door:
         if self._typed is not None:
             try:
                 given = self._typed[1].decode(body)
-                partial = _is_partial(given.on_error)
+                partial = is_partial(given.on_error)
                 self._check_count(len(given.instances))
                 return Asked(self._plain(given.instances, now_ms), partial, given.record)
             except (msgspec.ValidationError, NotPlain):
@@ -191,7 +191,7 @@ class Door:
         own_id = key is not None if self._id is None else self._id.path[0] in payload
         own_time = self._time is not None and self._time.path[0] in payload
         if not own_id and not own_time:
-            return None, now_ms
+            return None, self._as_told(now_ms)
         if len(payload) < len(self._schema.fields):
             payload.update({name: value for name, value in self._missing.items() if name not in payload})
         if not own_time and self._time is not None:
@@ -200,6 +200,13 @@ class Door:
         if isinstance(placed, Rejected):
             raise NotPlain
         return (placed[0] if own_id else None), placed[1]
+
+    def _as_told(self, now_ms: int) -> int:
+        """A moment as the time of an event says it: of a date the day is left."""
+        if self._time is None or len(self._time.path) > 1:
+            return now_ms
+        factor, divisor = time_scale(self._time, where="events.time")
+        return now_ms * divisor // factor * factor // divisor
 
     def _set_now(self, payload: dict[str, Any], now_ms: int) -> None:
         """The time of an event that says none."""
@@ -328,69 +335,3 @@ def _is_text(value: Any) -> bool:
         return isinstance(value, str) and bool(value.encode() or True)
     except UnicodeEncodeError:
         return False
-
-
-def document(body: bytes) -> Any:
-    """A body as JSON values; Problem where it is none."""
-    try:
-        return read_json(body, NESTING_MAX)
-    except (ValueError, RecursionError) as error:
-        raise not_json(error) from None
-
-
-def not_json(error: Exception) -> Problem:
-    """The problem of a body that cannot be read."""
-    what = f"it nests more than {NESTING_MAX} brackets" if isinstance(error, RecursionError) else str(error)
-    return Problem("not-json", f"the body cannot be read: {what[:200]}")
-
-
-def envelope(said: Any, name: str, most: int) -> tuple[list[Any], bool, bool | None]:
-    """The instances of a body, and what stands beside them; Problem where it has another form."""
-    if not isinstance(said, dict):
-        raise unusable([Fault("", "schema_mismatch", f'the body is an object: {{"{name}": [...]}}')], 0)
-    faults = [
-        Fault(
-            pointer_of(key[:200]), "schema_mismatch", f"{key[:200]!r} is no member; there are {name}, on_error, record"
-        )
-        for key in itertools.islice((key for key in said if key not in (name, "on_error", "record")), FAULTS_MAX)
-    ]
-    rows: Any = said.get(name)
-    on_error, record = said.get("on_error", "fail"), said.get("record")
-    if not isinstance(rows, list):
-        faults.append(Fault(f"/{name}", "schema_mismatch", f"{name} is a list"))
-    if on_error not in ("fail", "partial"):
-        faults.append(Fault("/on_error", "schema_mismatch", "on_error is fail or partial"))
-    if record is not None and not isinstance(record, bool):
-        faults.append(Fault("/record", "schema_mismatch", "record is true or false"))
-    if faults:
-        raise unusable(faults, 0)
-    if not 0 < len(rows) <= most and (name != "features" or isinstance((rows or [[]])[0], list)):
-        raise too_many(len(rows), most, name)
-    return rows, on_error == "partial", record
-
-
-def _is_partial(on_error: str) -> bool:
-    if on_error not in ("fail", "partial"):
-        raise NotPlain
-    return on_error == "partial"
-
-
-def too_many(count: int, most: int, name: str = "instances") -> Problem:
-    """The problem of a request without instances, or with more than are taken."""
-    if not count:
-        return unusable([Fault(f"/{name}", "schema_mismatch", "there is none")], 0)
-    return Problem("too-large", f"{count:,} instances; at most {most:,} in one request: send several, or a job")
-
-
-def unusable(faults: Sequence[Fault], count: int) -> Problem:
-    """The problem of instances that cannot be used."""
-    first = f"{faults[0].pointer}: {faults[0].detail}"[:300]
-    rest = f" ({len(faults)} errors)" if len(faults) > 1 else ""
-    return Problem("not-of-schema", f"{first}{rest}", faults=faults, instances=count)
-
-
-def new_id(now_ms: int, random: bytes) -> str:
-    """An id that no other event has: a UUID of version 7 (RFC 9562), of a time and ten random bytes."""
-    bits = (now_ms & (2**48 - 1)) << 80 | 7 << 76 | (int.from_bytes(random[:2], "big") & 0xFFF) << 64
-    bits |= 2 << 62 | int.from_bytes(random[2:10], "big") & (2**62 - 1)
-    return str(uuid.UUID(int=bits))

@@ -235,6 +235,9 @@ def _bytes(type_: dict[str, Any], logical: str, text: str, path: str) -> bytes:
                 raise SchemaMismatch(
                     f"{path} is {text[:50]}, which has more than {digits} digits before its point", path
                 )
+            if given.is_finite() and given and given.adjusted() < -scale:
+                places = f"more than {scale} decimal places"
+                raise SchemaMismatch(f"{path} is {text[:50]}, which has {places}", path)
             with decimal.localcontext(prec=len(text) + scale + digits + 1):
                 scaled = given.scaleb(scale)
             if scaled != scaled.to_integral_value():

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from stream_ml.config.serve import Alias
-from stream_ml.core.api.door import document
+from stream_ml.core.api.bodies import document
 from stream_ml.core.api.problems import Fault, Problem
 from stream_ml.serve.handlers.demands import Demands
 from stream_ml.serve.handlers.predict import Predict

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from stream_ml.app.parts import Parts
-from stream_ml.core.api.door import document
+from stream_ml.core.api.bodies import document
 from stream_ml.core.api.problems import Fault, Problem, pointer_of
 from stream_ml.core.avro.fields import find_field, time_scale
 from stream_ml.core.avro.from_json import SchemaMismatch, mismatches

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from stream_ml.core.api.answers import Answers
-from stream_ml.core.api.door import Asked, Instance, Recorded, document, unusable
+from stream_ml.core.api.bodies import document, unusable
+from stream_ml.core.api.door import Asked, Instance, Recorded
 from stream_ml.core.api.problems import Fault, Problem
 from stream_ml.core.model.estimator import ModelFailed, Scored
 from stream_ml.serve.handlers.demands import Demands

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from stream_ml.config import Config
-from stream_ml.core.api.door import Recorded, envelope, new_id
+from stream_ml.core.api.bodies import envelope, new_id
+from stream_ml.core.api.door import Recorded
 from stream_ml.core.api.problems import Fault, Problem
 from stream_ml.core.model.estimator import Scored
 from stream_ml.core.partition.answered import Answer, AnswerSeal
