@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from stream_ml.config.section import OwnName, Section, key
 from stream_ml.units import Duration, Size, duration_ms, size_bytes
 
+SCOPES = ("predict", "feedback", "jobs", "admin")  # what a credential may allow
 TAKEN = (
     "/v1/predict",
     "/v1/feedback",

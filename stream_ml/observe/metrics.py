@@ -159,7 +159,6 @@ SERVE_TABLE = (
     _counter("http_requests", "requests", ("route", "status"), "Requests answered, by path of the API and status."),
     _counter("http_refusals", "requests", ("kind",), "Requests refused, by kind of problem."),
     _histogram("http_seconds", ("route",), "From a request's head to its answer."),
-    _counter("http_instances", "instances", (), "Instances scored."),
     _counter("auth_failures", "requests", (), "Requests without a right credential."),
     _gauge("serve_ready", "0 or 1", (), "Whether a model answers."),
     _gauge("serve_age_seconds", "seconds", (), "Since the model had everything that Kafka had."),

@@ -87,8 +87,7 @@ class Live:
         self._fresh_s, self._asked_s = -1.0, -BUSY_S
         self._heard: Heard | None = None
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
-        self.folded = 0  # entries since the start, and the seconds that took
-        self.fold_s = 0.0
+        self.folded = 0  # entries since the start
 
     @property
     def instances_max(self) -> int:
@@ -120,7 +119,6 @@ class Live:
             self.follower.turn(slice_s)
             took_s = time.monotonic() - began_s
             self.folded += max(0, self.follower.replica.read_position - position)
-            self.fold_s += took_s
             if self.follower.replica.read_position != position or self._beat.heard is not self._heard or self._moves:
                 self._renew()
                 self._wake()

@@ -51,14 +51,9 @@ class Process:
         for descriptor in (say_in, life_out):
             os.close(descriptor)
         os.set_blocking(say_out, False)
-        self.said_at_s, self.words = say_out, b""
+        self.pipe, self.words = say_out, b""  # where it says how it is, and what is no whole line yet
         self.heard_s, self.status = time.monotonic(), dict[str, Any]()
         self.stopping_s: float | None = None
-
-    @property
-    def pipe(self) -> int:
-        """Where it says how it is."""
-        return self.said_at_s
 
     def read(self) -> None:
         """Take what it has said."""

@@ -1,6 +1,7 @@
 """Which key seals what an app keeps on disk: the one that it names, or its own beside the configuration."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from stream_ml.config import Config
@@ -55,9 +56,14 @@ def log_seal(config: Config, topic_id: str) -> LogSeal | None:
     named = config.training_log
     if named.key_file is None:
         return None
-    keys = [read_key(config.path(named.key_file), "training_log.key_file")]
-    keys += [read_key(config.path(file), "training_log.old_key_files") for file in named.old_key_files]
+    keys = _keys(config, "training_log", "key_file", named.key_file, named.old_key_files)
     return LogSeal(keys, topic_id, named.sealed_from)
+
+
+def _keys(config: Config, section: str, name: str, file: Path, old: Sequence[Path]) -> list[bytes]:
+    """The key that a section names, and those before it; their setting has the same name behind `old_`."""
+    keys = [read_key(config.path(file), f"{section}.{name}")]
+    return keys + [read_key(config.path(one), f"{section}.old_{name}s") for one in old]
 
 
 def answer_seal(config: Config, domain: LabelDomain) -> AnswerSeal | None:
@@ -71,8 +77,8 @@ def answer_seal(config: Config, domain: LabelDomain) -> AnswerSeal | None:
     serve = config.serve
     if serve.provenance_key_file is None:
         return None
-    keys = [read_key(config.path(serve.provenance_key_file), "serve.provenance_key_file")]
-    keys += [read_key(config.path(file), "serve.old_provenance_key_files") for file in serve.old_provenance_key_files]
+    old = serve.old_provenance_key_files
+    keys = _keys(config, "serve", "provenance_key_file", serve.provenance_key_file, old)
     return AnswerSeal(config.app.id, keys, domain)
 
 

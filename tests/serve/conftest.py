@@ -1,23 +1,11 @@
 """The scoring API over a list: an app, its training log, and an application whose model follows it."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
+from tests.follower.conftest import _app as _app  # noqa: PLC0414
+from tests.follower.conftest import _log as _log  # noqa: PLC0414
 from tests.support.api import Api
-from tests.support.follower_on_a_list import LINEAR, App, Log, on_a_list
-
-
-@pytest.fixture(name="app")
-def _app(tmp_path: Path) -> Iterator[App]:
-    with on_a_list() as log:
-        yield App(tmp_path, log)
-
-
-@pytest.fixture(name="log")
-def _log(app: App) -> Log:
-    return app.log
+from tests.support.follower_on_a_list import LINEAR, App, Log
 
 
 @pytest.fixture(name="api")

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from stream_ml.config.serve import SCOPES
 from stream_ml.core.api.problems import KINDS
 from stream_ml.errors import ConfigError
 from stream_ml.serve.http.auth import Keys, new_key, read_keys, write_keys
-from stream_ml.serve.http.messages import SCOPES
 from tests.support.api import Api
 from tests.support.follower_on_a_list import LINEAR, App, Log
 

@@ -8,11 +8,11 @@ import typer
 from stream_ml.cli.options import configured
 from stream_ml.cli.say import say
 from stream_ml.config import Config
+from stream_ml.config.serve import SCOPES
 from stream_ml.errors import ConfigError
 from stream_ml.units import duration_ms
 
 keys = typer.Typer(no_args_is_help=True, help="Who may ask the scoring API.")
-SCOPES = ("predict", "feedback", "jobs", "admin")
 
 
 @keys.command()

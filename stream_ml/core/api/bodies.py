@@ -52,6 +52,7 @@ def envelope(said: Any, name: str, most: int) -> tuple[list[Any], bool, bool | N
 
 
 def is_partial(on_error: str) -> bool:
+    """Whether what is wrong with one instance leaves the others alone; NotPlain where the word is none of the two."""
     if on_error not in ("fail", "partial"):
         raise NotPlain
     return on_error == "partial"

@@ -83,16 +83,17 @@ class Door:
         self._topic = source.topic
         self._id = None if source.id == "key" else find_field(self._schema, source.id, where="events.id")
         self._time = None if source.time == "record" else find_field(self._schema, source.time, where="events.time")
+        self._scale = (1, 1) if self._time is None else time_scale(self._time, where="events.time")
         self._takes_key = self._id is None and all(field["name"] != KEY for field in self._schema.fields)
         self._rows = RowEncoder(source, reader.payloads, "events")
-        roles = {field.path[0] for field in (self._id, self._time) if field is not None}
+        self._roles = {field.path[0] for field in (self._id, self._time) if field is not None}
         some = list(made_up.payloads(self._schema, reader.plan, FILLERS))
-        filler = next((one for one in some if all(one[name] is not None for name in roles)), some[0])
+        filler = next((one for one in some if all(one[name] is not None for name in self._roles)), some[0])
         self.may_miss = self._may_miss()
         self._filler_json = to_json(self._schema, filler)
-        self._filler = reader.payloads.decode_one(reader.payloads.encode(filler))
-        assert not isinstance(self._filler, Rejected)  # noqa: S101 - it was made of the schema
-        self._missing = {name: self._filler[1][name] for name in self.may_miss}
+        decoded = reader.payloads.decode_one(reader.payloads.encode(filler))
+        assert not isinstance(decoded, Rejected)  # noqa: S101 - it was made of the schema
+        self._missing = {name: decoded[1][name] for name in self.may_miss}
         self._typed = self._types()
 
     def _may_miss(self) -> frozenset[str]:
@@ -104,8 +105,7 @@ class Door:
     def _types(self) -> tuple[TypedRecord, msgspec.json.Decoder[Any]] | None:
         """The types of the fast lane; None where the schema has a field that only the reference can judge."""
         fields: list[dict[str, Any]] = list(self._schema.fields)
-        roles = {field.path[0] for field in (self._id, self._time) if field is not None}
-        if any("default" in field for field in fields if field["name"] in roles):
+        if any("default" in field for field in fields if field["name"] in self._roles):
             return None  # whether it was given is asked of the JSON
         if self._takes_key:
             fields.append({"name": KEY, "type": "string"})
@@ -205,20 +205,24 @@ class Door:
         """A moment as the time of an event says it: of a date the day is left."""
         if self._time is None or len(self._time.path) > 1:
             return now_ms
-        factor, divisor = time_scale(self._time, where="events.time")
-        return now_ms * divisor // factor * factor // divisor
+        factor, divisor = self._scale
+        return self._raw(now_ms) * factor // divisor
+
+    def _raw(self, ms: int) -> int:
+        """Milliseconds in the unit of the event's time."""
+        factor, divisor = self._scale
+        return ms * divisor // factor
 
     def _set_now(self, payload: dict[str, Any], now_ms: int) -> None:
         """The time of an event that says none."""
         assert self._time is not None  # noqa: S101
-        factor, divisor = time_scale(self._time, where="events.time")
         inner: Any = payload
         for part in self._time.path[:-1]:
             if inner[part] is None:  # by its default: then its time is null, which is judged
                 return
             inner[part] = dict(inner[part])
             inner = inner[part]
-        inner[self._time.path[-1]] = now_ms * divisor // factor
+        inner[self._time.path[-1]] = self._raw(now_ms)
 
     # --- the reference ---
 
@@ -236,21 +240,23 @@ class Door:
         try:
             payload = from_json(self._schema, given)
         except SchemaMismatch:
-            wrong = mismatches(self._schema, given)
-            return [Fault(pointer_of(each.path, at), "schema_mismatch", str(each)) for each in wrong]
+            return _mismatched(at, mismatches(self._schema, given))
         if self._time is not None and self._time.path[0] not in value:
             self._set_now(payload, now_ms)
         try:
             encoded = self._reader.payloads.encode(payload)
-        except (ValueError, OverflowError, TypeError) as error:
-            return [Fault(at, "schema_mismatch", f"it cannot be written as Avro: {error}")]
-        event = self._reader.decode_one(
-            Record(self._topic, 0, 0, now_ms, b"-" if key is None else key.encode(), encoded), now_ms
-        )
+        except _NOT_AVRO as error:
+            return _not_avro(at, error)
+        found = self._judged(at, b"-" if key is None else key.encode(), encoded, now_ms)
+        given_id = key is not None if self._id is None else self._id.path[0] in value
+        return found if given_id or isinstance(found, list) else found._replace(event_id=None)
+
+    def _judged(self, at: str, key: bytes, value: bytes, now_ms: int) -> Instance | list[Fault]:
+        """A record as the worker judges it."""
+        event = self._reader.decode_one(Record(self._topic, 0, 0, now_ms, key, value), now_ms)
         if isinstance(event, DeadLetter):
             return [Fault(self._pointer(event.message, at), event.reason, event.message)]
-        given_id = key is not None if self._id is None else self._id.path[0] in value
-        return Instance(event.features, event.imputed, event.event_id if given_id else None, event.time_ms)
+        return Instance(event.features, event.imputed, event.event_id, event.time_ms)
 
     def whole(self, row: int, value: Any, now_ms: int, own_id: str) -> Recorded | list[Fault]:
         """One instance that is to become an event, so all of it has to be there but for its id and its time.
@@ -263,26 +269,20 @@ class Door:
         at = f"/instances/{row}"
         if isinstance(value, dict):
             if "record" in value and all(field["name"] != "record" for field in self._schema.fields):
-                return [
-                    Fault(f"{at}/record", "schema_mismatch", "record is no field: an event's place follows from its id")
-                ]
+                words = "record is no field: an event's place follows from its id"
+                return [Fault(f"{at}/record", "schema_mismatch", words)]
             value = self._filled(value, now_ms, own_id)
         try:
             key, encoded = self._rows.encode(value)
         except SchemaMismatch as error:
-            wrong = (
-                mismatches(self._schema, {k: v for k, v in value.items() if k != KEY or not self._takes_key})
-                if (isinstance(value, dict))
-                else [error]
-            )
-            return [Fault(pointer_of(each.path, at), "schema_mismatch", str(each)) for each in wrong or [error]]
-        except (ValueError, OverflowError, TypeError) as error:
-            return [Fault(at, "schema_mismatch", f"it cannot be written as Avro: {error}")]
-        event = self._reader.decode_one(Record(self._topic, 0, 0, now_ms, key, encoded), now_ms)
-        if isinstance(event, DeadLetter):
-            return [Fault(self._pointer(event.message, at), event.reason, event.message)]
-        instance = Instance(event.features, event.imputed, event.event_id, event.time_ms)
-        return Recorded(instance, key, encoded)
+            given = value
+            if isinstance(value, dict) and self._takes_key:
+                given = {name: one for name, one in value.items() if name != KEY}
+            return _mismatched(at, mismatches(self._schema, given) or [error])
+        except _NOT_AVRO as error:
+            return _not_avro(at, error)
+        found = self._judged(at, key, encoded, now_ms)
+        return found if isinstance(found, list) else Recorded(found, key, encoded)
 
     def _filled(self, value: dict[str, Any], now_ms: int, own_id: str) -> dict[str, Any]:
         """With an id and a time, where it has none and they stand at the top."""
@@ -293,8 +293,7 @@ class Door:
         elif self._id.base == "string" and len(self._id.path) == 1:
             filled.setdefault(self._id.name, own_id)
         if self._time is not None and len(self._time.path) == 1:
-            factor, divisor = time_scale(self._time, where="events.time")
-            filled.setdefault(self._time.name, now_ms * divisor // factor)
+            filled.setdefault(self._time.name, self._raw(now_ms))
         return filled
 
     def _pointer(self, message: str, at: str) -> str:
@@ -327,6 +326,17 @@ class Door:
                 inner = inner.setdefault(part, {})
             inner[last] = value
         return found
+
+
+_NOT_AVRO = (ValueError, OverflowError, TypeError)
+
+
+def _not_avro(at: str, error: Exception) -> list[Fault]:
+    return [Fault(at, "schema_mismatch", f"it cannot be written as Avro: {error}")]
+
+
+def _mismatched(at: str, wrong: Sequence[SchemaMismatch]) -> list[Fault]:
+    return [Fault(pointer_of(each.path, at), "schema_mismatch", str(each)) for each in wrong]
 
 
 def _is_text(value: Any) -> bool:

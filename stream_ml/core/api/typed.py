@@ -54,7 +54,7 @@ class TypedRecord:
             if convert is not None:
                 self._converts.append((name, convert))
             if "default" in field or "null" in branches_of(schema, field["type"]):
-                self._absent[name] = _absent(schema, field, convert)
+                self._absent[name] = _absent(schema, field)
             elif name not in may_miss:
                 must.append((attribute, type_))
                 continue
@@ -78,7 +78,7 @@ class TypedRecord:
         return found
 
 
-def _absent(schema: Schema, field: dict[str, Any], convert: Convert | None) -> Any:
+def _absent(schema: Schema, field: dict[str, Any]) -> Any:
     """The payload of a field that is left out, before it is converted."""
     found = from_json(schema._replace(fields=[field]), {})[field["name"]]
     if isinstance(found, dict | list | tuple | bytes):

@@ -6,6 +6,7 @@ too, and finds what no model has said. The seal covers app, topic, key and value
 
 import hashlib
 import hmac
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -117,7 +118,8 @@ class AnswerSeal:
                     lineage=raw["lineage"],
                     position=raw["position"],
                     flags=words_of(raw["flags"]),
-                )._replace(epoch=raw["epoch"]),
+                    epoch=raw["epoch"],
+                ),
                 examples_learned=raw["examples_learned"],
                 scored_at_ms=raw["scored_at"],
             )
@@ -163,7 +165,7 @@ def _long(value: bytes | None) -> bytes:
 
 def read_answers(
     seal: AnswerSeal | None, events: Events, dead: Collection[int]
-) -> tuple[dict[int, Answer], dict[str, int]]:
+) -> tuple[dict[int, Answer], Counter[str]]:
     """Answers by row of a batch, and how many headers came to what.
 
     Parameters
@@ -171,7 +173,7 @@ def read_answers(
     dead
         Rows that cannot be used: nobody was answered about them.
     """
-    found, counts, records = dict[int, Answer](), dict[str, int](), events.records
+    found, counts, records = dict[int, Answer](), Counter[str](), events.records
     for row, headers in records.headers.items():
         given = next((value for name, value in headers if name == HEADER), None)
         if given is None or row in dead:
@@ -179,10 +181,8 @@ def read_answers(
         topic, key, value = records.topic, records.keys[row], records.values[row] or b""
         answer = "no_key" if seal is None else seal.read(given, topic, key, value, events.ids[row])
         if isinstance(answer, Answer):
-            found[row] = answer
-        counts["honoured" if isinstance(answer, Answer) else answer] = (
-            counts.get("honoured" if isinstance(answer, Answer) else answer, 0) + 1
-        )
+            found[row], answer = answer, "honoured"
+        counts[answer] += 1
     return found, counts
 
 

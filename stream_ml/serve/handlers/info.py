@@ -57,6 +57,7 @@ class Info:
 
     def __init__(self, parts: Parts, live: Live, predict: Predict) -> None:
         self._parts, self._live, self._predict = parts, live, predict
+        self._classes = answers_of(parts).classes
         self._document = b"{}"
         self.draining = False
 
@@ -71,7 +72,7 @@ class Info:
         told = self._predict.model(moment) | {
             "app": self._parts.config.app.id,
             "task": domain.task,
-            "classes": answers_of(self._parts).classes,
+            "classes": self._classes,
             "positive": domain.positive or None,
             "threshold": domain.threshold if domain.task == "binary" else None,
             "features": [{k: one[k] for k in ("name", "kind", "type", "logical")} for one in plan.resolved],

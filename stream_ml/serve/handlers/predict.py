@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from stream_ml.core.api.answers import Answers
+from stream_ml.core.api.answers import Answers, Of
 from stream_ml.core.api.bodies import document, unusable
 from stream_ml.core.api.door import Asked, Instance, Recorded
 from stream_ml.core.api.problems import Fault, Problem
@@ -50,9 +50,9 @@ class Predict:
             raise unusable(faults, len(instances))
         whole = [item for item in judged if isinstance(item, Recorded)]
         scores = [self._score(moment, row, item.instance) for row, item in enumerate(whole)]
-        stale = self._live.is_stale
+        of = self._of(moment)
         found = [
-            self._told_one(moment, item.instance, scored, clipped=clipped, stale=stale)
+            self._told_one(of, item.instance, scored, clipped=clipped)
             for item, (scored, clipped) in zip(whole, scores, strict=True)
         ]
         await self._recorder.write(moment, whole, [scored for scored, _ in scores], found, now_ms)
@@ -69,15 +69,16 @@ class Predict:
         except ModelFailed as error:
             raise _model_failed(row) from error
 
-    def _told_one(
-        self, moment: Moment, instance: Instance, scored: Scored, *, clipped: bool, stale: bool
-    ) -> dict[str, Any]:
-        of = moment.of._replace(flags=("stale", *moment.of.flags)) if stale else moment.of
+    def _of(self, moment: Moment) -> Of:
+        """What all predictions of a request say of their model."""
+        return moment.of._replace(flags=("stale", *moment.of.flags)) if self._live.is_stale else moment.of
+
+    def _told_one(self, of: Of, instance: Instance, scored: Scored, *, clipped: bool) -> dict[str, Any]:
         return self._answers.one(scored, of, imputed=instance.imputed, clipped=clipped, event_id=instance.event_id)
 
     def _scored(self, moment: Moment, asked: Asked) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        stale = self._live.is_stale
+        of = self._of(moment)
         for row, instance in enumerate(asked.instances):
             if not isinstance(instance, Instance):
                 found.append({"error": _told_fault(instance)})
@@ -89,7 +90,7 @@ class Predict:
                     raise
                 found.append({"error": _told_fault(list(problem.faults))})
                 continue
-            found.append(self._told_one(moment, instance, scored, clipped=clipped, stale=stale))
+            found.append(self._told_one(of, instance, scored, clipped=clipped))
         return found
 
     def _told(self, moment: Moment, answered: dict[str, Any]) -> Answer:

@@ -14,6 +14,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from stream_ml.config import Config
+from stream_ml.config.serve import SCOPES
 from stream_ml.core.api.problems import Problem
 from stream_ml.errors import ConfigError
 from stream_ml.serve.http.limits import Failures
@@ -50,7 +51,7 @@ class Principal(NamedTuple):
     key_id: str = ""
 
 
-ANYBODY = Principal("", frozenset({"predict", "feedback", "jobs", "admin"}))
+ANYBODY = Principal("", frozenset(SCOPES))
 
 
 def new_key(

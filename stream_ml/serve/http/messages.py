@@ -10,7 +10,6 @@ from stream_ml.core.api.problems import MEDIA_TYPE, Problem
 
 JSON = b"application/json"
 Scope = Literal["", "schema", "predict", "feedback", "jobs", "admin"]
-SCOPES = ("predict", "feedback", "jobs", "admin")
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 

@@ -11,7 +11,6 @@ is in one of these states and has the timer of it; one too many takes the place 
 """
 
 import asyncio
-import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -28,8 +27,6 @@ _REFUSALS = {
 }
 
 _HEAD = b"HTTP/1.1 %d %s\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-
-log = logging.getLogger(__name__)
 
 
 class Limits:
