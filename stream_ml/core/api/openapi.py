@@ -215,7 +215,7 @@ def _schemas(app: Described) -> dict[str, Any]:
             "on_error": {"type": "string", "enum": ["partial"]},
         },
     }
-    no_list = {"anyOf": [{"type": kind} for kind in ("string", "number", "boolean", "null")]}
+    no_list = {"anyOf": [{"type": kind} for kind in ("string", "number", "boolean", "null", "object")]}
     loose = {name: value for name, value in row.items() if name != "prefixItems"} | {"items": {}}
     rows = placed["properties"]["features"]
     placed_partial = {
@@ -223,7 +223,7 @@ def _schemas(app: Described) -> dict[str, Any]:
         "required": ["features", "on_error"],
         "properties": {
             **placed["properties"],
-            "features": {"anyOf": [{**loose, "items": no_list}, {**rows["anyOf"][1], "items": loose}]},
+            "features": {"anyOf": [{**loose, "prefixItems": [no_list]}, {**rows["anyOf"][1], "items": loose}]},
             "on_error": {"type": "string", "enum": ["partial"]},
         },
     }
