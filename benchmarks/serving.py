@@ -35,7 +35,7 @@ from stream_ml.core.avro.record import encode_record
 from stream_ml.core.inputs.rows import RowEncoder
 from stream_ml.embedded.broker import EmbeddedKafka, free_port
 from stream_ml.kafka.topics import create_topics
-from stream_ml.serve.http.auth import new_key, write_keys
+from stream_ml.serve.access.keys import new_key, write_keys
 
 FEATURES = 14
 LEARNED = 2_000

@@ -18,3 +18,9 @@ def text(name: str) -> str:
 def load(name: str) -> dict[str, Any]:
     """A fresh copy of the schema ``<name>.avsc`` as JSON values."""
     return cast("dict[str, Any]", json.loads(text(name)))
+
+
+@cache
+def open_inference() -> bytes:
+    """The description of schemas/open_inference.proto, as its first lines say how it is made."""
+    return (FOLDER / "open_inference.binpb").read_bytes()

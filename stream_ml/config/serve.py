@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -9,6 +10,7 @@ from stream_ml.config.section import OwnName, Section, key
 from stream_ml.units import Duration, Size, duration_ms, size_bytes
 
 SCOPES = ("predict", "feedback", "jobs", "admin")  # what a credential may allow
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TAKEN = (
     "/v1/predict",
     "/v1/feedback",
@@ -21,18 +23,59 @@ TAKEN = (
 )
 
 
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+ScopeName = Literal["predict", "feedback", "jobs", "admin"]
+
+
+class Jwt(Section):
+    """Tokens of an issuer (OpenID Connect, or any that publishes its keys); needs the extra `jwt`."""
+
+    issuer: str = key(..., "claim `iss` that a token has to have", min_length=1)
+    audience: str = key(..., "claim `aud` that a token has to have", min_length=1)
+    jwks_url: str = key(..., "where the issuer publishes its keys; https, or http on this machine", min_length=1)
+    algorithms: list[Algorithm] = key(
+        ["RS256", "ES256", "EdDSA"], "that a token may be signed with; none of them shares a secret", min_length=1
+    )
+    scope_claim: str = key("scope", "claim that holds what a token allows: predict, feedback, jobs, admin")
+    leeway: Duration = key(duration_ms("60s"), "that clocks may differ by", le=600_000)
+
+    @field_validator("jwks_url")
+    @classmethod
+    def _safe(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
+            raise ValueError("jwks_url begins with https:// (http:// only on this machine)")
+        return url
+
+
+class Mtls(Section):
+    """Certificates of clients, signed by an authority of yours; needs tls_cert."""
+
+    ca_file: Path = key(..., "certificates of the authorities (PEM) whose clients are admitted; read again")
+    names: list[str] = key([], "common names that are admitted; empty: all that the authorities have signed")
+    scopes: list[ScopeName] = key(["predict"], "what such a client may do")
+
+
 class Auth(Section):
     """Who may ask. Any credential that is configured admits."""
 
     keys_file: Path | None = key(
         None, "file of API keys, made by `stream-ml keys new`; read again when it changes. null: no keys"
     )
+    jwt: Jwt | None = key(None, "tokens of an issuer. null: none")
+    mtls: Mtls | None = key(None, "certificates of clients. null: none")
     none: bool = key(False, "answer everybody, where serve.host is none of this machine alone")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody has to say who asks."""
+        return self.keys_file is None and self.jwt is None and self.mtls is None
 
     @model_validator(mode="after")
     def _either(self) -> "Auth":
-        if self.none and self.keys_file is not None:
-            raise ValueError("none and keys_file exclude each other")
+        if self.none and not self.is_open:
+            raise ValueError("none and a credential (keys_file, jwt, mtls) exclude each other")
         return self
 
 
@@ -62,6 +105,12 @@ class Serve(Section):
 
     host: str = key("127.0.0.1", "where the API answers; elsewhere than on this machine it needs serve.auth")
     port: int = key(8000, "port of the API", ge=1, lt=65536)
+    grpc_port: int | None = key(
+        None,
+        "port of the Open Inference Protocol over gRPC, on the same host; null: off. Needs the extra `grpc`",
+        ge=1,
+        lt=65536,
+    )
     processes: int = key(1, "processes that answer, each with a model of its own; about one for a core", ge=1, le=64)
     admin_port: int = key(
         8001, "port of /metrics, /readyz, /livez and /v1/status of all processes; 0: none", ge=0, lt=65536
@@ -137,6 +186,13 @@ class Serve(Section):
         paths = [alias.path for alias in self.aliases]
         if len(set(paths)) < len(paths):
             raise ValueError("two aliases have the same path")
-        if self.admin_port == self.port:
-            raise ValueError(f"port and admin_port are both {self.port}")
+        ports = [
+            self.port,
+            *([self.admin_port] if self.admin_port else []),
+            *([self.grpc_port] if self.grpc_port else []),
+        ]
+        if len(set(ports)) < len(ports):
+            raise ValueError(f"port, admin_port and grpc_port are not all different: {ports}")
+        if self.auth.mtls is not None and self.tls_cert is None:
+            raise ValueError("auth.mtls needs tls_cert and tls_key: without TLS there are no certificates")
         return self

@@ -137,7 +137,7 @@ class Config(BaseSettings):
     @model_validator(mode="after")
     def _admitted(self) -> Self:
         serve = self.serve
-        if not _is_loopback(serve.host) and serve.auth.keys_file is None and not serve.auth.none:
+        if not _is_loopback(serve.host) and serve.auth.is_open and not serve.auth.none:
             raise ValueError(
                 f"serve.host {serve.host} lets other machines ask, without a credential: set serve.auth.keys_file "
                 "(stream-ml keys new), or serve.auth.none: true where the network keeps strangers out"

@@ -162,6 +162,8 @@ def close_within(consumer: Consumer) -> None:
         call_within(consumer.close, CLOSE_S)
     except KafkaException:
         log.warning("a consumer did not close within %.0f s; abandoned", CLOSE_S)
+    except SystemError as error:  # what a callback of it raised, which the client's own code then mixes up
+        log.warning("a consumer closed with an error of its client; its place is taken from it in time: %s", error)
 
 
 def take(consumer: Consumer, most: int, wait_s: float) -> list[Message]:

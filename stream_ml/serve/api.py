@@ -4,11 +4,12 @@ from stream_ml.app.parts import Parts
 from stream_ml.serve.handlers.aliases import AliasHandler
 from stream_ml.serve.handlers.demands import Demands
 from stream_ml.serve.handlers.feedback import Feedback
+from stream_ml.serve.handlers.inference import InferenceHandlers, Inferences, model_name
 from stream_ml.serve.handlers.info import Info, answers_of, document_of
 from stream_ml.serve.handlers.page import page
 from stream_ml.serve.handlers.predict import Predict
 from stream_ml.serve.handlers.record import Recorder
-from stream_ml.serve.http.messages import Answer, Handler, Request, Route
+from stream_ml.serve.http.messages import BINARY, Answer, Handler, Request, Route
 from stream_ml.serve.live import Live
 from stream_ml.serve.producer import Writer
 from stream_ml.storage.keys import answer_seal
@@ -24,6 +25,7 @@ def table(
     predict: Handler = _nobody,
     feedback: Handler = _nobody,
     info: Info | None = None,
+    inference: InferenceHandlers | None = None,
     aliases: list[Handler] | None = None,
 ) -> list[Route]:
     """All routes of an app; without handlers, for its document, nobody answers at them."""
@@ -31,6 +33,12 @@ def table(
 
     def said(name: str) -> Handler:
         return getattr(info, name) if info is not None else _nobody
+
+    def inferred(name: str) -> Handler:
+        return getattr(inference, name) if inference is not None else _nobody
+
+    model = f"/v2/models/{model_name(parts)}"
+    kinds = ("application/json", BINARY)
 
     found = [
         Route("POST", "/v1/predict", "predict", predict, "Predictions for instances"),
@@ -50,11 +58,27 @@ def table(
         Route("GET", "/docs", "schema", page, "A page to try the API in a browser"),
         Route("GET", "/livez", "", said("livez"), "Whether this process lives"),
         Route("GET", "/readyz", "", said("readyz"), "Whether a model answers"),
+        Route("GET", "/v2", "", inferred("server"), "Open Inference Protocol: the server"),
+        Route("GET", "/v2/health/live", "", inferred("live"), "Open Inference Protocol: whether it lives"),
+        Route("GET", "/v2/health/ready", "", inferred("ready"), "Open Inference Protocol: whether it is ready"),
+        *(
+            route
+            for path in (model, f"{model}/versions/{{version}}")
+            for route in (
+                Route("GET", path, "predict", inferred("model"), "Open Inference Protocol: inputs and outputs"),
+                Route(
+                    "GET", f"{path}/ready", "", inferred("model_ready"), "Open Inference Protocol: whether it answers"
+                ),
+                Route(
+                    "POST", f"{path}/infer", "predict", inferred("infer"), "Open Inference Protocol: predictions", kinds
+                ),
+            )
+        ),
     ]
 
 
-def routes_of(parts: Parts, live: Live, writer: Writer | None) -> tuple[list[Route], Info]:
-    """The routes with what answers at them."""
+def routes_of(parts: Parts, live: Live, writer: Writer | None) -> tuple[list[Route], Info, Inferences]:
+    """The routes with what answers at them, and what gRPC shares with them."""
     demands, seal = Demands(parts.config, live), answer_seal(parts.config, parts.domain)
     records = parts.config.serve.record == "ack" and seal is not None and writer is not None
     recorder = Recorder(parts.config, seal, writer) if records else None  # type: ignore[arg-type]
@@ -62,6 +86,14 @@ def routes_of(parts: Parts, live: Live, writer: Writer | None) -> tuple[list[Rou
     info = Info(parts, live, predict)
     handlers = [AliasHandler(alias, live, predict, demands).answer for alias in parts.config.serve.aliases]
     feedback = Feedback(parts, live, writer)
-    found = table(parts, predict=predict.named, feedback=feedback.take, info=info, aliases=[*handlers])
+    inferences = Inferences(parts, live, predict, demands, info.reasons)
+    found = table(
+        parts,
+        predict=predict.named,
+        feedback=feedback.take,
+        info=info,
+        inference=InferenceHandlers(inferences),
+        aliases=[*handlers],
+    )
     info.say(document_of(parts, found))
-    return found, info
+    return found, info, inferences

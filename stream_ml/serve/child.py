@@ -17,10 +17,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from typing import Any, NamedTuple
-
-import uvicorn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stream_ml.app.parts import Parts
 from stream_ml.errors import ConfigError, StreamMLError
@@ -28,15 +25,19 @@ from stream_ml.follower.follower import Follower
 from stream_ml.kafka.reading.log_heartbeat import LogHeartbeat
 from stream_ml.kafka.topics import TopicFacts
 from stream_ml.observe.metrics import SERVE_TABLE, Metrics
+from stream_ml.serve.access.certificates import Certificates
+from stream_ml.serve.access.gate import Gate
+from stream_ml.serve.access.guard import Guard
 from stream_ml.serve.api import routes_of
-from stream_ml.serve.certificates import Certificates
 from stream_ml.serve.http.app import Application
-from stream_ml.serve.http.auth import Guard
 from stream_ml.serve.http.messages import Routes
-from stream_ml.serve.http.protocol import DeadlineProtocol, Limits
+from stream_ml.serve.http.server import Server
 from stream_ml.serve.live import Live
 from stream_ml.serve.producer import Writer
 from stream_ml.storage.keys import log_seal
+
+if TYPE_CHECKING:
+    from stream_ml.serve.rpc.server import RpcServer
 
 SAY_S = 0.5  # between two words to the supervisor
 END_S = 5.0  # for requests that are being answered, once the time to drain is over
@@ -49,28 +50,20 @@ log = logging.getLogger(__name__)
 class Pipes(NamedTuple):
     """What a child was given: its number, the listening socket, where it says how it is, and what ends with its parent.
 
-    All three are file descriptors.
+    All three are file descriptors. `waits` 1: others answer, so it takes no connection before its model is ready.
     """
 
     number: int
     listener: int
     say: int
     life: int
+    waits: int = 0
 
     @classmethod
     def of_environment(cls) -> "Pipes | None":
         """Those of this process; None where it is no child."""
         text = os.environ.pop(VARIABLE, "")
         return cls(*map(int, text.split(","))) if text else None
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's, whose signals are ours."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Nothing: the child has handlers of its own."""
-        yield
 
 
 class Child:
@@ -87,39 +80,20 @@ class Child:
         follower = Follower(parts, facts, Metrics(), lambda: None, seal, reads_only=True)
         self._live = Live(parts, follower, LogHeartbeat(config, facts))
         self._writer = Writer(config) if self._settings.feedback or self._settings.record != "off" else None
-        table, self._info = routes_of(parts, self._live, self._writer)
-        self._guard = Guard(config, lambda: self._metrics.count("auth_failures"))
+        table, self._info, inferences = routes_of(parts, self._live, self._writer)
+        self._gate = Gate(config, Guard(config, lambda: self._metrics.count("auth_failures")), self._metrics)
         hosts = [socket.gethostname(), config.serve.host, *config.http.hosts]
-        self._application = Application(config, Routes(table), self._guard, self._metrics, hosts)
+        application = Application(config, Routes(table), self._gate, hosts)
         self._certificates = Certificates.of(config)
-        self._server = _Server(self._uvicorn())
+        self._rpc: RpcServer | None = None
+        if config.serve.grpc_port is not None:
+            from stream_ml.serve.rpc import server as rpc
+
+            self._rpc = rpc.RpcServer(config, self._gate, inferences, self._certificates)
+        self._server = Server(config, application, self._certificates, self._gate.refused_unread, end_s=END_S)
+        self._begun = asyncio.Event()  # its model answers, or it is about to end
         self._folded, self._evicted, self._unsent = 0, 0, b""
         self._failure: BaseException | None = None
-
-    def _uvicorn(self) -> uvicorn.Config:
-        settings = self._settings
-        limits = self._limits = Limits(
-            settings.read_timeout / 1000, settings.connections_max, self._application.refused
-        )
-        protocol = type("Protocol", (DeadlineProtocol,), {"limits": limits})
-        config = uvicorn.Config(
-            self._application,
-            http=protocol,
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            access_log=False,
-            log_config=None,
-            log_level="critical",
-            server_header=False,
-            proxy_headers=False,  # nothing here looks at a client's address but for wrong credentials
-            timeout_keep_alive=settings.idle_timeout // 1000,
-            timeout_graceful_shutdown=int(END_S),
-        )
-        config.load()
-        if self._certificates is not None:
-            config.ssl = self._certificates.context
-        return config
 
     # --- a life ---
 
@@ -130,11 +104,14 @@ class Child:
             loop.add_signal_handler(number, self._told_to_stop)
         loop.add_reader(self._pipes.life, self._told_to_stop)
         listener = socket.socket(fileno=self._pipes.listener)
-        serving = asyncio.create_task(self._server.serve([listener]))
         saying = asyncio.create_task(self._say())
         start = asyncio.create_task(self._start())
         try:
-            await serving
+            if self._pipes.waits:
+                await self._begun.wait()
+            await self._server.serve([listener])
+            if self._rpc is not None:
+                await self._rpc.stop(END_S)
         finally:
             for task in (saying, start):
                 task.cancel()
@@ -153,6 +130,9 @@ class Child:
                 return
             moment = self._live.moment
             assert moment is not None  # noqa: S101 - the start has ended
+            if self._rpc is not None:
+                await self._rpc.start()
+            self._begun.set()
             log.info("answering: version %s/%d, %d examples learned", *moment.of[:2], moment.of.examples_learned)
             await self._live.follow()
         except asyncio.CancelledError:
@@ -161,7 +141,7 @@ class Child:
             if not isinstance(error, StreamMLError):
                 log.exception("the fold failed")
             self._failure = error
-            self._server.should_exit = True
+            self._end()
 
     def _told_to_stop(self) -> None:
         if self._stop.is_set():
@@ -170,12 +150,13 @@ class Child:
         with contextlib.suppress(ValueError, OSError):
             loop.remove_reader(self._pipes.life)
         self._stop.set()
-        self._info.draining = self._application.draining = True
+        self._info.draining = self._gate.draining = True
         log.info("about to end: connections are closed in %.1f s", self._settings.drain / 1000)
         loop.call_later(self._settings.drain / 1000, self._end)
 
     def _end(self) -> None:
         self._server.should_exit = True
+        self._begun.set()
 
     # --- what it says ---
 
@@ -184,6 +165,8 @@ class Child:
         while True:
             if self._certificates is not None:
                 self._certificates.look()
+            if self._rpc is not None:
+                await self._rpc.say(is_ready=not self._info.reasons())
             self._told()
             await asyncio.sleep(SAY_S)
 
@@ -199,14 +182,14 @@ class Child:
         moment, age_s = live.moment, live.age_s
         metrics.set("serve_ready", not reasons)
         metrics.set("serve_age_seconds", age_s)
-        metrics.set("serve_in_flight", self._application.in_flight)
+        metrics.set("serve_in_flight", self._gate.in_flight)
         metrics.set("serve_position", 0 if moment is None else moment.of.position)
         metrics.count("serve_folded", live.folded - self._folded)
         self._folded = live.folded
-        metrics.set("serve_connections", self._limits.count)
-        metrics.count("serve_evicted", self._limits.evicted - self._evicted)
-        self._evicted = self._limits.evicted
-        told = (self._guard, self._certificates, self._writer)
+        metrics.set("serve_connections", self._server.limits.count)
+        metrics.count("serve_evicted", self._server.limits.evicted - self._evicted)
+        self._evicted = self._server.limits.evicted
+        told = (self._gate.guard, self._certificates, self._writer)
         return {
             "child": self._pipes.number,
             "pid": os.getpid(),
@@ -216,7 +199,7 @@ class Child:
             "model": None if moment is None else moment.of._asdict(),
             "age_seconds": None if age_s == float("inf") else round(age_s, 3),
             "stale": live.is_stale,
-            "in_flight": self._application.in_flight,
+            "in_flight": self._gate.in_flight,
             "at": time.time(),
             "metrics": [
                 [family.name, family.type, family.documentation, [[s.name, s.labels, s.value] for s in family.samples]]

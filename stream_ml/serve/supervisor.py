@@ -40,13 +40,13 @@ class Process:
     """One child, as its parent sees it."""
 
     def __init__(
-        self, number: int, command: Sequence[str], listener: socket.socket, environment: dict[str, str]
+        self, number: int, command: Sequence[str], listener: socket.socket, environment: dict[str, str], *, waits: bool
     ) -> None:
         self.number, self.began_s = number, time.monotonic()
         say_out, say_in = os.pipe()
         life_out, self._life = os.pipe()
         passed = (listener.fileno(), say_in, life_out)
-        variable = ",".join(map(str, (number, *passed)))
+        variable = ",".join(map(str, (number, *passed, int(waits))))
         self.process = subprocess.Popen(command, pass_fds=passed, env=environment | {VARIABLE: variable})
         for descriptor in (say_in, life_out):
             os.close(descriptor)
@@ -108,7 +108,7 @@ class Supervisor:
 
     def __init__(self, config: Config, command: Sequence[str], environment: dict[str, str]) -> None:
         self._settings, self._command, self._environment = config.serve, command, environment
-        self._listener = listening(config)
+        self._listener, self._reserved = listening(config), reserved(config)
         self._selector = selectors.DefaultSelector()
         self.children: list[Process] = []
         self._numbers = 0
@@ -122,7 +122,8 @@ class Supervisor:
 
     def _start(self) -> Process:
         self._numbers += 1
-        child = Process(self._numbers, self._command, self._listener, self._environment)
+        waits = any(child.ready for child in self.children)
+        child = Process(self._numbers, self._command, self._listener, self._environment, waits=waits)
         self.children.append(child)
         self._selector.register(child.pipe, selectors.EVENT_READ, child)
         return child
@@ -292,12 +293,36 @@ def listening(config: Config) -> socket.socket:
         found.listen(BACKLOG)
     except OSError as error:
         found.close()
-        raise ConfigError(
-            f"serve.port {serve.port} on {serve.host} cannot be listened on: {error.strerror or error}",
-            "another process has it? --set serve.port=8010 --set serve.admin_port=8011",
-        ) from error
+        raise _taken("port", serve.host, serve.port, error) from error
     found.setblocking(False)
     return found
+
+
+def reserved(config: Config) -> socket.socket | None:
+    """A socket that keeps the port of gRPC for this process's children, who listen on it themselves by SO_REUSEPORT;
+    None without it. ConfigError where another process has the port."""
+    serve = config.serve
+    if serve.grpc_port is None:
+        return None
+    family = socket.AF_INET6 if ":" in serve.host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as alone:  # without SO_REUSEPORT nobody else may have it
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            alone.bind((serve.host, serve.grpc_port))
+            alone.listen(1)
+        found = socket.socket(family, socket.SOCK_STREAM)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        found.bind((serve.host, serve.grpc_port))
+    except OSError as error:
+        raise _taken("grpc_port", serve.host, serve.grpc_port, error) from error
+    return found
+
+
+def _taken(name: str, host: str, port: int, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"serve.{name} {port} on {host} cannot be listened on: {error.strerror or error}",
+        f"another process has it? --set serve.{name}={port + 10}",
+    )
 
 
 def own_command() -> list[str]:

@@ -5,7 +5,7 @@ from confluent_kafka import KafkaError
 
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError
-from stream_ml.kafka.clients import admin, member, producer, reader
+from stream_ml.kafka.clients import admin, close_within, member, producer, reader
 from stream_ml.kafka.errors import lasting
 
 
@@ -53,3 +53,14 @@ def test_a_setting_that_librdkafka_refuses_is_an_error_of_the_configuration(make
     with pytest.raises(ConfigError, match=r"kafka\.properties") as caught:
         make(config)
     assert caught.value.exit_code == 78
+
+
+def test_a_consumer_whose_client_mixes_up_an_error_at_its_close_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """As confluent-kafka was seen to raise it after a callback had raised: a worker told to stop ended with 1."""
+
+    class MixedUp:
+        def close(self) -> None:
+            raise SystemError("_PyErr_SetObject: exception <class 'str'> is not a BaseException subclass")
+
+    close_within(MixedUp())  # type: ignore[arg-type]
+    assert "closed with an error of its client" in caplog.text

@@ -4,7 +4,6 @@ No failure is allowed. What a document cannot say is left out of what is asked: 
 now, which are refused by a clock.
 """
 
-import asyncio
 import datetime
 import itertools
 import json
@@ -25,12 +24,8 @@ from stream_ml.app.assemble import assemble
 from stream_ml.config import Config, load_config
 from stream_ml.core.inputs import made_up
 from stream_ml.records import Target
-from stream_ml.serve.api import routes_of
-from stream_ml.serve.http.app import Application
-from stream_ml.serve.http.auth import Guard, new_key, write_keys
-from stream_ml.serve.http.messages import Routes
-from stream_ml.serve.producer import Confirmed
-from tests.support.api import Api
+from stream_ml.serve.access.keys import new_key, write_keys
+from tests.support.api import Api, ListWriter
 from tests.support.follower_on_a_list import App, Log, on_a_list
 from tests.support.partition import EVENTS, FEEDBACK, PREDICTIONS, example
 
@@ -38,12 +33,20 @@ LEARNED = 160  # so that no model is cold
 EXAMPLES = 15  # of each operation, where a phase has no end of its own
 SEEDS = (1, 2, 3)
 FIRST_MS, NOW_MS = -62_135_596_800_000, 1_735_689_600_000  # year 1, and a time that is no longer ahead of any clock
-TWICE = ("POST /predict", "POST /v1/models/app:predict")  # the handler of /v1/predict under other names
+VERSIONS = "/v2/models/app/versions/{version}"
+TWICE = (  # the handlers of other paths
+    "POST /predict", "POST /v1/models/app:predict",
+    f"GET {VERSIONS}", f"GET {VERSIONS}/ready", f"POST {VERSIONS}/infer",
+)  # fmt: skip
 CHECKS = {  # what HTTP has beside the usual: a well-formed request may come too early, one that is not be too large
     "positive_data_acceptance": {"expected-statuses": ["2xx", "401", "403", "404", "412", "429"]},
     "negative_data_rejection": {
         "expected-statuses": ["400", "401", "403", "404", "405", "406", "412", "413", "415", "422", "429"]
     },
+}
+
+OF_TENSORS = {
+    "positive_data_acceptance": {"expected-statuses": ["2xx", "400", "401", "403", "404", "412", "413", "422", "429"]}
 }
 
 
@@ -248,27 +251,13 @@ class Apps(App):
             self.log.add(example(number, y=next(targets), event=written, schema=schema.fingerprint))
 
 
-class ListWriter:
-    """Confirms at once."""
-
-    def __init__(self) -> None:
-        self.records: list[Any] = []
-
-    async def write(self, topic: str, records: list[tuple[bytes, bytes]]) -> list[Confirmed]:
-        at = len(self.records)
-        self.records += records
-        await asyncio.sleep(0)
-        return [Confirmed(0, at + number) for number in range(len(records))]
-
-
 def whole_api(app: Apps) -> Api:
     """An application that takes labels too."""
     config = app.whole()
     app.serving(config)
     app.learn(config, LEARNED)
     api = Api(app, config)
-    api.table, api.info = routes_of(assemble(config), api.live, ListWriter())  # type: ignore[arg-type]
-    api.application = Application(config, Routes(api.table), Guard(config), api.metrics, [])
+    api.answer_with(ListWriter())
     return api
 
 
@@ -304,6 +293,7 @@ def asking(api: Api, seed: int, key: str, unit: int) -> Any:
         "continue-on-failure": True,
         "checks": CHECKS,
         "generation": {"max-examples": EXAMPLES, "no-shrink": True},
+        "operations": [{"include-path-regex": "/infer$", "checks": OF_TENSORS}],
         "phases": {"coverage": {"enabled": seed == SEEDS[0]}},  # it asks the same whatever the seed
         "headers": {"Authorization": f"Bearer {key}"} if api.config.serve.auth.keys_file is not None else {},
     }

@@ -13,8 +13,8 @@ import pytest
 from stream_ml.config.serve import SCOPES
 from stream_ml.core.api.problems import KINDS
 from stream_ml.errors import ConfigError
-from stream_ml.serve.http.auth import Keys, new_key, read_keys, write_keys
-from tests.support.api import Api
+from stream_ml.serve.access.keys import Keys, new_key, read_keys, write_keys
+from tests.support.api import Api, ListWriter
 from tests.support.follower_on_a_list import LINEAR, App, Log
 
 INSTANCES = {"instances": [{"x": 1.0}]}
@@ -33,18 +33,20 @@ def secured(app: App, log: Log, **serve: Any) -> tuple[Api, dict[str, str]]:
     config = app.config(LINEAR, serve=more)
     app.serving(config)
     log.usual(100)
-    return Api(app, config), texts
+    api = Api(app, config)
+    api.answer_with(ListWriter())
+    return api, texts
 
 
-def path_of(pattern: str) -> str:
-    return re.sub(r"\{\w+\}", "event.avsc", pattern)
+def path_of(api: Api, pattern: str) -> str:
+    return pattern.format(name="event.avsc", version=api.live.answering().of.lineage)
 
 
 def test_every_route_needs_a_right_credential_of_its_scope(app: App, log: Log) -> None:
     """Made from the table of routes: a new one without a rule would fail here."""
     api, keys = secured(app, log, rate=1_000_000)
     for route in api.table:
-        path, needed = path_of(route.path), {"schema": "predict"}.get(route.scope, route.scope)
+        path, needed = path_of(api, route.path), {"schema": "predict"}.get(route.scope, route.scope)
 
         def status(key: str = "", route: Any = route, path: str = path) -> int:
             headers = {"authorization": f"Bearer {key}"} if key else {}
@@ -53,14 +55,15 @@ def test_every_route_needs_a_right_credential_of_its_scope(app: App, log: Log) -
             ).status
 
         if not route.scope:
-            assert route.path in ("/livez", "/readyz") and status() == 200
+            assert re.fullmatch(r"/livez|/readyz|/v2(/health/(live|ready)|/models/.*/ready)?", route.path)
+            assert status() == 200
             continue
         assert needed in SCOPES, f"{route.path} names no scope that a key can have"
         assert status() == 401, route.path
         for scope, key in keys.items():
             expected = 401 if scope == "expired" else None if scope == needed else 403
             assert status(key) == expected if expected else status(key) not in (401, 403), (route.path, scope)
-        api.application._guard.failures.buckets.clear()
+        api.gate.guard.failures.buckets.clear()
 
 
 @pytest.mark.parametrize(
@@ -112,7 +115,7 @@ def test_keys_are_read_again_when_their_file_changes_and_a_broken_file_changes_n
     file = tmp_path / "keys.json"
     (_, first), (_, second) = new_key("a", ["predict"]), new_key("b", ["predict"])
     write_keys(file, [first])
-    monkeypatch.setattr("stream_ml.serve.http.auth.LOOK_S", 0.0)
+    monkeypatch.setattr("stream_ml.serve.access.keys.LOOK_S", 0.0)
     keys = Keys(file)
     write_keys(file, [second])
     assert keys.find(first.id) is None and keys.find(second.id) == second
@@ -212,7 +215,7 @@ def test_too_many_requests_at_once_are_told_to_come_again(app: App, log: Log) ->
     app.serving(config)
     log.usual(30)
     api = Api(app, config)
-    api.application.in_flight = 2
+    api.gate.in_flight = 2
     answer = api.post("/v1/predict", INSTANCES)
     assert (answer.status, answer.problem, answer.headers["retry-after"]) == (503, "overloaded", "1")
     assert api.get("/readyz").status == 200

@@ -10,11 +10,13 @@ from stream_ml.app.assemble import assemble
 from stream_ml.config import Config
 from stream_ml.kafka.reading.log_heartbeat import Heard
 from stream_ml.observe.metrics import SERVE_TABLE, Metrics
+from stream_ml.serve.access.gate import Gate
+from stream_ml.serve.access.guard import Guard
 from stream_ml.serve.api import routes_of
 from stream_ml.serve.http.app import Application
-from stream_ml.serve.http.auth import Guard
 from stream_ml.serve.http.messages import Route, Routes
 from stream_ml.serve.live import Live
+from stream_ml.serve.producer import Confirmed
 from tests.support.follower_on_a_list import App, Log
 
 
@@ -34,6 +36,19 @@ class ListHeartbeat:
 
     def close(self) -> None:
         pass
+
+
+class ListWriter:
+    """Confirms at once."""
+
+    def __init__(self) -> None:
+        self.records: list[Any] = []
+
+    async def write(self, topic: str, records: list[tuple[bytes, bytes]]) -> list[Confirmed]:
+        at = len(self.records)
+        self.records += records
+        await asyncio.sleep(0)
+        return [Confirmed(0, at + number) for number in range(len(records))]
 
 
 class Answered(NamedTuple):
@@ -60,11 +75,16 @@ class Api:
         self.beat = ListHeartbeat(app.log)
         self.live = Live(assemble(config), app.follower(config, reads_only=True), self.beat)
         self.table: list[Route]
-        self.table, self.info = routes_of(assemble(config), self.live, None)
         self.metrics = Metrics(SERVE_TABLE)
-        self.application = Application(config, Routes(self.table), Guard(config), self.metrics, [])
+        self.answer_with(None)
         if started:
             self.live.start(lambda: False)
+
+    def answer_with(self, writer: Any) -> None:
+        """Answer with what writes to Kafka, or without."""
+        self.table, self.info, self.inferences = routes_of(assemble(self.config), self.live, writer)
+        self.gate = Gate(self.config, Guard(self.config), self.metrics)
+        self.application = Application(self.config, Routes(self.table), self.gate, [])
 
     def turn(self) -> None:
         """Fold until nothing is left."""

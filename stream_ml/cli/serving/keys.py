@@ -26,7 +26,7 @@ def new(
 ) -> None:
     """Make a key and show it, once: the file keeps only its digest."""
     from stream_ml.cli.serving.serve import keys_file
-    from stream_ml.serve.http.auth import new_key, read_keys, write_keys
+    from stream_ml.serve.access.keys import new_key, read_keys, write_keys
 
     file = keys_file(config)
     scopes = scope or ["predict"]
@@ -49,7 +49,7 @@ def new(
 def show(config: Config) -> None:
     """List the keys, without what is secret."""
     from stream_ml.cli.serving.serve import keys_file
-    from stream_ml.serve.http.auth import read_keys
+    from stream_ml.serve.access.keys import read_keys
 
     for key in read_keys(keys_file(config)):
         until = "for ever" if key.expires is None else time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(key.expires))
@@ -63,7 +63,7 @@ def show(config: Config) -> None:
 def revoke(config: Config, key_id: Annotated[str, typer.Argument(help="As `keys list` shows it.")]) -> None:
     """Let a key hold no longer; processes that run read the file again within a second."""
     from stream_ml.cli.serving.serve import keys_file
-    from stream_ml.serve.http.auth import read_keys, write_keys
+    from stream_ml.serve.access.keys import read_keys, write_keys
 
     file = keys_file(config)
     known = read_keys(file)

@@ -22,7 +22,11 @@ from stream_ml.runtime.hash_seed import VARIABLE as HASH_SEED
 if TYPE_CHECKING:
     from stream_ml.kafka.topics import TopicFacts
 
-EXTRA = ("uvicorn", "uvloop", "httptools", "msgspec")
+EXTRAS = {
+    "serve": ("uvicorn", "uvloop", "httptools", "msgspec"),
+    "grpc": ("grpc", "grpc_health", "grpc_reflection"),
+    "jwt": ("jwt", "cryptography"),
+}
 AGAIN_S = 2.0  # between two looks for a log, before a worker has begun one
 LOOK_S = 0.1
 
@@ -31,9 +35,7 @@ log = logging.getLogger(__name__)
 
 def serve(config: Config) -> None:
     """Answer until SIGTERM; SIGHUP replaces the processes, one after the other, with the configuration of then."""
-    missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ConfigError(f"stream-ml serve needs {', '.join(missing)}", "pip install 'stream-ml[serve]'")
+    _check_installed(config)
     from stream_ml.serve.child import Pipes
 
     pipes = Pipes.of_environment()
@@ -42,6 +44,16 @@ def serve(config: Config) -> None:
         _child(config, pipes)
         return
     _supervise(config)
+
+
+def _check_installed(config: Config) -> None:
+    """ConfigError where an extra is missing that this configuration needs."""
+    wanted = {"serve": True, "grpc": config.serve.grpc_port is not None, "jwt": config.serve.auth.jwt is not None}
+    for extra in (extra for extra, is_wanted in wanted.items() if is_wanted):
+        missing = [name for name in EXTRAS[extra] if importlib.util.find_spec(name) is None]
+        if missing:
+            words = "stream-ml serve" if extra == "serve" else f"serve with {extra}"
+            raise ConfigError(f"{words} needs {', '.join(missing)}", f"pip install 'stream-ml[{extra}]'")
 
 
 def _child(config: Config, pipes: object) -> None:
@@ -69,9 +81,9 @@ def _child(config: Config, pipes: object) -> None:
 def _supervise(config: Config) -> None:
     from stream_ml.observe.access import Access
     from stream_ml.observe.http import serve as answer
+    from stream_ml.serve.access.certificates import Certificates
+    from stream_ml.serve.access.guard import Guard
     from stream_ml.serve.admin import Admin
-    from stream_ml.serve.certificates import Certificates
-    from stream_ml.serve.http.auth import Guard
     from stream_ml.serve.supervisor import Supervisor, own_command
     from stream_ml.storage.keys import token_of
 

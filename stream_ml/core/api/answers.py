@@ -42,6 +42,7 @@ class Answers:
 
     def __init__(self, domain: LabelDomain, label: Field) -> None:
         self.task = domain.task
+        self.names = list(domain.classes)  # as `scores` has them
         self.classes: list[Any] = [_typed(label, name) for name in domain.classes]
         self._classes = dict(zip(domain.classes, self.classes, strict=True))
 

@@ -15,7 +15,7 @@ NESTING_MAX = 64
 def document(body: bytes) -> Any:
     """A body as JSON values; Problem where it is none."""
     try:
-        return read_json(body, NESTING_MAX)
+        return read_json(body, NESTING_MAX, is_strict=True)
     except (ValueError, RecursionError) as error:
         raise not_json(error) from None
 

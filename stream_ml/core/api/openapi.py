@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from stream_ml.core.api import openapi_inference as inference
 from stream_ml.core.api.answers import Answers
 from stream_ml.core.api.described import field_schema
 from stream_ml.core.api.problems import KINDS, MEDIA_TYPE, TYPE
@@ -23,6 +24,12 @@ _DEMANDS = (
     ("Stream-ML-Max-Age", "at most so many milliseconds old", r"^[0-9]{1,12}$"),
     ("Prefer", "wait=SECONDS: how long to wait, at most 30", ""),
 )
+
+
+_PATH_PARTS: dict[str, dict[str, Any]] = {
+    "name": {"type": "string", "enum": [*SCHEMAS]},
+    "version": {"type": "string", "pattern": "^[0-9a-f]{16}$", "description": "a lineage"},
+}
 
 
 class Operation(NamedTuple):
@@ -95,7 +102,7 @@ def _operation(operation: Operation, app: Described, alias: dict[str, Any] | Non
     name = name.replace(".", "_").replace("-", "_").replace(":", "_")
     found: dict[str, Any] = {"operationId": name, "summary": operation.summary, "responses": {}}
     parameters = [
-        {"name": part[1:-1], "in": "path", "required": True, "schema": {"type": "string", "enum": [*SCHEMAS]}}
+        {"name": part[1:-1], "in": "path", "required": True, "schema": _PATH_PARTS[part[1:-1]]}
         for part in operation.path.split("/")
         if part.startswith("{")
     ]
@@ -135,12 +142,12 @@ def _operation(operation: Operation, app: Described, alias: dict[str, Any] | Non
         found["responses"]["304"] = {"description": "as If-None-Match has it"}
     for status in _statuses(operation, app, with_body=body is not None):
         titles = sorted({kind.title for kind in KINDS.values() if kind.status == status})
-        problem = {"$ref": "#/components/schemas/Problem"}
+        name, kind = ("InferenceError", JSON) if inference.is_of_protocol(operation.path) else ("Problem", MEDIA_TYPE)
         found["responses"][str(status)] = {
             "description": "; ".join(titles),
-            "content": {MEDIA_TYPE: {"schema": problem}},
+            "content": {kind: {"schema": _ref(name)}},
         }
-    if operation.path == "/readyz":
+    if operation.path.endswith(("/readyz", "/ready")):
         found["responses"]["503"] = {"description": "Not ready", "content": {JSON: {"schema": {"type": "object"}}}}
     found["security"] = [{"bearer": []}, {"key": []}] if app.secured and operation.scope not in app.open_scopes else []
     return found
@@ -150,6 +157,9 @@ def _bodies(operation: Operation, alias: dict[str, Any] | None) -> tuple[Any, in
     """Schema of the request, status and schema of the answer."""
     if alias is not None:
         return alias["request"], 200, alias["answer"]
+    if inference.is_of_protocol(operation.path):
+        request, answer = inference.bodies(operation.path)
+        return request, 200, answer
     if operation.path == "/v1/feedback":
         return _ref("Feedback"), 202, _ref("Accepted")
     if operation.method == "POST":
@@ -234,6 +244,7 @@ def _schemas(app: Described) -> dict[str, Any]:
         "properties": {"error": {"type": "object", "properties": {"code": {"type": "string"}}}},
     }
     return {
+        **inference.schemas(app.places),
         "Event": app.event,
         "Label": app.label,
         "Asked": {"anyOf": [named, partial, placed, placed_partial]},

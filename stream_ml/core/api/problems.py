@@ -48,10 +48,12 @@ KINDS: Mapping[str, Kind] = {
     "model-refused": Kind(500, "The model raised for a usable event"),
     "bug": Kind(500, "Something unforeseen went wrong"),
     "not-explainable": Kind(501, "This model cannot be explained"),
+    "no-answer": Kind(503, "The model has no answer yet", again=True),
     "starting": Kind(503, "The model is not ready yet", again=True),
     "overloaded": Kind(503, "Too many requests at once", again=True),
     "stale": Kind(503, "The model is older than the operator allows", again=True),
     "not-recorded": Kind(503, "Kafka did not take the record", again=True),
+    "no-keys": Kind(503, "The issuer's keys cannot be had", again=True),
     "draining": Kind(503, "This process is about to end", again=True),
 }
 

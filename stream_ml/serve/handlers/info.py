@@ -27,7 +27,7 @@ def described(parts: Parts, answers: Answers, door: Door) -> Described:
         places=parts.plan.names,
         answers=answers,
         instances_max=config.serve.instances_max,
-        secured=config.serve.auth.keys_file is not None,
+        secured=not config.serve.auth.is_open,
         open_scopes=("", "schema") if config.serve.public_schema else ("",),
     )
 

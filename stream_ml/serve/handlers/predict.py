@@ -19,7 +19,7 @@ class Predict:
     """The handlers that score."""
 
     def __init__(self, live: Live, answers: Answers, demands: Demands, recorder: Recorder | None = None) -> None:
-        self._live, self._answers, self._demands, self._recorder = live, answers, demands, recorder
+        self._live, self.answers, self._demands, self._recorder = live, answers, demands, recorder
         self._most = live.instances_max
 
     async def named(self, request: Request) -> Answer:
@@ -32,14 +32,14 @@ class Predict:
         predictions = self._scored(moment, asked)
         answered: dict[str, Any] = {"predictions": predictions}
         if asked.by_place:
-            answered["prediction"] = self._answers.by_place(predictions)
+            answered["prediction"] = self.answers.by_place(predictions)
         return self._told(moment, answered)
 
     async def scored(self, moment: Moment, instances: Sequence[Any], now_ms: int) -> list[dict[str, Any]]:
         """Predictions of instances that are JSON values already; Problem where one is wrong."""
         if self._recorder is not None:
             return await self.recorded(moment, instances, now_ms)
-        return self._scored(moment, moment.door.asked(instances, now_ms))
+        return self._scored(moment, moment.door.of_values(instances, now_ms))
 
     async def recorded(self, moment: Moment, instances: Sequence[Any], now_ms: int) -> list[dict[str, Any]]:
         """Predictions of events that are written with them; Problem where one is wrong, or Kafka does not confirm."""
@@ -74,7 +74,7 @@ class Predict:
         return moment.of._replace(flags=("stale", *moment.of.flags)) if self._live.is_stale else moment.of
 
     def _told_one(self, of: Of, instance: Instance, scored: Scored, *, clipped: bool) -> dict[str, Any]:
-        return self._answers.one(scored, of, imputed=instance.imputed, clipped=clipped, event_id=instance.event_id)
+        return self.answers.one(scored, of, imputed=instance.imputed, clipped=clipped, event_id=instance.event_id)
 
     def _scored(self, moment: Moment, asked: Asked) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []

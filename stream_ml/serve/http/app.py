@@ -14,11 +14,9 @@ from typing import Any
 from stream_ml.config import Config
 from stream_ml.core.api.problems import Problem
 from stream_ml.observe.access import Access
-from stream_ml.observe.metrics import Metrics
-from stream_ml.serve.http.auth import ANYBODY, Guard, Principal
-from stream_ml.serve.http.limits import Rates
-from stream_ml.serve.http.messages import Answer, Request, Route, Routes, known_id, problem_answer
-from stream_ml.serve.http.refusals import Refusals
+from stream_ml.serve.access.gate import Gate
+from stream_ml.serve.access.refusals import known_id
+from stream_ml.serve.http.messages import BINARY, Answer, Request, Route, Routes, is_inference, problem_answer
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -28,7 +26,7 @@ PASSED_BY, PASSED_BY_S = 16, 1.0  # times body_max, and so long: of a body that 
 HOSTS_MAX = 100  # names of this machine that are remembered
 _ALWAYS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 
-_BUG = Problem("bug", "this is our mistake; the log has it under the id of the request")
+BUG = Problem("bug", "this is our mistake; the log has it under the id of the request")
 
 log = logging.getLogger(__name__)
 
@@ -38,22 +36,12 @@ class Gone(Exception):
 
 
 class Application:
-    """Answers requests of one process; one event loop only.
+    """Answers requests of one process; one event loop only."""
 
-    Attributes
-    ----------
-    draining
-        Whether the process is about to end: connections are closed after their answer.
-
-    So many attributes: they are the steps of a request.
-    """
-
-    def __init__(self, config: Config, routes: Routes, guard: Guard, metrics: Metrics, hosts: list[str]) -> None:
-        self._settings, self._routes, self._guard, self._metrics = config.serve, routes, guard, metrics
-        self._access = Access(hosts) if guard.is_open else None
+    def __init__(self, config: Config, routes: Routes, gate: Gate, hosts: list[str]) -> None:
+        self._settings, self._routes, self._gate = config.serve, routes, gate
+        self._access = Access(hosts) if gate.guard.is_open else None
         self._hosts: set[bytes] = set()
-        self._rates, self._refusals = Rates(), Refusals()
-        self.in_flight, self.draining = 0, False
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -67,16 +55,16 @@ class Application:
             route, params = self._routes.find(method, scope["path"])
             answer = await self._answered(scope, receive, headers, route, params)
         except Problem as problem:
-            answer = self._refused(problem, headers, route)
+            answer = self._refused(problem, headers, route, scope["path"])
         except Gone:
-            self._counted(route, 499, began_s)
+            self._gate.answered(_name(route), 499, began_s)
             return
         except Exception:
             request_id = known_id(headers) or secrets.token_hex(8)
             log.exception("request %s failed", request_id)
-            answer = problem_answer(_BUG, request_id, verbose=True)
+            answer = problem_answer(BUG, request_id, verbose=True, is_inference=is_inference(scope["path"]))
         await self._send(send, answer, headers, with_body=scope["method"] != "HEAD", left=receive)
-        self._counted(route, answer.status, began_s)
+        self._gate.answered(_name(route), answer.status, began_s)
 
     async def _answered(
         self,
@@ -86,17 +74,11 @@ class Application:
         route: Route,
         params: Mapping[str, str],
     ) -> Answer:
-        principal = self._admitted(scope, headers, route)
-        if route.scope in ("predict", "feedback", "jobs", "admin"):
-            rate = principal.rate or self._settings.rate
-            if rate is not None:
-                self._rates.take(principal.key_id or _address(scope), rate)
-        body = await self._body(headers, receive) if route.method == "POST" else b""
-        if route.scope and self.in_flight >= self._settings.in_flight_max:
-            words = f"{self.in_flight} requests are being answered; come again"
-            raise Problem("overloaded", words, headers={"Retry-After": "1"})
-        self.in_flight += 1  # not before its body is here: it may never come
-        try:
+        if not self._gate.is_free(route.scope):
+            self._check_host(headers.get(b"host", b""))
+        principal = await self._gate.admitted(route.scope, headers, _address(scope), scope.get("certificate"))
+        body = await self._body(headers, receive, route) if route.method == "POST" else b""
+        with self._gate.entered(route.scope):  # not before its body is here: it may never come
             request = Request(
                 method=route.method,
                 path=scope["path"],
@@ -104,41 +86,31 @@ class Application:
                 query=scope["query_string"],
                 headers=headers,
                 body=body,
-                principal=principal.name,
+                principal=principal.id or principal.name,
                 request_id=known_id(headers),
             )
             return await route.handler(request)
-        finally:
-            self.in_flight -= 1
 
-    def _admitted(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], route: Route) -> Principal:
-        if not route.scope or (route.scope == "schema" and self._settings.public_schema):
-            return ANYBODY
-        host = headers.get(b"host", b"")
-        if self._access is not None and host not in self._hosts:  # a page in a browser on this machine could ask
-            refusal = self._access.refusal({"HTTP_HOST": host.decode("latin-1")})
-            if refusal is not None:
-                raise Problem("forbidden", refusal[1].strip())
-            if len(self._hosts) < HOSTS_MAX:
-                self._hosts.add(host)
-        needed = "predict" if route.scope == "schema" else route.scope
-        return self._guard.admit(headers, _address(scope), needed)
+    def _check_host(self, host: bytes) -> None:
+        """Problem where a page in a browser on this machine asks under another name, and nobody needs a credential."""
+        if self._access is None or host in self._hosts:
+            return
+        refusal = self._access.refusal({"HTTP_HOST": host.decode("latin-1")})
+        if refusal is not None:
+            raise Problem("forbidden", refusal[1].strip())
+        if len(self._hosts) < HOSTS_MAX:
+            self._hosts.add(host)
 
-    def refused(self, status: int, kind: str) -> None:
-        """Count what the protocol has refused, before there was a request."""
-        self._metrics.count("http_refusals", kind=kind)
-        self._metrics.count("http_requests", route="none", status=str(status))
-
-    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive, route: Route) -> bytes:
         """The body; Problem before it is read, where it cannot be taken."""
         if headers.get(b"content-encoding", b"identity").lower() not in (b"identity", b""):
             raise Problem("unsupported-media-type", "send the body as it is, without a Content-Encoding")
         kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        if kind != b"application/json" and not kind.endswith(b"+json"):
+        if not _is_taken(kind, headers, route):
             shown = kind.decode("latin-1")[:100] or "none"
-            words = f"send Content-Type: application/json (it is {shown}); with curl: --json"
-            raise Problem("unsupported-media-type", words, headers={"Accept-Post": "application/json"})
-        most = self._settings.body_max
+            words = f"send Content-Type: {' or '.join(route.takes)} (it is {shown}); with curl: --json"
+            raise Problem("unsupported-media-type", words, headers={"Accept-Post": ", ".join(route.takes)})
+        most = route.body_max or self._settings.body_max
         length = headers.get(b"content-length", b"")
         if length and int(length) > most:  # the protocol has seen to it that it is a number
             raise _too_large(most)
@@ -153,12 +125,10 @@ class Application:
             if not event.get("more_body", False):
                 return bytes(found)
 
-    def _refused(self, problem: Problem, headers: Mapping[bytes, bytes], route: Route | None) -> Answer:
-        request_id = known_id(headers) or secrets.token_hex(8)
-        where = route.path if route is not None else "no route"
-        self._refusals.note(problem, where, request_id)
-        self._metrics.count("http_refusals", kind=problem.kind)
-        return problem_answer(problem, request_id, verbose=self._settings.verbose_errors)
+    def _refused(self, problem: Problem, headers: Mapping[bytes, bytes], route: Route | None, path: str) -> Answer:
+        request_id = self._gate.refused(problem, headers, route.path if route is not None else "no route")
+        verbose = self._settings.verbose_errors
+        return problem_answer(problem, request_id, verbose=verbose, is_inference=is_inference(path))
 
     async def _send(
         self, send: Send, answer: Answer, headers: Mapping[bytes, bytes], *, with_body: bool, left: Receive
@@ -168,7 +138,7 @@ class Application:
         given = known_id(headers)
         if given and answer.status < 400:
             sent.append((b"x-request-id", given.encode()))
-        if self.draining or answer.status in (408, 413):  # what is left of such a body is not read
+        if self._gate.draining or answer.status in (408, 413):  # what is left of such a body is not read
             sent.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": answer.status, "headers": sent})
         body = answer.body if with_body else b""
@@ -177,11 +147,6 @@ class Application:
             await _passed_by(left, self._settings.body_max)
             body = b""
         await send({"type": "http.response.body", "body": body})
-
-    def _counted(self, route: Route | None, status: int, began_s: float) -> None:
-        path = route.path if route is not None else "none"
-        self._metrics.count("http_requests", route=path, status=str(status))
-        self._metrics.observe("http_seconds", time.perf_counter() - began_s, route=path)
 
 
 async def _passed_by(receive: Receive, most: int) -> None:
@@ -203,3 +168,15 @@ def _too_large(most: int) -> Problem:
 def _address(scope: Mapping[str, Any]) -> str:
     client = scope.get("client")
     return str(client[0]) if client else ""
+
+
+def _name(route: Route | None) -> str:
+    return route.path if route is not None else "none"
+
+
+def _is_taken(kind: bytes, headers: Mapping[bytes, bytes], route: Route) -> bool:
+    """Whether a route reads bodies of this kind. A form of a page elsewhere can send none of them."""
+    taken = route.takes
+    if kind.decode("latin-1") in taken or ("application/json" in taken and kind.endswith(b"+json")):
+        return True
+    return BINARY in taken and b"inference-header-content-length" in headers and not kind

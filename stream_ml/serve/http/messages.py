@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
+from stream_ml.core.api.inference import words_of
 from stream_ml.core.api.problems import MEDIA_TYPE, Problem
+from stream_ml.serve.access.guard import Scope
 
 JSON = b"application/json"
-Scope = Literal["", "schema", "predict", "feedback", "jobs", "admin"]
-_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+BINARY = "application/octet-stream"
 
 
 class Request(NamedTuple):
@@ -23,7 +24,7 @@ class Request(NamedTuple):
     headers
         By lower-case name; of several of a name the last.
     principal
-        Name of the credential; empty: none was asked for.
+        Of the credential, its id; empty: none was asked for.
     """
 
     method: str
@@ -59,6 +60,10 @@ class Route(NamedTuple):
         What a credential has to allow; empty: none is needed, not even one; schema: none where serve.public_schema is.
     summary
         For the API's document.
+    takes
+        Media types of its bodies.
+    body_max
+        Bytes of its body; 0: as serve.body_max says.
     """
 
     method: str
@@ -66,6 +71,8 @@ class Route(NamedTuple):
     scope: Scope
     handler: Handler
     summary: str
+    takes: Sequence[str] = ("application/json",)
+    body_max: int = 0
 
     @property
     def pattern(self) -> re.Pattern[str]:
@@ -113,18 +120,16 @@ def json_answer(value: Any, status: int = 200, headers: Sequence[tuple[bytes, by
     return Answer(status, msgspec.json.encode(value), headers)
 
 
-def problem_answer(problem: Problem, request_id: str, *, verbose: bool) -> Answer:
-    """What is answered instead (RFC 9457)."""
+def is_inference(path: str) -> bool:
+    """Whether a path belongs to the Open Inference Protocol, which has refusals of its own form."""
+    return path == "/v2" or path.startswith("/v2/")
+
+
+def problem_answer(problem: Problem, request_id: str, *, verbose: bool, is_inference: bool = False) -> Answer:
+    """What is answered instead: RFC 9457, or the one line of the Open Inference Protocol."""
     headers = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
     headers.append((b"x-request-id", request_id.encode()))
+    if is_inference:
+        return Answer(problem.status, msgspec.json.encode({"error": words_of(problem, verbose=verbose)}), headers)
     body = msgspec.json.encode(problem.document(request_id, verbose=verbose))
     return Answer(problem.status, body, headers, MEDIA_TYPE.encode())
-
-
-def known_id(headers: Mapping[bytes, bytes]) -> str:
-    """The id that a caller gave its request; empty where it gave none that can be shown."""
-    given = headers.get(b"x-request-id")
-    if given is None:
-        return ""
-    text = given.decode("latin-1")
-    return text if _ID.fullmatch(text) else ""

@@ -64,6 +64,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
         self._head_bytes, self._whole, self._in_body = 0, True, False
+        self._certificate = transport.get_extra_info("peercert")  # of a client whom TLS has verified
         self.limits.count += 1
         self._rest()
         self.limits.make_room(self)
@@ -94,6 +95,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         """A request begins, perhaps right behind another one."""
         self._whole = self._in_body = False
         super().on_message_begin()
+        self.scope["certificate"] = self._certificate  # type: ignore[typeddict-unknown-key]
 
     def on_headers_complete(self) -> None:
         """Its head is here; what is counted from now on are trailers."""

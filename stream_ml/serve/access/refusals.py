@@ -1,11 +1,14 @@
 """Refusals in the log: a line for each kind in a minute, with one example and how many there were."""
 
 import logging
+import re
 import time
+from collections.abc import Mapping
 
 from stream_ml.core.api.problems import Problem
 
 EVERY_S = 60.0
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 log = logging.getLogger(__name__)
 
@@ -33,3 +36,12 @@ class Refusals:
             "%s: %d %s%s, as in request %s%s",
             *(route, problem.status, problem.kind, code, request_id, before),
         )
+
+
+def known_id(headers: Mapping[bytes, bytes]) -> str:
+    """The id that a caller gave its request; empty where it gave none that can be shown."""
+    given = headers.get(b"x-request-id")
+    if given is None:
+        return ""
+    text = given.decode("latin-1")
+    return text if _ID.fullmatch(text) else ""

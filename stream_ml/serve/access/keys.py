@@ -1,4 +1,4 @@
-"""Who asks, and what that one may: API keys out of a file that is read again when it changes."""
+"""API keys, out of a file that is read again when it changes: it has their digests, never a key."""
 
 import hashlib
 import hmac
@@ -7,17 +7,12 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from stream_ml.config import Config
-from stream_ml.config.serve import SCOPES
-from stream_ml.core.api.problems import Problem
 from stream_ml.errors import ConfigError
-from stream_ml.serve.http.limits import Failures
 
 LOOK_S = 1.0  # between two looks whether the file has changed
 _KEY = re.compile(r"smk_([A-Za-z0-9]{8})_([A-Za-z0-9_-]{43})")
@@ -40,18 +35,6 @@ class ApiKey(BaseModel):
 
 
 _FILE = TypeAdapter(list[ApiKey])
-
-
-class Principal(NamedTuple):
-    """Who asks. `rate` None: as serve.rate says."""
-
-    name: str
-    scopes: frozenset[str]
-    rate: float | None = None
-    key_id: str = ""
-
-
-ANYBODY = Principal("", frozenset(SCOPES))
 
 
 def new_key(
@@ -110,6 +93,16 @@ class Keys:
         self._look()
         return self._known.get(id_)
 
+    def right(self, given: str) -> ApiKey | None:
+        """The key that was given, where it is right; an unknown id costs as much as a wrong secret."""
+        match = _KEY.fullmatch(given)
+        key = self.find(match[1]) if match is not None else None
+        digest = hashlib.sha256(given.encode()).hexdigest()
+        is_right = hmac.compare_digest(digest, key.sha256 if key is not None else _NOBODY)
+        if key is None or not is_right or (key.expires is not None and key.expires <= time.time()):
+            return None
+        return key
+
     def _look(self) -> None:
         now_s = time.monotonic()
         if now_s - self._looked_s < LOOK_S:
@@ -133,74 +126,3 @@ def _stamp(file: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-class Guard:
-    """Admits requests. Without any credential configured everybody is admitted, who can reach the port.
-
-    Parameters
-    ----------
-    failed
-        Told of each request without a right credential.
-    """
-
-    def __init__(self, config: Config, failed: Callable[[], None] = lambda: None) -> None:
-        self._failed = failed
-        file = config.serve.auth.keys_file
-        self.keys = None if file is None else Keys(config.path(file))
-        self.failures = Failures()
-
-    @property
-    def is_open(self) -> bool:
-        """Whether no credential is needed."""
-        return self.keys is None
-
-    @property
-    def problem(self) -> str:
-        """Why the keys of before are used; empty where nothing is wrong."""
-        return "" if self.keys is None else self.keys.problem
-
-    def admit(self, headers: Mapping[bytes, bytes], address: str, scope: str) -> Principal:
-        """Who asks.
-
-        Raises
-        ------
-        Problem
-            unauthenticated, or forbidden where the scope is not among the credential's.
-        """
-        if self.keys is None:
-            return ANYBODY
-        given = _credential(headers)
-        found = self._right(given) if given else None
-        if found is None:
-            self._failed()
-            if given:
-                self.failures.note(address)
-            how = ', error="invalid_token"' if given else ""
-            raise Problem(
-                "unauthenticated",
-                "the API key is unknown, wrong or expired" if given else "send Authorization: Bearer KEY, or X-API-Key",
-                headers={"WWW-Authenticate": f'Bearer realm="stream-ml"{how}'},
-            )
-        if scope not in found.scopes:
-            raise Problem("forbidden", f"the key {found.name} may not do this: it lacks the scope {scope}", scope=scope)
-        return Principal(found.name, frozenset(found.scopes), found.rate, found.id)
-
-    def _right(self, given: str) -> ApiKey | None:
-        """The key that was given; an unknown id costs as much as a wrong secret."""
-        match = _KEY.fullmatch(given)
-        assert self.keys is not None  # noqa: S101 - callers have looked
-        key = self.keys.find(match[1]) if match is not None else None
-        digest = hashlib.sha256(given.encode()).hexdigest()
-        is_right = hmac.compare_digest(digest, key.sha256 if key is not None else _NOBODY)
-        if key is None or not is_right or (key.expires is not None and key.expires <= time.time()):
-            return None
-        return key
-
-
-def _credential(headers: Mapping[bytes, bytes]) -> str:
-    """What a request brings; empty: nothing."""
-    kind, _, given = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-    if kind.lower() == "bearer" and given.strip():
-        return given.strip()
-    return headers.get(b"x-api-key", b"").decode("latin-1").strip()
