@@ -208,7 +208,7 @@ def topic_of(fields: Sequence[Spec], inner: list[Spec], source: dict[str, Any], 
     plan = FeaturePlan(schema, config.Features(**features), {events.id, events.time})
     reader = EventReader(events, Payloads(events.framing, schema, ids), plan, [])
     paths = {spec.name: spec for spec in fields} | {f"meta.{spec.name}": spec for spec in inner}
-    return Topic(reader, events, Door(reader, events, MOST), paths, fields)
+    return Topic(reader, events, Door(reader, events, MOST, rows_min=1), paths, fields)
 
 
 @st.composite

@@ -5,15 +5,17 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from river import compose, linear_model, optim, preprocessing
 
 from stream_ml.core.model import linear_batch as module
-from stream_ml.core.model.estimator import Learner
+from stream_ml.core.model.estimator import Learner, bits
 from stream_ml.core.model.linear_batch import ROWS_MIN, LinearRuns, linear_runs
 from tests.support.catalogue import CATALOGUE
+from tests.support.inputs import domain_of
 from tests.support.partition import content
 
 LAW = settings(max_examples=60, deadline=None, derandomize=True, database=None)
@@ -245,3 +247,32 @@ def test_a_model_with_a_number_that_is_none_is_asked(corrupted: float) -> None:
 def test_a_loss_whose_answer_is_not_known_is_asked() -> None:
     estimator = learned(linear_model.LogisticRegression(loss=optim.losses.Hinge()), *gauss(40))
     assert not runs_of(estimator).surely_sound([dict(zip(NAMES, row, strict=True)) for row in gauss(16)[0]])
+
+
+COLUMNS = st.lists(
+    st.tuples(st.floats(-1e18, 1e18), st.integers(-(2**53), 2**53), st.sampled_from((0.0, -0.0, 5e-324, 0.1))),
+    min_size=1,
+    max_size=30,
+)
+
+
+@pytest.mark.parametrize("scaling", SCALED)
+@pytest.mark.parametrize("model", [*LOGISTIC, *LINEAR])
+@LAW
+@given(rows=COLUMNS, count=st.integers(0, 60))
+def test_columns_are_scored_to_the_bit_as_each_event_is(scaling: str, model: str, rows: Any, count: int) -> None:
+    domain = domain_of("regression" if model in LINEAR else "binary")
+    learner = Learner(learned(SCALED[scaling]((LOGISTIC | LINEAR)[model]()), *gauss(count)), domain)
+    columns = [np.array(column) for column in zip(*rows, strict=True)]
+    found = learner.score_columns(NAMES, columns)
+    expected = [bits(learner.score_one(dict(zip(NAMES, row, strict=True)))) for row in rows]
+    assert found is None or [bits(one) for one in found] == expected
+    assert found is not None or not count or learner.fallback_reason or model == "hinge" or "nan" in str(expected)
+
+
+def test_a_model_whose_columns_come_out_otherwise_is_asked_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    domain = domain_of("binary")
+    learner = Learner(learned(SCALED["scaled"](linear_model.LogisticRegression()), *gauss(50)), domain)
+    monkeypatch.setattr(LinearRuns, "answers", lambda self, names, columns: [0.25] * len(columns[0]))
+    columns = [np.array([1.0, 2.0]), np.array([3, 4]), np.array([0.0, 1.0])]
+    assert learner.score_columns(NAMES, columns) is None and "different answers" in learner.fallback_reason

@@ -71,6 +71,17 @@ class Answers:
         found["flags"] = flags
         return found
 
+    def many(self, scores: Sequence[Scored], of: Of) -> list[dict[str, Any]]:
+        """What `one` gives for each of n events that have nothing of their own: no id, nothing imputed or clipped."""
+        flags = self.one(scores[0], of, imputed=False, clipped=False, event_id=None)["flags"]
+        is_usual = self.task != "multiclass" and all(not one.cold for one in scores)
+        if not is_usual:
+            return [self.one(one, of, imputed=False, clipped=False, event_id=None) for one in scores]
+        if self.task == "regression":
+            return [{"value": one.value, "flags": flags} for one in scores]
+        classes = self._classes
+        return [{"class": classes[str(one.class_name)], "score": one.score, "flags": flags} for one in scores]
+
     def _class_of(self, name: str) -> Any:
         return self._classes.get(name, name)
 

@@ -14,6 +14,7 @@ import msgspec
 
 from stream_ml.core.api.bodies import document, envelope, is_partial, not_json, too_many, unusable
 from stream_ml.core.api.problems import Fault, pointer_of
+from stream_ml.core.api.rows import ROWS_MIN, Instance, RowPlan, Rows
 from stream_ml.core.api.typed import NotPlain, TypedRecord
 from stream_ml.core.avro.fields import find_field, time_scale
 from stream_ml.core.avro.framing import Rejected
@@ -27,21 +28,6 @@ from stream_ml.records import DeadLetter, Record
 
 FILLERS = 8  # made-up events, of which one has an id and a time
 KEY = "key"  # beside the fields, where the id of an event is the key of its record
-
-
-class Instance(NamedTuple):
-    """A usable instance.
-
-    Parameters
-    ----------
-    event_id
-        None where it was left out.
-    """
-
-    features: dict[str, Any]
-    imputed: bool
-    event_id: str | None
-    time_ms: int
 
 
 class Recorded(NamedTuple):
@@ -79,7 +65,8 @@ class Door:
     So many attributes: what may be left out is known once, for both lanes.
     """
 
-    def __init__(self, reader: EventReader, source: Source, instances_max: int) -> None:
+    def __init__(self, reader: EventReader, source: Source, instances_max: int, rows_min: int = ROWS_MIN) -> None:
+        self._rows_min = rows_min
         self._reader, self._schema, self._max = reader, reader.payloads.reader, instances_max
         self._topic = source.topic
         self._id = None if source.id == "key" else find_field(self._schema, source.id, where="events.id")
@@ -96,6 +83,9 @@ class Door:
         assert not isinstance(decoded, Rejected)  # noqa: S101 - it was made of the schema
         self._missing = {name: decoded[1][name] for name in self.may_miss}
         self._typed = self._types()
+        self._columns: RowPlan | None = None
+        with contextlib.suppress(NotPlain):
+            self._columns = RowPlan(reader.plan)
 
     def _may_miss(self) -> frozenset[str]:
         """Fields that say nothing to the model and may be left out, though the schema has no default for them."""
@@ -184,10 +174,26 @@ class Door:
         if not 0 < count <= self._max:
             raise too_many(count, self._max)
 
-    def _plain(self, given: Sequence[Any], now_ms: int) -> list[Instance]:
+    def _as_rows(self, given: Sequence[Any], now_ms: int) -> Rows | None:
+        """Many instances as columns; None where they are to be looked at one by one."""
+        if len(given) < self._rows_min or self._columns is None:
+            return None
+        assert self._typed is not None  # noqa: S101 - callers have looked
+        try:
+            columns = self._typed[0].columns(given)
+            if not self._roles.isdisjoint(columns) or (self._takes_key and KEY in columns):
+                return None
+            return self._columns.rows(columns, self._as_told(now_ms))
+        except NotPlain:
+            return None
+
+    def _plain(self, given: Sequence[Any], now_ms: int) -> Sequence[Instance]:
         """Instances out of typed records; NotPlain where one of them is to be judged by the reference."""
         assert self._typed is not None  # noqa: S101 - callers have looked
         record, plan = self._typed[0], self._reader.plan
+        rows = self._as_rows(given, now_ms)
+        if rows is not None:
+            return rows
         found = []
         for one in given:
             payload = record.payload(one)

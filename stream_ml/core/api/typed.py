@@ -4,7 +4,7 @@ What the types cannot say exactly as `from_json` does is left to it: a schema wi
 """
 
 import struct
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -60,8 +60,31 @@ class TypedRecord:
                 continue
             may.append((attribute, type_ | msgspec.UnsetType, msgspec.UNSET))
         self._order = [names[member[0]] for member in (*must, *may)]
-        self._is_whole = not may
+        self._is_whole, self._musts = not may, len(must)
         self.type: Any = msgspec.defstruct("Record", [*must, *may], rename=names, forbid_unknown_fields=True, gc=False)
+
+    def columns(self, given: Sequence[Any]) -> dict[str, tuple[Any, ...]]:
+        """Values by field of n records, but of fields that none of them has.
+
+        Raises
+        ------
+        NotPlain
+            Some have a field and some have not, one is null, or a value has to be converted.
+        """
+        found: dict[str, tuple[Any, ...]] = {}
+        converted = {name for name, convert in self._converts if convert is not _binary32}
+        columns = zip(*map(msgspec.structs.astuple, given), strict=True)
+        for number, (name, column) in enumerate(zip(self._order, columns, strict=True)):
+            if number >= self._musts:  # of all others the types have seen to it that all have one, of one type
+                kinds = set(map(type, column))
+                if kinds == {msgspec.UnsetType} and name not in self._absent:
+                    continue
+                if len(kinds) > 1 or kinds & {msgspec.UnsetType, type(None)}:
+                    raise NotPlain
+            if name in converted:
+                raise NotPlain
+            found[name] = column
+        return found
 
     def payload(self, given: Any) -> dict[str, Any]:
         """Its payload, as the decoder of Avro gives it; NotPlain where only the reference can judge a value."""

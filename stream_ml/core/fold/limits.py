@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from stream_ml.core.avro.fields import MAGNITUDE_MAX
@@ -172,6 +173,18 @@ class Ranges:
                 if named is not column:
                     columns[number], changed = named, True
         return list(zip(*columns, strict=True)) if changed else rows
+
+    def admits_columns(self, names: Sequence[str], columns: Sequence[npt.NDArray[Any]]) -> bool:
+        """Whether `clip_one` would leave all of n rows of numbers as they are."""
+        if self._full:
+            return False
+        for name, column in zip(names, columns, strict=True) if self._clips else ():
+            clip = self._clips.get(name)
+            if clip is not None:
+                low, high = (clip.whole_low, clip.whole_high) if column.dtype.kind == "i" else (clip.low, clip.high)
+                if column.min() < low or column.max() > high:
+                    return False
+        return True
 
     def _named(self, name: str, column: tuple[str, ...]) -> tuple[str, ...]:
         """Texts of rows that are learned one after the other: each new one takes room, while there is some."""

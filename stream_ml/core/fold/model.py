@@ -7,6 +7,7 @@ from stream_ml.core.fold.batches import FoldSettings, Run
 from stream_ml.core.fold.far_examples import Far
 from stream_ml.core.inputs.events import Features
 from stream_ml.core.model.estimator import Learner, Scored
+from stream_ml.core.model.linear_batch import Column
 from stream_ml.core.model.scoring import Scorer, Scores
 
 
@@ -42,6 +43,13 @@ class Model:
         within, clipped = self.limits.clip_many(features)
         scores = self.scorer.score_many(within, count)
         return scores._replace(clipped=clipped) if clipped else scores
+
+    def score_columns(self, names: Sequence[str], columns: Sequence[Column]) -> list[Scored] | None:
+        """What it says of n events given as columns of numbers, none of which is brought within its limits; None: ask
+        `score_one`, which has the same bits."""
+        if not self.limits.admits_columns(names, columns):
+            return None
+        return self.learner.score_columns(names, columns)
 
     def learned_many(self, run: Run, first: int, rows: Sequence[Sequence[Any]]) -> None:
         """Note what was learned of a run from this row on, as the estimator got it."""

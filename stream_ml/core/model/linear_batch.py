@@ -16,9 +16,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 SURELY_FINITE = 1e100  # a sum of magnitudes below it stays finite however it is rounded, and in whatever order
 ROWS_MIN = 4  # taking a model's state and giving it back costs as much as two examples save
 
+Column = npt.NDArray[Any]
 Matrix = Sequence[Sequence[Any]]
 """Features of n examples, each a row of d values in the order of the names."""
 
@@ -72,6 +76,32 @@ class LinearRuns:
             return False
         self._give(names, after)
         return True
+
+    def answers(self, names: Sequence[str], columns: Sequence[Column]) -> list[float] | None:
+        """What the model answers to n events, as `predict_proba_one` or `predict_one` would; None: ask it one by one.
+
+        Parameters
+        ----------
+        columns
+            Of each feature n finite numbers. Taken a column at a time, the operations on each number are River's, in
+            River's order.
+        """
+        state = self._taken(names)
+        if state is None or self.fallback_reason or not state.finite():
+            return None
+        raw = np.zeros(len(columns[0]))
+        means, deviations = state.means, [variance**0.5 for variance in state.variances]
+        with np.errstate(all="ignore"):
+            for number, (weight, column) in enumerate(zip(state.weights, columns, strict=True)):
+                scaled = column
+                if means:
+                    scaled = column - means[number]
+                if deviations:
+                    deviation = deviations[number]
+                    scaled = scaled / deviation if deviation else np.zeros(len(column))
+                raw = raw + weight * scaled
+            raw = raw + state.intercept
+        return list(map(float, map(self._model.loss.mean_func, raw.tolist())))
 
     def surely_sound(self, probes: Sequence[Mapping[str, Any]]) -> bool:
         """Whether the answers to these features are finite beyond doubt; False: ask the model itself."""

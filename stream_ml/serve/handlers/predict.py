@@ -6,8 +6,9 @@ from typing import Any
 
 from stream_ml.core.api.answers import Answers, Of
 from stream_ml.core.api.bodies import document, unusable
-from stream_ml.core.api.door import Asked, Instance, Recorded
+from stream_ml.core.api.door import Asked, Recorded
 from stream_ml.core.api.problems import Fault, Problem
+from stream_ml.core.api.rows import Instance, Rows
 from stream_ml.core.model.estimator import ModelFailed, Scored
 from stream_ml.serve.handlers.demands import Demands
 from stream_ml.serve.handlers.record import Recorder, own_id, wanted
@@ -79,6 +80,10 @@ class Predict:
     def _scored(self, moment: Moment, asked: Asked) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         of = self._of(moment)
+        if isinstance(asked.instances, Rows):
+            scores = moment.model.model.score_columns(asked.instances.names, asked.instances.columns)
+            if scores is not None:
+                return self.answers.many(scores, of)
         for row, instance in enumerate(asked.instances):
             if not isinstance(instance, Instance):
                 found.append({"error": _told_fault(instance)})
