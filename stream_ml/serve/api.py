@@ -6,9 +6,11 @@ from stream_ml.serve.handlers.demands import Demands
 from stream_ml.serve.handlers.feedback import Feedback
 from stream_ml.serve.handlers.inference import InferenceHandlers, Inferences, model_name
 from stream_ml.serve.handlers.info import Info, answers_of, document_of
+from stream_ml.serve.handlers.labels import Labels, Reader
 from stream_ml.serve.handlers.page import page
 from stream_ml.serve.handlers.predict import Predict
 from stream_ml.serve.handlers.record import Recorder
+from stream_ml.serve.handlers.repeats import Repeats
 from stream_ml.serve.http.messages import BINARY, Answer, Handler, Request, Route
 from stream_ml.serve.live import Live
 from stream_ml.serve.producer import Writer
@@ -24,6 +26,7 @@ def table(
     *,
     predict: Handler = _nobody,
     feedback: Handler = _nobody,
+    label: Handler = _nobody,
     info: Info | None = None,
     inference: InferenceHandlers | None = None,
     aliases: list[Handler] | None = None,
@@ -50,6 +53,7 @@ def table(
         found.append(Route("POST", alias.path, "predict", handler, "One prediction, under names of its own"))
     if config.serve.feedback:
         found.append(Route("POST", "/v1/feedback", "feedback", feedback, "Labels, to be learned"))
+        found.append(Route("GET", "/v1/labels/{receipt}", "feedback", label, "What became of a label"))
     return [
         *found,
         Route("GET", "/v1/model", "predict", said("model"), "The model that answers, its features and its quality"),
@@ -77,7 +81,9 @@ def table(
     ]
 
 
-def routes_of(parts: Parts, live: Live, writer: Writer | None) -> tuple[list[Route], Info, Inferences]:
+def routes_of(
+    parts: Parts, live: Live, writer: Writer | None, labels: Reader | None = None
+) -> tuple[list[Route], Info, Inferences]:
     """The routes with what answers at them, and what gRPC shares with them."""
     demands, seal = Demands(parts.config, live), answer_seal(parts.config, parts.domain)
     records = parts.config.serve.record == "ack" and seal is not None and writer is not None
@@ -85,12 +91,13 @@ def routes_of(parts: Parts, live: Live, writer: Writer | None) -> tuple[list[Rou
     predict = Predict(live, answers_of(parts), demands, recorder)
     info = Info(parts, live, predict)
     handlers = [AliasHandler(alias, live, predict, demands).answer for alias in parts.config.serve.aliases]
-    feedback = Feedback(parts, live, writer)
+    feedback, repeats = Feedback(parts, live, writer), Repeats()
     inferences = Inferences(parts, live, predict, demands, info.reasons)
     found = table(
         parts,
-        predict=predict.named,
-        feedback=feedback.take,
+        predict=repeats.once(predict.named) if records else predict.named,
+        feedback=repeats.once(feedback.take),
+        label=Labels(live, labels).label,
         info=info,
         inference=InferenceHandlers(inferences),
         aliases=[*handlers],

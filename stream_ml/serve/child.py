@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stream_ml.app.parts import Parts
 from stream_ml.errors import ConfigError, StreamMLError
 from stream_ml.follower.follower import Follower
+from stream_ml.kafka.reading.labels import LabelReader
 from stream_ml.kafka.reading.log_heartbeat import LogHeartbeat
 from stream_ml.kafka.topics import TopicFacts
 from stream_ml.observe.metrics import SERVE_TABLE, Metrics
@@ -80,7 +81,7 @@ class Child:
         follower = Follower(parts, facts, Metrics(), lambda: None, seal, reads_only=True)
         self._live = Live(parts, follower, LogHeartbeat(config, facts))
         self._writer = Writer(config) if self._settings.feedback or self._settings.record != "off" else None
-        table, self._info, inferences = routes_of(parts, self._live, self._writer)
+        table, self._info, inferences = routes_of(parts, self._live, self._writer, LabelReader(config, seal))
         self._gate = Gate(config, Guard(config, lambda: self._metrics.count("auth_failures")), self._metrics)
         hosts = [socket.gethostname(), config.serve.host, *config.http.hosts]
         application = Application(config, Routes(table), self._gate, hosts)

@@ -39,7 +39,7 @@ def secured(app: App, log: Log, **serve: Any) -> tuple[Api, dict[str, str]]:
 
 
 def path_of(api: Api, pattern: str) -> str:
-    return pattern.format(name="event.avsc", version=api.live.answering().of.lineage)
+    return pattern.format(name="event.avsc", version=api.live.answering().of.lineage, receipt="f:0:1")
 
 
 def test_every_route_needs_a_right_credential_of_its_scope(app: App, log: Log) -> None:

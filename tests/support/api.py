@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from stream_ml.app.assemble import assemble
 from stream_ml.config import Config
+from stream_ml.kafka.reading.labels import Where
 from stream_ml.kafka.reading.log_heartbeat import Heard
 from stream_ml.observe.metrics import SERVE_TABLE, Metrics
 from stream_ml.serve.access.gate import Gate
@@ -51,6 +52,17 @@ class ListWriter:
         return [Confirmed(0, at + number) for number in range(len(records))]
 
 
+class ListLabels:
+    """Says what became of labels."""
+
+    def __init__(self, fates: Mapping[Where, Any]) -> None:
+        self._fates, self.asked = fates, 0
+
+    def look(self, label: Where) -> Any:
+        self.asked += 1
+        return self._fates.get(label)
+
+
 class Answered(NamedTuple):
     status: int
     headers: dict[str, str]
@@ -80,9 +92,10 @@ class Api:
         if started:
             self.live.start(lambda: False)
 
-    def answer_with(self, writer: Any) -> None:
-        """Answer with what writes to Kafka, or without."""
-        self.table, self.info, self.inferences = routes_of(assemble(self.config), self.live, writer)
+    def answer_with(self, writer: Any, fates: Mapping[Where, Any] | None = None) -> None:
+        """Answer with what writes to Kafka, or without; and with what became of labels."""
+        labels = ListLabels(fates or {})
+        self.table, self.info, self.inferences = routes_of(assemble(self.config), self.live, writer, labels)
         self.gate = Gate(self.config, Guard(self.config), self.metrics)
         self.application = Application(self.config, Routes(self.table), self.gate, [])
 

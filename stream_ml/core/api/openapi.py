@@ -28,6 +28,7 @@ _DEMANDS = (
 
 _PATH_PARTS: dict[str, dict[str, Any]] = {
     "name": {"type": "string", "enum": [*SCHEMAS]},
+    "receipt": {"type": "string", "pattern": r"^f:[0-9]{1,9}:[0-9]{1,18}$", "description": "of POST /v1/feedback"},
     "version": {"type": "string", "pattern": "^[0-9a-f]{16}$", "description": "a lineage"},
 }
 
@@ -67,6 +68,7 @@ class Described(NamedTuple):
     instances_max: int
     secured: bool
     open_scopes: Sequence[str] = ("",)  # that need no credential
+    repeatable: Sequence[str] = ()  # paths that take an Idempotency-Key
 
 
 def openapi(app: Described, operations: Sequence[Operation], aliases: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
@@ -117,20 +119,18 @@ def _operation(operation: Operation, app: Described, alias: dict[str, Any] | Non
             }
             for header, meaning, pattern in _DEMANDS
         ]
+    if operation.path in app.repeatable:
+        key = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}
+        meaning = "the same request with the same key is answered again as it was; for requests that write"
+        parameters.append({"name": "Idempotency-Key", "in": "header", "description": meaning, "schema": key})
+    if operation.path == "/v1/feedback":
+        choice = {"type": "string", "enum": ["true", "false"]}
+        parameters.append({"name": "dry_run", "in": "query", "required": False, "schema": choice})
     if parameters:
         found["parameters"] = parameters
     body, good, answer = _bodies(operation, alias)
     if body is not None:
         found["requestBody"] = {"required": True, "content": {JSON: {"schema": body}}}
-    if operation.path == "/v1/feedback":
-        found["parameters"] = [
-            {
-                "name": "dry_run",
-                "in": "query",
-                "required": False,
-                "schema": {"type": "string", "enum": ["true", "false"]},
-            }
-        ]
     kind = "text/html" if operation.path == "/docs" else JSON
     found["responses"][str(good)] = {"description": "OK", "content": {kind: {"schema": answer}}}
     if operation.path == "/v1/feedback":
@@ -179,6 +179,8 @@ def _statuses(operation: Operation, app: Described, *, with_body: bool) -> list[
         found |= {400, 412}
     if "{" in operation.path:
         found |= {400, 404}
+    if operation.path in app.repeatable:
+        found.add(409)
     return sorted(found)
 
 

@@ -54,6 +54,7 @@ KINDS: Mapping[str, Kind] = {
     "stale": Kind(503, "The model is older than the operator allows", again=True),
     "not-recorded": Kind(503, "Kafka did not take the record", again=True),
     "no-keys": Kind(503, "The issuer's keys cannot be had", again=True),
+    "not-looked-up": Kind(503, "Kafka does not answer", again=True),
     "draining": Kind(503, "This process is about to end", again=True),
 }
 

@@ -61,6 +61,22 @@ def test_answers_are_what_the_worker_publishes_and_a_label_is_known_to_who_asks_
                 assert answer["model"]["position"] > before["position"]
                 assert answer["model"]["examples_learned"] == before["examples_learned"] + 1
                 before = answer["model"]
+            # What became of a label, by its receipt; and one that is sent twice with a key is written once.
+            status, _, fate = api.ask("GET", f"/v1/labels/{said['after']}")
+            assert (status, fate["state"], fate["learned_here"]) == (200, "example", True), fate
+            assert fate["position"] == before["position"] and fate["id"] == "v409"
+            repeated = {"labels": [{"id": "v409", "at": T0 + 1000 * 440, "y": False}]}
+            receipts = [
+                api.ask("POST", "/v1/feedback", repeated, Idempotency_Key="again")[2]["receipts"] for _ in range(2)
+            ]
+            assert receipts[0] == receipts[1]
+            lookup = f"/v1/labels/{receipts[0][0]}"
+            assert until(lambda: api.ask("GET", lookup)[2]["state"] != "waiting", 20)
+            assert api.ask("GET", lookup)[2]["outcome"] == "duplicate"
+            early = {"labels": [{"id": "v9999", "at": T0, "y": True}]}
+            waits = api.ask("POST", "/v1/feedback", early)[2]["after"]
+            assert api.ask("GET", f"/v1/labels/{waits}")[2]["state"] == "waiting"
+            assert api.ask("GET", "/v1/labels/f:0:999999")[0] == 404
             assert api.ask("POST", "/v1/feedback", {"labels": [{"id": "v1", "y": "maybe"}]})[0] == 422
             assert api.stop() == 0
         made.wait_until_done()
