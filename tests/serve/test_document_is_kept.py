@@ -4,7 +4,6 @@ No failure is allowed. What a document cannot say is left out of what is asked: 
 now, which are refused by a clock.
 """
 
-import asyncio
 import datetime
 import itertools
 import json
@@ -14,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import jsonschema_rs
 import pytest
 import schemathesis
 from hypothesis import strategies as st
@@ -25,12 +25,8 @@ from stream_ml.app.assemble import assemble
 from stream_ml.config import Config, load_config
 from stream_ml.core.inputs import made_up
 from stream_ml.records import Target
-from stream_ml.serve.api import routes_of
-from stream_ml.serve.http.app import Application
-from stream_ml.serve.http.auth import Guard, new_key, write_keys
-from stream_ml.serve.http.messages import Routes
-from stream_ml.serve.producer import Confirmed
-from tests.support.api import Api
+from stream_ml.serve.http.auth import new_key, write_keys
+from tests.support.api import Api, ListWriter
 from tests.support.follower_on_a_list import App, Log, on_a_list
 from tests.support.partition import EVENTS, FEEDBACK, PREDICTIONS, example
 
@@ -248,28 +244,12 @@ class Apps(App):
             self.log.add(example(number, y=next(targets), event=written, schema=schema.fingerprint))
 
 
-class ListWriter:
-    """Confirms at once."""
-
-    def __init__(self) -> None:
-        self.records: list[Any] = []
-
-    async def write(self, topic: str, records: list[tuple[bytes, bytes]]) -> list[Confirmed]:
-        at = len(self.records)
-        self.records += records
-        await asyncio.sleep(0)
-        return [Confirmed(0, at + number) for number in range(len(records))]
-
-
 def whole_api(app: Apps) -> Api:
     """An application that takes labels too."""
     config = app.whole()
     app.serving(config)
     app.learn(config, LEARNED)
-    api = Api(app, config)
-    api.table, api.info = routes_of(assemble(config), api.live, ListWriter())  # type: ignore[arg-type]
-    api.application = Application(config, Routes(api.table), Guard(config), api.metrics, [])
-    return api
+    return Api(app, config, writer=ListWriter())
 
 
 # --- what is asked, and what comes of it ---
@@ -334,6 +314,23 @@ def told(check: Any, asked: Any) -> str:
             f"  {answer.status_code} {answer.content[:500]!r}" if answer is not None else "  no answer",
         )
     )
+
+
+@pytest.mark.parametrize("values", [[{}, [1], 2, "3"], [None, {}, [[1]], []], [1.0, "2", 3, 4.0], ["x", 2, 3, 4.0]])
+def test_one_event_by_place_that_begins_with_no_list_is_of_the_document_and_answered_in_its_place(
+    values: list[Any], tmp_path: Path
+) -> None:
+    text, key = new_key("test", ["predict"])
+    write_keys(tmp_path / "keys.json", [key])
+    with on_a_list() as log:
+        api = whole_api(Apps(tmp_path, log, APPS["numbers"]))
+        document = api.get("/openapi.json").json
+        asked = {"features": values, "on_error": "partial"}
+        schema = {"$ref": "#/components/schemas/Asked", "components": document["components"]}
+        jsonschema_rs.Draft202012Validator(schema).validate(asked)
+        answer = api.post("/v1/predict", asked, Authorization=f"Bearer {text}")
+    assert answer.status == 200 and len(answer.json["predictions"]) == 1, answer
+    assert answer.json["predictions"][0]["error"]["code"] == "schema_mismatch" and answer.json["prediction"] == [None]
 
 
 @pytest.mark.parametrize("seed", SEEDS)

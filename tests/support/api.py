@@ -3,11 +3,12 @@
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from stream_ml.app.assemble import assemble
 from stream_ml.config import Config
+from stream_ml.core.api.problems import Problem
 from stream_ml.kafka.reading.log_heartbeat import Heard
 from stream_ml.observe.metrics import SERVE_TABLE, Metrics
 from stream_ml.serve.api import routes_of
@@ -15,6 +16,7 @@ from stream_ml.serve.http.app import Application
 from stream_ml.serve.http.auth import Guard
 from stream_ml.serve.http.messages import Route, Routes
 from stream_ml.serve.live import Live
+from stream_ml.serve.producer import Confirmed
 from tests.support.follower_on_a_list import App, Log
 
 
@@ -36,6 +38,33 @@ class ListHeartbeat:
         pass
 
 
+class ListWriter:
+    """Keeps what is to be written, with its topic; confirms it once it is `open`, which it is at first.
+
+    Attributes
+    ----------
+    places
+        Where the next records stand; without them at 0, 1, 2 ... of partition 0.
+    refuses
+        Whether Kafka does not confirm.
+    """
+
+    def __init__(self) -> None:
+        self.records: list[tuple[str, bytes, bytes, Any]] = []
+        self.places: list[Confirmed] = []
+        self.open, self.refuses = asyncio.Event(), False
+        self.open.set()
+
+    async def write(self, topic: str, records: Sequence[tuple[bytes, bytes, Any]]) -> list[Confirmed]:
+        first = len(self.records)
+        self.records += [(topic, *record) for record in records]
+        await asyncio.sleep(0)
+        await self.open.wait()
+        if self.refuses:
+            raise Problem("not-recorded", "nobody confirms", headers={"Retry-After": "2"})
+        return self.places[: len(records)] or [Confirmed(0, first + number) for number in range(len(records))]
+
+
 class Answered(NamedTuple):
     status: int
     headers: dict[str, str]
@@ -55,12 +84,12 @@ class Answered(NamedTuple):
 class Api:
     """An application whose model has folded the list; `turn` folds what came since."""
 
-    def __init__(self, app: App, config: Config, *, started: bool = True) -> None:
+    def __init__(self, app: App, config: Config, *, started: bool = True, writer: ListWriter | None = None) -> None:
         self.config, self.log = config, app.log
         self.beat = ListHeartbeat(app.log)
         self.live = Live(assemble(config), app.follower(config, reads_only=True), self.beat)
         self.table: list[Route]
-        self.table, self.info = routes_of(assemble(config), self.live, None)
+        self.table, self.info = routes_of(assemble(config), self.live, writer)  # type: ignore[arg-type]
         self.metrics = Metrics(SERVE_TABLE)
         self.application = Application(config, Routes(self.table), Guard(config), self.metrics, [])
         if started:
