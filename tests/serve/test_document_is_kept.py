@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import jsonschema_rs
 import pytest
 import schemathesis
 from hypothesis import strategies as st
@@ -256,9 +257,7 @@ def whole_api(app: Apps) -> Api:
     config = app.whole()
     app.serving(config)
     app.learn(config, LEARNED)
-    api = Api(app, config)
-    api.answer_with(ListWriter())
-    return api
+    return Api(app, config, writer=ListWriter())
 
 
 # --- what is asked, and what comes of it ---
@@ -324,6 +323,23 @@ def told(check: Any, asked: Any) -> str:
             f"  {answer.status_code} {answer.content[:500]!r}" if answer is not None else "  no answer",
         )
     )
+
+
+@pytest.mark.parametrize("values", [[{}, [1], 2, "3"], [None, {}, [[1]], []], [1.0, "2", 3, 4.0], ["x", 2, 3, 4.0]])
+def test_one_event_by_place_that_begins_with_no_list_is_of_the_document_and_answered_in_its_place(
+    values: list[Any], tmp_path: Path
+) -> None:
+    text, key = new_key("test", ["predict"])
+    write_keys(tmp_path / "keys.json", [key])
+    with on_a_list() as log:
+        api = whole_api(Apps(tmp_path, log, APPS["numbers"]))
+        document = api.get("/openapi.json").json
+        asked = {"features": values, "on_error": "partial"}
+        schema = {"$ref": "#/components/schemas/Asked", "components": document["components"]}
+        jsonschema_rs.Draft202012Validator(schema).validate(asked)
+        answer = api.post("/v1/predict", asked, Authorization=f"Bearer {text}")
+    assert answer.status == 200 and len(answer.json["predictions"]) == 1, answer
+    assert answer.json["predictions"][0]["error"]["code"] == "schema_mismatch" and answer.json["prediction"] == [None]
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -16,8 +16,10 @@ from stream_ml.errors import ConfigError
 from stream_ml.serve.access.keys import Keys, new_key, read_keys, write_keys
 from tests.support.api import Api, ListWriter
 from tests.support.follower_on_a_list import LINEAR, App, Log
+from tests.support.partition import EVENT
 
 INSTANCES = {"instances": [{"x": 1.0}]}
+SELDOM = 1e-4  # requests a second: one, and then none for as long as a test takes
 
 
 def secured(app: App, log: Log, **serve: Any) -> tuple[Api, dict[str, str]]:
@@ -109,6 +111,32 @@ def test_the_rate_of_a_key_is_held_and_says_when_to_come_again(app: App, log: Lo
     assert "ratelimit" in refused.headers
 
 
+def test_who_has_no_right_key_takes_nothing_of_the_rate_of_who_has_one(app: App, log: Log) -> None:
+    api, keys = secured(app, log, rate=SELDOM)
+    for _ in range(10):
+        assert api.post("/v1/predict", INSTANCES, X_API_Key="wrong").status == 401
+        assert api.post("/v1/predict", INSTANCES, X_API_Key=keys["feedback"]).status == 403
+    assert api.post("/v1/predict", INSTANCES, X_API_Key=keys["predict"]).status == 200
+
+
+def test_a_key_has_one_rate_whatever_headers_it_comes_with(app: App, log: Log) -> None:
+    api, keys = secured(app, log, rate=SELDOM)
+    key = keys["predict"]
+    ways = [{"x-api-key": key}, {"authorization": f"Bearer {key}"}, {"authorization": f"bearer  {key}"}]
+    ways += [{"x-api-key": key, "x-forwarded-for": f"10.0.0.{number}"} for number in range(3)]
+    statuses = [asyncio.run(api.ask("POST", "/v1/predict", INSTANCES, one)).status for one in ways]
+    assert statuses == [200, *[429] * 5]
+
+
+def test_without_keys_an_address_has_one_rate_whatever_headers_it_sends(app: App, log: Log) -> None:
+    config = app.config(LINEAR, serve={"rate": SELDOM})
+    app.serving(config)
+    log.usual(30)
+    api = Api(app, config)
+    ways = [{"X_Forwarded_For": f"10.0.0.{number}", "X_API_Key": str(number)} for number in range(5)]
+    assert [api.post("/v1/predict", INSTANCES, **one).status for one in ways] == [200, *[429] * 4]
+
+
 def test_keys_are_read_again_when_their_file_changes_and_a_broken_file_changes_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +196,27 @@ def test_a_body_without_a_length_is_read_up_to_the_limit_and_no_further(api: Api
     assert (answer.status, answer.problem, answer.headers["connection"]) == (413, "too-large", "close")
 
 
+def test_no_more_of_a_body_is_kept_than_the_limit_before_it_is_refused(api: Api) -> None:
+    """What is read once the refusal is on its way is thrown away."""
+    piece, read, at_refusal = b" " * 65_536, 0, 0
+
+    async def receive() -> Any:
+        nonlocal read
+        read += len(piece)
+        return {"type": "http.request", "body": piece, "more_body": read < 64 * len(piece)}
+
+    async def send(said: Any) -> None:
+        nonlocal at_refusal
+        if said["type"] == "http.response.start":
+            assert said["status"] == 413
+            at_refusal = read
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/predict", "query_string": b"", "client": ("127.0.0.1", 1)}
+    headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
+    asyncio.run(api.application(scope | {"headers": headers}, receive, send))
+    assert 0 < at_refusal <= api.config.serve.body_max + len(piece)
+
+
 def test_more_instances_than_allowed_are_too_large(api: Api) -> None:
     answer = api.post("/v1/predict", {"instances": [{"x": 1.0}] * 1_001})
     assert (answer.status, answer.problem) == (413, "too-large")
@@ -183,7 +232,8 @@ def test_unknown_paths_and_methods_say_what_there_is(api: Api) -> None:
 
 def test_a_page_of_another_site_cannot_ask_under_a_name_of_its_own(api: Api) -> None:
     """A browser on this machine would send it, and without keys nothing else tells it from a caller."""
-    assert api.post("/v1/predict", INSTANCES, Host="evil.example:8000").problem == "forbidden"
+    for _ in range(2):
+        assert api.post("/v1/predict", INSTANCES, Host="evil.example:8000").problem == "forbidden"
     assert api.post("/v1/predict", INSTANCES, Host="localhost:8000").status == 200
 
 
@@ -219,6 +269,53 @@ def test_too_many_requests_at_once_are_told_to_come_again(app: App, log: Log) ->
     answer = api.post("/v1/predict", INSTANCES)
     assert (answer.status, answer.problem, answer.headers["retry-after"]) == (503, "overloaded", "1")
     assert api.get("/readyz").status == 200
+
+
+def test_a_request_that_failed_leaves_its_place_to_others(app: App, log: Log) -> None:
+    config = app.config(LINEAR, serve={"in_flight_max": 2})
+    app.serving(config)
+    log.usual(30)
+    api = Api(app, config)
+    for _ in range(5):
+        assert api.post("/v1/predict", {"instances": [{"x": "much"}]}).status == 422
+        assert api.post("/v1/predict", b"{").status == 400
+    assert api.post("/v1/predict", INSTANCES).status == 200 and api.gate.in_flight == 0
+
+
+def test_requests_whose_bodies_have_not_come_take_nobodys_place(app: App, log: Log) -> None:
+    config = app.config(LINEAR, serve={"in_flight_max": 2})
+    app.serving(config)
+    log.usual(30)
+    api = Api(app, config)
+    headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/predict", "query_string": b"", "headers": headers}
+
+    async def asked() -> int:
+        gone = asyncio.Event()
+
+        async def receive() -> Any:
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(_: Any) -> None:
+            raise AssertionError("who went away is answered")
+
+        held = [asyncio.create_task(api.application(scope, receive, send)) for _ in range(5)]
+        await asyncio.sleep(0)
+        status = (await api.ask("POST", "/v1/predict", INSTANCES)).status
+        gone.set()
+        await asyncio.gather(*held)
+        return status
+
+    assert asyncio.run(asked()) == 200
+
+
+def test_a_process_that_is_about_to_end_says_so_and_has_its_connections_closed(api: Api) -> None:
+    assert "connection" not in api.post("/v1/predict", INSTANCES).headers
+    api.info.draining = api.gate.draining = True
+    answer, ready = api.post("/v1/predict", INSTANCES), api.get("/readyz")
+    assert (answer.status, answer.headers["connection"]) == (200, "close"), "what it has it answers"
+    assert (ready.status, ready.json["reasons"], ready.headers["connection"]) == (503, ["about to end"], "close")
 
 
 def test_every_kind_of_problem_has_a_status_that_fits() -> None:
@@ -260,6 +357,27 @@ def test_schemas_are_given_as_avro(api: Api) -> None:
     assert api.get("/v1/schema/label.avsc").json["name"] == "Truth"
     assert api.get("/v1/schema/prediction.avsc").json["type"] == "record"
     assert api.get("/v1/schema/else.avsc").problem == "not-found"
+
+
+def test_one_request_of_an_alias_leaves_nothing_to_the_next(app: App, log: Log) -> None:
+    """Records inside of `set` too."""
+    meta = {"name": "Meta", "type": "record", "fields": [{"name": n, "type": "double"} for n in ("source", "note")]}
+    fields = [*EVENT["fields"], {"name": "meta", "type": meta}]
+    (app.folder / "visit.avsc").write_text(json.dumps(EVENT | {"fields": fields}), "utf-8")
+    alias = {
+        "path": "/v1/sign",
+        "in": {"number": "x", "id": "id", "note": "meta.note"},
+        "set": {"t": 0, "meta": {"source": 1.0}},
+        "out": {"label": "class", "id": "id"},
+    }
+    config = app.config(LINEAR, serve={"aliases": [alias]})
+    app.serving(config)
+    api = Api(app, config)
+    first = api.post("/v1/sign", {"number": 1.0, "id": "mine", "note": 2.0})
+    assert (first.status, first.json["id"]) == (200, "mine")
+    assert api.post("/v1/sign", {"number": 1.0, "note": 2.0}).json["id"] is None
+    missing = api.post("/v1/sign", {"number": 1.0})
+    assert (missing.status, [one["pointer"] for one in missing.json["errors"]]) == (422, ["/note"])
 
 
 def test_an_alias_has_names_of_its_own_in_requests_answers_and_refusals(app: App, log: Log) -> None:

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
 
+from stream_ml.kafka.reading.log_heartbeat import Heard
 from tests.core.fold.test_fold import SPOILS
 from tests.support.api import Answered, Api
 from tests.support.follower_on_a_list import BAYES, BRITTLE, LINEAR, RIDGE, App, Log, alone
@@ -115,6 +117,21 @@ def test_in_a_partial_request_what_is_wrong_with_one_leaves_the_others_alone(api
     first, second, third = api.post(PREDICT, body).json["predictions"]
     assert second["error"]["code"] == "schema_mismatch" and second["error"]["pointer"] == "/instances/1/x"
     assert first["class"] != third["class"]
+
+
+@pytest.mark.parametrize("more", [{}, {"on_error": "partial"}])
+def test_a_feature_out_of_its_bounds_is_refused_as_the_worker_refuses_it(
+    app: App, log: Log, more: dict[str, Any]
+) -> None:
+    config = app.config(LINEAR, features={"bounds": {"x": {"min": -2.0, "max": 10.0}}})
+    app.serving(config)
+    log.usual(30)
+    api = Api(app, config)
+    for x in (10.000000000000002, -3.0):
+        answer = api.post(PREDICT, instances(1.0, x, **more)).json
+        fault = answer["predictions"][1]["error"] if more else answer["errors"][0]
+        assert (fault["code"], fault["pointer"]) == ("out_of_bounds", "/instances/1/x")
+    assert api.post(PREDICT, instances(10.0, -2.0, **more)).status == 200
 
 
 def test_values_are_not_repeated_where_the_operator_wants_that(app: App, log: Log) -> None:
@@ -233,6 +250,38 @@ def test_a_label_counts_as_learned_once_its_example_or_a_later_one_is_folded(api
     api.turn()
     assert api.post(PREDICT, instances(1.0), Stream_ML_After=f"f:0:{last + 1}").status == 200
     assert api.post(PREDICT, instances(1.0), Stream_ML_After="f:0").status == 400
+
+
+def test_age_counts_from_what_kafka_itself_said_last_and_not_from_the_end_of_what_was_read(app: App, log: Log) -> None:
+    """A consumer that is cut off is at the end of its log for ever."""
+    config = app.config(LINEAR)
+    app.serving(config)
+    log.usual(300)
+    api = Api(app, config, started=False)
+    api.beat.away_since = Heard(time.monotonic() - 1_800, log.end)
+    api.live.start(lambda: False)
+    api.turn()
+    answer = api.post(PREDICT, instances(1.0))
+    assert answer.json["model"]["age_ms"] >= 1_800_000 and int(answer.headers["stream-ml-age"]) >= 1_800_000
+    assert "stale" in answer.json["predictions"][0]["flags"] and "stale" in api.get("/v1/model").json["flags"]
+    api.beat.away_since = None
+    api.turn()
+    young = api.post(PREDICT, instances(1.0)).json
+    assert young["model"]["age_ms"] < 60_000 and "stale" not in young["predictions"][0]["flags"]
+
+
+def test_a_replica_that_has_not_folded_all_that_kafka_has_is_not_fresh(app: App, log: Log) -> None:
+    config = app.config(LINEAR)
+    app.serving(config)
+    log.usual(300)
+    api = Api(app, config, started=False)
+    api.beat.away_since = Heard(time.monotonic(), log.end + 1)
+    api.live.start(lambda: False)
+    answer = api.post(PREDICT, instances(1.0)).json
+    assert answer["model"]["age_ms"] is None and "stale" in answer["predictions"][0]["flags"]
+    log.usual(1)
+    api.turn()
+    assert api.post(PREDICT, instances(1.0)).json["model"]["age_ms"] is not None
 
 
 def test_an_answer_of_a_replica_that_hears_nothing_of_kafka_grows_old_and_is_flagged(app: App, log: Log) -> None:

@@ -3,11 +3,12 @@
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from stream_ml.app.assemble import assemble
 from stream_ml.config import Config
+from stream_ml.core.api.problems import Problem
 from stream_ml.kafka.reading.labels import Where
 from stream_ml.kafka.reading.log_heartbeat import Heard
 from stream_ml.observe.metrics import SERVE_TABLE, Metrics
@@ -40,16 +41,30 @@ class ListHeartbeat:
 
 
 class ListWriter:
-    """Confirms at once."""
+    """Keeps what is to be written, with its topic; confirms it once it is `open`, which it is at first.
+
+    Attributes
+    ----------
+    places
+        Where the next records stand; without them at 0, 1, 2 ... of partition 0.
+    refuses
+        Whether Kafka does not confirm.
+    """
 
     def __init__(self) -> None:
-        self.records: list[Any] = []
+        self.records: list[tuple[str, bytes, bytes, Any]] = []
+        self.places: list[Confirmed] = []
+        self.open, self.refuses = asyncio.Event(), False
+        self.open.set()
 
-    async def write(self, topic: str, records: list[tuple[bytes, bytes]]) -> list[Confirmed]:
-        at = len(self.records)
-        self.records += records
+    async def write(self, topic: str, records: Sequence[tuple[bytes, bytes, Any]]) -> list[Confirmed]:
+        first = len(self.records)
+        self.records += [(topic, *record) for record in records]
         await asyncio.sleep(0)
-        return [Confirmed(0, at + number) for number in range(len(records))]
+        await self.open.wait()
+        if self.refuses:
+            raise Problem("not-recorded", "nobody confirms", headers={"Retry-After": "2"})
+        return self.places[: len(records)] or [Confirmed(0, first + number) for number in range(len(records))]
 
 
 class ListLabels:
@@ -82,13 +97,13 @@ class Answered(NamedTuple):
 class Api:
     """An application whose model has folded the list; `turn` folds what came since."""
 
-    def __init__(self, app: App, config: Config, *, started: bool = True) -> None:
+    def __init__(self, app: App, config: Config, *, started: bool = True, writer: ListWriter | None = None) -> None:
         self.config, self.log = config, app.log
         self.beat = ListHeartbeat(app.log)
         self.live = Live(assemble(config), app.follower(config, reads_only=True), self.beat)
         self.table: list[Route]
         self.metrics = Metrics(SERVE_TABLE)
-        self.answer_with(None)
+        self.answer_with(writer)
         if started:
             self.live.start(lambda: False)
 

@@ -184,8 +184,15 @@ class App:
         for name, schema in (("visit", EVENT), ("truth", _truth("binary"))):
             (folder / f"{name}.avsc").write_text(json.dumps(schema), "utf-8")
 
-    def config(self, model: dict[str, Any], *, serve: dict[str, Any] | None = None, **models: Any) -> Config:
-        """A configuration with this model; `models` and `serve` are the sections of that name."""
+    def config(
+        self,
+        model: dict[str, Any],
+        *,
+        serve: dict[str, Any] | None = None,
+        features: dict[str, Any] | None = None,
+        **models: Any,
+    ) -> Config:
+        """A configuration with this model; `models`, `serve` and `features` are the sections of that name."""
         content = {
             "app": {"id": "app"},
             "worker": {"instance": "w1"},
@@ -203,6 +210,7 @@ class App:
             "model": {"task": "binary", **model},
             "models": models,
             "serve": serve or {},
+            "features": features or {},
         }
         file = self.folder / f"app{next(self._numbers)}.yaml"
         file.write_text(json.dumps(content), "utf-8")

@@ -1,20 +1,10 @@
 """Bugs that a service like this one can have, as patches; each must be caught by the tests that it names.
 
-A patch replaces a text that stands once in its file. Tests are named as pytest takes them, quickest first.
+A patch replaces a text that stands once in its file. Tests are named as pytest takes them, quickest first: a file, or one test of it.
 """
 
-from typing import NamedTuple
-
-
-class Bug(NamedTuple):
-    """A planted bug: what is changed, and which tests must turn red."""
-
-    name: str
-    file: str
-    old: str
-    new: str
-    tests: tuple[str, ...]
-
+from tests.system.mutations.bug import Bug
+from tests.system.mutations.bugs_serving import SERVING
 
 CRASH = "tests/system/kafka/test_crash.py"
 KILLS = "tests/system/kafka/test_failpoints.py"
@@ -814,4 +804,5 @@ BUGS = (
         "",
         ("tests/system/kafka/test_oversized.py", BAD),
     ),
+    *SERVING,
 )

@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 
 from tests.support.paths import ROOT
-from tests.system.mutations.bugs import BUGS, Bug
+from tests.system.mutations.bug import Bug
+from tests.system.mutations.bugs import BUGS
 
 TIMEOUT_S = 400.0
 FOLDERS = ("stream_ml", "schemas", "tests", "benchmarks", "deploy", "docs", "examples")
