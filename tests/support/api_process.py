@@ -34,7 +34,8 @@ class ApiProcess:
         self.port: int = serve.get("port") or free_port()
         self.admin_port: int = serve.get("admin_port") or free_port(but=self.port)
         ports = {"port": self.port, "admin_port": self.admin_port}
-        made.write(name, serve={"feedback": True, "drain": "300ms"} | serve | ports, **(others or {}))
+        self.settings: dict[str, Any] = {"feedback": True, "drain": "300ms"} | serve | ports
+        made.write(name, serve=self.settings, **(others or {}))
         self._log_file = made.folder / f"{name}-{self.port}.log"
         with self._log_file.open("ab") as log:
             self._log_start = log.tell()
