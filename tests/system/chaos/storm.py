@@ -251,6 +251,7 @@ class Storm:
             "tried_again": dict(asking.refused),
             "failed_for_good": len(asking.failed_for_good),
             "failures": asking.failed_for_good[:10],
+            "api_tracebacks": served.tracebacks[:10],
         }
 
     def close(self) -> None:
@@ -353,6 +354,7 @@ def passed(result: dict[str, Any], rounds: int) -> bool:
         whole = whole and abs(result["hostile"]["auc"] - result["hostile"]["auc_without"]) < 0.01
     if "answered" in result:
         whole = whole and not result["contradictions"] and not result["failed_for_good"] and result["answered"] > 0
+        whole = whole and not result["api_tracebacks"]
     return whole and not result["findings"] and not result["lost"] and not result["duplicated"]
 
 
