@@ -41,8 +41,10 @@ SAMPLE, SAMPLE_SERVED = 100, 30_000  # predictions that are derived again; of a 
 class Storm:
     """One service in trouble."""
 
-    def __init__(self, kafka: EmbeddedKafka, made: Service, seed: int, say: Callable[[str], None]) -> None:
-        self._kafka, self._made, self._say = kafka, made, say
+    def __init__(
+        self, kafka: EmbeddedKafka, made: Service, seed: int, say: Callable[[str], None], recovery_max_s: float
+    ) -> None:
+        self._kafka, self._made, self._say, self._recovery_max_s = kafka, made, say, recovery_max_s
         self._chance = random.Random(seed + 1)
         self._models = ModelFaults(made, random.Random(seed + 2))
         self.workers: dict[str, Worker] = {}
@@ -81,7 +83,7 @@ class Storm:
             getattr(self, "_" + fault.kind.replace("-", "_"))(fault)
         started, before, answered = time.monotonic(), self._positions() or before, self._answered
         going_on = lambda: self._moved(before) and (self.asking is None or self._answered > answered)  # noqa: E731
-        self._made.wait_for(going_on, f"going on after {fault}", RECOVERY_MAX_S)
+        self._made.wait_for(going_on, f"going on after {fault}", self._recovery_max_s)
         took_s = time.monotonic() - started
         self.recoveries_s.append(took_s)
         self._say(f"{number:4} {took_s:5.1f} s  {fault.kind:16} {fault.instance} {fault.detail}")
@@ -124,7 +126,9 @@ class Storm:
 
     def _leave(self, fault: Fault) -> None:
         worker = self._worker(fault.instance)
-        until(lambda: worker.joined or worker.process.poll() is not None, RECOVERY_MAX_S)  # before that SIGTERM kills
+        until(
+            lambda: worker.joined or worker.process.poll() is not None, self._recovery_max_s
+        )  # before that SIGTERM kills
         code = self._stopped(fault.instance)
         assert code == 0, (code, self.workers[fault.instance].log[-3000:])
         del self.workers[fault.instance]
@@ -137,11 +141,11 @@ class Storm:
 
     def _broker_restarts(self, fault: Fault) -> None:
         self._kafka.stop()
-        self._kafka.start()
+        self._kafka.start(timeout_s=2 * self._recovery_max_s)
 
     def _broker_dies(self, fault: Fault) -> None:
         self._kafka.kill()
-        self._kafka.start()
+        self._kafka.start(timeout_s=2 * self._recovery_max_s)
 
     def _disk_full(self, fault: Fault) -> None:
         self._worker(fault.instance).kill()
@@ -218,7 +222,7 @@ class Storm:
     def silence(self) -> None:
         """Let clients come to their ends, then the API; what it has written stands in Kafka from then on."""
         if self.replicas is not None and self.asking is not None:
-            self._made.wait_for(self.replicas.ready, "the API's processes", RECOVERY_MAX_S)
+            self._made.wait_for(self.replicas.ready, "the API's processes", self._recovery_max_s)
             self.asking.stop()
             self.replicas.stop()
 
@@ -228,10 +232,10 @@ class Storm:
         self._care()
         for instance in INSTANCES:
             self._worker(instance)
-        self._made.wait_for(self._all_read, "reading everything", 120)
+        self._made.wait_for(self._all_read, "reading everything", 2 * self._recovery_max_s)
         self._made.wait_for(lambda: all(worker.joined for worker in self.workers.values()), "the start of all")
         self._models.own_again()
-        self._made.wait_for(self._all_read, "reading everything", 120)
+        self._made.wait_for(self._all_read, "reading everything", 2 * self._recovery_max_s)
         codes = {instance: self._stopped(instance) for instance in list(self.workers)}
         assert set(codes.values()) == {0}, (codes, self._made.logs())
         found = self._made.audited(sample=SAMPLE if served is None else SAMPLE_SERVED)
@@ -275,6 +279,7 @@ def storm(
     serve: bool = False,
     partitions: int = PARTITIONS,
     commit_least: str = "0ms",
+    recovery_max_s: float = RECOVERY_MAX_S,
 ) -> dict[str, Any]:
     """Run it; the result as printed.
 
@@ -295,7 +300,7 @@ def storm(
             changes["serve"] = serving.SETTINGS
             (folder / "app" / "answers.key").write_text(serving.KEY, "utf-8")
         with service(folder / "app", kafka.bootstrap_servers, "storm", partitions=partitions, **changes) as made:
-            tumult = Storm(kafka, made, seed, say)
+            tumult = Storm(kafka, made, seed, say, recovery_max_s)
             stack.callback(tumult.close)
             traffic, flood = (
                 Traffic(made, seed, as_it_happens=hostile or serve),
@@ -368,6 +373,8 @@ def main() -> None:
     arguments.add_argument("--only", nargs="*", choices=every, help="kinds of faults (default: all there are)")
     arguments.add_argument("--partitions", type=int, default=PARTITIONS)
     arguments.add_argument("--commit-least", default="0ms", help="delivery.commit_least of the workers")
+    least = "longest recovery that is no failure, in seconds; more on a machine that does much else"
+    arguments.add_argument("--recovery-max", type=float, default=RECOVERY_MAX_S, help=f"{least} (default: %(default)s)")
     given = arguments.parse_args()
     kinds = given.only or (every if given.serve else tuple(WEIGHTS))
     folder = Path(tempfile.mkdtemp(prefix="stream-ml-storm-"))
@@ -378,6 +385,7 @@ def main() -> None:
             serve=given.serve,
             partitions=given.partitions,
             commit_least=given.commit_least,
+            recovery_max_s=given.recovery_max,
         )
     except BaseException:
         print(f"topics, logs and checkpoints are in {folder}", file=sys.stderr)

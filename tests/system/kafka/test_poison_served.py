@@ -67,9 +67,10 @@ def test_what_breaks_the_model_leaves_three_replicas_with_the_same_bits_and_no_a
             made.visit(LEARNED, kind=kind)
             made.truth(LEARNED)
             made.pairs(range(LEARNED + 1, LEARNED + 200))
-            made.wait_until_done()
+            made.flush()
             assert until(lambda: all(map(halted, [one.answers[-1] for one in asking])), 60), apis[0].log
-            answers = [one.stop().answers for one in asking]
+            answers = [answer for one in asking for answer in one.stop().answers]
+            made.wait_until_done()
             after = [said(api) for api in apis]
             assert after[0] == after[1] == after[2]
             assert after[0]["flags"] == ["learning_halted"] and after[0]["examples_learned"] == LEARNED
@@ -91,16 +92,16 @@ def test_what_breaks_the_model_leaves_three_replicas_with_the_same_bits_and_no_a
         made.wait_until_done()
         refused = {text[:400] for one in asking for text in one.failed}
         assert all("urn:stream-ml:problem:starting" in text for text in refused), refused
-        assert not any("unsound" in one["predictions"][0]["flags"] for of_one in answers for one in of_one)
+        sound = [one for one in answers if "unsound" not in one["predictions"][0]["flags"]]
+        assert kind == "spoils" or sound == answers, "what raises is known at once"
         bits = defaultdict[tuple[str, int], set[str | None]](set)
-        for of_one in answers:
-            for one in of_one:
-                score = one["predictions"][0]["score"]
-                bits[one["model"]["lineage"], one["model"]["position"]].add(None if score is None else score.hex())
+        for one in sound:
+            score = one["predictions"][0]["score"]
+            bits[one["model"]["lineage"], one["model"]["position"]].add(None if score is None else score.hex())
         assert all(len(scores) == 1 for scores in bits.values()), "the same version says the same, whoever answers"
         assert {before["score"]} == bits[before["lineage"], before["position"]]
         assert worker.stop() == 0
         found = made.audited(sample=20_000)
         served = [one for one in made.predictions() if FLAG in one["flags"]]
-        assert len(served) == sum(map(len, answers)), "each answer is published"
+        assert len(served) == len(sound) > 60, "each answer is published; of an unsound model nothing is sealed"
         assert found["findings"] == [] and found["rescored"]["checked"] == found["predictions"], found
