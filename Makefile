@@ -24,8 +24,9 @@ test: $(VENV)/.test check
 
 # Workers, brokers and disks fail for ROUNDS rounds; the last line is JSON. 100 rounds take about half an hour.
 # HOSTILE=1: while somebody sends absurd numbers, false times, made-up texts and ghosts beside the honest producers.
+# SERVE=1: beside two replicas of the API that record what they answer, and are killed as well.
 chaos: $(VENV)/.test
-	@$(BIN)/python -m tests.system.chaos.storm --rounds $(ROUNDS) --seed $(SEED) $(if $(HOSTILE),--hostile)
+	@$(BIN)/python -m tests.system.chaos.storm --rounds $(ROUNDS) --seed $(SEED) $(if $(HOSTILE),--hostile) $(if $(SERVE),--serve)
 
 # What every surface says while six things go wrong under load, one after the other, each for SECONDS.
 surfaces: $(VENV)/.test

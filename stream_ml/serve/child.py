@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stream_ml.app.parts import Parts
 from stream_ml.errors import ConfigError, StreamMLError
 from stream_ml.follower.follower import Follower
+from stream_ml.kafka.errors import reaching
 from stream_ml.kafka.reading.labels import LabelReader
 from stream_ml.kafka.reading.log_heartbeat import LogHeartbeat
 from stream_ml.kafka.topics import TopicFacts
@@ -74,7 +75,7 @@ class Child:
     """
 
     def __init__(self, parts: Parts, facts: TopicFacts, pipes: Pipes) -> None:
-        config = parts.config
+        config = self._config = parts.config
         self._settings, self._pipes = config.serve, pipes
         self._metrics, self._stop = Metrics(SERVE_TABLE), threading.Event()
         seal = log_seal(config, facts.training_log_topic_id)
@@ -126,16 +127,17 @@ class Child:
     async def _start(self) -> None:
         """Fold to the log's end, then follow it; what goes wrong ends the process."""
         try:
-            await asyncio.to_thread(self._live.start, self._stop.is_set)
-            if self._stop.is_set():
-                return
-            moment = self._live.moment
-            assert moment is not None  # noqa: S101 - the start has ended
-            if self._rpc is not None:
-                await self._rpc.start()
-            self._begun.set()
-            log.info("answering: version %s/%d, %d examples learned", *moment.of[:2], moment.of.examples_learned)
-            await self._live.follow()
+            with reaching(self._config):
+                await asyncio.to_thread(self._live.start, self._stop.is_set)
+                if self._stop.is_set():
+                    return
+                moment = self._live.moment
+                assert moment is not None  # noqa: S101 - the start has ended
+                if self._rpc is not None:
+                    await self._rpc.start()
+                self._begun.set()
+                log.info("answering: version %s/%d, %d examples learned", *moment.of[:2], moment.of.examples_learned)
+                await self._live.follow()
         except asyncio.CancelledError:
             raise
         except BaseException as error:

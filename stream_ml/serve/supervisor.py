@@ -202,12 +202,19 @@ class Supervisor:
         log.error(words, child.number, code, lived_s, self._pause_s)
         self._due_s.append(time.monotonic() + self._pause_s)
 
+    @property
+    def _staying(self) -> int:
+        """How many children are not told to stop, successors among them."""
+        return sum(child.stopping_s is None for child in self.children)
+
     def _replace(self) -> None:
-        now_s = time.monotonic()
+        now_s, wanted = time.monotonic(), self._settings.processes
         for due_s in [due_s for due_s in self._due_s if due_s <= now_s]:
             self._due_s.remove(due_s)
-            if sum(child.stopping_s is None for child in self.children) < self._settings.processes:
+            if self._staying < wanted:
                 self._try_start()
+        while self._rolling is None and self._staying + len(self._due_s) < wanted:  # a successor stood in for it
+            self._due_s.append(now_s + self._pause_s)
 
     def _try_start(self) -> Process | None:
         """A new child; None where the system gives none: it is tried again."""
@@ -232,7 +239,7 @@ class Supervisor:
             if not self._successor.ready:
                 return
             self._successor = None
-            if self._rolling:
+            if self._rolling and self._staying > self._settings.processes:  # else it stands in for one that died
                 self._rolling.pop(0).stop()
         if not self._rolling:
             log.info("all processes are replaced")

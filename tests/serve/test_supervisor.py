@@ -17,7 +17,7 @@ SOON_S = 20.0  # a started Python and a turn of the supervisor, on a machine tha
 CHILD = """
 import json, os, select, sys
 from pathlib import Path
-number, _, say, life = map(int, os.environ["CHILD_OF_STREAM_ML"].split(","))
+number, _, say, life = map(int, os.environ["CHILD_OF_STREAM_ML"].split(",")[:4])
 kind, folder = sys.argv[1], Path(sys.argv[2])
 while not select.select([life], [], [], 0.05)[0]:
     if kind == "dies" and number == 1:

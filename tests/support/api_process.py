@@ -7,26 +7,40 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from stream_ml.embedded.broker import free_port
 from tests.support.service import Service, any_hash_seed, until
 
-START_S = 60.0
+START_S = 180.0  # a bound: six processes that start at once on a machine that does much else take a minute
 
 
 class ApiProcess:
-    """One supervisor with its children, on ports of its own."""
+    """One supervisor with its children, on ports of its own or those that are given.
 
-    def __init__(self, made: Service, **serve: Any) -> None:
-        self.port, self.admin_port = free_port(), free_port()
-        settings = {"port": self.port, "admin_port": self.admin_port, "feedback": True, "drain": "300ms", **serve}
-        made.write("api", serve=settings)
-        self._log_file = made.folder / f"api-{self.port}.log"
+    Parameters
+    ----------
+    name
+        Of its configuration's file; two replicas beside each other have two.
+    others
+        Changes of other sections than `serve`.
+    """
+
+    def __init__(
+        self, made: Service, *, name: str = "api", others: Mapping[str, Any] | None = None, **serve: Any
+    ) -> None:
+        self.port: int = serve.get("port") or free_port()
+        self.admin_port: int = serve.get("admin_port") or free_port(but=self.port)
+        ports = {"port": self.port, "admin_port": self.admin_port}
+        self.settings: dict[str, Any] = {"feedback": True, "drain": "300ms"} | serve | ports
+        made.write(name, serve=self.settings, **(others or {}))
+        self._log_file = made.folder / f"{name}-{self.port}.log"
         with self._log_file.open("ab") as log:
+            self._log_start = log.tell()
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "stream_ml", "serve", str(made.folder / "api.yaml")],
+                [sys.executable, "-m", "stream_ml", "serve", str(made.folder / f"{name}.yaml")],
                 stdout=log,
                 stderr=log,
                 env=any_hash_seed(),
@@ -34,7 +48,8 @@ class ApiProcess:
 
     @property
     def log(self) -> str:
-        return self._log_file.read_text("utf-8")
+        """What it has said, without what others with its name and port said before it."""
+        return self._log_file.read_bytes()[self._log_start :].decode("utf-8")
 
     def wait_ready(self, processes: int = 1) -> "ApiProcess":
         assert until(lambda: self.status().get("processes", {}).get("ready") == processes, START_S), self.log
@@ -76,8 +91,8 @@ class ApiProcess:
 
     @property
     def pids(self) -> list[int]:
-        """Of the children."""
-        return [int(child["pid"]) for child in self.status()["children"]]
+        """Of the children, as long as it answers who asks for them."""
+        return [int(child["pid"]) for child in self.status().get("children", [])]
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""

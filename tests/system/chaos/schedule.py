@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, get_args
 
 from stream_ml.runtime.failpoints import Place
+from tests.system.chaos.serving import WEIGHTS as OF_THE_API
 
 INSTANCES = ("w1", "w2", "w3")
 DELAYED = ("before-commit", "after-flush", "after-consume")  # killed a moment later: in the middle of what comes next
@@ -37,13 +38,14 @@ WEIGHTS = {
 
 
 def schedule(seed: int, rounds: int, kinds: Sequence[str] = tuple(WEIGHTS)) -> list[Fault]:
-    """The faults of a storm, in order; of all kinds, or of some."""
+    """The faults of a storm, in order; of all kinds, or of some. Those of the API only where they are named."""
     chance = random.Random(seed)
     return [_fault(chance, kinds) for _ in range(rounds)]
 
 
 def _fault(chance: random.Random, kinds: Sequence[str]) -> Fault:
-    kind = chance.choices(kinds, [WEIGHTS[kind] for kind in kinds])[0]
+    weights = WEIGHTS | OF_THE_API
+    kind = chance.choices(kinds, [weights[kind] for kind in kinds])[0]
     instance = chance.choice(INSTANCES)
     detail = ""
     if kind in ("kill-at", "raise-at"):

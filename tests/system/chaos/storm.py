@@ -4,6 +4,7 @@
 """
 
 import argparse
+import contextlib
 import json
 import random
 import shutil
@@ -21,6 +22,9 @@ from confluent_kafka import KafkaException
 from stream_ml.admin.models import ModelLog
 from stream_ml.embedded.broker import EmbeddedKafka
 from tests.support.service import Service, Worker, service, until
+from tests.system.chaos import serving
+from tests.system.chaos.answers_judged import judged
+from tests.system.chaos.asking import Asking
 from tests.system.chaos.hostile import PROTECTED, Hostile, compared, memory_mb
 from tests.system.chaos.model_faults import OWN, ModelFaults
 from tests.system.chaos.schedule import INSTANCES, WEIGHTS, Fault, schedule
@@ -31,13 +35,16 @@ FENCED = "Static consumer fenced by other consumer"  # what Kafka says to one wh
 SESSION_S = 6.0  # the least that brokers allow by default
 RECOVERY_MAX_S = 60.0  # until every partition has moved on; longer is a failure
 REACH_MAX_S = 15.0  # for a fail point to be passed; counted where it is not
+SAMPLE, SAMPLE_SERVED = 100, 30_000  # predictions that are derived again; of a storm with the API about all
 
 
 class Storm:
     """One service in trouble."""
 
-    def __init__(self, kafka: EmbeddedKafka, made: Service, seed: int, say: Callable[[str], None]) -> None:
-        self._kafka, self._made, self._say = kafka, made, say
+    def __init__(
+        self, kafka: EmbeddedKafka, made: Service, seed: int, say: Callable[[str], None], recovery_max_s: float
+    ) -> None:
+        self._kafka, self._made, self._say, self._recovery_max_s = kafka, made, say, recovery_max_s
         self._chance = random.Random(seed + 1)
         self._models = ModelFaults(made, random.Random(seed + 2))
         self.workers: dict[str, Worker] = {}
@@ -46,6 +53,17 @@ class Storm:
         self.unreached: Counter[str] = Counter()
         self.ended_by_themselves = 0
         self.recoveries_s: list[float] = []
+        self.replicas: serving.Replicas | None = None
+        self.asking: Asking | None = None
+
+    def serve(self, seed: int) -> None:
+        """Let replicas of the API answer from now on, and clients ask."""
+        self.replicas = serving.Replicas(self._made, random.Random(seed + 3), self._say)
+        for name in serving.PROCESSES:
+            self.replicas.start(name)
+        self._made.wait_for(self.replicas.ready, "the start of the API")
+        self.asking = Asking(self.replicas.ports, seed)
+        self.asking.start()
 
     def start(self, instance: str, fail: str = "") -> Worker:
         """A worker with a disk of its own."""
@@ -59,9 +77,13 @@ class Storm:
         self._care()
         self.faults[fault.kind] += 1
         before = self._positions()
-        getattr(self, "_" + fault.kind.replace("-", "_"))(fault)
-        started, before = time.monotonic(), self._positions() or before
-        self._made.wait_for(lambda: self._moved(before), f"going on after {fault}", RECOVERY_MAX_S)
+        if self.replicas is not None and fault.kind in serving.WEIGHTS:
+            fault = fault._replace(instance=self.replicas.harm(fault.kind))
+        else:
+            getattr(self, "_" + fault.kind.replace("-", "_"))(fault)
+        started, before, answered = time.monotonic(), self._positions() or before, self._answered
+        going_on = lambda: self._moved(before) and (self.asking is None or self._answered > answered)  # noqa: E731
+        self._made.wait_for(going_on, f"going on after {fault}", self._recovery_max_s)
         took_s = time.monotonic() - started
         self.recoveries_s.append(took_s)
         self._say(f"{number:4} {took_s:5.1f} s  {fault.kind:16} {fault.instance} {fault.detail}")
@@ -104,7 +126,9 @@ class Storm:
 
     def _leave(self, fault: Fault) -> None:
         worker = self._worker(fault.instance)
-        until(lambda: worker.joined or worker.process.poll() is not None, RECOVERY_MAX_S)  # before that SIGTERM kills
+        until(
+            lambda: worker.joined or worker.process.poll() is not None, self._recovery_max_s
+        )  # before that SIGTERM kills
         code = self._stopped(fault.instance)
         assert code == 0, (code, self.workers[fault.instance].log[-3000:])
         del self.workers[fault.instance]
@@ -117,11 +141,11 @@ class Storm:
 
     def _broker_restarts(self, fault: Fault) -> None:
         self._kafka.stop()
-        self._kafka.start()
+        self._kafka.start(timeout_s=2 * self._recovery_max_s)
 
     def _broker_dies(self, fault: Fault) -> None:
         self._kafka.kill()
-        self._kafka.start()
+        self._kafka.start(timeout_s=2 * self._recovery_max_s)
 
     def _disk_full(self, fault: Fault) -> None:
         self._worker(fault.instance).kill()
@@ -152,7 +176,9 @@ class Storm:
         return self.workers[instance] if instance in self.workers else self.start(instance)
 
     def _care(self) -> None:
-        """What a supervisor does: a worker that ended is started again."""
+        """What a supervisor does: a worker that ended is started again, and so is a replica of the API."""
+        if self.replicas is not None:
+            self.replicas.care()
         for instance, worker in list(self.workers.items()):
             code = worker.process.poll()
             if code is not None:
@@ -162,6 +188,10 @@ class Storm:
                 self.start(instance)
         if len(self.workers) < 2:
             self._worker(next(name for name in INSTANCES if name not in self.workers))
+
+    @property
+    def _answered(self) -> int:
+        return 0 if self.asking is None else self.asking.answered
 
     def _positions(self) -> dict[int, int]:
         try:
@@ -189,23 +219,49 @@ class Storm:
             code = worker.stop()
         return code
 
+    def silence(self) -> None:
+        """Let clients come to their ends, then the API; what it has written stands in Kafka from then on."""
+        if self.replicas is not None and self.asking is not None:
+            self._made.wait_for(self.replicas.ready, "the API's processes", self._recovery_max_s)
+            self.asking.stop()
+            self.replicas.stop()
+
     def finish(self) -> dict[str, Any]:
         """All workers up, everything read, all stopped in order; then the judge, and every replica's model."""
+        served, self.replicas = self.replicas, None
         self._care()
         for instance in INSTANCES:
             self._worker(instance)
-        self._made.wait_for(self._all_read, "reading everything", 120)
+        self._made.wait_for(self._all_read, "reading everything", 2 * self._recovery_max_s)
         self._made.wait_for(lambda: all(worker.joined for worker in self.workers.values()), "the start of all")
         self._models.own_again()
-        self._made.wait_for(self._all_read, "reading everything", 120)
+        self._made.wait_for(self._all_read, "reading everything", 2 * self._recovery_max_s)
         codes = {instance: self._stopped(instance) for instance in list(self.workers)}
         assert set(codes.values()) == {0}, (codes, self._made.logs())
-        found = self._made.audited(sample=100)
+        found = self._made.audited(sample=SAMPLE if served is None else SAMPLE_SERVED)
         models, own = {}, ModelLog(self._made.config).named(OWN).lineage
         for instance in INSTANCES:
             newest = max((self._made.folder / f"checkpoints-{instance}").glob(f"{own}/*.ckpt"))
             models[instance] = self._made.refold(int(newest.stem), instance)
-        return {"audit": found, "models": models}
+        answers = {} if served is None or self.asking is None else self._judged(served, self.asking)
+        return {"audit": found, "models": models, "answers": answers}
+
+    def _judged(self, served: serving.Replicas, asking: Asking) -> dict[str, Any]:
+        return {
+            **judged(self._made, asking.events),
+            "api_kills": dict(served.kills),
+            "api_ended_by_themselves": served.ended_by_themselves,
+            "api_started_too_soon": served.too_soon,
+            "tried_again": dict(asking.refused),
+            "failed_for_good": len(asking.failed_for_good),
+            "failures": asking.failed_for_good[:10],
+            "api_tracebacks": served.tracebacks[:10],
+        }
+
+    def close(self) -> None:
+        """End the API whatever it does."""
+        if self.replicas is not None:
+            self.replicas.close()
 
     def _all_read(self) -> bool:
         self._care()
@@ -220,24 +276,43 @@ def storm(
     kinds: Sequence[str] = tuple(WEIGHTS),
     *,
     hostile: bool = False,
+    serve: bool = False,
     partitions: int = PARTITIONS,
     commit_least: str = "0ms",
+    recovery_max_s: float = RECOVERY_MAX_S,
 ) -> dict[str, Any]:
-    """Run it; the result as printed. `hostile`: beside producers that mean no good."""
+    """Run it; the result as printed.
+
+    Parameters
+    ----------
+    hostile
+        Beside producers that mean no good.
+    serve
+        Beside two replicas of the API that record what they answer, and fail as well.
+    """
     started, memory_max_mb = time.monotonic(), list[float]()
-    with EmbeddedKafka(folder / "kafka") as kafka:
+    with EmbeddedKafka(folder / "kafka") as kafka, contextlib.ExitStack() as stack:
         (folder / "app").mkdir()
         delivery = {"batch_max_records": 200, "session_timeout": f"{SESSION_S:.0f}s", "commit_least": commit_least}
         changes: dict[str, Any] = {"delivery": delivery}
         changes |= PROTECTED if hostile else {}
+        if serve:
+            changes["serve"] = serving.SETTINGS
+            (folder / "app" / "answers.key").write_text(serving.KEY, "utf-8")
         with service(folder / "app", kafka.bootstrap_servers, "storm", partitions=partitions, **changes) as made:
-            tumult = Storm(kafka, made, seed, say)
-            traffic, flood = Traffic(made, seed, as_it_happens=hostile), Hostile(made, seed) if hostile else None
+            tumult = Storm(kafka, made, seed, say, recovery_max_s)
+            stack.callback(tumult.close)
+            traffic, flood = (
+                Traffic(made, seed, as_it_happens=hostile or serve),
+                Hostile(made, seed) if hostile else None,
+            )
             tumult.start("w1")
             tumult.start("w2")
             traffic.start()
             if flood is not None:
                 flood.start()
+            if serve:
+                tumult.serve(seed)
             faults = schedule(seed, rounds, kinds)
             for number, fault in enumerate(faults, 1):
                 tumult.round(number, fault)
@@ -245,6 +320,7 @@ def storm(
                 memory_max_mb.append(max(memory, default=0.0))
             if flood is not None:
                 flood.stop()
+            tumult.silence()
             traffic.stop()
             result = tumult.finish()
             unspoilt = compared(made, made.with_hash_seed()) if hostile else {}
@@ -269,6 +345,7 @@ def storm(
         "models_identical": all(m["equal"] and m["quality_equal"] and not m["dropped"] for m in models.values()),
         "positions": {instance: m["checkpoint_position"] for instance, m in models.items()},
         **({"hostile": {**unspoilt, "sent": flood.sent}} if flood is not None else {}),
+        **result["answers"],
         "memory_mb": [round(max(memory_max_mb[:half]), 1), round(max(memory_max_mb[half:]), 1)],
         "worst_recovery_s": round(max(tumult.recoveries_s, default=0.0), 1),
         "seconds": round(time.monotonic() - started, 1),
@@ -280,6 +357,9 @@ def passed(result: dict[str, Any], rounds: int) -> bool:
     whole = result["rounds"] == rounds and result["models_identical"]
     if "hostile" in result:
         whole = whole and abs(result["hostile"]["auc"] - result["hostile"]["auc_without"]) < 0.01
+    if "answered" in result:
+        whole = whole and not result["contradictions"] and not result["failed_for_good"] and result["answered"] > 0
+        whole = whole and not result["api_tracebacks"]
     return whole and not result["findings"] and not result["lost"] and not result["duplicated"]
 
 
@@ -288,17 +368,24 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=20)
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--hostile", action="store_true", help="beside producers that mean no good")
-    arguments.add_argument("--only", nargs="*", choices=WEIGHTS, default=tuple(WEIGHTS), help="kinds of faults")
+    arguments.add_argument("--serve", action="store_true", help="beside replicas of the API, which fail as well")
+    every = [*WEIGHTS, *serving.WEIGHTS]
+    arguments.add_argument("--only", nargs="*", choices=every, help="kinds of faults (default: all there are)")
     arguments.add_argument("--partitions", type=int, default=PARTITIONS)
     arguments.add_argument("--commit-least", default="0ms", help="delivery.commit_least of the workers")
+    least = "longest recovery that is no failure, in seconds; more on a machine that does much else"
+    arguments.add_argument("--recovery-max", type=float, default=RECOVERY_MAX_S, help=f"{least} (default: %(default)s)")
     given = arguments.parse_args()
+    kinds = given.only or (every if given.serve else tuple(WEIGHTS))
     folder = Path(tempfile.mkdtemp(prefix="stream-ml-storm-"))
     try:
         result = storm(
-            *(given.rounds, given.seed, folder, lambda line: print(line, file=sys.stderr, flush=True), given.only),
+            *(given.rounds, given.seed, folder, lambda line: print(line, file=sys.stderr, flush=True), kinds),
             hostile=given.hostile,
+            serve=given.serve,
             partitions=given.partitions,
             commit_least=given.commit_least,
+            recovery_max_s=given.recovery_max,
         )
     except BaseException:
         print(f"topics, logs and checkpoints are in {folder}", file=sys.stderr)
