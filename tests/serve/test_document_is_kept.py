@@ -33,6 +33,7 @@ from stream_ml.serve.producer import Confirmed
 from tests.support.api import Api
 from tests.support.follower_on_a_list import App, Log, on_a_list
 from tests.support.partition import EVENTS, FEEDBACK, PREDICTIONS, example
+from tests.support.service import brothers
 
 LEARNED = 160  # so that no model is cold
 EXAMPLES = 15  # of each operation, where a phase has no end of its own
@@ -336,7 +337,7 @@ def told(check: Any, asked: Any) -> str:
     )
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", brothers(*SEEDS))
 @pytest.mark.parametrize("name", APPS)
 def test_every_operation_does_what_the_document_says(name: str, seed: int, tmp_path: Path) -> None:
     schemathesis.openapi.format("date-time", moments())

@@ -449,9 +449,9 @@ class Worker:
         return self.process.wait(WAIT_S)
 
 
-def brothers(*names: str) -> list[Any]:
+def brothers(*cases: Any) -> list[Any]:
     """Parameters of which the first is tried each time, and the others, which go the same way, by `make faults`."""
-    return [names[0], *(pytest.param(name, marks=pytest.mark.long) for name in names[1:])]
+    return [cases[0], *(pytest.param(case, marks=pytest.mark.long) for case in cases[1:])]
 
 
 def read_single_object(value: bytes, schema: Any) -> dict[str, Any]:
