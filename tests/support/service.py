@@ -449,9 +449,9 @@ class Worker:
         return self.process.wait(WAIT_S)
 
 
-def brothers(*cases: Any) -> list[Any]:
-    """Parameters of which the first is tried each time, and the others, which go the same way, by `make faults`."""
-    return [cases[0], *(pytest.param(case, marks=pytest.mark.long) for case in cases[1:])]
+def brothers(*cases: Any, tried: int = 1) -> list[Any]:
+    """Parameters of which the first are tried each time, and the others, which go the same way, by `make faults`."""
+    return [*cases[:tried], *(pytest.param(case, marks=pytest.mark.long) for case in cases[tried:])]
 
 
 def read_single_object(value: bytes, schema: Any) -> dict[str, Any]:
