@@ -451,7 +451,8 @@ class Worker:
 
 def brothers(*cases: Any, tried: int = 1) -> list[Any]:
     """Parameters of which the first are tried each time, and the others, which go the same way, by `make faults`."""
-    return [*cases[:tried], *(pytest.param(case, marks=pytest.mark.long) for case in cases[tried:])]
+    others = (case if isinstance(case, tuple) else (case,) for case in cases[tried:])
+    return [*cases[:tried], *(pytest.param(*values, marks=pytest.mark.long) for values in others)]
 
 
 def read_single_object(value: bytes, schema: Any) -> dict[str, Any]:
