@@ -39,6 +39,7 @@ mutants: $(VENV)/.test
 	@$(BIN)/python -m tests.system.mutations.run
 
 # One fault at a time, each on a real broker: every fail point, poison, floods, oversized records, lost answers.
+# And what takes long: more seeds, schedules and programs of what `make test` tries.
 faults: $(VENV)/.test
 	$(BIN)/python -m pytest --kafka=$(KAFKA) $(THREE) -m long
 
