@@ -4,8 +4,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 KAFKA ?= embedded
-# Three at a time, each with a broker of its own; a file's tests stay together.
-THREE := -n 3 --dist loadfile
+# Three at a time, each with a broker of its own; a file's tests stay together. tests/conftest.py orders the files.
+THREE := -n 3 --dist loadfile --no-loadscope-reorder
+
+# Some hundred processes are started, each of which would compile the package anew: a fifth of what a start costs.
+unexport PYTHONDONTWRITEBYTECODE
 
 ROUNDS ?= 100
 SEED ?= 1
@@ -37,6 +40,7 @@ mutants: $(VENV)/.test
 	@$(BIN)/python -m tests.system.mutations.run
 
 # One fault at a time, each on a real broker: every fail point, poison, floods, oversized records, lost answers.
+# And what takes long: more seeds, schedules and programs of what `make test` tries.
 faults: $(VENV)/.test
 	$(BIN)/python -m pytest --kafka=$(KAFKA) $(THREE) -m long
 

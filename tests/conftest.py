@@ -26,6 +26,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With several processes the files that need a broker come first, because xdist hands out files in this order.
+
+    Such a file takes up to two minutes: at the end it would run alone, while the other processes have nothing to do.
+    """
+    if hasattr(config, "workerinput"):
+        with_broker = {item.path for item in items if item.get_closest_marker("kafka") is not None}
+        items.sort(key=lambda item: item.path not in with_broker)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """On CI a skipped test fails: what is not run proves nothing."""

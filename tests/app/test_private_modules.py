@@ -43,7 +43,7 @@ def forget(folder: Path) -> None:
 
 def _lies_in(module: ModuleType, folder: Path) -> bool:
     places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
-    return any(place and Path(place).is_relative_to(folder) for place in places)
+    return any(f"{place}/".startswith(f"{folder}/") for place in places)  # 2,000 modules: paths would take 0.1 s
 
 
 def app(folder: Path, files: Mapping[str, str], factory: str = "model:build", settings: str = "") -> Parts:

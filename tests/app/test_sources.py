@@ -15,6 +15,8 @@ Files = dict[str, str]
 LINEAGES = """
 import importlib, sys
 from pathlib import Path
+from stream_ml.runtime.deferred_imports import defer_imports_of_core
+defer_imports_of_core()
 from stream_ml.app.assemble import assemble
 from stream_ml.config import load_config
 

@@ -354,11 +354,26 @@ class Program:
         assert worker.serving.model.settings.lineage == self.log.roles.table.lineage
 
 
-@LAW
-@given(steps=st.lists(STEPS, min_size=5, max_size=40))
+PROGRAMS = st.lists(STEPS, min_size=5, max_size=40)
+
+
+@settings(LAW, max_examples=6)
+@given(steps=PROGRAMS)
 def test_whatever_stands_in_the_log_and_whenever_a_process_ends_all_is_as_folded_from_0(
     steps: list[tuple[str, int]],
 ) -> None:
+    run_and_check(steps)
+
+
+@pytest.mark.long
+@LAW
+@given(steps=PROGRAMS)
+def test_more_logs_and_ends_of_processes_leave_all_as_folded_from_0(steps: list[tuple[str, int]]) -> None:
+    run_and_check(steps)
+
+
+def run_and_check(steps: list[tuple[str, int]]) -> None:
+    """Run a program; at its end and after one more kill all is as folded from 0."""
     with tempfile.TemporaryDirectory() as folder, on_a_list() as log:
         program = Program(App(Path(folder), log))
         try:

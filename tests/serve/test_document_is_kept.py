@@ -29,6 +29,7 @@ from stream_ml.serve.access.keys import new_key, write_keys
 from tests.support.api import Api, ListWriter
 from tests.support.follower_on_a_list import App, Log, on_a_list
 from tests.support.partition import EVENTS, FEEDBACK, PREDICTIONS, example
+from tests.support.service import brothers
 
 LEARNED = 160  # so that no model is cold
 EXAMPLES = 15  # of each operation, where a phase has no end of its own
@@ -342,7 +343,7 @@ def test_one_event_by_place_that_begins_with_no_list_is_of_the_document_and_answ
     assert answer.json["predictions"][0]["error"]["code"] == "schema_mismatch" and answer.json["prediction"] == [None]
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", brothers(*SEEDS))
 @pytest.mark.parametrize("name", APPS)
 def test_every_operation_does_what_the_document_says(name: str, seed: int, tmp_path: Path) -> None:
     schemathesis.openapi.format("date-time", moments())

@@ -13,6 +13,9 @@ from stream_ml.embedded.broker import EmbeddedKafka
 
 IMAGE = "apache/kafka:4.1.1"
 
+START_S = 150.0
+"""For a broker without which many tests fail: 4 s on idle cores, over 60 s on very busy ones."""
+
 CONTAINER_START_S = 120
 """For the container's log to say that the server has started: 4.4 s on 2 idle cores, the image being there."""
 
@@ -30,7 +33,7 @@ broker.heartbeat.interval.ms=2000
 def broker(choice: str, directory: Path) -> Iterator[str]:
     """Bootstrap servers for `choice`: ``embedded`` or ``cold`` (kept in `directory`), ``docker``, or an address."""
     if choice == "embedded":
-        with EmbeddedKafka(directory) as kafka:
+        with embedded(directory) as kafka:
             yield kafka.bootstrap_servers
     elif choice == "cold":
         with cold(directory) as bootstrap_servers:
@@ -44,6 +47,15 @@ def broker(choice: str, directory: Path) -> Iterator[str]:
             container.stop()
     else:
         yield choice
+
+
+@contextmanager
+def embedded(directory: Path, settings: str = "") -> Iterator[EmbeddedKafka]:
+    """A broker for many tests, perhaps with more settings."""
+    kafka = EmbeddedKafka(directory, settings=settings)
+    kafka.start(timeout_s=START_S)
+    with kafka:
+        yield kafka
 
 
 @contextmanager

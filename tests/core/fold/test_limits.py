@@ -25,6 +25,7 @@ from stream_ml.records import LogRecord, Target
 from tests.core.fold.test_fold import Driver
 from tests.equivalence.test_batches import scaled, story, whole
 from tests.support.partition import EVENTS, FEEDBACK, command, example, fold_settings, log_of
+from tests.support.service import brothers
 
 POISON = [1e4, -1e6, 1e12, 1e18]
 
@@ -174,7 +175,7 @@ def test_a_batch_is_clipped_as_its_rows_are(seed: int) -> None:
     assert within.others == {200: found.clip_one(others[200]), 201: {"n": 3}}
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", brothers(*range(8), tried=2))
 @pytest.mark.parametrize("mode", ["tell", "divert", "halt"])
 @pytest.mark.parametrize("sigma", [0.0, 8.0])
 def test_runs_with_far_examples_leave_what_singles_leave(seed: int, mode: str, sigma: float) -> None:

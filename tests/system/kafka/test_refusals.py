@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from typer.testing import CliRunner
 
 from stream_ml.cli.app import app
-from tests.support.service import Service, service, until
+from tests.support.service import Service, brothers, service, until
 
 pytestmark = pytest.mark.kafka
 
@@ -157,7 +157,7 @@ def test_records_that_are_deleted_before_they_were_read_end_the_worker_and_are_n
         assert made.observer.pairs()[0].events == 1, "nothing after the hole was committed"
 
 
-@pytest.mark.parametrize("format_", ["json", "auto"])
+@pytest.mark.parametrize("format_", brothers("json", "auto"))
 def test_the_last_line_of_a_json_log_is_json_too(kafka: str, app_id: str, tmp_path: Path, format_: str) -> None:
     made = Service(tmp_path, kafka, app_id, log={"format": format_})  # without its topics
     worker = made.start()

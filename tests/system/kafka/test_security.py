@@ -21,8 +21,9 @@ from confluent_kafka.admin import (
 from typer.testing import CliRunner
 
 from stream_ml.cli.app import app
-from stream_ml.embedded.broker import EmbeddedKafka, free_port
+from stream_ml.embedded.broker import free_port
 from stream_ml.kafka.topics import create_topics
+from tests.support.brokers import embedded
 from tests.support.paths import ROOT
 from tests.support.service import Service, service
 
@@ -56,7 +57,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     """A Kafka of this file's own."""
     login = free_port()
     settings = SETTINGS.format(login=login, users=" ".join(f'user_{name}="{PASSWORD}"' for name in (USER, *ROLES)))
-    with EmbeddedKafka(tmp_path_factory.mktemp("guarded"), settings=settings) as kafka:
+    with embedded(tmp_path_factory.mktemp("guarded"), settings) as kafka:
         yield Guarded(kafka.bootstrap_servers, f"127.0.0.1:{login}")
 
 

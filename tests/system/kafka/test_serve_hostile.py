@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,9 +20,10 @@ pytestmark = pytest.mark.kafka
 HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
-@pytest.fixture(name="made")
-def _made(kafka: str, app_id: str, tmp_path: Path) -> Iterator[Service]:
-    with service(tmp_path, kafka, app_id) as made:
+@pytest.fixture(name="made", scope="module")
+def _made(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A worker that has learned; each test asks it by an API of its own."""
+    with service(tmp_path_factory.mktemp("made"), kafka, f"t{uuid.uuid4().hex[:8]}") as made:
         learned(made, 50)
         yield made
 

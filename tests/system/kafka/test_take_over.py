@@ -13,7 +13,7 @@ from stream_ml.admin.models import ModelLog
 from stream_ml.embedded.broker import free_port
 from stream_ml.errors import ConfigError
 from stream_ml.kafka.commands import write_command
-from tests.support.service import Service, any_hash_seed, service
+from tests.support.service import Service, service
 
 pytestmark = pytest.mark.kafka
 
@@ -133,7 +133,7 @@ def ended(made: Service, *words: str) -> tuple[int, str]:
     """Exit code and output of a verb."""
     arguments = [str(made.folder / "w1.yaml") if word == "CONFIG" else word for word in words]
     command = [sys.executable, "-m", "stream_ml", *arguments]
-    done = subprocess.run(command, env=any_hash_seed(), capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, env=made.environment(), capture_output=True, text=True, check=False, timeout=120)
     return done.returncode, done.stdout + done.stderr
 
 

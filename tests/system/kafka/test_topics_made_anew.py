@@ -77,7 +77,7 @@ def test_no_record_of_an_input_made_anew_is_taken_at_the_old_offset(
         assert max(made.progress_of(0)) == 3, "and of the other input at most what was committed"
 
 
-@pytest.mark.parametrize("name", ["events", "feedback"])
+@pytest.mark.parametrize("name", brothers("events", "feedback"))
 def test_a_running_worker_names_an_input_that_was_made_anew(kafka: str, app_id: str, tmp_path: Path, name: str) -> None:
     with service(tmp_path, kafka, app_id, http={"port": free_port()}) as made:
         made.start()

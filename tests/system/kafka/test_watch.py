@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import threading
+import uuid
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -397,6 +399,16 @@ def test_one_record_is_shown_decoded_whichever_topic_it_stands_in(kafka: str, ap
         )
 
 
+@pytest.fixture(scope="module")
+def short(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """An app whose topics hold one event and what became of it."""
+    with service(tmp_path_factory.mktemp("short"), kafka, f"t{uuid.uuid4().hex[:8]}") as made:
+        made.start()
+        made.visit(0)
+        made.wait_until_done()
+        yield made
+
+
 @pytest.mark.parametrize(
     ("topic", "place", "told"),
     [
@@ -408,11 +420,5 @@ def test_one_record_is_shown_decoded_whichever_topic_it_stands_in(kafka: str, ap
         ("predictions", "0:1", "there is no record at 0:1 of {app}-predictions: a transaction's marker"),
     ],
 )
-def test_a_place_without_a_record_is_named(
-    kafka: str, app_id: str, tmp_path: Path, topic: str, place: str, told: str
-) -> None:
-    with service(tmp_path, kafka, app_id) as made:
-        made.start()
-        made.visit(0)
-        made.wait_until_done()
-        assert told.format(app=app_id) in refused("show", tmp_path / "w1.yaml", topic, place)
+def test_a_place_without_a_record_is_named(short: Service, topic: str, place: str, told: str) -> None:
+    assert told.format(app=short.config.app.id) in refused("show", short.folder / "w1.yaml", topic, place)

@@ -12,6 +12,7 @@ import pytest
 from stream_ml.core.log.heads import decode_place
 from stream_ml.core.log.sequences import SequenceTracker
 from stream_ml.worker.partitions.assignment import Ownership
+from tests.support.service import brothers
 from tests.system.simulation.app import EVENTS, FEEDBACK, LOG, PREDICTIONS
 from tests.system.simulation.directed import Directed, Steps, pairs
 from tests.system.simulation.judge import judged
@@ -21,7 +22,7 @@ from tests.system.simulation.transactions import End
 from tests.system.simulation.world import Schedule
 
 WORKER = "app-w1"
-LATE_SEEDS = 170
+LATE_SEEDS = (range(50, 70), range(170))  # 59 and 61 do harm; all of them are run by `make faults`
 
 
 def holds_example(schedule: Directed) -> bool:
@@ -131,9 +132,10 @@ def test_without_the_checks_nobody_would_notice(end: End, then_kill: bool) -> No
     assert found != []
 
 
-def test_examples_lost_or_repeated_in_random_schedules_never_pass_unnoticed() -> None:
+@pytest.mark.parametrize("seeds", brothers(*LATE_SEEDS), ids=str)
+def test_examples_lost_or_repeated_in_random_schedules_never_pass_unnoticed(seeds: range) -> None:
     harmed = 0
-    for seed in range(LATE_SEEDS):
+    for seed in seeds:
         schedule = Schedule(plan_of(seed, late=True))
         schedule.run()
         if any(finding.startswith("log ") for finding in judged(schedule)):

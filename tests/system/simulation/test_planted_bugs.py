@@ -11,6 +11,7 @@ from stream_ml.kafka.committed import read_committed
 from stream_ml.kafka.transaction import Ending, Transactor
 from stream_ml.worker.commit import Committed, Committer
 from stream_ml.worker.partitions import assignment
+from tests.support.service import brothers
 from tests.system.simulation import groups
 from tests.system.simulation.judge import judged
 from tests.system.simulation.plan import plan_of
@@ -45,12 +46,12 @@ def unstable_pairs(config: Any, numbers: list[int]) -> Any:
 
 
 PLANTED = {
-    "unknown is aborted": (mock.patch.object(Committer, "_resolve", unknown_is_aborted), "ends 2 times"),
     "unknown is committed": (
         mock.patch.object(Transactor, "_commit", unknown_is_committed(Transactor._commit)),
         "has no end",
     ),
     "nothing is rebuilt": (mock.patch.object(Join, "rebuild", lambda *_: None), "has no end"),
+    "unknown is aborted": (mock.patch.object(Committer, "_resolve", unknown_is_aborted), "ends 2 times"),
     "Kafka lets old members commit": (mock.patch.object(groups.Group, "check", lambda *_: ""), "ends 2 times"),
 }
 
@@ -61,7 +62,7 @@ def test_offsets_that_are_read_unstable_are_found() -> None:
     assert any("suspended" in finding for finding in found)
 
 
-@pytest.mark.parametrize("name", PLANTED)
+@pytest.mark.parametrize("name", brothers(*PLANTED, tried=3))
 def test_planted_bug_is_found(name: str) -> None:
     patch, expected = PLANTED[name]
     with patch:
