@@ -128,9 +128,9 @@ def test_a_child_that_is_told_to_stop_answers_on_for_its_time_to_drain(app: App,
 
 @pytest.mark.parametrize("begun", [HEAD[:20], HEAD % 10 + b"{"])
 def test_a_request_that_does_not_come_to_its_end_is_let_go(app: App, log: Log, begun: bytes) -> None:
-    async def let_go() -> None:
+    async def closed() -> None:
         async with running(app, log, read_timeout="100ms") as (_, connection):
             connection.send(begun)
             assert (await connection.head()).startswith("HTTP/1.1 408") and await connection.is_closed()
 
-    asyncio.run(let_go())
+    asyncio.run(closed())
