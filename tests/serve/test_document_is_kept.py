@@ -7,6 +7,7 @@ now, which are refused by a clock.
 import datetime
 import itertools
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -304,11 +305,17 @@ def asking(api: Api, seed: int, key: str, unit: int) -> Any:
     def filter_case(context: Any, case: Any) -> bool:
         return all(is_placed(row, unit) for row in rows_of(case.body))
 
+    keys = itertools.count()
+
     @found.hook
     def map_case(context: Any, case: Any) -> Any:
-        """The coverage phase makes no header with a colon out of a pattern: it sends 0, and calls it valid."""
-        if (case.headers or {}).get("Stream-ML-After") == "0":
-            case.headers["Stream-ML-After"] = "f:0:0"
+        """The coverage phase makes no header with a colon out of a pattern: it sends 0, and calls it valid. And that a
+        key is one request's the document cannot say."""
+        headers = case.headers or {}
+        if headers.get("Stream-ML-After") == "0":
+            headers["Stream-ML-After"] = "f:0:0"
+        if re.fullmatch("[!-~]{1,255}", str(headers.get("Idempotency-Key", ""))):
+            headers["Idempotency-Key"] = f"k{next(keys)}"
         return case
 
     return found

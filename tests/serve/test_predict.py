@@ -80,7 +80,7 @@ def test_features_by_place_give_bare_classes_beside_the_predictions(api: Api) ->
         ({"instances": [{"x": 1e300}]}, "/instances/0/x"),
         ({"instances": [{"x": None}]}, "/instances/0/x"),
         ({"instances": [{"x": 1.0, "t": "soon"}]}, "/instances/0/t"),
-        ({"instances": [{"x": 1.0, "id": ""}]}, "/instances/0"),
+        ({"instances": [{"x": 1.0, "id": ""}]}, "/instances/0/id"),
         ({"instances": {"x": 1.0}}, "/instances"),
         ({"instances": []}, "/instances"),
         ({"instances": [{"x": 1.0}], "on_error": "skip"}, "/on_error"),

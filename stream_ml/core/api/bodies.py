@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from stream_ml.core.api.problems import FAULTS_MAX, Fault, Problem, pointer_of
+from stream_ml.core.api.problems import FAULTS_MAX, MEMBER_CHARS, Fault, Problem, step_of
 from stream_ml.core.api.typed import NotPlain
 from stream_ml.core.avro.json_text import read_json
 
@@ -30,11 +30,10 @@ def envelope(said: Any, name: str, most: int) -> tuple[list[Any], bool, bool | N
     """The instances of a body, and what stands beside them; Problem where it has another form."""
     if not isinstance(said, dict):
         raise unusable([Fault("", "schema_mismatch", f'the body is an object: {{"{name}": [...]}}')], 0)
+    strange = (key[:MEMBER_CHARS] for key in said if key not in (name, "on_error", "record"))
     faults = [
-        Fault(
-            pointer_of(key[:200]), "schema_mismatch", f"{key[:200]!r} is no member; there are {name}, on_error, record"
-        )
-        for key in itertools.islice((key for key in said if key not in (name, "on_error", "record")), FAULTS_MAX)
+        Fault(step_of(key), "schema_mismatch", f"{key!r} is no member; there are {name}, on_error, record")
+        for key in itertools.islice(strange, FAULTS_MAX)
     ]
     rows: Any = said.get(name)
     on_error, record = said.get("on_error", "fail"), said.get("record")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from stream_ml.core.api.bodies import document, envelope, is_partial, not_json, too_many, unusable
-from stream_ml.core.api.problems import Fault, pointer_of
+from stream_ml.core.api.problems import Fault, Problem, pointer_of, pointer_to
 from stream_ml.core.api.rows import ROWS_MIN, Instance, RowPlan, Rows
 from stream_ml.core.api.typed import NotPlain, TypedRecord
 from stream_ml.core.avro.fields import find_field, time_scale
@@ -274,7 +274,7 @@ class Door:
         """A record as the worker judges it."""
         event = self._reader.decode_one(Record(self._topic, 0, 0, now_ms, key, value), now_ms)
         if isinstance(event, DeadLetter):
-            return [Fault(self._pointer(event.message, at), event.reason, event.message)]
+            return [Fault(self._pointer(event, at), event.reason, event.message)]
         return Instance(event.features, event.imputed, event.event_id, event.time_ms)
 
     def whole(self, row: int, value: Any, now_ms: int, own_id: str) -> Recorded | list[Fault]:
@@ -315,26 +315,45 @@ class Door:
             filled.setdefault(self._time.name, self._raw(now_ms))
         return filled
 
-    def _pointer(self, message: str, at: str) -> str:
-        """To the feature that a dead letter's message names first."""
-        names = [name for name in self._reader.plan.names if message.startswith(f"feature {name}")]
-        return pointer_of(max(names, key=len), at) if names else at
+    def _pointer(self, dead: DeadLetter, at: str) -> str:
+        """To the feature that a dead letter's message names first, or the id or the time that it is about."""
+        names = [name for name in self._reader.plan.names if dead.message.startswith(f"feature {name}")]
+        if names:
+            return pointer_of(max(names, key=len), at)
+        field = {"missing_id": self._id, "out_of_range_time": self._time}.get(dead.reason)
+        return pointer_of(field.name, at) if field is not None else at
 
     # --- the form without names ---
 
     def _by_place(self, said: Any, now_ms: int) -> Asked:
         """One event or a list of them, each a list of values in the order of the model's features."""
         rows, partial, record = envelope(said, "features", self._max)
-        if rows and not isinstance(rows[0], list):
-            rows = [rows]
+        is_one = bool(rows) and not isinstance(rows[0], list)
+        rows = [rows] if is_one else rows
         names = self._reader.plan.names
         for number, values in enumerate(rows):
             if not isinstance(values, list) or len(values) != len(names):
                 has = f"{len(values)} values" if isinstance(values, list) else "no list"
                 detail = f"{has}; the model has {len(names)} features: {', '.join(names)}"
                 raise unusable([Fault(f"/features/{number}", "schema_mismatch", detail)], len(rows))
-        instances = [self._named(values) for values in rows]
-        return self.of_values(instances, now_ms, partial=partial, record=record)._replace(by_place=True)
+        try:
+            asked = self.of_values([self._named(values) for values in rows], now_ms, partial=partial, record=record)
+        except Problem as problem:
+            raise unusable([self._at_place(fault, is_one=is_one) for fault in problem.faults], len(rows)) from None
+        found = asked.instances
+        if partial and not isinstance(found, Rows):
+            found = [
+                [self._at_place(fault, is_one=is_one) for fault in one] if isinstance(one, list) else one
+                for one in found
+            ]
+        return asked._replace(instances=found, by_place=True)
+
+    def _at_place(self, fault: Fault, *, is_one: bool) -> Fault:
+        """A fault of an instance with names, where its value stands in the list."""
+        _, _, row, *path = fault.pointer.split("/")
+        name, names = ".".join(path), self._reader.plan.names
+        at = "/features" if is_one else f"/features/{row}"
+        return fault._replace(pointer=f"{at}/{names.index(name)}" if name in names else at)
 
     def _named(self, values: Sequence[Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -355,7 +374,7 @@ def _not_avro(at: str, error: Exception) -> list[Fault]:
 
 
 def _mismatched(at: str, wrong: Sequence[SchemaMismatch]) -> list[Fault]:
-    return [Fault(pointer_of(each.path, at), "schema_mismatch", str(each)) for each in wrong]
+    return [Fault(pointer_to(each, at), "schema_mismatch", str(each)) for each in wrong]
 
 
 def _is_text(value: Any) -> bool:

@@ -6,10 +6,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from stream_ml.core.avro.from_json import SchemaMismatch
+
 TYPE = "urn:stream-ml:problem:"
 MEDIA_TYPE = "application/problem+json"
 FAULTS_MAX = 100  # that one answer lists
 DETAIL_CHARS = 300  # of one fault
+MEMBER_CHARS = 200  # of a name that is anybody's
 
 
 class Kind(NamedTuple):
@@ -142,6 +145,16 @@ class Problem(Exception):
 def _sendable(text: str) -> str:
     """A text without halves of characters, which JSON in UTF-8 cannot say; names of fields are anybody's."""
     return text.encode("utf-8", "replace").decode()
+
+
+def step_of(name: str) -> str:
+    """One step of a JSON pointer (RFC 6901), to the member of this name."""
+    return "/" + name.replace("~", "~0").replace("/", "~1")
+
+
+def pointer_to(error: SchemaMismatch, before: str) -> str:
+    """The JSON pointer to what is wrong."""
+    return pointer_of(error.path, before) + (step_of(error.member[:MEMBER_CHARS]) if error.member else "")
 
 
 def pointer_of(path: str, before: str = "") -> str:

@@ -27,11 +27,13 @@ class SchemaMismatch(ValueError):
     ----------
     path
         Where it stands, as ``a.b[3].c``; empty: the whole record.
+    member
+        Name of a member there that is no field; empty: it is the value itself.
     """
 
-    def __init__(self, message: str, path: str = "") -> None:
+    def __init__(self, message: str, path: str = "", member: str = "") -> None:
         super().__init__(message)
-        self.path = path
+        self.path, self.member = path, member
 
 
 def from_json(schema: Schema, value: Any) -> dict[str, Any]:
@@ -75,9 +77,7 @@ def _unknown_in(fields: list[dict[str, Any]], value: dict[str, Any], path: str) 
     names = [field["name"] for field in fields]
     known = ", ".join(names)[:NAMES_CHARS]
     unknown = itertools.islice((name for name in value if name not in names), UNKNOWN_MAX)
-    return [
-        SchemaMismatch(f"{_at(path, name)[:200]} is no field; there are {known}", _at(path, name)) for name in unknown
-    ]
+    return [SchemaMismatch(f"{_at(path, name)[:200]} is no field; there are {known}", path, name) for name in unknown]
 
 
 def _record(schema: Schema, fields: list[dict[str, Any]], value: Any, path: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from stream_ml.config.serve import Alias
 from stream_ml.core.api.bodies import document
-from stream_ml.core.api.problems import Fault, Problem
+from stream_ml.core.api.problems import Fault, Problem, step_of
 from stream_ml.serve.handlers.demands import Demands
 from stream_ml.serve.handlers.predict import Predict
 from stream_ml.serve.http.messages import Answer, Request, json_answer
@@ -18,7 +18,7 @@ class AliasHandler:
 
     def __init__(self, alias: Alias, live: Live, predict: Predict, demands: Demands) -> None:
         self._alias, self._live, self._predict, self._demands = alias, live, predict, demands
-        self._names = {f"/instances/0/{field.replace('.', '/')}": f"/{name}" for name, field in alias.in_.items()}
+        self._names = {f"/instances/0/{field.replace('.', '/')}": step_of(name) for name, field in alias.in_.items()}
 
     async def answer(self, request: Request) -> Answer:
         """Its own names to the event's, and the prediction's back to its own."""
@@ -35,13 +35,13 @@ class AliasHandler:
         if not isinstance(said, dict):
             raise _unusable([Fault("", "schema_mismatch", "the body is one object")])
         faults = [
-            Fault(f"/{name}", "schema_mismatch", f"{name!r} is no field; there are {', '.join(self._alias.in_)}")
+            Fault(step_of(name), "schema_mismatch", f"{name!r} is no field; there are {', '.join(self._alias.in_)}")
             for name in said
             if name not in self._alias.in_
         ]
         most = self._alias.max_chars
         faults += [
-            Fault(f"/{name}", "out_of_bounds", f"{name} has {len(value):,} characters; at most {most:,}")
+            Fault(step_of(name), "out_of_bounds", f"{name} has {len(value):,} characters; at most {most:,}")
             for name, value in said.items()
             if isinstance(value, str) and len(value) > most
         ]
@@ -58,7 +58,7 @@ class AliasHandler:
 
     def _renamed(self, problem: Problem) -> Problem:
         """The problem with the caller's own names."""
-        faults = [fault._replace(pointer=self._names.get(fault.pointer, fault.pointer)) for fault in problem.faults]
+        faults = [fault._replace(pointer=self._names.get(fault.pointer, "")) for fault in problem.faults]
         if not faults:
             return problem
         return Problem(problem.kind, f"{faults[0].pointer}: {faults[0].detail}"[:300], faults=faults)

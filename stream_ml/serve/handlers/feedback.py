@@ -5,7 +5,7 @@ from typing import Any
 
 from stream_ml.app.parts import Parts
 from stream_ml.core.api.bodies import document
-from stream_ml.core.api.problems import Fault, Problem, pointer_of
+from stream_ml.core.api.problems import Fault, Problem, pointer_to
 from stream_ml.core.avro.fields import find_field, time_scale
 from stream_ml.core.avro.from_json import SchemaMismatch, mismatches
 from stream_ml.core.inputs.rows import RowEncoder
@@ -77,7 +77,7 @@ class Feedback:
             key, value = self._rows.encode(given)
         except SchemaMismatch as error:
             wrong = mismatches(self._schema, given) or [error]
-            return [Fault(pointer_of(each.path, at), "schema_mismatch", str(each)) for each in wrong]
+            return [Fault(pointer_to(each, at), "schema_mismatch", str(each)) for each in wrong]
         except (ValueError, OverflowError, TypeError) as error:
             return [Fault(at, "schema_mismatch", f"it cannot be written as Avro: {error}")]
         judged = self._parts.feedback.decode_one(Record(self._config.feedback.topic, 0, 0, now_ms, key, value), now_ms)
