@@ -35,7 +35,7 @@ FENCED = "Static consumer fenced by other consumer"  # what Kafka says to one wh
 SESSION_S = 6.0  # the least that brokers allow by default
 RECOVERY_MAX_S = 60.0  # until every partition has moved on; longer is a failure
 REACH_MAX_S = 15.0  # for a fail point to be passed; counted where it is not
-SAMPLE, SAMPLE_SERVED = 100, 30_000  # predictions that are derived again; of a storm with the API about all
+SAMPLE, SAMPLE_SERVED = 100, 100_000  # predictions that are derived again; of a storm with the API about all
 
 
 class Storm:

@@ -15,7 +15,9 @@ KINDS = (*serving.WEIGHTS, "kill", "kill-at", "broker-dies", "bytes-flip", "prom
 
 
 def test_a_storm_publishes_exactly_what_the_api_answered_and_answers_every_request_in_the_end(tmp_path: Path) -> None:
-    result = storm(ROUNDS, SEED, tmp_path, lambda line: print(line, file=sys.stderr), KINDS, serve=True)
+    result = storm(
+        ROUNDS, SEED, tmp_path, lambda line: print(line, file=sys.stderr), KINDS, serve=True, recovery_max_s=180
+    )
     assert passed(result, ROUNDS), result
     assert result["published_as_served"] == result["recorded"] - result["published_as_scored"] > 300, result
     assert result["answered"] > 300 and result["asked_again"] > 0, result
