@@ -59,6 +59,15 @@ def run(config: Config) -> None:
 
 @app.command()
 @configured
+def jobs(config: Config) -> None:
+    """Score what callers of the API left as jobs, until SIGTERM."""
+    from stream_ml.cli.serving.jobs import run_jobs
+
+    run_jobs(config)
+
+
+@app.command()
+@configured
 def serve(
     config: Config,
     openapi: Annotated[

@@ -100,6 +100,15 @@ class Alias(Section):
         return path
 
 
+class Jobs(Section):
+    """Many instances scored aside: callers leave them here, runners (`stream-ml jobs`) score them."""
+
+    rows_max: int = key(100_000, "instances of one job", ge=1, le=10_000_000)
+    body_max: Size = key(size_bytes("32MiB"), "largest body that submits one")
+    keep: Duration = key(duration_ms("1d"), "from its beginning until a job and its results are gone", ge=60_000)
+    active_max: int = key(100, "jobs of one caller that are on their way at once", ge=1, le=10_000)
+
+
 class Serve(Section):
     """The scoring API: `stream-ml serve`."""
 
@@ -137,6 +146,7 @@ class Serve(Section):
     )
     old_provenance_key_files: list[Path] = key([], "files with keys that sealed older answers, while a key is replaced")
     feedback: bool = key(False, "take labels at /v1/feedback and write them to the feedback topic")
+    jobs: Jobs | None = key(None, "jobs at /v1/jobs; their topics: `stream-ml topics create`. null: none are taken")
     ack_timeout: Duration = key(
         duration_ms("2s"), "longest wait for Kafka to confirm a label; then 503 not-recorded", ge=100, le=60_000
     )

@@ -108,7 +108,8 @@ class Config(BaseSettings):
     def _topics(self) -> Self:
         uses = {part: getattr(self, part).topic for part in ("events", "feedback", "predictions")}
         uses |= {"training-log": self.training_log_topic, "outcomes": self.outcomes}
-        uses |= {"dead-letters": self.dead_letters, "signals": self.signals}
+        uses |= {"dead-letters": self.dead_letters, "signals": self.signals, "jobs": self.jobs}
+        uses |= {"job-requests": self.job_requests, "job-results": self.job_results}
         names = list(uses.values())
         for twice in sorted({name for name in names if names.count(name) > 1}):
             both = " and for ".join(use for use, name in uses.items() if name == twice)
@@ -189,6 +190,21 @@ class Config(BaseSettings):
     def outcomes(self) -> str:
         """Topic of the outcomes."""
         return f"{self.app.id}.outcomes"
+
+    @property
+    def jobs(self) -> str:
+        """Topic of the jobs: one record for each that is submitted or cancelled."""
+        return f"{self.app.id}.jobs"
+
+    @property
+    def job_requests(self) -> str:
+        """Topic of what jobs ask for."""
+        return f"{self.app.id}.job-requests"
+
+    @property
+    def job_results(self) -> str:
+        """Topic of what they are answered."""
+        return f"{self.app.id}.job-results"
 
     @property
     def dead_letters(self) -> str:

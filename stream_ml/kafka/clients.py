@@ -124,6 +124,20 @@ def member(config: Config) -> Consumer:
     return made(Consumer, settings)
 
 
+def member_of(config: Config, group: str) -> Consumer:
+    """A consumer that joins a group other than the workers', and reads what it is given from what is committed."""
+    settings = {
+        **reading(config),
+        "group.id": group,
+        "auto.offset.reset": "earliest",
+        "enable.partition.eof": False,
+        "partition.assignment.strategy": "cooperative-sticky",
+        "session.timeout.ms": config.delivery.session_timeout,
+        "max.poll.interval.ms": max(MAX_POLL_INTERVAL_MS, config.delivery.session_timeout),
+    }
+    return made(Consumer, settings)
+
+
 def producer(config: Config, transactional_id: str, **changes: Any) -> Producer:
     """A transactional producer under this id, not yet initialised."""
     return made(

@@ -76,6 +76,19 @@ def wanted_topics(config: Config) -> list[Wanted]:
         Wanted(config.outcomes, 0, {}, "what became of labels that made no example"),
         Wanted(config.dead_letters, 0, {}, "records that could not be used"),
         Wanted(config.signals, 1, {}, "signals for operators"),
+        *_of_jobs(config),
+    ]
+
+
+def _of_jobs(config: Config) -> list[Wanted]:
+    """Topics of jobs, where they are taken; their records go with the jobs."""
+    if config.serve.jobs is None:
+        return []
+    kept = {"retention.ms": str(config.serve.jobs.keep), "cleanup.policy": "delete"}
+    return [
+        Wanted(config.jobs, 1, kept, "jobs that were submitted or cancelled"),
+        Wanted(config.job_requests, 0, kept, "what jobs ask for"),
+        Wanted(config.job_results, 0, kept, "what jobs are answered"),
     ]
 
 

@@ -50,10 +50,13 @@ class Ending(Enum):
 
 
 class Transactor:
-    """Runs transactions under one transactional id; one thread only."""
+    """Runs transactions under one transactional id, the worker's where none is given; one thread only."""
 
-    def __init__(self, config: Config, record_bytes_max: int, seal: LogSeal | None = None) -> None:
+    def __init__(
+        self, config: Config, record_bytes_max: int, seal: LogSeal | None = None, transactional_id: str = ""
+    ) -> None:
         self._config, self._seal = config, seal
+        self._id = transactional_id or config.transactional_id
         self._record_bytes_max = record_bytes_max
         self._producer: Producer | None = None
         self._reopened = 0
@@ -67,12 +70,12 @@ class Transactor:
         self._reopened += 1
         if self._reopened > REOPENED_MAX:
             raise FatalError(
-                f"no transaction of {self._config.transactional_id} was committed by {REOPENED_MAX} producers in a row",
+                f"no transaction of {self._id} was committed by {REOPENED_MAX} producers in a row",
                 "does another process run with the same worker.instance?",
             )
         made = producer(
             self._config,
-            self._config.transactional_id,
+            self._id,
             **{
                 "message.max.bytes": max(1_000, self._record_bytes_max),
                 "delivery.report.only.error": True,

@@ -41,6 +41,9 @@ Place = Literal[
     "model-declared",
     "model-joins",
     "model-serves",
+    "jobs-taken",
+    "jobs-scored",
+    "jobs-committed",
 ]
 Action = Literal["kill", "stop", "sleep", "raise", "full"]
 

@@ -6,12 +6,13 @@ from stream_ml.serve.handlers.demands import Demands
 from stream_ml.serve.handlers.feedback import Feedback
 from stream_ml.serve.handlers.inference import InferenceHandlers, Inferences, model_name
 from stream_ml.serve.handlers.info import Info, answers_of, document_of
+from stream_ml.serve.handlers.jobs import JobHandlers, Jobs
 from stream_ml.serve.handlers.labels import Labels, Reader
 from stream_ml.serve.handlers.page import page
 from stream_ml.serve.handlers.predict import Predict
 from stream_ml.serve.handlers.record import Recorder
 from stream_ml.serve.handlers.repeats import Repeats
-from stream_ml.serve.http.messages import BINARY, Answer, Handler, Request, Route
+from stream_ml.serve.http.messages import BINARY, NDJSON, Answer, Handler, Request, Route
 from stream_ml.serve.live import Live
 from stream_ml.serve.producer import Writer
 from stream_ml.storage.keys import answer_seal
@@ -27,6 +28,7 @@ def table(
     predict: Handler = _nobody,
     feedback: Handler = _nobody,
     label: Handler = _nobody,
+    jobs: JobHandlers | None = None,
     info: Info | None = None,
     inference: InferenceHandlers | None = None,
     aliases: list[Handler] | None = None,
@@ -54,6 +56,8 @@ def table(
     if config.serve.feedback:
         found.append(Route("POST", "/v1/feedback", "feedback", feedback, "Labels, to be learned"))
         found.append(Route("GET", "/v1/labels/{receipt}", "feedback", label, "What became of a label"))
+    if config.serve.jobs is not None:
+        found += _of_jobs(config.serve.jobs.body_max, jobs)
     return [
         *found,
         Route("GET", "/v1/model", "predict", said("model"), "The model that answers, its features and its quality"),
@@ -81,8 +85,22 @@ def table(
     ]
 
 
+def _of_jobs(body_max: int, jobs: JobHandlers | None) -> list[Route]:
+    def said(name: str) -> Handler:
+        return getattr(jobs, name) if jobs is not None else _nobody
+
+    kinds = ("application/json", NDJSON)
+    return [
+        Route("POST", "/v1/jobs", "jobs", said("submit"), "Many instances, scored aside", kinds, body_max),
+        Route("GET", "/v1/jobs", "jobs", said("listed"), "The caller's jobs, the newest first"),
+        Route("GET", "/v1/jobs/{job}", "jobs", said("status"), "How far a job is"),
+        Route("DELETE", "/v1/jobs/{job}", "jobs", said("cancel"), "End a job before its time"),
+        Route("GET", "/v1/jobs/{job}/results", "jobs", said("results"), "A page of a job's predictions"),
+    ]
+
+
 def routes_of(
-    parts: Parts, live: Live, writer: Writer | None, labels: Reader | None = None
+    parts: Parts, live: Live, writer: Writer | None, labels: Reader | None = None, jobs: Jobs | None = None
 ) -> tuple[list[Route], Info, Inferences]:
     """The routes with what answers at them, and what gRPC shares with them."""
     demands, seal = Demands(parts.config, live), answer_seal(parts.config, parts.domain)
@@ -98,6 +116,7 @@ def routes_of(
         predict=repeats.once(predict.named) if records else predict.named,
         feedback=repeats.once(feedback.take),
         label=Labels(live, labels).label,
+        jobs=JobHandlers(parts.config, live, writer, jobs),
         info=info,
         inference=InferenceHandlers(inferences),
         aliases=[*handlers],

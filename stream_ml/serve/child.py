@@ -23,6 +23,7 @@ from stream_ml.app.parts import Parts
 from stream_ml.errors import ConfigError, StreamMLError
 from stream_ml.follower.follower import Follower
 from stream_ml.kafka.errors import reaching
+from stream_ml.kafka.reading.jobs import JobWatch
 from stream_ml.kafka.reading.labels import LabelReader
 from stream_ml.kafka.reading.log_heartbeat import LogHeartbeat
 from stream_ml.kafka.topics import TopicFacts
@@ -81,8 +82,13 @@ class Child:
         seal = log_seal(config, facts.training_log_topic_id)
         follower = Follower(parts, facts, Metrics(), lambda: None, seal, reads_only=True)
         self._live = Live(parts, follower, LogHeartbeat(config, facts))
-        self._writer = Writer(config) if self._settings.feedback or self._settings.record != "off" else None
-        table, self._info, inferences = routes_of(parts, self._live, self._writer, LabelReader(config, seal))
+        settings = self._settings
+        writes = settings.feedback or settings.record != "off" or settings.jobs is not None
+        self._writer = Writer(config) if writes else None
+        self._jobs = JobWatch(config) if settings.jobs is not None else None
+        table, self._info, inferences = routes_of(
+            parts, self._live, self._writer, LabelReader(config, seal), self._jobs
+        )
         self._gate = Gate(config, Guard(config, lambda: self._metrics.count("auth_failures")), self._metrics)
         hosts = [socket.gethostname(), config.serve.host, *config.http.hosts]
         application = Application(config, Routes(table), self._gate, hosts)
@@ -121,6 +127,8 @@ class Child:
             if self._writer is not None:
                 self._writer.close()
             self._live.close()
+            if self._jobs is not None:
+                self._jobs.close()
         if self._failure is not None:
             raise self._failure
 
@@ -128,6 +136,8 @@ class Child:
         """Fold to the log's end, then follow it; what goes wrong ends the process."""
         try:
             with reaching(self._config):
+                if self._jobs is not None:
+                    self._jobs.begin()
                 await asyncio.to_thread(self._live.start, self._stop.is_set)
                 if self._stop.is_set():
                     return
@@ -192,7 +202,7 @@ class Child:
         metrics.set("serve_connections", self._server.limits.count)
         metrics.count("serve_evicted", self._server.limits.evicted - self._evicted)
         self._evicted = self._server.limits.evicted
-        told = (self._gate.guard, self._certificates, self._writer)
+        told = (self._gate.guard, self._certificates, self._writer, self._jobs)
         return {
             "child": self._pipes.number,
             "pid": os.getpid(),

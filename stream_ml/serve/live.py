@@ -9,15 +9,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from stream_ml.app.parts import Parts
-from stream_ml.core.api.answers import Of
-from stream_ml.core.api.door import Door
 from stream_ml.core.api.problems import Problem
-from stream_ml.core.fold.lineage_model import LineageModel
+from stream_ml.core.api.scoring import Moment
 from stream_ml.errors import FatalError
 from stream_ml.follower.follower import Follower
+from stream_ml.follower.moments import Moments
 from stream_ml.follower.said import folded_words
 from stream_ml.kafka.reading.log_heartbeat import Heard
 from stream_ml.records import BY_LABEL
@@ -27,20 +26,6 @@ BUSY_S = 0.05  # after a request others are expected to come
 WAITERS_MAX = 64  # requests that wait for a position at once: they are counted apart from those that are answered
 
 log = logging.getLogger(__name__)
-
-
-class Moment(NamedTuple):
-    """Who answers from now until the next fold.
-
-    Parameters
-    ----------
-    door
-        Reads instances for this model.
-    """
-
-    model: LineageModel
-    of: Of
-    door: Door
 
 
 class Heartbeat(Protocol):
@@ -81,13 +66,17 @@ class Live:
         config = parts.config
         self._parts, self._settings, self._lag_max_s = parts, config.serve, config.learning.lag_max / 1000
         self.follower, self._beat = follower, beat
-        self._doors: dict[int, Door] = {}
-        self.moment: Moment | None = None
+        self._moments = Moments(parts, follower, config.serve.instances_max)
         self.wrong = ""
         self._fresh_s, self._asked_s = -1.0, -BUSY_S
         self._heard: Heard | None = None
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self.folded = 0  # entries since the start
+
+    @property
+    def moment(self) -> Moment | None:
+        """Who answers until the next fold; None before the start has ended."""
+        return self._moments.now
 
     @property
     def instances_max(self) -> int:
@@ -140,37 +129,12 @@ class Live:
         """Look at who answers, and whether that is all that Kafka has."""
         heard, follower = self._beat.heard, self.follower
         self._heard = heard
-        serving = follower.serving
-        model, before = serving.model, self.moment
-        chase = follower.lineup.chasing.get(model.settings.lineage)
-        behind = chase is not None and chase.model is model
+        before, behind = self.moment, self._moments.is_behind
         if heard is not None and heard.asked_s > self._fresh_s and follower.is_past(heard.end) and not behind:
             self._fresh_s = heard.asked_s
-        elif behind and (before is None or before.model is not model):
+        elif behind and (before is None or before.model is not follower.serving.model):
             self._fresh_s = -1.0  # a successor that is still on its way: nobody knows how old it is
-        flags = serving.flags(stale=False)
-        if not model.is_healthy:
-            flags += ("unsound",)
-        learned, cold_below = model.examples_learned, self._parts.config.quality.cold_below
-        of = Of(
-            lineage=model.settings.lineage,
-            position=model.position,
-            epoch=serving.epoch,
-            examples_learned=learned,
-            learned_at_ms=(chase.replica.book if chase is not None and behind else serving.book).written_at_ms,
-            flags=flags,
-            cold=learned < cold_below,
-            frozen=model.frozen or serving.book.facts.frozen,
-        )
-        if before is None or before.of != of or before.model is not model:
-            self.moment = Moment(model, of, self._door_of(model))
-
-    def _door_of(self, model: LineageModel) -> Door:
-        plan = model.settings.plan
-        if id(plan) not in self._doors:
-            reader, source = self._parts.reader.under(plan), self._parts.config.events
-            self._doors[id(plan)] = Door(reader, source, self._settings.instances_max)
-        return self._doors[id(plan)]
+        self._moments.renew()
 
     # --- how old it is ---
 

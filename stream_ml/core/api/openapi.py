@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from stream_ml.core.api import openapi_inference as inference
+from stream_ml.core.api import openapi_jobs as jobs
 from stream_ml.core.api.answers import Answers
 from stream_ml.core.api.described import field_schema
 from stream_ml.core.api.problems import KINDS, MEDIA_TYPE, TYPE
 
-JSON = "application/json"
+JSON, NDJSON = "application/json", "application/x-ndjson"
 SCHEMAS = ("event.avsc", "label.avsc", "prediction.avsc")  # of GET /v1/schema/{name}
 _DEMANDS = (
     (
@@ -29,6 +30,7 @@ _DEMANDS = (
 _PATH_PARTS: dict[str, dict[str, Any]] = {
     "name": {"type": "string", "enum": [*SCHEMAS]},
     "receipt": {"type": "string", "pattern": r"^f:[0-9]{1,9}:[0-9]{1,18}$", "description": "of POST /v1/feedback"},
+    "job": {"type": "string", "minLength": 1, "maxLength": 200, "description": "id of a job"},
     "version": {"type": "string", "pattern": "^[0-9a-f]{16}$", "description": "a lineage"},
 }
 
@@ -126,12 +128,15 @@ def _operation(operation: Operation, app: Described, alias: dict[str, Any] | Non
     if operation.path == "/v1/feedback":
         choice = {"type": "string", "enum": ["true", "false"]}
         parameters.append({"name": "dry_run", "in": "query", "required": False, "schema": choice})
+    if operation.path.endswith("/results"):
+        cursor = {"type": "integer", "minimum": 0, "maximum": 999_999_999}
+        parameters.append({"name": "after", "in": "query", "required": False, "schema": cursor})
     if parameters:
         found["parameters"] = parameters
     body, good, answer = _bodies(operation, alias)
     if body is not None:
         found["requestBody"] = {"required": True, "content": {JSON: {"schema": body}}}
-    kind = "text/html" if operation.path == "/docs" else JSON
+    kind = {"/docs": "text/html"}.get(operation.path, NDJSON if operation.path.endswith("/results") else JSON)
     found["responses"][str(good)] = {"description": "OK", "content": {kind: {"schema": answer}}}
     if operation.path == "/v1/feedback":
         found["responses"]["200"] = {
@@ -157,6 +162,8 @@ def _bodies(operation: Operation, alias: dict[str, Any] | None) -> tuple[Any, in
     """Schema of the request, status and schema of the answer."""
     if alias is not None:
         return alias["request"], 200, alias["answer"]
+    if jobs.is_of_jobs(operation.path):
+        return jobs.bodies(operation.method, operation.path)
     if inference.is_of_protocol(operation.path):
         request, answer = inference.bodies(operation.path)
         return request, 200, answer
@@ -247,6 +254,7 @@ def _schemas(app: Described) -> dict[str, Any]:
     }
     return {
         **inference.schemas(app.places),
+        **jobs.schemas(),
         "Event": app.event,
         "Label": app.label,
         "Asked": {"anyOf": [named, partial, placed, placed_partial]},

@@ -6,7 +6,8 @@ from itertools import starmap
 
 from stream_ml.config import Config
 from stream_ml.core.api.problems import Problem
-from stream_ml.serve.live import Live, Moment
+from stream_ml.core.api.scoring import Moment
+from stream_ml.serve.live import Live
 
 WAIT_MAX_S = 30.0
 RECEIPTS_MAX = 1_024  # that one request waits for: partitions

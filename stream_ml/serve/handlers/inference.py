@@ -11,11 +11,12 @@ import msgspec
 from stream_ml.app.parts import Parts
 from stream_ml.core.api.inference import EXTENSIONS, Inference
 from stream_ml.core.api.problems import Problem
+from stream_ml.core.api.scoring import Moment
 from stream_ml.core.api.tensors import Tensor, of_json, of_raw, raw_of
 from stream_ml.serve.handlers.demands import Demands
 from stream_ml.serve.handlers.predict import Predict
 from stream_ml.serve.http.messages import BINARY, Answer, Request, json_answer
-from stream_ml.serve.live import Live, Moment
+from stream_ml.serve.live import Live
 
 PLATFORM = "river"
 TENSORS_MAX = 4_096  # inputs of one request

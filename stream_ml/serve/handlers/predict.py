@@ -7,13 +7,11 @@ from typing import Any
 from stream_ml.core.api.answers import Answers, Of
 from stream_ml.core.api.bodies import document, unusable
 from stream_ml.core.api.door import Asked, Recorded
-from stream_ml.core.api.problems import Fault, Problem
-from stream_ml.core.api.rows import Instance, Rows
-from stream_ml.core.model.estimator import ModelFailed, Scored
+from stream_ml.core.api.scoring import Moment, score_asked, score_one, told_one
 from stream_ml.serve.handlers.demands import Demands
 from stream_ml.serve.handlers.record import Recorder, own_id, wanted
 from stream_ml.serve.http.messages import Answer, Request, json_answer
-from stream_ml.serve.live import Live, Moment
+from stream_ml.serve.live import Live
 
 
 class Predict:
@@ -50,10 +48,10 @@ class Predict:
         if faults:
             raise unusable(faults, len(instances))
         whole = [item for item in judged if isinstance(item, Recorded)]
-        scores = [self._score(moment, row, item.instance) for row, item in enumerate(whole)]
+        scores = [score_one(moment, row, item.instance) for row, item in enumerate(whole)]
         of = self._of(moment)
         found = [
-            self._told_one(of, item.instance, scored, clipped=clipped)
+            told_one(self.answers, of, item.instance, scored, clipped=clipped)
             for item, (scored, clipped) in zip(whole, scores, strict=True)
         ]
         await self._recorder.write(moment, whole, [scored for scored, _ in scores], found, now_ms)
@@ -61,42 +59,12 @@ class Predict:
             one["flags"] = [*one["flags"], "recorded"]
         return found
 
-    def _score(self, moment: Moment, row: int, instance: Instance) -> tuple[Scored, bool]:
-        """What the model says, and whether a feature was brought within its limits; Problem where it raises."""
-        model = moment.model.model
-        within = model.limits.clip_one(instance.features)
-        try:
-            return model.learner.score_one(within), within is not instance.features
-        except ModelFailed as error:
-            raise _model_failed(row) from error
-
     def _of(self, moment: Moment) -> Of:
         """What all predictions of a request say of their model."""
         return moment.of._replace(flags=("stale", *moment.of.flags)) if self._live.is_stale else moment.of
 
-    def _told_one(self, of: Of, instance: Instance, scored: Scored, *, clipped: bool) -> dict[str, Any]:
-        return self.answers.one(scored, of, imputed=instance.imputed, clipped=clipped, event_id=instance.event_id)
-
     def _scored(self, moment: Moment, asked: Asked) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        of = self._of(moment)
-        if isinstance(asked.instances, Rows):
-            scores = moment.model.model.score_columns(asked.instances.names, asked.instances.columns)
-            if scores is not None:
-                return self.answers.many(scores, of)
-        for row, instance in enumerate(asked.instances):
-            if not isinstance(instance, Instance):
-                found.append({"error": _told_fault(instance)})
-                continue
-            try:
-                scored, clipped = self._score(moment, row, instance)
-            except Problem as problem:
-                if not asked.partial:
-                    raise
-                found.append({"error": _told_fault(list(problem.faults))})
-                continue
-            found.append(self._told_one(of, instance, scored, clipped=clipped))
-        return found
+        return score_asked(moment, self._of(moment), self.answers, asked)
 
     def _told(self, moment: Moment, answered: dict[str, Any]) -> Answer:
         answered["model"] = self.model(moment)
@@ -121,15 +89,3 @@ class Predict:
         if age_s != float("inf"):
             found.append((b"stream-ml-age", b"%d" % int(age_s * 1000)))
         return found
-
-
-def _told_fault(faults: list[Fault]) -> dict[str, Any]:
-    first = faults[0]
-    return {"code": first.code, "detail": first.detail[:300], "pointer": first.pointer}
-
-
-def _model_failed(row: int) -> Problem:
-    """The problem of a usable event for which the model raised; what it raised stands in the log alone."""
-    fault = Fault(f"/instances/{row}", "model_refused", "the model raised")
-    words = "the model raised for a usable event; nothing is wrong with the request"
-    return Problem("model-refused", words, faults=[fault])

@@ -8,11 +8,11 @@ from stream_ml.config import Config
 from stream_ml.core.api.bodies import envelope, new_id
 from stream_ml.core.api.door import Recorded
 from stream_ml.core.api.problems import Fault, Problem
+from stream_ml.core.api.scoring import Moment
 from stream_ml.core.model.estimator import Scored
 from stream_ml.core.partition.answered import Answer, AnswerSeal
 from stream_ml.core.partition.predictions import served_of
 from stream_ml.records import Headers, Version
-from stream_ml.serve.live import Moment
 from stream_ml.serve.producer import Writer
 
 NOT_PUBLISHED = ("frozen", "recorded")  # words of an answer that no prediction has

@@ -47,8 +47,7 @@ class Repeats:
             key = request.headers.get(HEADER)
             if key is None:
                 return await handler(request)
-            if not _KEY.fullmatch(key):
-                raise Problem("not-readable", "Idempotency-Key has 1 to 255 characters of ASCII, none of them a space")
+            checked_key(key)
             return await self._once(handler, request, (request.principal, request.path, key))
 
         return answer
@@ -80,3 +79,10 @@ class Repeats:
         known = self._kept.pop(name, None)
         if known is not None and known.answer is not None:
             self._bytes -= len(known.answer.body)
+
+
+def checked_key(key: bytes) -> str:
+    """An Idempotency-Key as text; Problem where it is none."""
+    if not _KEY.fullmatch(key):
+        raise Problem("not-readable", "Idempotency-Key has 1 to 255 characters of ASCII, none of them a space")
+    return key.decode()

@@ -11,7 +11,7 @@ from stream_ml.core.api.problems import MEDIA_TYPE, Problem
 from stream_ml.serve.access.guard import Scope
 
 JSON = b"application/json"
-BINARY = "application/octet-stream"
+BINARY, NDJSON = "application/octet-stream", "application/x-ndjson"
 
 
 class Request(NamedTuple):

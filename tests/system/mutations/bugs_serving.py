@@ -37,8 +37,8 @@ SERVING = (
     ),
     Bug(
         "the model's failure in a partial request leaves no place",
-        "stream_ml/serve/handlers/predict.py",
-        '                found.append({"error": _told_fault(list(problem.faults))})\n',
+        "stream_ml/core/api/scoring.py",
+        '            found.append({"error": told_fault(list(problem.faults))})\n',
         "",
         (f"{PREDICT}::test_a_model_that_raises_for_a_usable_event_is_our_mistake_and_keeps_its_words_to_itself",),
     ),

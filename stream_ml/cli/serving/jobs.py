@@ -1,0 +1,50 @@
+"""``stream-ml jobs``: a runner that scores what callers left at /v1/jobs."""
+
+import importlib.util
+import logging
+import signal
+import sys
+
+from stream_ml.cli.logs import set_up_log
+from stream_ml.cli.run import INTERRUPTED, Stop, calm_collector, fix_hash_seed
+from stream_ml.config import Config
+from stream_ml.errors import ConfigError
+from stream_ml.kafka.topics import inspect_topics
+
+log = logging.getLogger(__name__)
+
+
+def run_jobs(config: Config) -> None:
+    """Score jobs until SIGTERM. Several runners share the work; each needs a worker.instance of its own."""
+    if importlib.util.find_spec("msgspec") is None:
+        raise ConfigError("stream-ml jobs needs msgspec", "pip install 'stream-ml[serve]'")
+    if config.serve.jobs is None:
+        raise ConfigError("serve.jobs is not set: no jobs are taken", "say serve: {jobs: {}} in the configuration")
+    from stream_ml.follower.identity import identified
+    from stream_ml.kafka.errors import reaching
+    from stream_ml.kafka.reading.jobs import check_topics
+
+    set_up_log(config)
+    stop = Stop()
+    facts = stop.unless_told(lambda: identified(config, inspect_topics(config), make=False))
+    with reaching(config):
+        check_topics(config)
+    fix_hash_seed(facts.log)
+
+    from stream_ml.app.assemble import assemble
+    from stream_ml.app.trial import checked
+    from stream_ml.jobs.runner import Runner
+    from stream_ml.storage.keys import log_seal
+
+    parts = checked(assemble(config))
+    with reaching(config):
+        seal = log_seal(config, facts.training_log_topic_id)
+        runner = stop.unless_told(lambda: Runner(parts, facts, seal, facts.record_bytes_max))
+        try:
+            calm_collector()
+            runner.run(stop.told)
+        finally:
+            runner.close()
+    log.info("stopped, because of %s: %d rows scored", stop.why, runner.scored)
+    if stop.signal == signal.SIGINT:
+        sys.exit(INTERRUPTED)

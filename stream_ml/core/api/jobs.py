@@ -1,0 +1,276 @@
+"""Jobs: many instances that are scored aside. What is known of one is a fold of two topics, so any process can say it.
+
+::
+
+    submitted (jobs) ──► queued ──► running (results of chunks) ──► done
+                            └───────────┴──► cancelled (jobs), expired (its time is over)
+
+1. A job is cut into chunks, each a record of the requests. A chunk is scored by one version, and its result is one
+   record, written in the transaction that commits the request. So a chunk is scored once; of two results the first
+   counts, because a request that was sent again may be there twice.
+2. `submitted` is written once all chunks are there: a job whose caller was told nothing is none.
+"""
+
+import json
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+import msgspec
+
+from stream_ml.core.avro.json_text import read_json
+from stream_ml.core.avro.record import LaterFormat
+
+FORMAT = 1
+JOBS_MAX = 10_000  # that are remembered; the oldest go first
+STRAYS_MAX = 10_000  # results that came before their job
+CHUNK_BYTES = 400_000  # of the instances of one chunk, so that a record of Kafka's usual size holds them
+CHUNK_ROWS = 1_000
+NESTING_MAX = 70
+
+_Text = Annotated[str, msgspec.Meta(max_length=1_000)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+Kind = TypeVar("Kind", bound=msgspec.Struct)
+
+
+class _Format(msgspec.Struct):
+    format: int
+
+
+_FORMAT = msgspec.json.Decoder(_Format)
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """A part of a job, as it waits to be scored.
+
+    Parameters
+    ----------
+    first
+        Row of its first instance.
+    at_ms
+        When the job was submitted: the time of instances that have none.
+    instances
+        A list as JSON: numbers of any size stay what they are.
+    """
+
+    job: _Text
+    number: _Count
+    first: _Count
+    at_ms: _Count
+    expires_ms: _Count
+    instances: msgspec.Raw
+    format: int = FORMAT
+
+    def rows(self) -> list[Any]:
+        """The instances; ValueError where they are none."""
+        found = read_json(bytes(self.instances), NESTING_MAX)
+        if not isinstance(found, list) or not 0 < len(found) <= CHUNK_ROWS:
+            raise ValueError("instances: a list is wanted")
+        return found
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What became of a chunk, by which version."""
+
+    job: _Text
+    number: _Count
+    first: _Count
+    rows: _Count
+    failed: _Count
+    lineage: _Text
+    position: _Count
+    epoch: _Count
+    predictions: list[dict[str, Any]]
+    format: int = FORMAT
+
+
+class Submitted(msgspec.Struct, frozen=True):
+    """A job as its record says it.
+
+    Parameters
+    ----------
+    digest
+        Of the body, so that a key which comes with another one is noticed.
+    """
+
+    id: _Text
+    principal: _Text
+    rows: _Count
+    chunks: _Count
+    created_ms: _Count
+    expires_ms: _Count
+    digest: _Text
+    format: int = FORMAT
+
+
+class Cancelled(msgspec.Struct, frozen=True):
+    """A job that its caller ended before its time."""
+
+    cancelled: _Text
+    format: int = FORMAT
+
+
+class Done(NamedTuple):
+    """Where a chunk's result stands, and what its record says in short."""
+
+    partition: int
+    offset: int
+    rows: int
+    failed: int
+    lineage: str
+    position: int
+
+
+def chunks_of(job: str, instances: Sequence[Any], at_ms: int, expires_ms: int) -> Iterator[Chunk]:
+    """A job's chunks: of so many rows and bytes at most."""
+    first, size = 0, 0
+    held: list[Any] = []
+    number = 0
+    for row, one in enumerate(instances):
+        length = len(json.dumps(one))
+        if held and (len(held) >= CHUNK_ROWS or size + length > CHUNK_BYTES):
+            yield Chunk(job, number, first, at_ms, expires_ms, _raw(held))
+            held, size, first, number = [], 0, row, number + 1
+        held.append(one)
+        size += length
+    if held:
+        yield Chunk(job, number, first, at_ms, expires_ms, _raw(held))
+
+
+def _raw(instances: list[Any]) -> msgspec.Raw:
+    return msgspec.Raw(json.dumps(instances).encode())
+
+
+def chunk_key(job: str, number: int) -> bytes:
+    """Key of a chunk's request and of its result."""
+    return f"{job}/{number}".encode()
+
+
+def encode(record: Chunk | Result | Submitted | Cancelled) -> bytes:
+    """A record's value."""
+    return msgspec.json.encode(record)
+
+
+def decode(value: bytes | None, kind: type[Kind]) -> Kind:
+    """A record of this kind.
+
+    Raises
+    ------
+    LaterFormat
+        A later version wrote it.
+    ValueError
+        It is none.
+    """
+    try:
+        said = _FORMAT.decode(value or b"")
+        if said.format > FORMAT:
+            words = f"a {kind.__name__.lower()} of a job has format {said.format}, and this version reads {FORMAT}"
+            raise LaterFormat(words)
+        return msgspec.json.decode(value or b"", type=kind)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise ValueError(str(error)[:200]) from None
+
+
+def decode_state(value: bytes | None) -> Submitted | Cancelled:
+    """A record of the jobs: one that is submitted, or one that is cancelled; errors as of `decode`."""
+    try:
+        return decode(value, Cancelled)
+    except LaterFormat:
+        raise
+    except ValueError:
+        return decode(value, Submitted)
+
+
+class Job:
+    """What is known of one."""
+
+    def __init__(self, submitted: Submitted) -> None:
+        self.submitted = submitted
+        self.done: dict[int, Done] = {}
+        self.is_cancelled = False
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all of it is scored."""
+        return len(self.done) >= self.submitted.chunks
+
+    def status(self, now_ms: int) -> str:
+        """queued, running, done, cancelled or expired."""
+        if self.is_done:
+            return "done"
+        if self.is_cancelled:
+            return "cancelled"
+        if now_ms >= self.submitted.expires_ms:
+            return "expired"
+        return "running" if self.done else "queued"
+
+    def told(self, now_ms: int) -> dict[str, Any]:
+        """The job as its caller sees it."""
+        done = [self.done[number] for number in sorted(self.done)]
+        versions = sorted({(one.lineage, one.position) for one in done}, key=lambda one: one[1])
+        return {
+            "id": self.submitted.id,
+            "status": self.status(now_ms),
+            "rows": self.submitted.rows,
+            "done": sum(one.rows for one in done),
+            "failed": sum(one.failed for one in done),
+            "created_ms": self.submitted.created_ms,
+            "expires_ms": self.submitted.expires_ms,
+            "versions": [f"{lineage}/{position}" for lineage, position in (versions[:1] + versions[-1:])],
+        }
+
+    def ready_from(self, number: int) -> list[Done]:
+        """Chunks from this one on that are scored, without a gap."""
+        found = []
+        while number in self.done:
+            found.append(self.done[number])
+            number += 1
+        return found
+
+
+class JobBook:
+    """All jobs, by their records in any order; one thread only."""
+
+    def __init__(self) -> None:
+        self.jobs: OrderedDict[str, Job] = OrderedDict()
+        self._strays: OrderedDict[str, dict[int, Done]] = OrderedDict()
+        self._cancelled: OrderedDict[str, None] = OrderedDict()
+
+    def state(self, said: Submitted | Cancelled) -> None:
+        """Take a record of the jobs."""
+        if isinstance(said, Cancelled):
+            self._cancelled[said.cancelled] = None
+            while len(self._cancelled) > JOBS_MAX:
+                self._cancelled.popitem(last=False)
+            if said.cancelled in self.jobs:
+                self.jobs[said.cancelled].is_cancelled = True
+            return
+        if said.id in self.jobs:  # the same request again
+            return
+        job = self.jobs[said.id] = Job(said)
+        job.is_cancelled = said.id in self._cancelled
+        job.done.update(self._strays.pop(said.id, {}))
+        while len(self.jobs) > JOBS_MAX:
+            self.jobs.popitem(last=False)
+
+    def result(self, job_id: str, number: int, done: Done) -> None:
+        """Take a result; of a chunk that has one already it is nothing new."""
+        job = self.jobs.get(job_id)
+        if job is not None:
+            if number < job.submitted.chunks:
+                job.done.setdefault(number, done)
+            return
+        self._strays.setdefault(job_id, {}).setdefault(number, done)
+        while len(self._strays) > STRAYS_MAX:
+            self._strays.popitem(last=False)
+
+    def is_over(self, job_id: str) -> bool:
+        """Whether nobody waits for it any more."""
+        return job_id in self._cancelled
+
+    def active(self, principal: str, now_ms: int) -> int:
+        """How many jobs of a caller are on their way."""
+        return sum(
+            job.submitted.principal == principal and job.status(now_ms) in ("queued", "running")
+            for job in self.jobs.values()
+        )

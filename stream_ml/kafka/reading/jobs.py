@@ -1,0 +1,160 @@
+"""What is known of all jobs: read from their topics for ever, in a thread of its own."""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from stream_ml.config import Config
+from stream_ml.core.api.jobs import Done, JobBook, Result, decode, decode_state
+from stream_ml.core.avro.record import LaterFormat
+from stream_ml.errors import ConfigError, TransientError
+from stream_ml.kafka.clients import TIMEOUT_S, admin, close_within, reader, take, topics_there
+from stream_ml.kafka.errors import error_of, lasting, reaching
+from stream_ml.kafka.reading.ends import ends
+from stream_ml.kafka.reading.ranges import read_ranges
+
+BATCH = 500
+WAIT_S = 0.1
+AGAIN_S = 2.0  # after Kafka did not answer
+
+log = logging.getLogger(__name__)
+
+
+def check_topics(config: Config) -> int:
+    """How many partitions the topics of jobs have; ConfigError where one is missing."""
+    there = topics_there(admin(config)).topics
+    missing = [one for one in (config.jobs, config.job_requests, config.job_results) if one not in there]
+    if missing:
+        raise ConfigError(f"serve.jobs: there is no topic {', '.join(missing)}", "stream-ml topics create CONFIG")
+    return len(there[config.job_requests].partitions)
+
+
+class JobWatch:
+    """Folds the topics of jobs into a book; whoever looks at it takes the lock.
+
+    Attributes
+    ----------
+    caught_up
+        Set once all is read that was there at the start.
+    problem
+        Why nothing is read any more; empty while it is.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config, self._client = config, admin(config)
+        self.book, self.lock = JobBook(), threading.Lock()
+        self.caught_up, self._ended = threading.Event(), threading.Event()
+        self.problem = ""
+
+    def begin(self) -> None:
+        """Read for ever, in a thread that the end of the process does not wait for."""
+        threading.Thread(target=self._run, name="jobs", daemon=True).start()
+
+    def close(self) -> None:
+        """Read no more."""
+        self._ended.set()
+
+    def results(self, where: Sequence[Done]) -> list[bytes]:
+        """Values of these results, in their order; it blocks.
+
+        Raises
+        ------
+        TransientError
+            Kafka does not answer, or keeps one of them no more.
+        """
+        found: dict[tuple[int, int], bytes] = {}
+        with reaching(self._config):
+            ranges = dict[tuple[str, int], tuple[int, int]]()
+            for one in where:  # a partition's results of one page stand close together
+                place = (self._config.job_results, one.partition)
+                first, stop = ranges.get(place, (one.offset, one.offset))
+                ranges[place] = (min(first, one.offset), max(stop, one.offset + 1))
+            wanted = {(one.partition, one.offset) for one in where}
+            for batch in read_ranges(self._config, ranges, keep_alive=lambda: None):
+                for message in batch:
+                    at = (message.partition(), message.offset())
+                    if at in wanted:
+                        found[at] = message.value()
+        missing = [one for one in where if (one.partition, one.offset) not in found]
+        if missing:
+            raise TransientError(
+                f"{len(missing)} results are not there any more: {self._config.job_results}", "ask anew"
+            )
+        return [found[one.partition, one.offset] for one in where]
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            try:
+                self._follow()
+                return
+            except KafkaException as error:
+                log.warning("jobs cannot be read, tried again: %s", error_of(error).str())
+            except LaterFormat as error:
+                self.problem = f"{error}; update this process"
+                log.error("jobs are not followed any more: %s", self.problem)
+                return
+            self._ended.wait(AGAIN_S)
+
+    def _follow(self) -> None:
+        config = self._config
+        assert config.serve.jobs is not None  # noqa: S101 - it is made only then
+        since_ms = int(time.time() * 1000) - config.serve.jobs.keep
+        count = len(topics_there(self._client).topics[config.job_results].partitions)
+        wanted = [(config.jobs, 0), *((config.job_results, number) for number in range(count))]
+        starts, stops = _since(self._client, wanted, since_ms), ends(self._client, wanted)
+        left = {where for where in wanted if starts[where] < stops[where][1]}
+        consumer = reader(config)
+        try:
+            consumer.assign([TopicPartition(*where, starts[where]) for where in wanted])
+            while not self._ended.is_set():
+                if not left:
+                    self.caught_up.set()
+                for message in take(consumer, BATCH, WAIT_S):
+                    where = (message.topic(), message.partition())
+                    error = message.error()
+                    if error is not None:
+                        if lasting(error):
+                            raise KafkaException(error)
+                        left.discard(where)  # its end
+                        continue
+                    self._take(message)
+                    if message.offset() + 1 >= stops[where][1]:
+                        left.discard(where)
+        finally:
+            close_within(consumer)
+
+    def _take(self, message: Any) -> None:
+        try:
+            if message.topic() == self._config.jobs:
+                said = decode_state(message.value())
+                with self.lock:
+                    self.book.state(said)
+            else:
+                result = decode(message.value(), Result)
+                where = Done(
+                    message.partition(), message.offset(), result.rows, result.failed, result.lineage, result.position
+                )
+                with self.lock:
+                    self.book.result(result.job, result.number, where)
+        except LaterFormat:
+            raise
+        except ValueError as error:
+            log.warning("%s [%d] %d is no record of a job: %s", *_where(message), error)
+
+
+def _where(message: Any) -> tuple[str, int, int]:
+    return message.topic(), message.partition(), message.offset()
+
+
+def _since(client: AdminClient, wanted: list[tuple[str, int]], ms: int) -> dict[tuple[str, int], int]:
+    """The first offset of each partition that is as young; its end where none is."""
+    asked = {TopicPartition(*where): OffsetSpec.for_timestamp(ms) for where in wanted}
+    answers = client.list_offsets(asked, request_timeout=TIMEOUT_S)
+    found = {(tp.topic, tp.partition): answer.result().offset for tp, answer in answers.items()}
+    latest = ends(client, wanted)
+    return {where: offset if offset >= 0 else latest[where][1] for where, offset in found.items()}

@@ -1,0 +1,252 @@
+"""Jobs over HTTP: many instances are left here, scored aside by runners, and their predictions fetched in pages."""
+
+import asyncio
+import hashlib
+import secrets
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from stream_ml.config import Config
+from stream_ml.core.api.bodies import document, new_id, unusable
+from stream_ml.core.api.jobs import (
+    Cancelled,
+    Done,
+    Job,
+    JobBook,
+    Result,
+    Submitted,
+    chunk_key,
+    chunks_of,
+    decode,
+    encode,
+)
+from stream_ml.core.api.problems import FAULTS_MAX, Fault, Problem
+from stream_ml.errors import StreamMLError
+from stream_ml.serve.handlers.repeats import HEADER, checked_key
+from stream_ml.serve.http.messages import NDJSON, Answer, Request, json_answer
+from stream_ml.serve.live import Live
+from stream_ml.serve.producer import Writer
+
+SLICE = 250  # rows that are judged between two looks at other requests
+PAGE_CHUNKS, PAGE_BYTES = 20, 4 * 2**20  # of one page of results
+AT_ONCE = 2  # pages that are read at once
+LISTED_MAX = 100
+_ROOM = uuid.UUID("b6f6f5a2-6d0b-4a52-9c1e-0f5f6f7e3a11")  # of ids that are made of a caller's key
+
+
+class Jobs(Protocol):
+    """What is known of all jobs, and what they were answered."""
+
+    book: JobBook
+    lock: Any
+    problem: str
+
+    def results(self, where: Sequence[Done]) -> list[bytes]:
+        """Values of results, in their order; it blocks."""
+
+
+class JobHandlers:
+    """The handlers."""
+
+    def __init__(self, config: Config, live: Live, writer: Writer | None, jobs: Jobs | None) -> None:
+        self._config, self._settings = config, config.serve.jobs
+        self._live, self._writer, self._jobs = live, writer, jobs
+        self._wait_s, self._reading = config.serve.wait / 1000, 0
+
+    # --- submitting one ---
+
+    async def submit(self, request: Request) -> Answer:
+        """``{"instances": [...]}``, or an instance a line (application/x-ndjson), to the id of a job."""
+        settings, writer, jobs = self._parts()
+        self._live.answering()
+        now_ms, digest = time.time_ns() // 1_000_000, hashlib.sha256(request.body).hexdigest()
+        job_id = self._id(request, now_ms)
+        known = self._known(job_id)
+        if known is None:
+            with jobs.lock:
+                active = jobs.book.active(request.principal, now_ms)
+            if active >= settings.active_max:
+                words = f"{active} jobs of this caller are on their way; at most {settings.active_max}"
+                raise Problem("rate-limited", words, headers={"Retry-After": "10"})
+            submitted = await self._written(request, job_id, now_ms, digest, writer)
+        elif known.submitted.principal != request.principal or known.submitted.digest != digest:
+            raise Problem("key-reused", "this Idempotency-Key came with another body before")
+        else:
+            submitted = known.submitted
+        told = (known or Job(submitted)).told(now_ms)
+        return json_answer(told, 202, [(b"location", f"/v1/jobs/{job_id}".encode())])
+
+    def _id(self, request: Request, now_ms: int) -> str:
+        """Of the caller's key where there is one, so that any process knows the job again."""
+        key = request.headers.get(HEADER)
+        if key is None:
+            return new_id(now_ms, secrets.token_bytes(10))
+        return str(uuid.uuid5(_ROOM, f"{request.principal}\n{checked_key(key)}"))
+
+    async def _written(self, request: Request, job_id: str, now_ms: int, digest: str, writer: Writer) -> Submitted:
+        settings, _, _ = self._parts()
+        instances = await self._instances(request)
+        await self._judge(instances, now_ms)
+        expires_ms, config = now_ms + settings.keep, self._config
+        count = 0
+        for chunk in chunks_of(job_id, instances, now_ms, expires_ms):
+            await writer.write(config.job_requests, [(chunk_key(job_id, chunk.number), encode(chunk), ())])
+            count += 1
+        submitted = Submitted(job_id, request.principal, len(instances), count, now_ms, expires_ms, digest)
+        await writer.write(config.jobs, [(job_id.encode(), encode(submitted), ())])
+        return submitted
+
+    async def _instances(self, request: Request) -> list[Any]:
+        settings, _, _ = self._parts()
+        if request.headers.get(b"content-type", b"").partition(b";")[0].strip().lower() == NDJSON.encode():
+            lines = [line for line in request.body.split(b"\n") if line.strip()]
+            self._check_count(len(lines), settings.rows_max)
+            found = []
+            for number, line in enumerate(lines):
+                if number % SLICE == 0:
+                    await asyncio.sleep(0)
+                try:
+                    found.append(document(line))
+                except Problem as problem:
+                    raise Problem(problem.kind, f"line {number + 1}: {problem.detail}") from None
+            return found
+        said = document(request.body)
+        if not isinstance(said, dict) or not isinstance(said.get("instances"), list) or len(said) > 1:
+            words = 'the body is {"instances": [...]}, or an instance a line (application/x-ndjson)'
+            raise unusable([Fault("/instances", "schema_mismatch", words)], 0)
+        self._check_count(len(said["instances"]), settings.rows_max)
+        instances: list[Any] = said["instances"]
+        return instances
+
+    def _check_count(self, count: int, most: int) -> None:
+        if not count:
+            raise unusable([Fault("/instances", "schema_mismatch", "there is none")], 0)
+        if count > most:
+            raise Problem("too-large", f"{count:,} instances; at most {most:,} in one job (serve.jobs.rows_max)")
+
+    async def _judge(self, instances: Sequence[Any], now_ms: int) -> None:
+        """Problem where one of them cannot be used; other requests go between."""
+        faults = list[Fault]()
+        for first in range(0, len(instances), SLICE):
+            door = self._live.answering().door
+            asked = door.of_values(list(instances[first : first + SLICE]), now_ms, partial=True)
+            for one in asked.instances if any(isinstance(one, list) for one in asked.instances) else ():
+                faults += [_moved(fault, first) for fault in one] if isinstance(one, list) else []
+            if len(faults) >= FAULTS_MAX:
+                break
+            await asyncio.sleep(0)
+        if faults:
+            raise unusable(faults, len(instances))
+
+    # --- asking for one ---
+
+    async def status(self, request: Request) -> Answer:
+        """How far a job is."""
+        job = await self._own(request)
+        return json_answer(job.told(time.time_ns() // 1_000_000))
+
+    async def listed(self, request: Request) -> Answer:
+        """The caller's jobs, the newest first."""
+        _, _, jobs = self._parts()
+        now_ms = time.time_ns() // 1_000_000
+        with jobs.lock:
+            own = [job for job in jobs.book.jobs.values() if job.submitted.principal == request.principal]
+            told = [job.told(now_ms) for job in own[: -LISTED_MAX - 1 : -1]]
+        return json_answer({"jobs": told})
+
+    async def cancel(self, request: Request) -> Answer:
+        """End a job before its time; what is scored by then stays."""
+        _, writer, jobs = self._parts()
+        job = await self._own(request)
+        now_ms = time.time_ns() // 1_000_000
+        if job.status(now_ms) in ("queued", "running"):
+            cancelled = Cancelled(job.submitted.id)
+            await writer.write(self._config.jobs, [(f"{job.submitted.id}/cancel".encode(), encode(cancelled), ())])
+            with jobs.lock:
+                jobs.book.state(cancelled)
+        return json_answer(job.told(now_ms))
+
+    async def results(self, request: Request) -> Answer:
+        """A page of predictions, one a line; the header Link names the next one, while there is or will be one."""
+        _, _, jobs = self._parts()
+        job = await self._own(request)
+        after = _cursor(request.query, job.submitted.chunks)
+        with jobs.lock:
+            ready, status = job.ready_from(after)[:PAGE_CHUNKS], job.status(time.time_ns() // 1_000_000)
+        values = await self._read(jobs, ready)
+        lines, taken = bytearray(), 0
+        for value in values:
+            if taken and len(lines) > PAGE_BYTES:
+                break
+            lines += _lines(value)
+            taken += 1
+        headers = [(b"stream-ml-job-status", status.encode())]
+        following = after + taken
+        if following < job.submitted.chunks and (status in ("queued", "running") or following in job.done):
+            link = f'</v1/jobs/{job.submitted.id}/results?after={following}>; rel="next"'
+            headers.append((b"link", link.encode()))
+        return Answer(200, bytes(lines), headers, NDJSON.encode())
+
+    async def _read(self, jobs: Jobs, ready: Sequence[Done]) -> list[bytes]:
+        if not ready:
+            return []
+        if self._reading >= AT_ONCE:
+            words = f"{AT_ONCE} pages of results are being read; come again"
+            raise Problem("overloaded", words, headers={"Retry-After": "1"})
+        self._reading += 1
+        try:
+            return await asyncio.to_thread(jobs.results, ready)
+        except StreamMLError as error:
+            raise Problem("not-looked-up", error.message, headers={"Retry-After": "2"}) from error
+        finally:
+            self._reading -= 1
+
+    # --- whose it is ---
+
+    def _parts(self) -> tuple[Any, Writer, Jobs]:
+        assert self._settings is not None and self._writer is not None and self._jobs is not None  # noqa: S101
+        if self._jobs.problem:
+            raise Problem("not-looked-up", self._jobs.problem, headers={"Retry-After": "60"})
+        return self._settings, self._writer, self._jobs
+
+    def _known(self, job_id: str) -> Job | None:
+        _, _, jobs = self._parts()
+        with jobs.lock:
+            return jobs.book.jobs.get(job_id)
+
+    async def _own(self, request: Request) -> Job:
+        """The caller's job; waited for a moment, because another process may have taken it just now."""
+        job_id = request.params["job"]
+        found = self._known(job_id)
+        if found is None:
+            await self._live.wait(lambda: self._known(job_id) is not None, self._wait_s)
+            found = self._known(job_id)
+        if found is None or found.submitted.principal != request.principal:
+            raise Problem("not-found", "there is no such job of yours, or its time is over")
+        return found
+
+
+def _moved(fault: Fault, first: int) -> Fault:
+    _, name, row, *rest = fault.pointer.split("/")
+    return fault._replace(pointer="/".join(("", name, str(int(row) + first), *rest)))
+
+
+def _cursor(query: bytes, chunks: int) -> int:
+    pairs = [part.partition(b"=") for part in query.split(b"&") if part]
+    found = [value for name, _, value in pairs if name == b"after"]
+    if not found:
+        return 0
+    if len(found) > 1 or not found[0].isdigit() or len(found[0]) > 9 or int(found[0]) > chunks:
+        raise Problem("not-readable", "after is what the header Link of the page before has")
+    return int(found[0])
+
+
+def _lines(value: bytes) -> bytes:
+    result = decode(value, Result)
+    version = f"{result.lineage}/{result.position}"
+    rows = enumerate(result.predictions, result.first)
+    return b"".join(msgspec.json.encode({"row": row, **one, "version": version}) + b"\n" for row, one in rows)
