@@ -107,10 +107,10 @@ class Api:
         if started:
             self.live.start(lambda: False)
 
-    def answer_with(self, writer: Any, fates: Mapping[Where, Any] | None = None) -> None:
-        """Answer with what writes to Kafka, or without; and with what became of labels."""
+    def answer_with(self, writer: Any, fates: Mapping[Where, Any] | None = None, jobs: Any = None) -> None:
+        """Answer with what writes to Kafka, or without; with what became of labels, and what is known of jobs."""
         labels = ListLabels(fates or {})
-        self.table, self.info, self.inferences = routes_of(assemble(self.config), self.live, writer, labels)
+        self.table, self.info, self.inferences = routes_of(assemble(self.config), self.live, writer, labels, jobs)
         self.gate = Gate(self.config, Guard(self.config), self.metrics)
         self.application = Application(self.config, Routes(self.table), self.gate, [])
 

@@ -1,0 +1,283 @@
+"""Jobs over a list: what is taken, what is known of them, whose they are; their records, and the book of them."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from stream_ml.core.api import jobs as core
+from stream_ml.core.api.jobs import Cancelled, Chunk, Done, JobBook, Result, Submitted, chunks_of, decode, encode
+from stream_ml.core.avro.record import LaterFormat
+from stream_ml.errors import TransientError
+from stream_ml.serve.access.keys import new_key, write_keys
+from tests.support.api import Answered, Api, ListWriter
+from tests.support.follower_on_a_list import LINEAR, App, Log
+
+JOBS = "/v1/jobs"
+
+
+class ListJobs:
+    """What is known of jobs, and their results, without Kafka."""
+
+    def __init__(self) -> None:
+        self.book, self.lock, self.problem = JobBook(), threading.Lock(), ""
+        self.values: dict[tuple[int, int], bytes] = {}
+        self.error: Exception | None = None
+
+    def results(self, where: Sequence[Done]) -> list[bytes]:
+        if self.error is not None:
+            raise self.error
+        return [self.values[one.partition, one.offset] for one in where]
+
+    def note(self, writer: ListWriter) -> None:
+        """Take what was written to the jobs' own topic."""
+        for topic, _, value, _ in writer.records:
+            if topic.endswith(".jobs"):
+                self.book.state(core.decode_state(value))
+
+    def score(self, writer: ListWriter, only: int | None = None) -> None:
+        """Answer what was asked, a chunk each."""
+        asked = [value for topic, _, value, _ in writer.records if topic.endswith(".job-requests")]
+        for offset, value in enumerate(asked):
+            chunk = decode(value, Chunk)
+            if only is None or chunk.number == only:
+                rows = len(chunk.rows())
+                told = [{"class": True, "score": 0.5, "flags": []} for _ in range(rows)]
+                result = Result(chunk.job, chunk.number, chunk.first, rows, 0, "a" * 16, 7, 0, told)
+                self.values[0, offset] = encode(result)
+                self.book.result(chunk.job, chunk.number, Done(0, offset, rows, 0, "a" * 16, 7))
+
+
+class Made:
+    """An API that takes jobs."""
+
+    def __init__(self, app: App, log: Log, **serve: Any) -> None:
+        config = app.config(LINEAR, serve={"jobs": {}, "wait": 0, **serve})
+        app.serving(config)
+        log.usual(100)
+        self.api, self.writer, self.jobs = Api(app, config), ListWriter(), ListJobs()
+        self.api.answer_with(self.writer, jobs=self.jobs)
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answered:
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        return asyncio.run(self.api.ask(method, path, body, given))
+
+    def submit(self, body: Any, **headers: str) -> Answered:
+        found = self.ask("POST", JOBS, body, **headers)
+        self.jobs.note(self.writer)
+        return found
+
+
+@pytest.fixture(name="made")
+def _made(app: App, log: Log) -> Made:
+    return Made(app, log)
+
+
+def rows(count: int) -> dict[str, Any]:
+    return {"instances": [{"x": float(number)} for number in range(count)]}
+
+
+def test_a_job_is_cut_into_chunks_and_known_once_all_of_them_are_written(made: Made) -> None:
+    answer = made.submit(rows(2_500))
+    assert answer.status == 202 and answer.headers["location"] == f"{JOBS}/{answer.json['id']}"
+    topics = [topic for topic, *_ in made.writer.records]
+    assert topics == ["app.job-requests"] * 3 + ["app.jobs"]
+    chunks = [decode(value, Chunk) for topic, _, value, _ in made.writer.records if topic == "app.job-requests"]
+    told = [(one.number, one.first, len(one.rows())) for one in chunks]
+    assert told == [(0, 0, 1000), (1, 1000, 1000), (2, 2000, 500)]
+        (0, 0, 1000),
+        (1, 1000, 1000),
+        (2, 2000, 500),
+    ]
+    assert [key for _, key, _, _ in made.writer.records][:2] == [f"{answer.json['id']}/{n}".encode() for n in (0, 1)]
+    assert made.ask("GET", answer.headers["location"]).json["status"] == "queued"
+
+
+def test_lines_of_json_are_a_job_too(made: Made) -> None:
+    body = b'{"x": 1.0}\n\n{"x": 2.0}\r\n'
+    answer = made.submit(body, Content_Type="application/x-ndjson")
+    assert (answer.status, answer.json["rows"]) == (202, 2)
+    wrong = made.submit(b'{"x": 1.0}\n{"x": \n', Content_Type="application/x-ndjson")
+    assert wrong.problem == "not-json" and wrong.json["detail"].startswith("line 2")
+
+
+@pytest.mark.parametrize(
+    ("body", "problem", "pointer"),
+    [
+        ({"instances": []}, "not-of-schema", "/instances"),
+        ({"instances": {}}, "not-of-schema", "/instances"),
+        ({"rows": [1]}, "not-of-schema", "/instances"),
+        ([], "not-of-schema", "/instances"),
+        (b"{", "not-json", None),
+        ({"instances": [{"x": 1.0}] * 300 + [{"x": "much"}]}, "not-of-schema", "/instances/300/x"),
+        (rows(11_000), "too-large", None),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_before_anything_is_written(
+    app: App, log: Log, body: Any, problem: str, pointer: str | None
+) -> None:
+    made = Made(app, log, jobs={"rows_max": 10_000})
+    answer = made.submit(body)
+    assert answer.problem == problem and not made.writer.records, answer
+    assert pointer is None or answer.json["errors"][0]["pointer"] == pointer
+
+
+def test_results_come_in_pages_as_far_as_they_are_there(made: Made) -> None:
+    path = made.submit(rows(2_500)).headers["location"]
+    empty = made.ask("GET", f"{path}/results")
+    assert (empty.status, empty.body) == (200, b"") and f"{path}/results?after=0" in empty.headers["link"]
+    made.jobs.score(made.writer, only=1)
+    assert made.ask("GET", f"{path}/results").body == b"", "not before the ones before it"
+    assert made.ask("GET", path).json["status"] == "running"
+    made.jobs.score(made.writer, only=0)
+    page = made.ask("GET", f"{path}/results")
+    lines = [json.loads(line) for line in page.body.splitlines()]
+    assert [one["row"] for one in lines] == list(range(2_000)) and lines[0]["version"] == f"{'a' * 16}/7"
+    assert "after=2" in page.headers["link"] and page.headers["stream-ml-job-status"] == "running"
+    made.jobs.score(made.writer)
+    last = made.ask("GET", f"{path}/results?after=2")
+    assert [json.loads(line)["row"] for line in last.body.splitlines()] == list(range(2_000, 2_500))
+    assert "link" not in last.headers and made.ask("GET", path).json["done"] == 2_500
+    for wrong in ("x", "-1", "4", "1&after=2"):
+        assert made.ask("GET", f"{path}/results?after={wrong}").problem == "not-readable"
+
+
+def test_a_key_is_one_job_wherever_it_is_sent_again(made: Made) -> None:
+    first, again = made.submit(rows(3), Idempotency_Key="k"), made.submit(rows(3), Idempotency_Key="k")
+    assert first.json["id"] == again.json["id"] and len(made.writer.records) == 2
+    assert made.submit(rows(4), Idempotency_Key="k").problem == "key-reused"
+    other = Made.__new__(Made)
+    other.api, other.writer, other.jobs = made.api, ListWriter(), ListJobs()
+    other.api.answer_with(other.writer, jobs=other.jobs)  # another process, which does not know of it yet
+    assert other.submit(rows(3), Idempotency_Key="k").json["id"] == first.json["id"]
+
+
+def test_a_job_is_its_callers_alone(app: App, log: Log) -> None:
+    (mine, one), (yours, two) = new_key("a", ["jobs"]), new_key("b", ["jobs"])
+    write_keys(app.folder / "keys.json", [one, two])
+    made = Made(app, log, auth={"keys_file": "keys.json"})
+    path = made.submit(rows(3), X_API_Key=mine).headers["location"]
+    assert made.ask("GET", path, X_API_Key=mine).status == 200
+    for method, tail in (("GET", ""), ("GET", "/results"), ("DELETE", "")):
+        assert made.ask(method, path + tail, X_API_Key=yours).problem == "not-found"
+    assert len(made.ask("GET", JOBS, X_API_Key=mine).json["jobs"]) == 1
+    assert made.ask("GET", JOBS, X_API_Key=yours).json["jobs"] == []
+    same = made.submit(rows(3), X_API_Key=mine, Idempotency_Key="k").json["id"]
+    assert made.submit(rows(3), X_API_Key=yours, Idempotency_Key="k").json["id"] != same
+
+
+def test_a_cancelled_job_keeps_what_is_scored_and_asks_for_no_more(made: Made) -> None:
+    path = made.submit(rows(1_500)).headers["location"]
+    made.jobs.score(made.writer, only=0)
+    assert made.ask("DELETE", path).json["status"] == "cancelled"
+    assert made.jobs.book.is_over(path.rpartition("/")[2])
+    page = made.ask("GET", f"{path}/results")
+    assert len(page.body.splitlines()) == 1_000 and "link" not in page.headers
+    written = len(made.writer.records)
+    assert made.ask("DELETE", path).json["status"] == "cancelled" and len(made.writer.records) == written
+
+
+def test_a_job_whose_time_is_over_is_expired(made: Made) -> None:
+    made.jobs.book.state(Submitted("old", "", 5, 1, 1, 2, "d"))
+    assert made.ask("GET", f"{JOBS}/old").json["status"] == "expired"
+    assert "link" not in made.ask("GET", f"{JOBS}/old/results").headers
+
+
+def test_a_caller_has_so_many_jobs_at_once(app: App, log: Log) -> None:
+    made = Made(app, log, jobs={"active_max": 2})
+    first = made.submit(rows(1)).headers["location"]
+    made.submit(rows(1))
+    assert made.submit(rows(1)).problem == "rate-limited"
+    made.ask("DELETE", first)
+    assert made.submit(rows(1)).status == 202
+
+
+def test_where_kafka_does_not_answer_nobody_is_told_that_there_is_a_job(made: Made) -> None:
+    made.writer.refuses = True
+    assert made.submit(rows(3)).problem == "not-recorded"
+    made.writer.refuses = False
+    path = made.submit(rows(3)).headers["location"]
+    made.jobs.score(made.writer)
+    made.jobs.error = TransientError("Kafka does not answer", "look at it")
+    assert made.ask("GET", f"{path}/results").problem == "not-looked-up"
+    made.jobs.problem = "a later version wrote it"
+    assert made.ask("GET", path).problem == "not-looked-up"
+
+
+# --- records and the book ---
+
+
+def submitted(job: str = "j", chunks: int = 2) -> Submitted:
+    return Submitted(job, "p", 10, chunks, 100, 1_000, "d")
+
+
+def test_records_come_back_as_they_were_and_numbers_of_any_size_stay() -> None:
+    (chunk,) = chunks_of("j", [{"x": 10**30, "y": "ü"}], 1, 2)
+    assert decode(encode(chunk), Chunk).rows() == [{"x": 10**30, "y": "ü"}]
+    for record in (submitted(), Cancelled("j"), Result("j", 0, 0, 1, 0, "l", 1, 2, [{"class": None}])):
+        assert decode(encode(record), type(record)) == record
+        assert not isinstance(record, Submitted | Cancelled) or core.decode_state(encode(record)) == record
+
+
+def test_chunks_are_no_larger_than_a_record_of_kafkas() -> None:
+    texts = [{"t": "x" * 50_000} for _ in range(30)]
+    found = list(chunks_of("j", texts, 1, 2))
+    assert [len(one.rows()) for one in found] == [7, 7, 7, 7, 2] and [one.first for one in found] == [0, 7, 14, 21, 28]
+    assert all(len(encode(one)) < 500_000 for one in found)
+
+
+@pytest.mark.parametrize("value", [None, b"", b"[]", b'{"format": 1}', b'{"format": true}', b"\xff", b"[" * 9_000])
+@pytest.mark.parametrize("kind", [Chunk, Result, Submitted, Cancelled])
+def test_what_is_no_record_is_told_and_no_surprise(value: bytes | None, kind: Any) -> None:
+    with pytest.raises(ValueError):
+        decode(value, kind)
+    with pytest.raises(ValueError):
+        core.decode_state(value)
+
+
+def test_a_record_of_a_later_version_is_not_guessed_at() -> None:
+    later = json.loads(encode(submitted())) | {"format": 2}
+    with pytest.raises(LaterFormat):
+        core.decode_state(json.dumps(later).encode())
+
+
+@pytest.mark.parametrize("instances", [b"[]", b"{}", b"1", b"[NaN" + b",1" * 5_000 + b"]"])
+def test_a_chunk_without_instances_is_none(instances: bytes) -> None:
+    with pytest.raises(ValueError):
+        Chunk("j", 0, 0, 1, 2, msgspec.Raw(instances)).rows()
+
+
+def test_the_book_is_the_same_in_whatever_order_its_records_come() -> None:
+    done = [Done(0, offset, 5, 0, "l", 1) for offset in range(4)]
+    early, late = JobBook(), JobBook()
+    early.state(submitted())
+    early.result("j", 0, done[0])
+    early.result("j", 0, done[1])
+    early.result("j", 1, done[2])
+    early.result("j", 2, done[3])
+    for number, one in ((0, done[0]), (0, done[1]), (1, done[2])):
+        late.result("j", number, one)
+    late.state(submitted())
+    late.state(submitted())
+    for book in (early, late):
+        assert book.jobs["j"].done == {0: done[0], 1: done[2]}, "the first result of a chunk counts"
+        assert book.jobs["j"].status(500) == "done"
+    before = JobBook()
+    before.state(Cancelled("j"))
+    before.state(submitted())
+    assert before.jobs["j"].status(500) == "cancelled"
+
+
+def test_the_book_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core, "JOBS_MAX", 3)
+    monkeypatch.setattr(core, "STRAYS_MAX", 3)
+    book = JobBook()
+    for number in range(10):
+        book.state(submitted(f"j{number}"))
+        book.state(Cancelled(f"c{number}"))
+        book.result(f"s{number}", 0, Done(0, 0, 1, 0, "l", 1))
+    assert list(book.jobs) == ["j7", "j8", "j9"] and len(book._strays) == len(book._cancelled) == 3
