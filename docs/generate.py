@@ -54,8 +54,8 @@ At `/metrics` of `serve.admin_port`, each with the label `child`; `stream_ml_ser
 """
 
 ORDER = (
-    "cli", "demo", "worker", "serve", "offline", "audit", "admin", "check", "follower", "app", "observe", "kafka", "storage",
-    "embedded", "core/api", "core/partition", "core/fold", "core/drift", "core/evaluation", "core/model", "core/join",
+    "cli", "demo", "worker", "serve", "jobs", "offline", "audit", "admin", "check", "follower", "app", "observe", "kafka",
+    "storage", "embedded", "core/api", "core/partition", "core/fold", "core/drift", "core/evaluation", "core/model", "core/join",
     "core/inputs", "core/log", "core/avro", "config", "runtime",
 )  # fmt: skip
 

@@ -89,10 +89,6 @@ def test_a_job_is_cut_into_chunks_and_known_once_all_of_them_are_written(made: M
     chunks = [decode(value, Chunk) for topic, _, value, _ in made.writer.records if topic == "app.job-requests"]
     told = [(one.number, one.first, len(one.rows())) for one in chunks]
     assert told == [(0, 0, 1000), (1, 1000, 1000), (2, 2000, 500)]
-        (0, 0, 1000),
-        (1, 1000, 1000),
-        (2, 2000, 500),
-    ]
     assert [key for _, key, _, _ in made.writer.records][:2] == [f"{answer.json['id']}/{n}".encode() for n in (0, 1)]
     assert made.ask("GET", answer.headers["location"]).json["status"] == "queued"
 
