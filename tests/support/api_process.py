@@ -67,6 +67,16 @@ class ApiProcess:
         finally:
             connection.close()
 
+    def lines(self, method: str, path: str) -> tuple[int, dict[str, str], str]:
+        """Status, headers and text of an answer that is no JSON as a whole."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=40)
+        try:
+            connection.request(method, path)
+            answer = connection.getresponse()
+            return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read().decode()
+        finally:
+            connection.close()
+
     def predict(self, *instances: dict[str, Any], **headers: str) -> Any:
         """The answer, which has to be one."""
         status, _, said = self.ask("POST", "/v1/predict", {"instances": list(instances)}, **headers)

@@ -79,6 +79,8 @@ def _child(config: Config, pipes: object) -> None:
 
 
 def _supervise(config: Config) -> None:
+    from stream_ml.kafka.errors import reaching
+    from stream_ml.kafka.reading.jobs import check_topics
     from stream_ml.observe.access import Access
     from stream_ml.observe.http import serve as answer
     from stream_ml.serve.access.certificates import Certificates
@@ -92,6 +94,9 @@ def _supervise(config: Config) -> None:
     Certificates.of(config)
     facts = _log_of(config, stop)
     _check_workers_know_the_key(config, facts.partitions)
+    if config.serve.jobs is not None:
+        with reaching(config):
+            check_topics(config)
     environment = {**os.environ, HASH_SEED: str(facts.log.hash_seed)}
     supervisor = Supervisor(config, own_command(), environment)
 
