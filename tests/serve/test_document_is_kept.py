@@ -27,7 +27,7 @@ from stream_ml.config import Config, load_config
 from stream_ml.core.inputs import made_up
 from stream_ml.records import Target
 from stream_ml.serve.access.keys import new_key, write_keys
-from tests.support.api import Api, ListWriter
+from tests.support.api import Api, ListJobs, ListWriter
 from tests.support.follower_on_a_list import App, Log, on_a_list
 from tests.support.partition import EVENTS, FEEDBACK, PREDICTIONS, example
 from tests.support.service import brothers
@@ -172,7 +172,7 @@ APPS = {
         [Target(None, 1.5), Target(None, -2.0)],
         {
             "features": {"bounds": {"x": {"min": -1000.5, "max": 1e6}, "count": {"min": 0.5, "max": 99.5}}},
-            "serve": {"auth": {"keys_file": "keys.json"}},
+            "serve": {"auth": {"keys_file": "keys.json"}, "jobs": {"rows_max": 4}},
         },
     ),
     "every type": Given(
@@ -259,7 +259,9 @@ def whole_api(app: Apps) -> Api:
     config = app.whole()
     app.serving(config)
     app.learn(config, LEARNED)
-    return Api(app, config, writer=ListWriter())
+    api = Api(app, config, writer=ListWriter())
+    api.answer_with(ListWriter(), jobs=ListJobs())
+    return api
 
 
 # --- what is asked, and what comes of it ---
@@ -354,7 +356,7 @@ def test_one_event_by_place_that_begins_with_no_list_is_of_the_document_and_answ
 @pytest.mark.parametrize("name", APPS)
 def test_every_operation_does_what_the_document_says(name: str, seed: int, tmp_path: Path) -> None:
     schemathesis.openapi.format("date-time", moments())
-    text, key = new_key("test", ["predict", "feedback"])
+    text, key = new_key("test", ["predict", "feedback", "jobs"])
     write_keys(tmp_path / "keys.json", [key])
     failures: dict[tuple[str, ...], str] = {}
     counts, asked = Counter[str](), set[str]()

@@ -14,7 +14,7 @@ from stream_ml.config.serve import SCOPES
 from stream_ml.core.api.problems import KINDS
 from stream_ml.errors import ConfigError
 from stream_ml.serve.access.keys import Keys, new_key, read_keys, write_keys
-from tests.support.api import Api, ListWriter
+from tests.support.api import Api, ListJobs, ListWriter
 from tests.support.follower_on_a_list import LINEAR, App, Log
 from tests.support.partition import EVENT
 
@@ -31,17 +31,17 @@ def secured(app: App, log: Log, **serve: Any) -> tuple[Api, dict[str, str]]:
         keys.append(key)
         texts[scope] = text
     write_keys(app.folder / "keys.json", keys)
-    more = {"auth": {"keys_file": "keys.json"}, "feedback": True, "public_schema": False, **serve}
+    more = {"auth": {"keys_file": "keys.json"}, "feedback": True, "jobs": {}, "public_schema": False, **serve}
     config = app.config(LINEAR, serve=more)
     app.serving(config)
     log.usual(100)
     api = Api(app, config)
-    api.answer_with(ListWriter())
+    api.answer_with(ListWriter(), jobs=ListJobs())
     return api, texts
 
 
 def path_of(api: Api, pattern: str) -> str:
-    return pattern.format(name="event.avsc", version=api.live.answering().of.lineage, receipt="f:0:1")
+    return pattern.format(name="event.avsc", version=api.live.answering().of.lineage, receipt="f:0:1", job="j")
 
 
 def test_every_route_needs_a_right_credential_of_its_scope(app: App, log: Log) -> None:

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import threading
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -14,42 +12,10 @@ from stream_ml.core.api.jobs import Cancelled, Chunk, Done, JobBook, Result, Sub
 from stream_ml.core.avro.record import LaterFormat
 from stream_ml.errors import TransientError
 from stream_ml.serve.access.keys import new_key, write_keys
-from tests.support.api import Answered, Api, ListWriter
+from tests.support.api import Answered, Api, ListJobs, ListWriter
 from tests.support.follower_on_a_list import LINEAR, App, Log
 
 JOBS = "/v1/jobs"
-
-
-class ListJobs:
-    """What is known of jobs, and their results, without Kafka."""
-
-    def __init__(self) -> None:
-        self.book, self.lock, self.problem = JobBook(), threading.Lock(), ""
-        self.values: dict[tuple[int, int], bytes] = {}
-        self.error: Exception | None = None
-
-    def results(self, where: Sequence[Done]) -> list[bytes]:
-        if self.error is not None:
-            raise self.error
-        return [self.values[one.partition, one.offset] for one in where]
-
-    def note(self, writer: ListWriter) -> None:
-        """Take what was written to the jobs' own topic."""
-        for topic, _, value, _ in writer.records:
-            if topic.endswith(".jobs"):
-                self.book.state(core.decode_state(value))
-
-    def score(self, writer: ListWriter, only: int | None = None) -> None:
-        """Answer what was asked, a chunk each."""
-        asked = [value for topic, _, value, _ in writer.records if topic.endswith(".job-requests")]
-        for offset, value in enumerate(asked):
-            chunk = decode(value, Chunk)
-            if only is None or chunk.number == only:
-                rows = len(chunk.rows())
-                told = [{"class": True, "score": 0.5, "flags": []} for _ in range(rows)]
-                result = Result(chunk.job, chunk.number, chunk.first, rows, 0, "a" * 16, 7, 0, told)
-                self.values[0, offset] = encode(result)
-                self.book.result(chunk.job, chunk.number, Done(0, offset, rows, 0, "a" * 16, 7))
 
 
 class Made:

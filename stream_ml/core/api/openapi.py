@@ -71,6 +71,7 @@ class Described(NamedTuple):
     secured: bool
     open_scopes: Sequence[str] = ("",)  # that need no credential
     repeatable: Sequence[str] = ()  # paths that take an Idempotency-Key
+    jobs_max: int = 0  # instances of a job; 0: none are taken
 
 
 def openapi(app: Described, operations: Sequence[Operation], aliases: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
@@ -121,7 +122,7 @@ def _operation(operation: Operation, app: Described, alias: dict[str, Any] | Non
             }
             for header, meaning, pattern in _DEMANDS
         ]
-    if operation.path in app.repeatable:
+    if operation.method == "POST" and operation.path in app.repeatable:
         key = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}
         meaning = "the same request with the same key is answered again as it was; for requests that write"
         parameters.append({"name": "Idempotency-Key", "in": "header", "description": meaning, "schema": key})
@@ -186,7 +187,7 @@ def _statuses(operation: Operation, app: Described, *, with_body: bool) -> list[
         found |= {400, 412}
     if "{" in operation.path:
         found |= {400, 404}
-    if operation.path in app.repeatable:
+    if operation.method == "POST" and operation.path in app.repeatable:
         found.add(409)
     return sorted(found)
 
@@ -254,7 +255,7 @@ def _schemas(app: Described) -> dict[str, Any]:
     }
     return {
         **inference.schemas(app.places),
-        **jobs.schemas(),
+        **(jobs.schemas(app.jobs_max) if app.jobs_max else {}),
         "Event": app.event,
         "Label": app.label,
         "Asked": {"anyOf": [named, partial, placed, placed_partial]},

@@ -18,17 +18,22 @@ def bodies(method: str, path: str) -> tuple[dict[str, Any] | None, int, dict[str
     return None, 200, _ref("Jobs") if path == "/v1/jobs" else _ref("Job")
 
 
-def schemas() -> dict[str, Any]:
-    """Those that the document names."""
+def schemas(rows_max: int) -> dict[str, Any]:
+    """Those that the document names.
+
+    Parameters
+    ----------
+    rows_max
+        Instances of one job.
+    """
+    event = {"$ref": "#/components/schemas/Event"}
     whole = {"type": "integer", "minimum": 0}
     return {
         "JobAsked": {
             "type": "object",
             "required": ["instances"],
             "additionalProperties": False,
-            "properties": {
-                "instances": {"type": "array", "items": {"$ref": "#/components/schemas/Event"}, "minItems": 1}
-            },
+            "properties": {"instances": {"type": "array", "items": event, "minItems": 1, "maxItems": rows_max}},
         },
         "Job": {
             "type": "object",

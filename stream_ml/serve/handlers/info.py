@@ -29,6 +29,7 @@ def described(parts: Parts, answers: Answers, door: Door) -> Described:
         instances_max=config.serve.instances_max,
         secured=not config.serve.auth.is_open,
         open_scopes=("", "schema") if config.serve.public_schema else ("",),
+        jobs_max=0 if config.serve.jobs is None else config.serve.jobs.rows_max,
         repeatable=("/v1/feedback", "/v1/jobs", *(("/v1/predict", "/predict") if config.serve.record == "ack" else ())),
     )
 
