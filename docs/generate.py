@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from stream_ml.config.show import reference
+from stream_ml.core.api import jobs
 from stream_ml.core.drift import signals
 from stream_ml.core.log import entry
 from stream_ml.core.model import lineage
@@ -109,6 +110,7 @@ Everything that lasts longer than a process, and what a change of it costs.
 | outcome | `<app>.outcomes`, single-object | {outcome} | the same |
 | signal | `<app>.signals`, single-object | {signal} | another number; a version of before does not show them |
 | answer of the scoring API | header `stream_ml.served` of its event, sealed | 1 | another first byte; a worker of before ignores it and scores |
+| job, chunk, result | `<app>.jobs`, `<app>.job-requests`, `<app>.job-results`, JSON | {job} | another `format`; a runner or an API of before says so and stops following jobs |
 | dead letter | `<app>.dead-letters`: the record as it came, with headers | {dead_letter} | another number in the header `stream_ml.format` |
 | commit metadata | offsets of the group, JSON | {metadata} | another `v`; a version of before refuses to start |
 | checkpoint | `<checkpoints.directory>/<lineage>/` of a model, `<checkpoints.directory>/book/<watch>/` of the book and what watches; header and pickle | {checkpoint} | nothing: one of another format is passed over, and the log is folded |
@@ -189,6 +191,7 @@ def formats() -> str:
         "dead_letter": outputs.FORMAT,
         "signal": signals.FORMAT,
         "metadata": commit_metadata.FORMAT,
+        "job": jobs.FORMAT,
         "checkpoint": checkpoints.FORMAT,
         "fold": lineage.FOLD_FORMAT,
         "watch": lineage.WATCH_FORMAT,

@@ -10,6 +10,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 OF = '{job=~"$app",instance=~"$instance"}'
+API = '{job=~"$app"}'  # its processes are no workers
 SOURCE = {"type": "prometheus", "uid": "${source}"}
 WIDTH, HEIGHT = 8, 7
 
@@ -154,6 +155,35 @@ PANELS: dict[str, list[tuple[str, str, list[tuple[str, str]]]]] = {
         ("Brokers connected", "short", [("{{instance}}", f"stream_ml_brokers_up{OF}")]),
         ("Rebalances", "short", [("{{instance}}", f"increase(stream_ml_rebalances_total{OF}[1h])")]),
         ("Up for", "s", [("{{instance}}", f"time() - stream_ml_start_timestamp_seconds{OF}")]),
+    ],
+    "Does the API answer?": [
+        ("Requests", "reqps", [
+            ("{{status}}", f"sum by (status) (rate(stream_ml_http_requests_total{API}[$__rate_interval]))")
+        ]),
+        ("Time of a request", "s", [
+            (
+                f"p{quantile * 100:g}",
+                f"histogram_quantile({quantile}, sum by (le) "
+                f"(rate(stream_ml_http_seconds_bucket{API}[$__rate_interval])))",
+            )
+            for quantile in (0.5, 0.9, 0.99)
+        ]),
+        ("Refusals", "reqps", [
+            ("{{kind}}", f"sum by (kind) (rate(stream_ml_http_refusals_total{API}[$__rate_interval]))")
+        ]),
+        ("Age of the model", "s", [("{{instance}} {{child}}", f"stream_ml_serve_age_seconds{API}")]),
+        ("Processes", "short", [
+            ("answer", f"sum(stream_ml_serve_processes_ready{API})"),
+            ("are wanted", f"sum(stream_ml_serve_processes_wanted{API})"),
+            ("replaced in an hour", f"sum(increase(stream_ml_serve_restarts_total{API}[1h]))"),
+        ]),
+        ("At once", "short", [
+            ("requests", f"sum(stream_ml_serve_in_flight{API})"),
+            ("connections", f"sum(stream_ml_serve_connections{API})"),
+        ]),
+        ("Folded beside requests", "ops", [
+            ("{{instance}} {{child}}", f"rate(stream_ml_serve_folded_total{API}[$__rate_interval])")
+        ]),
     ],
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Debian's Prometheus for tests: promtool, and a server that scrapes one target."""
+"""Debian's Prometheus for tests: promtool, and a server that scrapes processes of ours."""
 
 import contextlib
 import json
@@ -55,13 +55,13 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def prometheus(folder: Path, target: str) -> Iterator[Prometheus]:
-    """Debian's server with our rules, scraping one worker each second."""
+def prometheus(folder: Path, *targets: str) -> Iterator[Prometheus]:
+    """Debian's server with our rules, scraping processes of ours each second."""
     assert SERVER is not None
     config = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(RULES)],
-        "scrape_configs": [{"job_name": "visits", "static_configs": [{"targets": [target]}]}],
+        "scrape_configs": [{"job_name": "visits", "static_configs": [{"targets": [*targets]}]}],
     }
     folder.mkdir()
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config), "utf-8")

@@ -1,5 +1,6 @@
 """The dashboard: made by its script, every query parses, and gives data on a real run behind a real Prometheus."""
 
+import contextlib
 import importlib.util
 import itertools
 import json
@@ -11,8 +12,9 @@ import pytest
 
 from stream_ml.embedded.broker import free_port
 from stream_ml.kafka.commands import write_command
-from stream_ml.observe.metrics import TABLE
+from stream_ml.observe.metrics import SERVE_TABLE, TABLE
 from tests.deploy.prometheus import ROOT, needs_prometheus, prometheus, promtool
+from tests.support.api_process import ApiProcess
 from tests.support.service import service, until
 
 FOLDER = ROOT / "deploy/grafana"
@@ -38,13 +40,17 @@ def test_the_file_is_what_its_script_makes() -> None:
 
 def test_every_metric_but_flags_and_failures_is_on_the_dashboard() -> None:
     shown = set(re.findall(r"stream_ml_[a-z0-9_]+", json.dumps(DASHBOARD)))
-    missing = {metric.name for metric in TABLE if not shown & set(metric.exposed)}
+    missing = {metric.name for metric in (*TABLE, *SERVE_TABLE) if not shown & set(metric.exposed)}
     assert missing <= {
         "stream_ml_flags",
         "stream_ml_events_shed",
         "stream_ml_examples_dropped",
         "stream_ml_checkpoint_failures",
         "stream_ml_served_headers",
+        "stream_ml_auth_failures",
+        "stream_ml_serve_ready",
+        "stream_ml_serve_position",
+        "stream_ml_serve_evicted",
     }
 
 
@@ -61,15 +67,18 @@ def test_every_panel_has_data_on_a_real_run(kafka: str, app_id: str, tmp_path: P
     port = free_port()
     drift = {"inputs": {"reference": 1000, "window": 200}}
     settings = {"http": {"port": port}, "drift": drift, "checkpoints": {"interval": "1s"}}
-    with (
-        service(tmp_path, kafka, app_id, **settings) as made,
-        prometheus(tmp_path / "p", f"127.0.0.1:{port}") as server,
-    ):
+    with service(tmp_path, kafka, app_id, **settings) as made, contextlib.ExitStack() as stack:
         made.start()
+        api = stack.enter_context(ApiProcess(made))
+        targets = (f"127.0.0.1:{port}", f"127.0.0.1:{api.admin_port}")
+        server = stack.enter_context(prometheus(tmp_path / "p", *targets))
         numbers = itertools.count()
 
         def more() -> None:
             made.raw_visit(b"\xff")
+            with contextlib.suppress(OSError):  # while it starts
+                for asked in ({"x": 1.0, "kind": "k1", "note": None}, {"x": "much"}):
+                    api.ask("POST", "/v1/predict", {"instances": [asked]})
             for number in itertools.islice(numbers, 100):
                 made.pairs([number])
             made.producer.flush()

@@ -7,9 +7,9 @@ from typing import Any
 from stream_ml.app.parts import Parts
 from stream_ml.config.serve import Alias
 from stream_ml.core.api.answers import Answers
-from stream_ml.core.api.described import alias_schemas, event_schema, label_schema
+from stream_ml.core.api.document.described import alias_schemas, event_schema, label_schema
+from stream_ml.core.api.document.openapi import SCHEMAS, Described, Operation, openapi, prediction_schema
 from stream_ml.core.api.door import Door
-from stream_ml.core.api.openapi import SCHEMAS, Described, Operation, openapi, prediction_schema
 from stream_ml.core.api.problems import Problem
 from stream_ml.serve.handlers.predict import Predict
 from stream_ml.serve.http.messages import Answer, Request, Route, json_answer

@@ -58,14 +58,14 @@ SERVING = (
     ),
     Bug(
         "one event by place is no object in the document",
-        "stream_ml/core/api/openapi.py",
+        "stream_ml/core/api/document/openapi.py",
         '("string", "number", "boolean", "null", "object")',
         '("string", "number", "boolean", "null")',
         (f"{DOCUMENT}::test_one_event_by_place_that_begins_with_no_list_is_of_the_document_and_answered_in_its_place",),
     ),
     Bug(
         "one event by place is all of it no list in the document",
-        "stream_ml/core/api/openapi.py",
+        "stream_ml/core/api/document/openapi.py",
         '{**loose, "prefixItems": [no_list]}',
         '{**loose, "items": no_list}',
         (f"{DOCUMENT}::test_one_event_by_place_that_begins_with_no_list_is_of_the_document_and_answered_in_its_place",),

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from stream_ml.core.api.json_schema import record_schema
+from stream_ml.core.api.document.json_schema import record_schema
 from stream_ml.core.avro.fields import MAGNITUDE_MAX, find_field, time_scale
 from stream_ml.core.avro.schema import Schema
 from stream_ml.core.inputs.readers import ID_MAX_CHARS, OLDEST_MS, EventReader, FeedbackReader

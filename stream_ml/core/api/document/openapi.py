@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from stream_ml.core.api import openapi_inference as inference
-from stream_ml.core.api import openapi_jobs as jobs
 from stream_ml.core.api.answers import Answers
-from stream_ml.core.api.described import field_schema
+from stream_ml.core.api.document import inference, jobs
+from stream_ml.core.api.document.described import field_schema
 from stream_ml.core.api.problems import KINDS, MEDIA_TYPE, TYPE
 
 JSON, NDJSON = "application/json", "application/x-ndjson"

@@ -1,0 +1,1 @@
+"""The document of the API (OpenAPI), and what it says of events, labels, tensors and jobs."""
