@@ -152,7 +152,7 @@ Both offsets are of one transaction where both have the same `tok`.
 | `from` | Ends of the outputs from which a rebuild reads: `p` predictions, `o` outcomes, `d` dead letters, `l` training log. |
 | `tok`, `tid` | Name of the transaction, and who wrote it. |
 | `sig` | By origin, eight digits of it: the last position whose signals are written. |
-| `kid` | First eight hex digits of HMAC-SHA256(key, `stream_ml.key-id`) of the key by which the owner believes answers of the scoring API; left out where it believes none. |
+| `kid` | First eight hex digits of HMAC-SHA256(key, `stream_ml.key-id`) of each key by which the owner believes answers of the scoring API, the newest first; left out where it believes none. |
 | `rdy` | Models that the owner has at the log's end, lineage and position, who serves first; left out where there is none. |
 | `ti` | Which topics the offsets are of: the first eight hex digits of SHA-256 of Kafka's ids. |
 

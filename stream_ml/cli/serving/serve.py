@@ -70,6 +70,7 @@ def _child(config: Config, pipes: object) -> None:
         if os.environ.get(HASH_SEED) != str(facts.log.hash_seed):
             log.error("the training log is another one than at the start: its hash seed differs")
             sys.exit(OTHER_LOG)
+        _check_workers_know_the_key(config, facts.partitions)  # SIGHUP may have brought another one
         parts = checked(assemble(config))
         calm_collector()
         run_child(parts, facts, pipes)
@@ -161,7 +162,7 @@ def _check_workers_know_the_key(config: Config, partitions: int) -> None:
     seal = answer_seal(config, assemble(config).domain)
     assert seal is not None  # noqa: S101 - the configuration has seen to it
     pairs = Observer(config, partitions).pairs()
-    strangers = [p.partition for p in pairs if p.metadata is not None and p.metadata.key_id != seal.key_id]
+    strangers = [p.partition for p in pairs if p.metadata is not None and seal.key_ids[0] not in p.metadata.key_ids]
     if strangers:
         raise ConfigError(
             f"the workers of partitions {strangers} do not have the key of serve.provenance_key_file: they would score "

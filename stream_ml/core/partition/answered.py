@@ -64,11 +64,11 @@ class AnswerSeal:
     def __init__(self, app_id: str, keys: Sequence[bytes], domain: LabelDomain) -> None:
         self._app_id, self._domain = _long(app_id.encode()), domain
         self._keys = {hmac.digest(key, _NAME, "sha256")[:4]: key for key in keys}
-        self.key_id = next(iter(self._keys), b"").hex()
+        self.key_ids = [key_id.hex() for key_id in self._keys]
 
     def header(self, topic: str, key: bytes | None, value: bytes, answer: Answer) -> tuple[str, bytes]:
         """The header of a record. Source: HMAC-SHA256, RFC 2104."""
-        key_id = bytes.fromhex(self.key_id)
+        key_id = next(iter(self._keys))
         served = answer.served
         body = encode_record(
             _SCHEMA,

@@ -17,6 +17,7 @@ FORMAT = 2
 LINEAGES_MAX = 4  # whose last signal is remembered; of an older one the signals would be reported again
 LINEAGE_CHARS = 8  # of its digits
 READY_MAX = 4  # models that an owner says are ready
+KEYS_MAX = 4  # keys of answers that are named: ten bytes each
 BYTES_MAX = 1_000  # Kafka's own limit is offset.metadata.max.bytes, 4096 by default
 
 _NO_METADATA = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
@@ -36,8 +37,8 @@ class Metadata(NamedTuple):
 
     `signalled` has the last position signalled by lineage, of partition 0. `inputs_id` names the topics that the
     offsets are of: one that is deleted and recreated has other records at the same offsets. `ready` has lineage and
-    position of the models that the owner has at the log's end, who serves first. `key_id` names the key by which it
-    believes answers of the scoring API; empty: it believes none.
+    position of the models that the owner has at the log's end, who serves first. `key_ids` name the keys by which it
+    believes answers of the scoring API, at most KEYS_MAX of them; none: it believes none.
     """
 
     next_sequence: int
@@ -53,7 +54,7 @@ class Metadata(NamedTuple):
     reader: int = READER
     log_partition: int = 0
     ready: Sequence[tuple[str, int]] = ()
-    key_id: str = ""
+    key_ids: Sequence[str] = ()
 
     def feedback_text(self) -> str:
         """JSON for the feedback's offset."""
@@ -78,7 +79,7 @@ class Metadata(NamedTuple):
                 "tid": self.writer,
                 **({"sig": dict(self.signalled)} if self.signalled else {}),
                 **({"rdy": [list(one) for one in self.ready[:READY_MAX]]} if self.ready else {}),
-                **({"kid": self.key_id} if self.key_id else {}),
+                **({"kid": list(self.key_ids[:KEYS_MAX])} if self.key_ids else {}),
                 "ti": list(self.inputs_id),
             },
             separators=(",", ":"),
@@ -108,7 +109,7 @@ def parse_metadata(text: str | None) -> Metadata | None:
             reader=int(found["rd"]),
             log_partition=int(found["lp"]),
             ready=tuple((str(lineage), int(position)) for lineage, position in found.get("rdy", ())),
-            key_id=str(found.get("kid", "")),
+            key_ids=tuple(map(str, found.get("kid", ()))),
         )
     except _NO_METADATA:
         return None

@@ -107,7 +107,7 @@ class Partition:
             writer=settings.writer,
             signalled=signalled,
             inputs_id=settings.inputs_id,
-            key_id=settings.answers.key_id if settings.answers is not None else "",
+            key_ids=settings.answers.key_ids if settings.answers is not None else (),
         )
 
 
