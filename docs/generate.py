@@ -54,6 +54,14 @@ At `/metrics` of `serve.admin_port`, each with the label `child`; `stream_ml_ser
 
 """
 
+RUNNERS = """
+
+## Of a runner of jobs
+
+At `/metrics` of `serve.jobs.port`.
+
+"""
+
 ORDER = (
     "cli", "demo", "worker", "serve", "jobs", "offline", "audit", "admin", "check", "follower", "app", "observe", "kafka",
     "storage", "embedded", "core/api", "core/partition", "core/fold", "core/drift", "core/evaluation", "core/model", "core/join",
@@ -269,7 +277,16 @@ def _type(type_: object) -> str:
 PAGES = {
     "contribute/map.md": module_map,
     "reference/configuration.md": lambda: CONFIGURATION + reference(),
-    "reference/metrics.md": lambda: METRICS + metrics.reference() + SERVED + metrics.reference(metrics.SERVE_TABLE),
+    "reference/metrics.md": lambda: (
+        METRICS
+        + (
+            metrics.reference()
+            + SERVED
+            + metrics.reference(metrics.SERVE_TABLE)
+            + RUNNERS
+            + metrics.reference(metrics.JOBS_TABLE)
+        )
+    ),
     "reference/formats.md": formats,
     "reference/status-api.md": status_page,
     "reference/status.schema.json": status_schema,

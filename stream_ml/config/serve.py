@@ -107,6 +107,7 @@ class Jobs(Section):
     body_max: Size = key(size_bytes("32MiB"), "largest body that submits one")
     keep: Duration = key(duration_ms("1d"), "from its beginning until a job and its results are gone", ge=60_000)
     active_max: int = key(100, "jobs of one caller that are on their way at once", ge=1, le=10_000)
+    port: int = key(8002, "port of a runner's /metrics, /readyz and /livez, on http.host; 0: none", ge=0, lt=65536)
 
 
 class Serve(Section):

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from stream_ml.config import Config
 from stream_ml.kafka.clients import TIMEOUT_S, close_within, member_of, take
 from stream_ml.kafka.errors import ended_by, lasting
+from stream_ml.kafka.reading.ends import end_of
 
 
 class Membership:
@@ -77,6 +78,15 @@ class Membership:
             if partition in self._given and offset >= self._next.get(partition, 0):
                 self._next[partition] = offset + 1
                 found.append(message)
+        return found
+
+    @property
+    def waiting(self) -> int:
+        """Chunks that wait in its partitions, as the last fetch saw them."""
+        found = 0
+        for partition, at in list(self._next.items()):
+            end = end_of(self._consumer, self._topic, partition)
+            found += max(0, end - at) if end is not None else 0
         return found
 
     def go_back(self, messages: list[Message]) -> None:

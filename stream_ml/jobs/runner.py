@@ -25,6 +25,7 @@ from stream_ml.core.avro.record import LaterFormat
 from stream_ml.errors import FatalError
 from stream_ml.follower.follower import Follower
 from stream_ml.follower.moments import Moments
+from stream_ml.follower.said import folded_words
 from stream_ml.jobs.membership import Membership
 from stream_ml.kafka.reading.jobs import JobWatch
 from stream_ml.kafka.topics import TopicFacts
@@ -43,25 +44,28 @@ log = logging.getLogger(__name__)
 
 
 class Runner:
-    """One runner; one thread only.
+    """One runner; one thread only, but for `reasons` and `silent_s`.
 
     Attributes
     ----------
     scored
         Rows since the start, committed.
+
+    So many attributes: they are what a turn needs, and what is told of it.
     """
 
-    def __init__(self, parts: Parts, facts: TopicFacts, seal: Any, record_bytes_max: int) -> None:
+    def __init__(self, parts: Parts, facts: TopicFacts, seal: Any, metrics: Metrics) -> None:
         config = self._config = parts.config
         self._follower = Follower(parts, facts, Metrics(), lambda: None, seal, reads_only=True)
         self._moments = Moments(parts, self._follower, CHUNK_ROWS)
         self._answers = Answers(parts.domain, parts.feedback.label_field)
         self._watch = JobWatch(config)
         self._group = f"{config.app.id}.jobs"
-        self._transactor = Transactor(config, record_bytes_max, None, f"{self._group}-{config.instance}")
+        self._transactor = Transactor(config, facts.record_bytes_max, None, f"{self._group}-{config.instance}")
         self._membership = Membership(config, self._group)
-        self.scored = 0
+        self._metrics, self.scored = metrics, 0
         self._said_s, self._said = time.monotonic(), 0
+        self._turned_s = time.monotonic()
 
     def run(self, told_to_stop: Callable[[], bool]) -> None:
         """Score until told to stop; StreamMLError where that cannot go on."""
@@ -78,6 +82,20 @@ class Runner:
             if self._watch.problem:
                 raise FatalError(self._watch.problem)
 
+    @property
+    def reasons(self) -> list[str]:
+        """Why it does not score; empty while it does."""
+        if self._moments.now is None:
+            return [folded_words(folding) if (folding := self._follower.folding) is not None else "starting"]
+        if self._membership.metadata is None:
+            return ["the group has not given it anything yet"]
+        return []
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since its last turn."""
+        return time.monotonic() - self._turned_s
+
     def close(self) -> None:
         """Leave the group and let go of Kafka."""
         self._watch.close()
@@ -86,11 +104,14 @@ class Runner:
         self._follower.close()
 
     def _turn(self) -> None:
+        self._turned_s = time.monotonic()
         self._follower.turn(FOLD_S)
         self._moments.renew()
         messages = self._membership.take(CHUNKS_MAX, 0.0 if self._follower.behind else IDLE_S)
         if messages:
             self._commit(messages)
+        self._metrics.set("jobs_ready", not self.reasons)
+        self._metrics.set("jobs_waiting", self._membership.waiting)
         if time.monotonic() - self._said_s >= SAID_S:
             if self.scored > self._said:
                 log.info("%d rows of jobs scored so far", self.scored)
@@ -100,7 +121,7 @@ class Runner:
         passes("jobs-taken")
         moment = self._moments.now
         assert moment is not None  # noqa: S101 - the start has ended
-        blocks, rows = dict[int, Block](), 0
+        blocks, rows, failed, chunks = dict[int, Block](), 0, 0, 0
         ends = dict[int, int]()
         for message in messages:
             partition = message.partition()
@@ -109,14 +130,19 @@ class Runner:
             if result is not None:
                 block = blocks.setdefault(partition, Block.empty(self._config.job_results, partition))
                 block.add(chunk_key(result.job, result.number), encode(result))
-                rows += result.rows
+                rows, failed, chunks = rows + result.rows, failed + result.failed, chunks + 1
         passes("jobs-scored")
         offsets = [TopicPartition(self._config.job_requests, partition, end) for partition, end in ends.items()]
         ending = self._transactor.run(list(blocks.values()), offsets, self._membership.metadata)
         if ending is Ending.COMMITTED:
             passes("jobs-committed")
             self.scored += rows
+            self._metrics.count("jobs_rows", rows)
+            self._metrics.count("jobs_rows_failed", failed)
+            self._metrics.count("jobs_chunks", chunks)
+            self._metrics.count("jobs_passed_by", len(messages) - chunks)
             return
+        self._metrics.count("jobs_repeated")
         log.warning("a transaction of %d chunks ended %s: again from what is committed", len(messages), ending.value)
         if ending is Ending.UNKNOWN:
             self._transactor.open()  # settles it: whatever the old one left open is aborted, or was committed

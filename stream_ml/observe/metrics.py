@@ -170,6 +170,17 @@ SERVE_TABLE = (
 )
 """Of ``stream-ml serve``: each process has them, told apart by the label `child`."""
 
+JOBS_TABLE = (
+    _gauge("jobs_ready", "0 or 1", (), "Whether it scores: its model is ready, and it is a member of its group."),
+    _counter("jobs_chunks", "chunks", (), "Chunks of jobs that were scored and committed."),
+    _counter("jobs_rows", "rows", (), "Rows of them."),
+    _counter("jobs_rows_failed", "rows", (), "Rows of them for which the model raised, or that it cannot use."),
+    _counter("jobs_passed_by", "chunks", (), "Chunks that were cancelled, too late, or no chunks."),
+    _counter("jobs_repeated", "transactions", (), "Transactions that were given up, whose chunks were taken again."),
+    _gauge("jobs_waiting", "chunks", (), "Chunks that wait in its partitions."),
+)
+"""Of ``stream-ml jobs``."""
+
 
 class Metrics:
     """All metrics of one process, in a registry of their own."""

@@ -1,8 +1,10 @@
 """``stream-ml jobs``: a runner that scores what callers left at /v1/jobs."""
 
+import contextlib
 import importlib.util
 import logging
 import signal
+import socket
 import sys
 
 from stream_ml.cli.logs import set_up_log
@@ -33,13 +35,21 @@ def run_jobs(config: Config) -> None:
 
     from stream_ml.app.assemble import assemble
     from stream_ml.app.trial import checked
+    from stream_ml.jobs.pages import runner_pages
     from stream_ml.jobs.runner import Runner
-    from stream_ml.storage.keys import log_seal
+    from stream_ml.observe.access import Access
+    from stream_ml.observe.http import serve as answer
+    from stream_ml.observe.metrics import JOBS_TABLE, Metrics
+    from stream_ml.storage.keys import log_seal, token_of
 
     parts = checked(assemble(config))
-    with reaching(config):
+    metrics, port = Metrics(JOBS_TABLE), config.serve.jobs.port
+    with reaching(config), contextlib.ExitStack() as stack:
         seal = log_seal(config, facts.training_log_topic_id)
-        runner = stop.unless_told(lambda: Runner(parts, facts, seal, facts.record_bytes_max))
+        runner = stop.unless_told(lambda: Runner(parts, facts, seal, metrics))
+        if port:
+            access = Access([socket.gethostname(), config.http.host, *config.http.hosts], token_of(config))
+            stack.callback(answer(config.http.host, port, runner_pages(runner, metrics, access)))
         try:
             calm_collector()
             runner.run(stop.told)

@@ -86,7 +86,7 @@ def _supervise(config: Config) -> None:
     from stream_ml.observe.http import serve as answer
     from stream_ml.serve.access.certificates import Certificates
     from stream_ml.serve.access.guard import Guard
-    from stream_ml.serve.admin import Admin
+    from stream_ml.serve.admin import admin_pages
     from stream_ml.serve.supervisor import Supervisor, own_command
     from stream_ml.storage.keys import token_of
 
@@ -115,7 +115,7 @@ def _supervise(config: Config) -> None:
     access = Access([socket.gethostname(), config.serve.host, *config.http.hosts], token_of(config))
     with contextlib.ExitStack() as stack:
         if config.serve.admin_port:
-            stack.callback(answer(config.http.host, config.serve.admin_port, Admin(supervisor, access)))
+            stack.callback(answer(config.http.host, config.serve.admin_port, admin_pages(supervisor, access)))
         log.info(
             "%d processes will answer at %s://%s:%d; its page is /docs",
             *(config.serve.processes, scheme, config.serve.host, config.serve.port),

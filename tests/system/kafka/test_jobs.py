@@ -1,5 +1,6 @@
 """Jobs on a real Kafka: every row answered once, by one version a chunk, through deaths of runners and of the API."""
 
+import http.client
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from stream_ml.core.api.jobs import Chunk, Result, chunk_key, chunks_of, decode, encode
+from stream_ml.embedded.broker import free_port
 from tests.support.api_process import ApiProcess
 from tests.support.service import Service, service, until
 
@@ -20,7 +22,8 @@ class RunnerProcess:
     """One runner of jobs."""
 
     def __init__(self, made: Service, name: str = "r1", fail: str = "", **changes: Any) -> None:
-        made.write(name, serve={"jobs": {}}, **changes)
+        self.port = free_port()
+        made.write(name, serve={"jobs": {"port": self.port}}, **changes)
         self._log_file = made.folder / f"{name}.log"
         env = made.environment() | ({"STREAM_ML_FAIL_POINTS": fail} if fail else {})
         with self._log_file.open("ab") as log:
@@ -30,6 +33,16 @@ class RunnerProcess:
     @property
     def log(self) -> str:
         return self._log_file.read_text("utf-8")
+
+    def page(self, path: str) -> tuple[int, str]:
+        """Status and text of one of its pages."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
 
     def stop(self) -> int:
         self.process.terminate()
@@ -93,6 +106,10 @@ def test_every_row_is_answered_once_and_as_a_question_of_its_own_would_be(
             version = f"{now['model']['lineage']}/{now['model']['position']}"
             for one, asked in zip(rows, now["predictions"], strict=False):
                 assert one["version"] == version and one["score"].hex() == asked["score"].hex()
+            assert [runner.page(path)[0] for path in ("/livez", "/readyz", "/nothing")] == [200, 200, 404]
+            counted = runner.page("/metrics")[1]
+            assert "stream_ml_jobs_rows_total 2500.0" in counted and "stream_ml_jobs_ready 1.0" in counted
+            assert "stream_ml_jobs_rows_failed_total 0.0" in counted and "stream_ml_jobs_waiting 0.0" in counted
             assert api.ask("GET", "/v1/jobs/nothing")[0] == 404
             assert api.ask("POST", "/v1/jobs", {"instances": [{"x": "much"}]})[0] == 422
             assert runner.stop() == 0 and "Traceback" not in runner.log + api.log, runner.log
