@@ -62,6 +62,7 @@ def schemas(inputs: Sequence[str]) -> dict[str, Any]:
             "additionalProperties": False,
             "properties": {
                 "id": {"type": ["string", "null"]},
+                "model_name": {"type": ["string", "null"], "description": "of no effect: the path names the model"},
                 "parameters": _PARAMETERS,
                 "inputs": {"type": "array", "items": tensor},
                 "outputs": {"type": ["array", "null"], "items": output},
