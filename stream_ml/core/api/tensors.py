@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stream_ml.core.api.problems import Problem
+from stream_ml.core.api.problems import Fault, Problem
 
 BYTES = "BYTES"
 _RAW: dict[str, Any] = {  # little-endian, as raw contents have them
@@ -131,7 +131,7 @@ def _checked(name: str, datatype: str, values: list[Any]) -> list[Any]:
             if type(value) is float and abs(value) <= WHOLE_MAX and value.is_integer():
                 values[number] = int(value)
             if type(values[number]) is not int or not low <= value <= high:
-                raise wrong(name, f"value {number} is {_shown(value)}, and it is {datatype}")
+                raise _wrong_value(name, number, f"{_shown(value)} is no {datatype}")
         return values
     if datatype in ("BOOL", BYTES):
         kind = bool if datatype == "BOOL" else str
@@ -139,17 +139,23 @@ def _checked(name: str, datatype: str, values: list[Any]) -> list[Any]:
             if kind is bool and type(value) in (int, float) and value in (0, 1):
                 values[number] = value == 1
             elif type(value) is not kind:
-                raise wrong(name, f"value {number} is {_shown(value)}, and it is {datatype}")
+                raise _wrong_value(name, number, f"{_shown(value)} is no {datatype}")
         return values
     narrow = _NARROW.get(datatype)
     for number, value in enumerate(values):
         if type(value) not in (int, float):
-            raise wrong(name, f"value {number} is {_shown(value)}, and it is {datatype}")
+            raise _wrong_value(name, number, f"{_shown(value)} is no {datatype}")
         try:
             values[number] = float(value) if narrow is None else narrow.unpack(narrow.pack(value))[0]
         except OverflowError:
-            raise wrong(name, f"value {number} is {_shown(value)}, beyond {datatype}") from None
+            raise _wrong_value(name, number, f"{_shown(value)} is beyond {datatype}") from None
     return values
+
+
+def _wrong_value(name: str, number: int, words: str) -> Problem:
+    """With words that repeat a value, which are left out where an operator wants that."""
+    place = name[:100].replace("~", "~0").replace("/", "~1")
+    return Problem("not-readable", words, faults=[Fault(f"/inputs/{number}/{place}", "schema_mismatch", words)])
 
 
 def _shown(value: Any) -> str:

@@ -19,8 +19,17 @@ from stream_ml.serve.live import Live, Moment
 class Predict:
     """The handlers that score."""
 
-    def __init__(self, live: Live, answers: Answers, demands: Demands, recorder: Recorder | None = None) -> None:
+    def __init__(
+        self,
+        live: Live,
+        answers: Answers,
+        demands: Demands,
+        recorder: Recorder | None = None,
+        *,
+        verbose_errors: bool = True,
+    ) -> None:
         self._live, self.answers, self._demands, self._recorder = live, answers, demands, recorder
+        self._verbose_errors = verbose_errors
         self._most = live.instances_max
 
     async def named(self, request: Request) -> Answer:
@@ -86,14 +95,14 @@ class Predict:
                 return self.answers.many(scores, of)
         for row, instance in enumerate(asked.instances):
             if not isinstance(instance, Instance):
-                found.append({"error": _told_fault(instance)})
+                found.append({"error": self._told_fault(instance)})
                 continue
             try:
                 scored, clipped = self._score(moment, row, instance)
             except Problem as problem:
                 if not asked.partial:
                     raise
-                found.append({"error": _told_fault(list(problem.faults))})
+                found.append({"error": self._told_fault(problem.faults)})
                 continue
             found.append(self._told_one(of, instance, scored, clipped=clipped))
         return found
@@ -101,6 +110,11 @@ class Predict:
     def _told(self, moment: Moment, answered: dict[str, Any]) -> Answer:
         answered["model"] = self.model(moment)
         return json_answer(answered, headers=self.headers(moment))
+
+    def _told_fault(self, faults: Sequence[Fault]) -> dict[str, Any]:
+        first = faults[0]
+        detail = {"detail": first.detail[:300]} if self._verbose_errors else {}
+        return {"code": first.code, **detail, "pointer": first.pointer}
 
     def model(self, moment: Moment) -> dict[str, Any]:
         """What each answer says of its model."""
@@ -121,11 +135,6 @@ class Predict:
         if age_s != float("inf"):
             found.append((b"stream-ml-age", b"%d" % int(age_s * 1000)))
         return found
-
-
-def _told_fault(faults: list[Fault]) -> dict[str, Any]:
-    first = faults[0]
-    return {"code": first.code, "detail": first.detail[:300], "pointer": first.pointer}
 
 
 def _model_failed(row: int) -> Problem:
