@@ -164,7 +164,7 @@ class Runner:
         if is_over or time.time() * 1000 >= chunk.expires_ms:
             return None
         asked = moment.door.of_values(instances, chunk.at_ms, partial=True)
-        predictions = score_asked(moment, moment.of, self._answers, asked)
+        predictions = score_asked(moment, moment.of, self._answers, asked, verbose=self._config.serve.verbose_errors)
         failed = sum("error" in one for one in predictions)
         of = moment.of
         return Result(

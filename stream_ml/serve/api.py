@@ -106,7 +106,7 @@ def routes_of(
     demands, seal = Demands(parts.config, live), answer_seal(parts.config, parts.domain)
     records = parts.config.serve.record == "ack" and seal is not None and writer is not None
     recorder = Recorder(parts.config, seal, writer) if records else None  # type: ignore[arg-type]
-    predict = Predict(live, answers_of(parts), demands, recorder)
+    predict = Predict(live, answers_of(parts), demands, recorder, verbose_errors=parts.config.serve.verbose_errors)
     info = Info(parts, live, predict)
     handlers = [AliasHandler(alias, live, predict, demands).answer for alias in parts.config.serve.aliases]
     feedback, repeats = Feedback(parts, live, writer), Repeats()

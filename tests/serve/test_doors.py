@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -343,6 +344,30 @@ def test_the_document_names_every_route_and_its_example_scores(app: App, log: Lo
     (example,) = document["components"]["schemas"]["Event"]["examples"]
     assert api.post("/v1/predict", {"instances": [example]}).status == 200
     assert document["components"]["schemas"]["Event"]["required"] == ["x"]
+
+
+def test_what_the_document_has_objects_for_has_a_name_and_answers_may_have_more(app: App, log: Log) -> None:
+    """Generators of clients make a class of each object, and call those without a name TypeTwoItemTypeSix.
+
+    openapi-python-client 0.29.1 made a client that could not be imported of alternatives inside of prefixItems.
+    """
+    config = app.config(LINEAR, serve={"feedback": True})
+    app.serving(config)
+    document = Api(app, config).get("/openapi.json").json
+
+    def objects(node: Any, where: str) -> Iterator[str]:
+        if isinstance(node, dict) and node.get("type") == "object" and "properties" in node:
+            yield where
+        if isinstance(node, dict | list):
+            for name, inner in node.items() if isinstance(node, dict) else enumerate(node):
+                yield from objects(inner, f"{where}/{name}")
+
+    schemas = document["components"]["schemas"]
+    found = set(objects(document["paths"], "/paths")) | set(objects(schemas, ""))
+    assert found <= {f"/{name}" for name in schemas}, "events and labels of this app have no records inside"
+    assert "enum" not in schemas["Problem"]["properties"]["type"], "a new kind would be no value of the class"
+    row = schemas["AskedByPlacePartial"]["properties"]["features"]["anyOf"][0]
+    assert row["prefixItems"] and "anyOf" not in json.dumps(row["prefixItems"])
 
 
 def test_the_page_runs_nothing_but_its_own_script(api: Api) -> None:

@@ -89,12 +89,12 @@ def test_a_narrow_float_is_what_its_bits_are(api: Api) -> None:
         ([tensor(shape=[1, 2])], 400, "its shape is [1, 2]"),
         ([tensor(data=[], shape=[0])], 400, "no rows"),
         ([tensor(data=[[[1.0]], 2.0], shape=[2])], 400, "nests more deeply"),
-        ([tensor(data=[None, 1.0])], 400, "value 0 is None"),
-        ([tensor(data=[True, 1.0])], 400, "value 0 is True"),
-        ([tensor(data=["a", "b"])], 400, "value 0 is 'a'"),
-        ([tensor(data=[1.5], datatype="INT32")], 400, "value 0 is 1.5"),
-        ([tensor(data=[300], datatype="UINT8")], 400, "value 0 is 300"),
-        ([tensor(data=[1e300], datatype="FP32")], 400, "beyond FP32"),
+        ([tensor(data=[None, 1.0])], 400, "input x[0]: None is no FP64"),
+        ([tensor(data=[True, 1.0])], 400, "input x[0]: True is no FP64"),
+        ([tensor(data=["a", "b"])], 400, "input x[0]: 'a' is no FP64"),
+        ([tensor(data=[1.5], datatype="INT32")], 400, "1.5 is no INT32"),
+        ([tensor(data=[300], datatype="UINT8")], 400, "300 is no UINT8"),
+        ([tensor(data=[1e300], datatype="FP32")], 400, "1e+300 is beyond FP32"),
         ([tensor(datatype="FP128")], 400, "no datatype 'FP128'"),
         ([tensor(), tensor()], 400, "the same name"),
         ([tensor(), tensor("id", ["a"], datatype="BYTES")], 400, "input id: its shape is [1]"),
@@ -115,6 +115,19 @@ def test_what_is_wrong_is_said_in_the_protocols_own_form(api: Api, inputs: Any, 
     answer = infer(api, *inputs)
     assert (answer.status, list(answer.json), answer.headers["content-type"]) == (status, ["error"], "application/json")
     assert words in answer.json["error"], answer
+
+
+def test_a_refusal_repeats_no_value_where_the_operator_wants_that(app: App, log: Log) -> None:
+    config = app.config(LINEAR, serve={"verbose_errors": False})
+    app.serving(config)
+    api = Api(app, config)
+    for datatype in ("FP64", "INT32", "BOOL", "BYTES"):
+        for value in ("secret", 4711.5):
+            answer = infer(api, tensor(data=[value], datatype=datatype))
+            if (datatype, value) != ("FP64", 4711.5):
+                assert answer.status in (400, 422) and answer.json == {"error": "input x[0]: schema_mismatch"}, answer
+    answer = api.post("/v1/predict", {"instances": [{"x": "secret"}], "on_error": "partial"})
+    assert answer.json["predictions"] == [{"error": {"code": "schema_mismatch", "pointer": "/instances/0/x"}}]
 
 
 @pytest.mark.parametrize(

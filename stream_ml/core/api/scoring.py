@@ -36,13 +36,17 @@ def score_one(moment: Moment, row: int, instance: Instance) -> tuple[Scored, boo
         raise Problem("model-refused", words, faults=[fault]) from error
 
 
-def score_asked(moment: Moment, of: Of, answers: Answers, asked: Asked) -> list[dict[str, Any]]:
+def score_asked(
+    moment: Moment, of: Of, answers: Answers, asked: Asked, *, verbose: bool = True
+) -> list[dict[str, Any]]:
     """Predictions of n instances; what is wrong with one stands in its place where the request is partial.
 
     Parameters
     ----------
     of
         What all of them say of their model.
+    verbose
+        Whether values may be repeated in what is wrong with them.
     """
     if isinstance(asked.instances, Rows):
         scores = moment.model.model.score_columns(asked.instances.names, asked.instances.columns)
@@ -51,14 +55,14 @@ def score_asked(moment: Moment, of: Of, answers: Answers, asked: Asked) -> list[
     found: list[dict[str, Any]] = []
     for row, instance in enumerate(asked.instances):
         if not isinstance(instance, Instance):
-            found.append({"error": told_fault(instance)})
+            found.append({"error": told_fault(instance, verbose=verbose)})
             continue
         try:
             scored, clipped = score_one(moment, row, instance)
         except Problem as problem:
             if not asked.partial:
                 raise
-            found.append({"error": told_fault(list(problem.faults))})
+            found.append({"error": told_fault(list(problem.faults), verbose=verbose)})
             continue
         found.append(told_one(answers, of, instance, scored, clipped=clipped))
     return found
@@ -69,7 +73,8 @@ def told_one(answers: Answers, of: Of, instance: Instance, scored: Scored, *, cl
     return answers.one(scored, of, imputed=instance.imputed, clipped=clipped, event_id=instance.event_id)
 
 
-def told_fault(faults: list[Fault]) -> dict[str, Any]:
+def told_fault(faults: list[Fault], *, verbose: bool) -> dict[str, Any]:
     """What is wrong with one instance, in its place."""
     first = faults[0]
-    return {"code": first.code, "detail": first.detail[:300], "pointer": first.pointer}
+    detail = {"detail": first.detail[:300]} if verbose else {}
+    return {"code": first.code, **detail, "pointer": first.pointer}

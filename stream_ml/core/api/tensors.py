@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stream_ml.core.api.problems import Problem
+from stream_ml.core.api.problems import Fault, Problem
 
 BYTES = "BYTES"
 _RAW: dict[str, Any] = {  # little-endian, as raw contents have them
@@ -24,6 +24,7 @@ _LIMITS = {name: np.iinfo(kind) for name, kind in _RAW.items() if kind.kind in "
 _NARROW = {"FP16": struct.Struct("<e"), "FP32": struct.Struct("<f")}
 _LENGTH = struct.Struct("<I")
 AXES_MAX = 8  # of a shape
+WHOLE_MAX = 2**53  # up to here each whole number is a float of its own
 
 
 class Tensor(NamedTuple):
@@ -119,29 +120,42 @@ def _flat(name: str, data: list[Any], axes: int) -> Iterator[Any]:
 
 
 def _checked(name: str, datatype: str, values: list[Any]) -> list[Any]:
-    """Values as their type holds them; Problem at the first that it cannot hold."""
+    """Values as their type holds them; Problem at the first that it cannot hold.
+
+    JSON has one kind of number: 1.0 is an INT32, and some clients write true as 1.0 (open-inference-openapi 2.0.0).
+    """
     if datatype in _LIMITS:
         limits = _LIMITS[datatype]
         low, high = int(limits.min), int(limits.max)
         for number, value in enumerate(values):
-            if type(value) is not int or not low <= value <= high:
-                raise wrong(name, f"value {number} is {_shown(value)}, and it is {datatype}")
+            if type(value) is float and abs(value) <= WHOLE_MAX and value.is_integer():
+                values[number] = int(value)
+            if type(values[number]) is not int or not low <= value <= high:
+                raise _wrong_value(name, number, f"{_shown(value)} is no {datatype}")
         return values
     if datatype in ("BOOL", BYTES):
         kind = bool if datatype == "BOOL" else str
         for number, value in enumerate(values):
-            if type(value) is not kind:
-                raise wrong(name, f"value {number} is {_shown(value)}, and it is {datatype}")
+            if kind is bool and type(value) in (int, float) and value in (0, 1):
+                values[number] = value == 1
+            elif type(value) is not kind:
+                raise _wrong_value(name, number, f"{_shown(value)} is no {datatype}")
         return values
     narrow = _NARROW.get(datatype)
     for number, value in enumerate(values):
         if type(value) not in (int, float):
-            raise wrong(name, f"value {number} is {_shown(value)}, and it is {datatype}")
+            raise _wrong_value(name, number, f"{_shown(value)} is no {datatype}")
         try:
             values[number] = float(value) if narrow is None else narrow.unpack(narrow.pack(value))[0]
         except OverflowError:
-            raise wrong(name, f"value {number} is {_shown(value)}, beyond {datatype}") from None
+            raise _wrong_value(name, number, f"{_shown(value)} is beyond {datatype}") from None
     return values
+
+
+def _wrong_value(name: str, number: int, words: str) -> Problem:
+    """With words that repeat a value, which are left out where an operator wants that."""
+    place = name[:100].replace("~", "~0").replace("/", "~1")
+    return Problem("not-readable", words, faults=[Fault(f"/inputs/{number}/{place}", "schema_mismatch", words)])
 
 
 def _shown(value: Any) -> str:

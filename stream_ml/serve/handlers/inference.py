@@ -151,6 +151,7 @@ class _Output(msgspec.Struct, forbid_unknown_fields=True):
 class _Asked(msgspec.Struct, forbid_unknown_fields=True):
     inputs: list[_Input]
     id: str | None = None
+    model_name: str | None = None  # KServe's client repeats that of the path, which counts
     parameters: dict[str, Any] | None = None
     outputs: list[_Output] | None = None
 

@@ -17,8 +17,17 @@ from stream_ml.serve.live import Live
 class Predict:
     """The handlers that score."""
 
-    def __init__(self, live: Live, answers: Answers, demands: Demands, recorder: Recorder | None = None) -> None:
+    def __init__(
+        self,
+        live: Live,
+        answers: Answers,
+        demands: Demands,
+        recorder: Recorder | None = None,
+        *,
+        verbose_errors: bool = True,
+    ) -> None:
         self._live, self.answers, self._demands, self._recorder = live, answers, demands, recorder
+        self._verbose_errors = verbose_errors
         self._most = live.instances_max
 
     async def named(self, request: Request) -> Answer:
@@ -64,7 +73,7 @@ class Predict:
         return moment.of._replace(flags=("stale", *moment.of.flags)) if self._live.is_stale else moment.of
 
     def _scored(self, moment: Moment, asked: Asked) -> list[dict[str, Any]]:
-        return score_asked(moment, self._of(moment), self.answers, asked)
+        return score_asked(moment, self._of(moment), self.answers, asked, verbose=self._verbose_errors)
 
     def _told(self, moment: Moment, answered: dict[str, Any]) -> Answer:
         answered["model"] = self.model(moment)

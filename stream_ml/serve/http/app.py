@@ -175,8 +175,11 @@ def _name(route: Route | None) -> str:
 
 
 def _is_taken(kind: bytes, headers: Mapping[bytes, bytes], route: Route) -> bool:
-    """Whether a route reads bodies of this kind. A form of a page elsewhere can send none of them."""
+    """Whether a route reads bodies of this kind. A page elsewhere can send none of them.
+
+    tritonclient names no kind. Nor need a browser, which sends `Origin` with every POST.
+    """
     taken = route.takes
     if kind.decode("latin-1") in taken or ("application/json" in taken and kind.endswith(b"+json")):
         return True
-    return BINARY in taken and b"inference-header-content-length" in headers and not kind
+    return BINARY in taken and not kind and b"origin" not in headers and b"sec-fetch-site" not in headers

@@ -23,7 +23,7 @@ def tensors_of(request: Any, most: int) -> list[Tensor]:
     inputs, raw = request.inputs, request.raw_input_contents
     if not raw:
         return [_typed(one, most) for one in inputs]
-    if len(raw) != len(inputs) or any(one.HasField("contents") for one in inputs):
+    if len(raw) != len(inputs) or any(one.contents.ByteSize() for one in inputs):
         words = f"{len(raw)} raw_input_contents for {len(inputs)} inputs: either all of them, without contents, or none"
         raise Problem("not-readable", words)
     return [

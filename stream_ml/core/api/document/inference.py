@@ -7,14 +7,13 @@ from stream_ml.core.api.tensors import AXES_MAX, DATATYPES
 
 ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
 _SHAPE = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "maxItems": AXES_MAX}
-_PARAMETERS = {"type": ["object", "null"]}
+_PARAMETERS = {"anyOf": [{"$ref": "#/components/schemas/InferenceParameters"}, {"type": "null"}]}
 _TENSOR = {
     "name": {"type": "string"},
-    "datatype": {"type": "string", "enum": [*DATATYPES]},
+    "datatype": {"$ref": "#/components/schemas/InferenceDatatype"},
     "shape": _SHAPE,
     "parameters": _PARAMETERS,
 }
-_META = {"type": "object", "required": ["name", "datatype", "shape"]}
 
 
 def is_of_protocol(path: str) -> bool:
@@ -26,9 +25,11 @@ def bodies(path: str) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     """Schema of the request, where there is one, and of the answer."""
     if path.endswith("/infer"):
         return _ref("InferenceRequest"), _ref("InferenceResponse")
-    if path.endswith(("/live", "/ready")):
-        return None, {"type": "object"}
-    return None, {"type": "object", "required": ["name"]} if path == "/v2" else _ref("InferenceModel")
+    if path.endswith("/live"):
+        return None, _ref("InferenceLive")
+    if path.endswith("/ready"):
+        return None, _ref("InferenceReady")
+    return None, _ref("InferenceServer" if path == "/v2" else "InferenceModel")
 
 
 def schemas(inputs: Sequence[str]) -> dict[str, Any]:
@@ -39,33 +40,47 @@ def schemas(inputs: Sequence[str]) -> dict[str, Any]:
     inputs
         Names of the model's features.
     """
-    tensor = {
-        "type": "object",
-        "required": ["name", "shape", "datatype"],
-        "additionalProperties": False,
-        "properties": {
-            **_TENSOR,
-            "name": {"type": "string", "description": f"a field: {', '.join(inputs)[:2_000]}, ...; or `features`"},
-            "data": {"type": ["array", "null"], "items": {}, "description": "n values, flat or nested as the shape"},
-        },
-    }
-    output = {
-        "type": "object",
-        "required": ["name"],
-        "additionalProperties": False,
-        "properties": {"name": {"type": "string"}, "parameters": _PARAMETERS},
-    }
+    texts = {"type": "array", "items": {"type": "string"}}
+    tensors = {"type": "array", "items": _ref("InferenceTensor")}
     return {
+        "InferenceDatatype": {"type": "string", "enum": [*DATATYPES]},
+        "InferenceParameters": {"type": "object", "additionalProperties": True},
+        "InferenceInput": {
+            "type": "object",
+            "required": ["name", "shape", "datatype"],
+            "additionalProperties": False,
+            "properties": {
+                **_TENSOR,
+                "name": {"type": "string", "description": f"a field: {', '.join(inputs)[:2_000]}, ...; or `features`"},
+                "data": {
+                    "type": ["array", "null"],
+                    "items": {},
+                    "description": "n values, flat or nested as the shape",
+                },
+            },
+        },
+        "InferenceWanted": {
+            "type": "object",
+            "required": ["name"],
+            "additionalProperties": False,
+            "properties": {"name": {"type": "string"}, "parameters": _PARAMETERS},
+        },
         "InferenceRequest": {
             "type": "object",
             "required": ["inputs"],
             "additionalProperties": False,
             "properties": {
                 "id": {"type": ["string", "null"]},
+                "model_name": {"type": ["string", "null"], "description": "of no effect: the path names the model"},
                 "parameters": _PARAMETERS,
-                "inputs": {"type": "array", "items": tensor},
-                "outputs": {"type": ["array", "null"], "items": output},
+                "inputs": {"type": "array", "items": _ref("InferenceInput")},
+                "outputs": {"type": ["array", "null"], "items": _ref("InferenceWanted")},
             },
+        },
+        "InferenceOutput": {
+            "type": "object",
+            "required": ["name", "shape", "datatype"],
+            "properties": {**_TENSOR, "data": {"type": "array", "items": {}}},
         },
         "InferenceResponse": {
             "type": "object",
@@ -74,8 +89,17 @@ def schemas(inputs: Sequence[str]) -> dict[str, Any]:
                 "model_name": {"type": "string"},
                 "model_version": {"type": "string", "description": "the lineage; parameters have the position"},
                 "id": {"type": "string"},
-                "parameters": {"type": "object"},
-                "outputs": {"type": "array", "items": {"type": "object", "properties": {**_TENSOR, "data": {}}}},
+                "parameters": _ref("InferenceParameters"),
+                "outputs": {"type": "array", "items": _ref("InferenceOutput")},
+            },
+        },
+        "InferenceTensor": {
+            "type": "object",
+            "required": ["name", "datatype", "shape"],
+            "properties": {
+                "name": {"type": "string"},
+                "datatype": _ref("InferenceDatatype"),
+                "shape": {"type": "array", "items": {"type": "integer"}, "description": "-1: any number"},
             },
         },
         "InferenceModel": {
@@ -83,11 +107,22 @@ def schemas(inputs: Sequence[str]) -> dict[str, Any]:
             "required": ["name", "versions", "platform", "inputs", "outputs"],
             "properties": {
                 "name": {"type": "string"},
-                "versions": {"type": "array", "items": {"type": "string"}},
+                "versions": texts,
                 "platform": {"type": "string"},
-                "inputs": {"type": "array", "items": _META},
-                "outputs": {"type": "array", "items": _META},
+                "inputs": tensors,
+                "outputs": tensors,
             },
+        },
+        "InferenceServer": {
+            "type": "object",
+            "required": ["name", "version", "extensions"],
+            "properties": {"name": {"type": "string"}, "version": {"type": "string"}, "extensions": texts},
+        },
+        "InferenceLive": {"type": "object", "required": ["live"], "properties": {"live": {"type": "boolean"}}},
+        "InferenceReady": {
+            "type": "object",
+            "required": ["ready"],
+            "properties": {"name": {"type": "string", "description": "of the model"}, "ready": {"type": "boolean"}},
         },
         "InferenceError": ERROR,
     }

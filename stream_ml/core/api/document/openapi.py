@@ -26,6 +26,11 @@ _DEMANDS = (
 )
 
 
+_PLAIN: dict[str, dict[str, Any]] = {
+    "/docs": {"type": "string"},
+    "/livez": {"$ref": "#/components/schemas/Live"},
+    "/readyz": {"$ref": "#/components/schemas/Ready"},
+}
 _PATH_PARTS: dict[str, dict[str, Any]] = {
     "name": {"type": "string", "enum": [*SCHEMAS]},
     "receipt": {"type": "string", "pattern": r"^f:[0-9]{1,9}:[0-9]{1,18}$", "description": "of POST /v1/feedback"},
@@ -126,8 +131,7 @@ def _operation(operation: Operation, app: Described, alias: dict[str, Any] | Non
         meaning = "the same request with the same key is answered again as it was; for requests that write"
         parameters.append({"name": "Idempotency-Key", "in": "header", "description": meaning, "schema": key})
     if operation.path == "/v1/feedback":
-        choice = {"type": "string", "enum": ["true", "false"]}
-        parameters.append({"name": "dry_run", "in": "query", "required": False, "schema": choice})
+        parameters.append({"name": "dry_run", "in": "query", "required": False, "schema": {"type": "boolean"}})
     if operation.path.endswith("/results"):
         cursor = {"type": "integer", "minimum": 0, "maximum": 999_999_999}
         parameters.append({"name": "after", "in": "query", "required": False, "schema": cursor})
@@ -153,7 +157,7 @@ def _operation(operation: Operation, app: Described, alias: dict[str, Any] | Non
             "content": {kind: {"schema": _ref(name)}},
         }
     if operation.path.endswith(("/readyz", "/ready")):
-        found["responses"]["503"] = {"description": "Not ready", "content": {JSON: {"schema": {"type": "object"}}}}
+        found["responses"]["503"] = {"description": "Not ready", "content": {JSON: {"schema": answer}}}
     found["security"] = [{"bearer": []}, {"key": []}] if app.secured and operation.scope not in app.open_scopes else []
     return found
 
@@ -171,7 +175,7 @@ def _bodies(operation: Operation, alias: dict[str, Any] | None) -> tuple[Any, in
         return _ref("Feedback"), 202, _ref("Accepted")
     if operation.method == "POST":
         return _ref("Asked"), 200, _ref("Answered")
-    return None, 200, {"type": "string"} if operation.path == "/docs" else {"type": "object"}
+    return None, 200, _PLAIN.get(operation.path, {"type": "object"})
 
 
 def _statuses(operation: Operation, app: Described, *, with_body: bool) -> list[int]:
@@ -203,7 +207,7 @@ def _schemas(app: Described) -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {
             "instances": {"type": "array", "items": _ref("Event"), "minItems": 1, "maxItems": app.instances_max},
-            "on_error": {"type": "string", "enum": ["fail"], "description": "one that is wrong refuses all"},
+            "on_error": {"type": "string", "const": "fail", "description": "one that is wrong refuses all"},
             "record": {"type": ["boolean", "null"]},
         },
     }
@@ -220,7 +224,7 @@ def _schemas(app: Described) -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {
             "features": {"anyOf": [row, {"type": "array", "items": row, "minItems": 1, "maxItems": app.instances_max}]},
-            "on_error": {"type": "string", "enum": ["fail"]},
+            "on_error": {"type": "string", "const": "fail"},
             "record": {"type": ["boolean", "null"]},
         },
     }
@@ -231,10 +235,10 @@ def _schemas(app: Described) -> dict[str, Any]:
         "properties": {
             **named["properties"],
             "instances": {"type": "array", "items": anything, "minItems": 1, "maxItems": app.instances_max},
-            "on_error": {"type": "string", "enum": ["partial"]},
+            "on_error": {"type": "string", "const": "partial"},
         },
     }
-    no_list = {"anyOf": [{"type": kind} for kind in ("string", "number", "boolean", "null", "object")]}
+    no_list: dict[str, Any] = {"not": {"type": "array"}}
     loose = {name: value for name, value in row.items() if name != "prefixItems"} | {"items": {}}
     rows = placed["properties"]["features"]
     placed_partial = {
@@ -243,22 +247,23 @@ def _schemas(app: Described) -> dict[str, Any]:
         "properties": {
             **placed["properties"],
             "features": {"anyOf": [{**loose, "prefixItems": [no_list]}, {**rows["anyOf"][1], "items": loose}]},
-            "on_error": {"type": "string", "enum": ["partial"]},
+            "on_error": {"type": "string", "const": "partial"},
         },
     }
     prediction = prediction_schema(answers)
-    failed = {
-        "type": "object",
-        "required": ["error"],
-        "properties": {"error": {"type": "object", "properties": {"code": {"type": "string"}}}},
-    }
+    failed = {"type": "object", "required": ["error"], "properties": {"error": _ref("Fault")}}
     return {
         **inference.schemas(app.places),
         **(jobs.schemas(app.jobs_max) if app.jobs_max else {}),
         "Event": app.event,
         "Label": app.label,
-        "Asked": {"anyOf": [named, partial, placed, placed_partial]},
+        "AskedByName": named,
+        "AskedByNamePartial": partial,
+        "AskedByPlace": placed,
+        "AskedByPlacePartial": placed_partial,
+        "Asked": {"anyOf": [_ref(f"AskedBy{name}") for name in ("Name", "NamePartial", "Place", "PlacePartial")]},
         "Prediction": prediction,
+        "Failed": failed,
         "Model": {
             "type": "object",
             "required": ["lineage", "position", "epoch", "age_ms", "examples_learned"],
@@ -275,7 +280,7 @@ def _schemas(app: Described) -> dict[str, Any]:
             "type": "object",
             "required": ["predictions", "model"],
             "properties": {
-                "predictions": {"type": "array", "items": {"anyOf": [_ref("Prediction"), failed]}},
+                "predictions": {"type": "array", "items": {"anyOf": [_ref("Prediction"), _ref("Failed")]}},
                 "prediction": {"type": "array", "items": {}, "description": "bare answers, of features by place"},
                 "model": _ref("Model"),
             },
@@ -302,21 +307,28 @@ def _schemas(app: Described) -> dict[str, Any]:
             "type": "object",
             "required": ["type", "title", "status"],
             "properties": {
-                "type": {"type": "string", "enum": [TYPE + name for name in KINDS]},
+                "type": {"type": "string", "description": f"{TYPE}... of {', '.join(KINDS)}; there may be more"},
                 "title": {"type": "string"},
                 "status": {"type": "integer"},
                 "detail": {"type": "string"},
                 "instance": {"type": "string", "description": "id of the request, as X-Request-Id"},
                 "errors": {
                     "type": "array",
-                    "items": {
-                        "type": "object",
-                        "required": ["pointer", "code"],
-                        "properties": {name: {"type": "string"} for name in ("pointer", "code", "detail")},
-                    },
+                    "items": _ref("Fault"),
                 },
             },
         },
+        "Fault": {
+            "type": "object",
+            "required": ["pointer", "code"],
+            "properties": {name: {"type": "string"} for name in ("pointer", "code", "detail")},
+        },
+        "Ready": {
+            "type": "object",
+            "required": ["ready", "reasons"],
+            "properties": {"ready": {"type": "boolean"}, "reasons": {"type": "array", "items": {"type": "string"}}},
+        },
+        "Live": {"type": "object", "required": ["alive"], "properties": {"alive": {"type": "boolean"}}},
     }
 
 
