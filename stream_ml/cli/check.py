@@ -209,7 +209,8 @@ def _open_texts(parts: "Parts") -> list[str]:
         return []
     return [
         f"note  nothing bounds how many different texts {_some(free)} may have: a model that keeps a weight for each "
-        f"gets slower with every new one; features.bounds: {{{free[0]}: {{distinct: 1000, length: 1000}}}}"
+        f"gets slower with every new one; features.bounds: {{{free[0]}: {{distinct: 1000, length: 1000}}}}. Not where "
+        "the model splits it into words: every text after those would be (other); bound its vocabulary there"
     ]
 
 

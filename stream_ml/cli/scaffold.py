@@ -181,6 +181,7 @@ def _configuration(answers: Answers, events: Side, feedback: Side, *, samples: b
         "model": model,
     }
     notes = "# All keys with their meaning: stream-ml config reference\n"
+    notes += "# serve: {feedback: true}: labels over HTTP, too (stream-ml serve)\n"
     notes += "# feedback.ttl: how long after its event a label may come\n"
     if events.nullable:
         notes += "# features.missing, of a null: drop it, {impute: VALUE}, or reject the event\n"
@@ -211,6 +212,7 @@ No Kafka yet? `stream-ml broker kafka{_port(answers.servers)}` in a terminal of 
     stream-ml run stream_ml.yaml        # in a terminal of its own; http://127.0.0.1:8080 shows how it goes
     stream-ml play stream_ml.yaml {events} {labels}    # in the order of their times
     stream-ml audit stream_ml.yaml      # reads every topic: nothing lost, nothing twice
+    stream-ml serve stream_ml.yaml      # answers over HTTP: http://127.0.0.1:8000/docs (pip install '.[serve]')
 """
 
 

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, PlainSerializer
@@ -128,8 +128,11 @@ def _reference(model: type[BaseModel], above: str) -> Iterator[tuple[str, str, s
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield from _reference(inner, f"{dotted}.")
-        else:
-            yield dotted, _default(field), field.description or ""
+            continue
+        yield dotted, _default(field), field.description or ""
+        for part in () if get_origin(inner) is dict else get_args(inner):  # one that may be there, or a list of them
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                yield from _reference(part, f"{dotted}[]." if get_origin(inner) is list else f"{dotted}.")
 
 
 def _default(field: Any) -> str:

@@ -207,8 +207,14 @@ def _close(body: Iterable[bytes]) -> None:
         body.close()
 
 
-def serve(host: str, port: int, application: Application) -> Callable[[], None]:
-    """Answer on a port until what is returned is called; ConfigError where it cannot be listened on."""
-    server = HttpServer(host, port, application)
+def serve(host: str, port: int, application: Application, key: str = "http.port") -> Callable[[], None]:
+    """Answer on a port until what is returned is called; ConfigError where it cannot be listened on.
+
+    Parameters
+    ----------
+    key
+        Of the configuration, where the port stands.
+    """
+    server = HttpServer(host, port, application, key)
     server.start()
     return server.stop

@@ -48,6 +48,9 @@ class _Waiting:
         self.address, self.head, self.until_s = address, b"", time.monotonic() + TIMEOUT_S
 
 
+_ONE_MORE = "; one more worker here needs a name, too: --set worker.instance=w2"
+
+
 class HttpServer:
     """Answers on a port, in threads of its own, from `start` to `stop`.
 
@@ -57,13 +60,14 @@ class HttpServer:
         The port cannot be listened on; the operator names another one.
     """
 
-    def __init__(self, host: str, port: int, application: Application) -> None:
+    def __init__(self, host: str, port: int, application: Application, key: str = "http.port") -> None:
         try:
             self._listener = socket.create_server((host, port), family=_family(host), backlog=BACKLOG)
         except OSError as error:
             raise ConfigError(
-                f"http.port {port} on {host} cannot be listened on: {error.strerror or error}",
-                "one more worker here? it needs a name and a port: --set worker.instance=w2 --set http.port=8081",
+                f"{key} {port} on {host} cannot be listened on: {error.strerror or error}",
+                f"another process has it? --set {key}={port + 10}"
+                + (_ONE_MORE if key == "http.port" else ", or 0: none"),
             ) from error
         self._listener.setblocking(False)
         self._answering = _Answering(host, port, application)
@@ -219,7 +223,7 @@ def _refuse(connection: socket.socket, status: str, text: str) -> None:
 class _Answering(WSGIServer):
     """What the standard library needs to answer one request; it listens to nothing itself."""
 
-    def __init__(self, host: str, port: int, application: Application) -> None:
+    def __init__(self, host: str, port: int, application: Application, key: str = "http.port") -> None:
         super().__init__((host, port), WSGIRequestHandler, bind_and_activate=False)
         self.socket.close()
         self.server_name, self.server_port = host, port

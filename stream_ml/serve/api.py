@@ -85,6 +85,18 @@ def table(
     ]
 
 
+def hints_of(parts: Parts) -> dict[str, str]:
+    """Why there is nothing at paths that people expect."""
+    name = model_name(parts)
+    return {
+        "/v1/feedback": "no labels are taken here: serve.feedback is false",
+        "/v1/labels": "no labels are taken here: serve.feedback is false",
+        "/v1/jobs": "no jobs are taken here: serve.jobs is not set",
+        "/v2/models": f"there is no such model; there is {name} (serve.model_name): /ready, /infer, /versions/LINEAGE",
+        "/v1/models": f"there is no such model, or no such verb: POST /v1/models/{parts.config.app.id}:predict",
+    }
+
+
 def _of_jobs(body_max: int, jobs: JobHandlers | None) -> list[Route]:
     def said(name: str) -> Handler:
         return getattr(jobs, name) if jobs is not None else _nobody

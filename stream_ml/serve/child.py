@@ -31,7 +31,7 @@ from stream_ml.observe.metrics import SERVE_TABLE, Metrics
 from stream_ml.serve.access.certificates import Certificates
 from stream_ml.serve.access.gate import Gate
 from stream_ml.serve.access.guard import Guard
-from stream_ml.serve.api import routes_of
+from stream_ml.serve.api import hints_of, routes_of
 from stream_ml.serve.http.app import Application
 from stream_ml.serve.http.messages import Routes
 from stream_ml.serve.http.server import Server
@@ -91,7 +91,7 @@ class Child:
         )
         self._gate = Gate(config, Guard(config, lambda: self._metrics.count("auth_failures")), self._metrics)
         hosts = [socket.gethostname(), config.serve.host, *config.http.hosts]
-        application = Application(config, Routes(table), self._gate, hosts)
+        application = Application(config, Routes(table, hints_of(parts)), self._gate, hosts)
         self._certificates = Certificates.of(config)
         self._rpc: RpcServer | None = None
         if config.serve.grpc_port is not None:

@@ -419,3 +419,18 @@ def test_an_alias_has_names_of_its_own_in_requests_answers_and_refusals(app: App
     schema = api.get("/openapi.json").json["paths"]["/v1/sign"]["post"]["requestBody"]["content"]["application/json"]
     assert list(schema["schema"]["properties"]) == ["number"]
     assert json.dumps(schema) and time.time()
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/v1/feedback", "serve.feedback is false"),
+        ("/v1/labels/f:0:1", "serve.feedback is false"),
+        ("/v1/jobs", "serve.jobs is not set"),
+        ("/v2/models/else/infer", "there is app (serve.model_name)"),
+        ("/v1/models/else:predict", "POST /v1/models/app:predict"),
+    ],
+)
+def test_a_door_that_is_not_there_says_what_opens_it(api: Api, path: str, words: str) -> None:
+    answer = api.post(path, INSTANCES)
+    assert answer.status == 404 and words in answer.body.decode()

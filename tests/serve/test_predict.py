@@ -85,7 +85,7 @@ def test_features_by_place_give_bare_classes_beside_the_predictions(api: Api) ->
         ({"instances": []}, "/instances"),
         ({"instances": [{"x": 1.0}], "on_error": "skip"}, "/on_error"),
         ({"instances": [{"x": 1.0}], "else": 1}, "/else"),
-        ({"features": [1.0, 2.0]}, "/features/0"),
+        ({"features": [1.0, 2.0]}, "/features"),
         ([1], ""),
     ],
 )

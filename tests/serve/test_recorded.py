@@ -124,12 +124,31 @@ def test_what_its_caller_does_not_want_recorded_is_answered_and_not_written(reco
     assert recording.writer.records == []
 
 
+def test_events_by_place_and_tensors_are_recorded_as_those_with_names_are(recording: Recording) -> None:
+    named = recording.post(PREDICT, {"instances": [{"x": 1.0}, {"x": 2.0}]}).json["predictions"]
+    placed = recording.post(PREDICT, {"features": [[1.0], [2.0]]}).json
+    assert placed["prediction"] == [one["class"] for one in named]
+    assert [one["score"] for one in placed["predictions"]] == [one["score"] for one in named]
+    assert len(recording.writer.records) == 4 and all("recorded" in one["flags"] for one in placed["predictions"])
+    tensor = {"name": "x", "datatype": "FP64", "shape": [2], "data": [1.0, 2.0]}
+    told = recording.post("/v2/models/app/infer", {"inputs": [tensor]})
+    ids = next(one["data"] for one in told.json["outputs"] if one["name"] == "id")
+    assert [key.decode() for _, key, *_ in recording.writer.records[4:]] == ids
+    for said, status in ((False, 200), ("no", 400)):
+        answer = recording.post("/v2/models/app/infer", {"inputs": [tensor], "parameters": {"record": said}})
+        assert answer.status == status and len(recording.writer.records) == 6
+    assert recording.post(PREDICT, {"features": [1.0], "record": False}).json["prediction"]
+    assert len(recording.writer.records) == 6
+
+
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [
         ({"instances": [event(0), {"x": "much"}]}, "/instances/1/x"),
         ({"instances": [event(0) | {"record": {"key": "another"}}]}, "/instances/0/record"),
-        ({"features": [[1.0]]}, "/features"),
+        ({"features": [[1.0], ["much"]]}, "/features/1/0"),
+        ({"features": ["much"]}, "/features/0"),
+        ({"features": [1.0], "on_error": "partial"}, "/on_error"),
         ({"instances": [event(0)], "on_error": "partial"}, "/on_error"),
     ],
 )

@@ -17,7 +17,7 @@ from stream_ml.kafka.reading.log_heartbeat import Heard
 from stream_ml.observe.metrics import SERVE_TABLE, Metrics
 from stream_ml.serve.access.gate import Gate
 from stream_ml.serve.access.guard import Guard
-from stream_ml.serve.api import routes_of
+from stream_ml.serve.api import hints_of, routes_of
 from stream_ml.serve.http.app import Application
 from stream_ml.serve.http.messages import Route, Routes
 from stream_ml.serve.live import Live
@@ -147,7 +147,7 @@ class Api:
         labels = ListLabels(fates or {})
         self.table, self.info, self.inferences = routes_of(assemble(self.config), self.live, writer, labels, jobs)
         self.gate = Gate(self.config, Guard(self.config), self.metrics)
-        self.application = Application(self.config, Routes(self.table), self.gate, [])
+        self.application = Application(self.config, Routes(self.table, hints_of(assemble(self.config))), self.gate, [])
 
     def turn(self) -> None:
         """Fold until nothing is left."""

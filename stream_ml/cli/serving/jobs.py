@@ -49,7 +49,7 @@ def run_jobs(config: Config) -> None:
         runner = stop.unless_told(lambda: Runner(parts, facts, seal, metrics))
         if port:
             access = Access([socket.gethostname(), config.http.host, *config.http.hosts], token_of(config))
-            stack.callback(answer(config.http.host, port, runner_pages(runner, metrics, access)))
+            stack.callback(answer(config.http.host, port, runner_pages(runner, metrics, access), "serve.jobs.port"))
         try:
             calm_collector()
             runner.run(stop.told)

@@ -42,6 +42,8 @@ def new(
     write_keys(file, [*(read_keys(file) if file.exists() else []), key])
     say(text)
     say(f"key {key.id} of {name} may {', '.join(scopes)}; it is shown this once, {file} has its digest", err=True)
+    if "--set" in config.origin("serve.auth.keys_file"):
+        say("note: the configuration does not name this file itself: so the API asks nobody for a key", err=True)
 
 
 @keys.command("list")
@@ -52,10 +54,12 @@ def show(config: Config) -> None:
     from stream_ml.serve.access.keys import read_keys
 
     for key in read_keys(keys_file(config)):
-        until = "for ever" if key.expires is None else time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(key.expires))
+        until = "for ever"
+        if key.expires is not None:
+            until = time.strftime("until %Y-%m-%d %H:%M UTC", time.gmtime(key.expires))
         over = " (expired)" if key.expires is not None and key.expires <= time.time() else ""
         rate = "" if key.rate is None else f", {key.rate:g} requests a second"
-        say(f"{key.id}  {key.name}  {', '.join(key.scopes)}{rate}, until {until}{over}")
+        say(f"{key.id}  {key.name}  {', '.join(key.scopes)}{rate}, {until}{over}")
 
 
 @keys.command()

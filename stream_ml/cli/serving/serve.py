@@ -115,9 +115,10 @@ def _supervise(config: Config) -> None:
     access = Access([socket.gethostname(), config.serve.host, *config.http.hosts], token_of(config))
     with contextlib.ExitStack() as stack:
         if config.serve.admin_port:
-            stack.callback(answer(config.http.host, config.serve.admin_port, admin_pages(supervisor, access)))
+            pages = admin_pages(supervisor, access)
+            stack.callback(answer(config.http.host, config.serve.admin_port, pages, "serve.admin_port"))
         log.info(
-            "%d processes will answer at %s://%s:%d; its page is /docs",
+            "%d to answer at %s://%s:%d; the page is /docs",
             *(config.serve.processes, scheme, config.serve.host, config.serve.port),
         )
         supervisor.run()
@@ -187,5 +188,8 @@ def keys_file(config: Config) -> Path:
     """Where the API keys are; ConfigError where none is named."""
     file = config.serve.auth.keys_file
     if file is None:
-        raise ConfigError("serve.auth.keys_file is not set", "name a file: --set serve.auth.keys_file=api-keys.json")
+        raise ConfigError(
+            "serve.auth.keys_file is not set: the API asks nobody for a key",
+            "say serve: {auth: {keys_file: api-keys.json}} in the configuration, make a key, then SIGHUP the API",
+        )
     return config.path(file)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from stream_ml.core.api.bodies import document, envelope, is_partial, not_json, too_many, unusable
+from stream_ml.core.api.places import Places, is_by_place
 from stream_ml.core.api.problems import Fault, Problem, pointer_of, pointer_to
 from stream_ml.core.api.rows import ROWS_MIN, Instance, RowPlan, Rows
 from stream_ml.core.api.typed import NotPlain, TypedRecord
@@ -83,6 +84,7 @@ class Door:
         assert not isinstance(decoded, Rejected)  # noqa: S101 - it was made of the schema
         self._missing = {name: decoded[1][name] for name in self.may_miss}
         self._typed = self._types()
+        self.places = Places(reader.plan.names, instances_max)
         self._columns: RowPlan | None = None
         with contextlib.suppress(NotPlain):
             self._columns = RowPlan(reader.plan)
@@ -143,7 +145,7 @@ class Door:
 
     def judge(self, said: Any, now_ms: int) -> Asked:
         """The reference: what a document of either form asks for."""
-        if isinstance(said, dict) and "features" in said and "instances" not in said:
+        if is_by_place(said):
             return self._by_place(said, now_ms)
         instances, partial, record = envelope(said, "instances", self._max)
         return self.asked(instances, now_ms, partial=partial, record=record)
@@ -327,43 +329,19 @@ class Door:
 
     def _by_place(self, said: Any, now_ms: int) -> Asked:
         """One event or a list of them, each a list of values in the order of the model's features."""
-        rows, partial, record = envelope(said, "features", self._max)
-        is_one = bool(rows) and not isinstance(rows[0], list)
-        rows = [rows] if is_one else rows
-        names = self._reader.plan.names
-        for number, values in enumerate(rows):
-            if not isinstance(values, list) or len(values) != len(names):
-                has = f"{len(values)} values" if isinstance(values, list) else "no list"
-                detail = f"{has}; the model has {len(names)} features: {', '.join(names)}"
-                raise unusable([Fault(f"/features/{number}", "schema_mismatch", detail)], len(rows))
+        placed = self.places.named(said)
+
+        def at_place(faults: Sequence[Fault]) -> list[Fault]:
+            return [self.places.fault(fault, is_one=placed.is_one) for fault in faults]
+
         try:
-            asked = self.of_values([self._named(values) for values in rows], now_ms, partial=partial, record=record)
+            asked = self.of_values(placed.instances, now_ms, partial=placed.partial, record=placed.record)
         except Problem as problem:
-            raise unusable([self._at_place(fault, is_one=is_one) for fault in problem.faults], len(rows)) from None
+            raise unusable(at_place(problem.faults), len(placed.instances)) from None
         found = asked.instances
-        if partial and not isinstance(found, Rows):
-            found = [
-                [self._at_place(fault, is_one=is_one) for fault in one] if isinstance(one, list) else one
-                for one in found
-            ]
+        if placed.partial and not isinstance(found, Rows):
+            found = [at_place(one) if isinstance(one, list) else one for one in found]
         return asked._replace(instances=found, by_place=True)
-
-    def _at_place(self, fault: Fault, *, is_one: bool) -> Fault:
-        """A fault of an instance with names, where its value stands in the list."""
-        _, _, row, *path = fault.pointer.split("/")
-        name, names = ".".join(path), self._reader.plan.names
-        at = "/features" if is_one else f"/features/{row}"
-        return fault._replace(pointer=f"{at}/{names.index(name)}" if name in names else at)
-
-    def _named(self, values: Sequence[Any]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name, value in zip(self._reader.plan.names, values, strict=True):
-            *outer, last = name.split(".")
-            inner = found
-            for part in outer:
-                inner = inner.setdefault(part, {})
-            inner[last] = value
-        return found
 
 
 _NOT_AVRO = (ValueError, OverflowError, TypeError)

@@ -82,6 +82,8 @@ class Inferences:
         tensors: Callable[[], Sequence[Tensor]],
         wanted: Sequence[str],
         headers: Mapping[bytes, bytes],
+        *,
+        record: bool | None = None,
     ) -> Inferred:
         """Score n rows.
 
@@ -91,6 +93,8 @@ class Inferences:
             Makes them of the request.
         wanted
             Names of outputs; empty: all.
+        record
+            False: its caller does not want it recorded.
 
         Raises
         ------
@@ -104,7 +108,7 @@ class Inferences:
         instances = inference.instances(tensors())
         if len(instances) > self._live.instances_max:
             raise Problem("too-large", f"{len(instances):,} rows; at most {self._live.instances_max:,} in one request")
-        predictions = await self._predict.scored(moment, instances, now_ms)
+        predictions = await self._predict.scored(moment, instances, now_ms, record=record)
         outputs = inference.answered(predictions, wanted)
         told = {key: value for key, value in self._predict.model(moment).items() if value is not None}
         told["flags"] = json.dumps([one["flags"] for one in predictions])
@@ -202,6 +206,7 @@ class InferenceHandlers:
             lambda: _tensors(asked.inputs, raw, most),
             [one.name for one in outputs],
             request.headers,
+            record=_record_of((asked.parameters or {}).get("record")),
         )
         told: dict[str, Any] = {
             "model_name": inferences.name,
@@ -227,6 +232,13 @@ class InferenceHandlers:
         head = msgspec.json.encode(told)
         headers = [*inferred.headers, (_BINARY_LENGTH, str(len(head)).encode())]
         return Answer(200, head + b"".join(behind), headers, BINARY.encode())
+
+
+def _record_of(said: Any) -> bool | None:
+    """What a request says of recording, in its parameters."""
+    if said is not None and not isinstance(said, bool):
+        raise Problem("not-readable", "parameters: record is true or false")
+    return said
 
 
 def _read(request: Request) -> tuple[_Asked, bytes]:

@@ -7,6 +7,8 @@ from typing import Any
 from stream_ml.core.api.answers import Answers, Of
 from stream_ml.core.api.bodies import document, unusable
 from stream_ml.core.api.door import Asked, Recorded
+from stream_ml.core.api.places import is_by_place
+from stream_ml.core.api.problems import Problem
 from stream_ml.core.api.scoring import Moment, score_asked, score_one, told_one
 from stream_ml.serve.handlers.demands import Demands
 from stream_ml.serve.handlers.record import Recorder, own_id, wanted
@@ -33,9 +35,11 @@ class Predict:
     async def named(self, request: Request) -> Answer:
         """``{"instances": [{...}]}`` to ``{"predictions": [...], "model": {...}}``, or ``features`` by place."""
         moment, now_ms = await self._demands.met(request.headers), time.time_ns() // 1_000_000
-        if self._recorder is not None and (whole := wanted(document(request.body), self._most)) is not None:
-            predictions = await self.recorded(moment, whole, now_ms)
-            return self._told(moment, {"predictions": predictions})
+        if self._recorder is not None:
+            said = document(request.body)
+            whole = wanted(said, self._most, moment.door.places)
+            if whole is not None:
+                return await self._recorded(moment, said, whole, now_ms)
         asked = moment.door.read(request.body, now_ms)
         predictions = self._scored(moment, asked)
         answered: dict[str, Any] = {"predictions": predictions}
@@ -43,9 +47,32 @@ class Predict:
             answered["prediction"] = self.answers.by_place(predictions)
         return self._told(moment, answered)
 
-    async def scored(self, moment: Moment, instances: Sequence[Any], now_ms: int) -> list[dict[str, Any]]:
-        """Predictions of instances that are JSON values already; Problem where one is wrong."""
-        if self._recorder is not None:
+    async def _recorded(self, moment: Moment, said: Any, whole: list[Any], now_ms: int) -> Answer:
+        """The answer to a document whose instances are to be recorded."""
+        places, by_place = moment.door.places, is_by_place(said)
+        try:
+            answered: dict[str, Any] = {"predictions": await self.recorded(moment, whole, now_ms)}
+        except Problem as problem:
+            if not by_place or not problem.faults:
+                raise
+            is_one = places.named(said).is_one
+            faults = [places.fault(fault, is_one=is_one) for fault in problem.faults]
+            raise unusable(faults, len(whole)) from problem.__cause__
+        if by_place:
+            answered["prediction"] = self.answers.by_place(answered["predictions"])
+        return self._told(moment, answered)
+
+    async def scored(
+        self, moment: Moment, instances: Sequence[Any], now_ms: int, *, record: bool | None = None
+    ) -> list[dict[str, Any]]:
+        """Predictions of instances that are JSON values already; Problem where one is wrong.
+
+        Parameters
+        ----------
+        record
+            False: its caller does not want it recorded.
+        """
+        if self._recorder is not None and record is not False:
             return await self.recorded(moment, instances, now_ms)
         return self._scored(moment, moment.door.of_values(instances, now_ms))
 

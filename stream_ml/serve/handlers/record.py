@@ -7,6 +7,7 @@ from typing import Any
 from stream_ml.config import Config
 from stream_ml.core.api.bodies import envelope, new_id
 from stream_ml.core.api.door import Recorded
+from stream_ml.core.api.places import Places, is_by_place
 from stream_ml.core.api.problems import Fault, Problem
 from stream_ml.core.api.scoring import Moment
 from stream_ml.core.model.estimator import Scored
@@ -49,14 +50,13 @@ class Recorder:
         await self._writer.write(self._topic, records)
 
 
-def wanted(said: Any, most: int) -> list[Any] | None:
+def wanted(said: Any, most: int, places: Places) -> list[Any] | None:
     """The instances of a document that are to be recorded; None where its caller says that they are not."""
-    if isinstance(said, dict) and "features" in said and "instances" not in said:
-        if said.get("record") is False:
-            return None
-        fault = Fault("/features", "schema_mismatch", "what is recorded is an event with names: say instances")
-        raise Problem("not-of-schema", fault.detail, faults=[fault])
-    instances, partial, record = envelope(said, "instances", most)
+    instances: list[Any]
+    if is_by_place(said):
+        instances, partial, record, _ = places.named(said)
+    else:
+        instances, partial, record = envelope(said, "instances", most)
     if record is False:
         return None
     if partial:

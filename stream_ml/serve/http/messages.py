@@ -80,11 +80,20 @@ class Route(NamedTuple):
         return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(self.path)))
 
 
-class Routes:
-    """Finds the route of a request."""
+NO_HINTS: Mapping[str, str] = {}
 
-    def __init__(self, table: Sequence[Route]) -> None:
-        self.table = list(table)
+
+class Routes:
+    """Finds the route of a request.
+
+    Parameters
+    ----------
+    hints
+        By the beginning of a path where nothing is: why.
+    """
+
+    def __init__(self, table: Sequence[Route], hints: Mapping[str, str] = NO_HINTS) -> None:
+        self.table, self._hints = list(table), hints
         self._plain: dict[str, dict[str, Route]] = {}
         self._patterns: list[tuple[re.Pattern[str], Route]] = []
         for route in self.table:
@@ -107,6 +116,9 @@ class Routes:
                 return route, match.groupdict()
         if matches:
             raise _not_allowed(method, [route.method for _, route in matches])
+        for beginning, hint in self._hints.items():
+            if path == beginning or path.startswith(f"{beginning}/"):
+                raise Problem("not-found", hint)
         raise Problem("not-found", f"there is nothing at {path[:200]}; GET /openapi.json lists what there is")
 
 

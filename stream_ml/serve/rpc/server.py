@@ -231,6 +231,7 @@ class RpcServer:
             lambda: tensors_of(request, inferences.values_max),
             [one.name for one in request.outputs],
             headers,
+            record=request.parameters["record"].bool_param if "record" in request.parameters else None,
         )
         answer = MESSAGES["ModelInferResponse"](
             model_name=inferences.name, model_version=inferred.version, id=request.id

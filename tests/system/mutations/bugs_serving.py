@@ -24,9 +24,9 @@ SERVING = (
     ),
     Bug(
         "features by place stand in the order of their names",
-        "stream_ml/core/api/door.py",
-        "        for name, value in zip(self._reader.plan.names, values, strict=True):\n",
-        "        for name, value in zip(sorted(self._reader.plan.names), values, strict=True):\n",
+        "stream_ml/core/api/places.py",
+        "        for name, value in zip(self._names, values, strict=True):\n",
+        "        for name, value in zip(sorted(self._names), values, strict=True):\n",
         (f"{LANES}::test_features_by_place_are_read_as_those_with_names",),
     ),
     Bug(

@@ -15,6 +15,8 @@ def bodies(method: str, path: str) -> tuple[dict[str, Any] | None, int, dict[str
     """Schema of the request, where there is one, status and schema of the answer."""
     if method == "POST":
         return _ref("JobAsked"), 202, _ref("Job")
+    if path.endswith("/results"):
+        return None, 200, {"type": "string", "description": "a line of JSON a row: row, what a prediction has, version"}
     return None, 200, _ref("Jobs") if path == "/v1/jobs" else _ref("Job")
 
 
@@ -32,6 +34,7 @@ def schemas(rows_max: int) -> dict[str, Any]:
         "JobAsked": {
             "type": "object",
             "required": ["instances"],
+            "description": "or application/x-ndjson: an instance a line",
             "additionalProperties": False,
             "properties": {"instances": {"type": "array", "items": event, "minItems": 1, "maxItems": rows_max}},
         },
