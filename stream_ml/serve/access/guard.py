@@ -93,7 +93,11 @@ class Guard:
         if self.is_open:
             return ANYBODY
         given = _credential(headers)
-        found = await self._right(given) if given else None
+        found = None
+        if given and (self.tokens is None or given.startswith(KEY_BEGINS)):
+            found = self._of_key(given)
+        elif given and self.tokens is not None:
+            found = await self.tokens.principal(given)
         if found is None and certificate and not given:
             found = self._of_certificate(certificate)
         if found is None:
@@ -110,11 +114,9 @@ class Guard:
             raise Problem("forbidden", f"{found.name} may not do this: it lacks the scope {scope}", scope=scope)
         return found
 
-    async def _right(self, given: str) -> Principal | None:
-        if given.startswith(KEY_BEGINS) or self.tokens is None:
-            key = self.keys.right(given) if self.keys is not None else None
-            return None if key is None else Principal(key.name, frozenset(key.scopes), key.rate, key.id)
-        return await self.tokens.principal(given)
+    def _of_key(self, given: str) -> Principal | None:
+        key = self.keys.right(given) if self.keys is not None else None
+        return None if key is None else Principal(key.name, frozenset(key.scopes), key.rate, key.id)
 
     def _of_certificate(self, certificate: Certificate) -> Principal | None:
         """Who a client's certificate names, by its common name."""

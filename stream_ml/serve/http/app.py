@@ -16,7 +16,7 @@ from stream_ml.core.api.problems import Problem
 from stream_ml.observe.access import Access
 from stream_ml.serve.access.gate import Gate
 from stream_ml.serve.access.refusals import known_id
-from stream_ml.serve.http.messages import BINARY, Answer, Request, Route, Routes, is_inference, problem_answer
+from stream_ml.serve.http.messages import BINARY, JSON, Answer, Request, Route, Routes, is_inference, problem_answer
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -105,7 +105,9 @@ class Application:
         """The body; Problem before it is read, where it cannot be taken."""
         if headers.get(b"content-encoding", b"identity").lower() not in (b"identity", b""):
             raise Problem("unsupported-media-type", "send the body as it is, without a Content-Encoding")
-        kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        kind = headers.get(b"content-type", b"")
+        if kind != JSON:
+            kind = kind.partition(b";")[0].strip().lower()
         if not _is_taken(kind, headers, route):
             shown = kind.decode("latin-1")[:100] or "none"
             words = f"send Content-Type: {' or '.join(route.takes)} (it is {shown}); with curl: --json"
@@ -180,6 +182,8 @@ def _is_taken(kind: bytes, headers: Mapping[bytes, bytes], route: Route) -> bool
     tritonclient names no kind. Nor need a browser, which sends `Origin` with every POST.
     """
     taken = route.takes
+    if kind == JSON and taken[0] == "application/json":
+        return True
     if kind.decode("latin-1") in taken or ("application/json" in taken and kind.endswith(b"+json")):
         return True
     return BINARY in taken and not kind and b"origin" not in headers and b"sec-fetch-site" not in headers
