@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from stream_ml.config.serve import SCOPES
+from stream_ml.core.api.tensors import TENSORS_MAX
 from stream_ml.formats import FOLDER, open_inference
 from stream_ml.serve.access.keys import new_key, write_keys
 from stream_ml.serve.rpc.messages import MESSAGES, SERVICE, methods
@@ -95,6 +96,7 @@ def test_a_narrow_float_is_what_its_bits_are(api: Api) -> None:
         ([tensor(data=[1.5], datatype="INT32")], 400, "value 0 is 1.5"),
         ([tensor(data=[300], datatype="UINT8")], 400, "value 0 is 300"),
         ([tensor(data=[1e300], datatype="FP32")], 400, "beyond FP32"),
+        ([tensor(data=[10**30], datatype="FP16")], 400, "beyond FP16"),
         ([tensor(datatype="FP128")], 400, "no datatype 'FP128'"),
         ([tensor(), tensor()], 400, "the same name"),
         ([tensor(), tensor("id", ["a"], datatype="BYTES")], 400, "input id: its shape is [1]"),
@@ -136,6 +138,18 @@ def test_outputs_are_selected_and_an_unknown_one_is_refused(api: Api) -> None:
     assert list(outputs(infer(api, tensor(), outputs=[{"name": "score"}]))) == ["score"]
     wrong = infer(api, tensor(), outputs=[{"name": "logits"}])
     assert wrong.status == 400 and "class, score" in wrong.json["error"]
+
+
+def test_an_output_is_answered_once(api: Api) -> None:
+    """A megabyte of names would come back as a gigabyte."""
+    wrong = infer(api, tensor(), outputs=[{"name": "score"}] * 2)
+    assert wrong.status == 400 and "twice" in wrong.json["error"]
+
+
+def test_names_that_are_no_fields_leave_no_trace(api: Api) -> None:
+    for number in range(1_100):
+        assert infer(api, tensor(f"nope{number}")).status == 422
+    assert infer(api, tensor(), tensor("id", ["a", "b"], datatype="BYTES")).status == 200
 
 
 def test_ids_come_back(api: Api) -> None:
@@ -312,6 +326,19 @@ def test_grpc_refuses_with_the_code_that_fits(api: Api) -> None:
         for raw in (b"", b"\xff\xff\xff\xff", b"\x01\x00\x00\x00a\x00", b"\x01\x00\x00\x00\xff"):
             code, _ = await call.refused("ModelInfer", model_name="app", inputs=[texts], raw_input_contents=[raw])
             assert code == "INVALID_ARGUMENT"
+
+    on_grpc(api, ask)
+
+
+def test_a_request_has_so_many_inputs_by_whatever_it_comes(api: Api) -> None:
+    """Of names that are compared with each other 8,000 would hold the loop for half a minute."""
+    one = {"datatype": "FP64", "shape": [1], "contents": {"fp64_contents": [1.0]}}
+    assert infer(api, *(tensor(str(number)) for number in range(TENSORS_MAX + 1))).status == 413
+    assert infer(api, *(tensor(str(number)) for number in range(TENSORS_MAX))).status == 422
+
+    async def ask(call: Caller) -> None:
+        many = [{"name": str(number), **one} for number in range(TENSORS_MAX + 1)]
+        assert (await call.refused("ModelInfer", model_name="app", inputs=many))[0] == "RESOURCE_EXHAUSTED"
 
     on_grpc(api, ask)
 

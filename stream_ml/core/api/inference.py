@@ -19,6 +19,7 @@ from stream_ml.core.inputs.features import FeaturePlan
 from stream_ml.errors import ConfigError
 
 MATRIX = "features"
+FIELDS_KEPT = 1_000  # beside the model's, of a schema that may name itself
 EXTENSIONS = ("binary_tensor_data",)
 _DATATYPES = {"boolean": "BOOL", "int": "INT32", "long": "INT64", "float": "FP32", "double": "FP64"}
 _OF_CLASS = {bool: "BOOL", int: "INT64", str: BYTES}
@@ -72,9 +73,6 @@ class Inference:
             raise Problem("not-readable", "two inputs have the same name")
         if names == [MATRIX] and self._known(MATRIX) is None:
             return self._of_matrix(tensors[0])
-        for name in names:
-            if any(other.startswith(f"{name}.") for other in names):
-                raise wrong(name, "a field inside of it is given, too")
         count = tensors[0].rows
         columns = []
         for tensor in tensors:
@@ -82,6 +80,7 @@ class Inference:
                 shapes = f"its shape is {list(tensor.shape)}; of {count} rows it is [{count}] or [{count}, 1]"
                 raise wrong(tensor.name, shapes)
             columns.append((tensor.name.split("."), self._values(tensor)))
+        self._check_apart(names)
         if not count:
             raise Problem("not-readable", "the inputs have no rows")
         return [_row(columns, number) for number in range(count)]
@@ -98,10 +97,22 @@ class Inference:
         ]
         return [_row(parts, number) for number in range(shape[0])]
 
+    def _check_apart(self, names: Sequence[str]) -> None:
+        """Problem where of these fields one is inside of another."""
+        given = set(names)
+        for name in names:
+            for at, mark in enumerate(name):
+                if mark == "." and name[:at] in given:
+                    raise wrong(name[:at], "a field inside of it is given, too")
+
     def _known(self, name: str) -> Field | None:
-        if name not in self._fields and len(self._fields) < 1_000:
-            self._fields[name] = self._field(name)
-        return self._fields.get(name)
+        """The field; only those that there are take room here, for names are anybody's."""
+        found = self._fields.get(name)
+        if found is None:
+            found = self._field(name)
+            if found is not None and len(self._fields) < FIELDS_KEPT:
+                self._fields[name] = found
+        return found
 
     def _values(self, tensor: Tensor) -> Sequence[Any]:
         """Values as JSON writes those of the field."""
@@ -144,6 +155,8 @@ class Inference:
         if any("id" in one for one in predictions):
             outputs.append(Described("id", BYTES, [-1]))
         known = {one.name: one for one in outputs}
+        if len(set(wanted)) < len(wanted):
+            raise Problem("not-readable", "an output is asked for twice")
         for name in wanted:
             if name not in known:
                 raise Problem("not-readable", f"output {name[:100]}: there are {', '.join(known)}")

@@ -24,6 +24,7 @@ _LIMITS = {name: np.iinfo(kind) for name, kind in _RAW.items() if kind.kind in "
 _NARROW = {"FP16": struct.Struct("<e"), "FP32": struct.Struct("<f")}
 _LENGTH = struct.Struct("<I")
 AXES_MAX = 8  # of a shape
+TENSORS_MAX = 4_096  # inputs of one request
 
 
 class Tensor(NamedTuple):
@@ -49,6 +50,12 @@ class Tensor(NamedTuple):
 def wrong(name: str, words: str) -> Problem:
     """The problem of a tensor that is none."""
     return Problem("not-readable", f"input {name[:100]}: {words}")
+
+
+def check_count(count: int) -> None:
+    """Problem where a request has more inputs than are taken."""
+    if count > TENSORS_MAX:
+        raise Problem("too-large", f"{count:,} inputs; at most {TENSORS_MAX:,} in one request")
 
 
 def size_of(name: str, datatype: str, shape: Sequence[int], most: int) -> int:
@@ -139,7 +146,7 @@ def _checked(name: str, datatype: str, values: list[Any]) -> list[Any]:
             raise wrong(name, f"value {number} is {_shown(value)}, and it is {datatype}")
         try:
             values[number] = float(value) if narrow is None else narrow.unpack(narrow.pack(value))[0]
-        except OverflowError:
+        except (OverflowError, struct.error):  # the latter of whole numbers beyond all floats
             raise wrong(name, f"value {number} is {_shown(value)}, beyond {datatype}") from None
     return values
 
