@@ -14,6 +14,7 @@ from stream_ml.errors import TransientError
 from stream_ml.serve.access.keys import new_key, write_keys
 from tests.support.api import Answered, Api, ListJobs, ListWriter
 from tests.support.follower_on_a_list import LINEAR, App, Log
+from tests.support.partition import EVENT
 
 JOBS = "/v1/jobs"
 
@@ -21,8 +22,8 @@ JOBS = "/v1/jobs"
 class Made:
     """An API that takes jobs."""
 
-    def __init__(self, app: App, log: Log, **serve: Any) -> None:
-        config = app.config(LINEAR, serve={"jobs": {}, "wait": 0, **serve})
+    def __init__(self, app: App, log: Log, *, features: dict[str, Any] | None = None, **serve: Any) -> None:
+        config = app.config(LINEAR, serve={"jobs": {}, "wait": 0, **serve}, features=features)
         app.serving(config)
         log.usual(100)
         self.api, self.writer, self.jobs = Api(app, config), ListWriter(), ListJobs()
@@ -77,6 +78,9 @@ def test_lines_of_json_are_a_job_too(made: Made) -> None:
         (b"{", "not-json", None),
         ({"instances": [{"x": 1.0}] * 300 + [{"x": "much"}]}, "not-of-schema", "/instances/300/x"),
         (rows(11_000), "too-large", None),
+        (b'{"instances": ' + b"[" * 2_000_000, "not-json", None),
+        (b'{"instances": [' + b"[" * 100 + b"]" * 100 + b"]}", "not-json", None),
+        ({"instances": [{"x": 1.0, "id": "i" * 3_000_000}]}, "too-large", None),
     ],
 )
 def test_what_cannot_be_scored_is_refused_before_anything_is_written(
@@ -86,6 +90,32 @@ def test_what_cannot_be_scored_is_refused_before_anything_is_written(
     answer = made.submit(body)
     assert answer.problem == problem and not made.writer.records, answer
     assert pointer is None or answer.json["errors"][0]["pointer"] == pointer
+
+
+def with_one_field_more(app: App, log: Log, type_: str) -> Made:
+    fields = [*EVENT["fields"], {"name": "more", "type": ["null", type_], "default": None}]
+    (app.folder / "visit.avsc").write_text(json.dumps({**EVENT, "fields": fields}), "utf-8")
+    return Made(app, log, features={"include": ["x"]})
+
+
+def test_an_instance_that_no_record_of_kafkas_holds_is_refused(app: App, log: Log) -> None:
+    made = with_one_field_more(app, log, "string")
+    answer = made.submit({"instances": [{"x": 1.0, "more": "i" * 500_000}]})
+    assert answer.problem == "too-large" and "instance 0" in answer.json["detail"] and not made.writer.records
+    assert made.submit({"instances": [{"x": 1.0, "more": "ü" * 190_000}]}).status == 202
+
+
+def test_lines_without_anything_are_counted_too(app: App, log: Log) -> None:
+    made = Made(app, log, jobs={"rows_max": 10})
+    assert made.submit(b"\n" * 21, Content_Type="application/x-ndjson").problem == "too-large"
+
+
+def test_a_number_that_json_cannot_say_is_refused_for_no_runner_could_read_its_chunk(app: App, log: Log) -> None:
+    """Infinite by its exponent, in a field that is no feature: everything else takes it."""
+    made = with_one_field_more(app, log, "double")
+    answer = made.submit(b'{"instances": [{"x": 1.0}, {"x": 1.0, "more": 1e999}]}')
+    assert answer.problem == "not-of-schema" and not made.writer.records, answer
+    assert answer.json["errors"][0]["pointer"] == "/instances/1"
 
 
 def test_results_come_in_pages_as_far_as_they_are_there(made: Made) -> None:

@@ -18,6 +18,8 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 
+from stream_ml.core.api.bodies import unusable
+from stream_ml.core.api.problems import Fault, Problem
 from stream_ml.core.avro.json_text import read_json
 from stream_ml.core.avro.record import LaterFormat
 
@@ -122,12 +124,25 @@ class Done(NamedTuple):
 
 
 def chunks_of(job: str, instances: Sequence[Any], at_ms: int, expires_ms: int) -> Iterator[Chunk]:
-    """A job's chunks: of so many rows and bytes at most."""
+    """A job's chunks: of so many rows and bytes at most.
+
+    Raises
+    ------
+    Problem
+        An instance is larger than a chunk, or has a number that is larger than all of JSON's.
+    """
     first, size = 0, 0
     held: list[Any] = []
     number = 0
     for row, one in enumerate(instances):
-        length = len(json.dumps(one))
+        try:
+            length = len(_text(one))
+        except ValueError:
+            fault = Fault(f"/instances/{row}", "not_finite", "a number in it is larger than any that JSON can say")
+            raise unusable([fault], len(instances)) from None
+        if length > CHUNK_BYTES:
+            words = f"instance {row}: {length:,} bytes of JSON; at most {CHUNK_BYTES:,} in a job"
+            raise Problem("too-large", words)
         if held and (len(held) >= CHUNK_ROWS or size + length > CHUNK_BYTES):
             yield Chunk(job, number, first, at_ms, expires_ms, _raw(held))
             held, size, first, number = [], 0, row, number + 1
@@ -138,7 +153,12 @@ def chunks_of(job: str, instances: Sequence[Any], at_ms: int, expires_ms: int) -
 
 
 def _raw(instances: list[Any]) -> msgspec.Raw:
-    return msgspec.Raw(json.dumps(instances).encode())
+    return msgspec.Raw(_text(instances))
+
+
+def _text(value: Any) -> bytes:
+    """A value as JSON; ValueError where a number is beyond all that JSON can say."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
 
 
 def chunk_key(job: str, number: int) -> bytes:

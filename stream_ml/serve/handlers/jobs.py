@@ -11,9 +11,10 @@ from typing import Any, Protocol
 import msgspec
 
 from stream_ml.config import Config
-from stream_ml.core.api.bodies import document, new_id, unusable
+from stream_ml.core.api.bodies import document, new_id, not_json, unusable
 from stream_ml.core.api.jobs import (
     Cancelled,
+    Chunk,
     Done,
     Job,
     JobBook,
@@ -35,6 +36,7 @@ SLICE = 250  # rows that are judged between two looks at other requests
 PAGE_CHUNKS, PAGE_BYTES = 20, 4 * 2**20  # of one page of results
 AT_ONCE = 2  # pages that are read at once
 LISTED_MAX = 100
+ROW_BYTES_MAX = 2**21  # of the text of one instance, before it is read: it may have escapes
 _ROOM = uuid.UUID("b6f6f5a2-6d0b-4a52-9c1e-0f5f6f7e3a11")  # of ids that are made of a caller's key
 
 
@@ -92,35 +94,33 @@ class JobHandlers:
         instances = await self._instances(request)
         await self._judge(instances, now_ms)
         expires_ms, config = now_ms + settings.keep, self._config
-        count = 0
+        chunks = list[Chunk]()
         for chunk in chunks_of(job_id, instances, now_ms, expires_ms):
+            chunks.append(chunk)
+            await asyncio.sleep(0)
+        for chunk in chunks:
             await writer.write(config.job_requests, [(chunk_key(job_id, chunk.number), encode(chunk), ())])
-            count += 1
-        submitted = Submitted(job_id, request.principal, len(instances), count, now_ms, expires_ms, digest)
+        submitted = Submitted(job_id, request.principal, len(instances), len(chunks), now_ms, expires_ms, digest)
         await writer.write(config.jobs, [(job_id.encode(), encode(submitted), ())])
         return submitted
 
     async def _instances(self, request: Request) -> list[Any]:
         settings, _, _ = self._parts()
-        if request.headers.get(b"content-type", b"").partition(b";")[0].strip().lower() == NDJSON.encode():
-            lines = [line for line in request.body.split(b"\n") if line.strip()]
-            self._check_count(len(lines), settings.rows_max)
-            found = []
-            for number, line in enumerate(lines):
-                if number % SLICE == 0:
-                    await asyncio.sleep(0)
-                try:
-                    found.append(document(line))
-                except Problem as problem:
-                    raise Problem(problem.kind, f"line {number + 1}: {problem.detail}") from None
-            return found
-        said = document(request.body)
-        if not isinstance(said, dict) or not isinstance(said.get("instances"), list) or len(said) > 1:
-            words = 'the body is {"instances": [...]}, or an instance a line (application/x-ndjson)'
-            raise unusable([Fault("/instances", "schema_mismatch", words)], 0)
-        self._check_count(len(said["instances"]), settings.rows_max)
-        instances: list[Any] = said["instances"]
-        return instances
+        is_lines = request.headers.get(b"content-type", b"").partition(b";")[0].strip().lower() == NDJSON.encode()
+        texts = _lines_of(request.body, 2 * settings.rows_max) if is_lines else _rows_of(request.body)
+        self._check_count(len(texts), settings.rows_max)
+        found, name = [], "line " if is_lines else "/instances/"
+        for number, text in enumerate(texts):
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
+            where = f"{name}{number + is_lines}"
+            try:
+                if len(raw := bytes(text)) > ROW_BYTES_MAX:
+                    raise Problem("too-large", f"{len(raw):,} bytes; at most {ROW_BYTES_MAX:,} of one instance")
+                found.append(document(raw))
+            except Problem as problem:
+                raise Problem(problem.kind, f"{where}: {problem.detail}") from None
+        return found
 
     def _check_count(self, count: int, most: int) -> None:
         if not count:
@@ -233,6 +233,31 @@ class JobHandlers:
 def _moved(fault: Fault, first: int) -> Fault:
     _, name, row, *rest = fault.pointer.split("/")
     return fault._replace(pointer="/".join(("", name, str(int(row) + first), *rest)))
+
+
+class _Asked(msgspec.Struct, forbid_unknown_fields=True):
+    instances: list[msgspec.Raw]
+
+
+_ASKED = msgspec.json.Decoder(_Asked)
+
+
+def _rows_of(body: bytes) -> list[msgspec.Raw]:
+    """The texts of instances, each to be read by itself: all at once would hold the loop for seconds."""
+    try:
+        return _ASKED.decode(body).instances
+    except msgspec.ValidationError:
+        words = 'the body is {"instances": [...]}, or an instance a line (application/x-ndjson)'
+        raise unusable([Fault("/instances", "schema_mismatch", words)], 0) from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise not_json(error) from None
+
+
+def _lines_of(body: bytes, most: int) -> list[bytes]:
+    """Lines that are not empty; Problem where there are more than `most` of any kind."""
+    if body.count(b"\n") > most:
+        raise Problem("too-large", f"the body has more than {most:,} lines")
+    return [line for line in body.split(b"\n") if line.strip()]
 
 
 def _cursor(query: bytes, chunks: int) -> int:
