@@ -134,7 +134,7 @@ class Runner:
             log.warning("%s is no chunk of a job, and is passed by: %s", where, error)
             return None
         with self._watch.lock:
-            is_over = self._watch.book.is_over(chunk.job)
+            is_over = self._watch.book.is_over(chunk.job, chunk.at_ms)
         if is_over or time.time() * 1000 >= chunk.expires_ms:
             return None
         asked = moment.door.of_values(instances, chunk.at_ms, partial=True)
@@ -142,6 +142,6 @@ class Runner:
         failed = sum("error" in one for one in predictions)
         of = moment.of
         return Result(
-            *(chunk.job, chunk.number, chunk.first, len(instances), failed),
+            *(chunk.job, chunk.number, chunk.first, chunk.at_ms, len(instances), failed),
             *(of.lineage, of.position, of.epoch, predictions),
         )

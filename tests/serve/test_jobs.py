@@ -166,7 +166,7 @@ def test_a_cancelled_job_keeps_what_is_scored_and_asks_for_no_more(made: Made) -
     path = made.submit(rows(1_500)).headers["location"]
     made.jobs.score(made.writer, only=0)
     assert made.ask("DELETE", path).json["status"] == "cancelled"
-    assert made.jobs.book.is_over(path.rpartition("/")[2])
+    assert made.jobs.book.is_over(path.rpartition("/")[2], made.ask("GET", path).json["created_ms"])
     page = made.ask("GET", f"{path}/results")
     assert len(page.body.splitlines()) == 1_000 and "link" not in page.headers
     written = len(made.writer.records)
@@ -177,6 +177,16 @@ def test_a_job_whose_time_is_over_is_expired(made: Made) -> None:
     made.jobs.book.state(Submitted("old", "", 5, 1, 1, 2, "d"))
     assert made.ask("GET", f"{JOBS}/old").json["status"] == "expired"
     assert "link" not in made.ask("GET", f"{JOBS}/old/results").headers
+
+
+def test_a_key_is_taken_again_once_its_jobs_time_is_over(made: Made) -> None:
+    first = made.submit(rows(3), Idempotency_Key="k").json
+    before = made.jobs.book.jobs.pop(first["id"]).submitted
+    made.writer.records.clear()
+    made.jobs.book.state(msgspec.structs.replace(before, created_ms=1, expires_ms=2))
+    again = made.submit(rows(4), Idempotency_Key="k")
+    assert (again.status, again.json["id"], again.json["status"]) == (202, first["id"], "queued")
+    assert made.ask("GET", again.headers["location"]).json["rows"] == 4
 
 
 def test_a_caller_has_so_many_jobs_at_once(app: App, log: Log) -> None:
@@ -210,7 +220,7 @@ def submitted(job: str = "j", chunks: int = 2) -> Submitted:
 def test_records_come_back_as_they_were_and_numbers_of_any_size_stay() -> None:
     (chunk,) = chunks_of("j", [{"x": 10**30, "y": "ü"}], 1, 2)
     assert decode(encode(chunk), Chunk).rows() == [{"x": 10**30, "y": "ü"}]
-    for record in (submitted(), Cancelled("j"), Result("j", 0, 0, 1, 0, "l", 1, 2, [{"class": None}])):
+    for record in (submitted(), Cancelled("j", 100), Result("j", 0, 0, 100, 1, 0, "l", 1, 2, [{"class": None}])):
         assert decode(encode(record), type(record)) == record
         assert not isinstance(record, Submitted | Cancelled) or core.decode_state(encode(record)) == record
 
@@ -244,7 +254,7 @@ def test_a_chunk_without_instances_is_none(instances: bytes) -> None:
 
 
 def test_the_book_is_the_same_in_whatever_order_its_records_come() -> None:
-    done = [Done(0, offset, 5, 0, "l", 1) for offset in range(4)]
+    done = [Done(0, offset, 100, 5, 0, "l", 1) for offset in range(4)]
     early, late = JobBook(), JobBook()
     early.state(submitted())
     early.result("j", 0, done[0])
@@ -259,9 +269,35 @@ def test_the_book_is_the_same_in_whatever_order_its_records_come() -> None:
         assert book.jobs["j"].done == {0: done[0], 1: done[2]}, "the first result of a chunk counts"
         assert book.jobs["j"].status(500) == "done"
     before = JobBook()
-    before.state(Cancelled("j"))
+    before.state(Cancelled("j", 100))
     before.state(submitted())
     assert before.jobs["j"].status(500) == "cancelled"
+
+
+def test_answers_to_another_body_under_the_same_key_are_none_of_the_jobs() -> None:
+    """An API that dies before it says `submitted` leaves chunks; the caller mends its rows, and sends the key again."""
+    abandoned, mine = Done(0, 0, 90, 5, 0, "l", 1), Done(0, 1, 100, 5, 0, "l", 2)
+    early, late = JobBook(), JobBook()
+    for done in (abandoned, mine):
+        early.result("j", 0, done)
+    early.state(submitted())
+    late.state(submitted())
+    for done in (abandoned, mine):
+        late.result("j", 0, done)
+    assert early.jobs["j"].done == late.jobs["j"].done == {0: mine}
+
+
+def test_a_key_whose_jobs_time_is_over_is_a_new_job() -> None:
+    book = JobBook()
+    book.state(submitted())
+    book.state(Cancelled("j", 100))
+    book.result("j", 0, Done(0, 0, 100, 5, 0, "l", 1))
+    again = Submitted("j", "p", 10, 2, 1_000, 2_000, "other")
+    book.state(again)
+    assert book.jobs["j"].submitted == again and book.jobs["j"].status(1_500) == "queued"
+    assert not book.is_over("j", 1_000)
+    book.state(Submitted("k", "p", 10, 2, 2_000, 3_000, "d"))
+    assert list(book.jobs) == ["k"], "what is over takes no room"
 
 
 def test_the_book_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,6 +306,6 @@ def test_the_book_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     book = JobBook()
     for number in range(10):
         book.state(submitted(f"j{number}"))
-        book.state(Cancelled(f"c{number}"))
-        book.result(f"s{number}", 0, Done(0, 0, 1, 0, "l", 1))
+        book.state(Cancelled(f"c{number}", 100))
+        book.result(f"s{number}", 0, Done(0, 0, 100, 1, 0, "l", 1))
     assert list(book.jobs) == ["j7", "j8", "j9"] and len(book._strays) == len(book._cancelled) == 3

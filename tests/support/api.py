@@ -108,9 +108,9 @@ class ListJobs:
             if only is None or chunk.number == only:
                 rows = len(chunk.rows())
                 told = [{"class": True, "score": 0.5, "flags": []} for _ in range(rows)]
-                result = Result(chunk.job, chunk.number, chunk.first, rows, 0, "a" * 16, 7, 0, told)
+                result = Result(chunk.job, chunk.number, chunk.first, chunk.at_ms, rows, 0, "a" * 16, 7, 0, told)
                 self.values[0, offset] = encode(result)
-                self.book.result(chunk.job, chunk.number, Done(0, offset, rows, 0, "a" * 16, 7))
+                self.book.result(chunk.job, chunk.number, Done(0, offset, chunk.at_ms, rows, 0, "a" * 16, 7))
 
 
 class Answered(NamedTuple):

@@ -6,9 +6,10 @@
                             └───────────┴──► cancelled (jobs), expired (its time is over)
 
 1. A job is cut into chunks, each a record of the requests. A chunk is scored by one version, and its result is one
-   record, written in the transaction that commits the request. So a chunk is scored once; of two results the first
-   counts, because a request that was sent again may be there twice.
+   record, written in the transaction that commits the request. So a chunk is scored once.
 2. `submitted` is written once all chunks are there: a job whose caller was told nothing is none.
+3. A key that is sent again may have left chunks of an earlier body under the same id. So the moment at which a job was
+   submitted belongs to its name: only results of chunks of that moment are the job's, of two of a chunk the first.
 """
 
 import json
@@ -72,11 +73,12 @@ class Chunk(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What became of a chunk, by which version."""
+    """What became of a chunk, by which version; `at_ms` is the chunk's."""
 
     job: _Text
     number: _Count
     first: _Count
+    at_ms: _Count
     rows: _Count
     failed: _Count
     lineage: _Text
@@ -106,9 +108,10 @@ class Submitted(msgspec.Struct, frozen=True):
 
 
 class Cancelled(msgspec.Struct, frozen=True):
-    """A job that its caller ended before its time."""
+    """A job that its caller ended before its time; `at_ms`: when it was submitted."""
 
     cancelled: _Text
+    at_ms: _Count
     format: int = FORMAT
 
 
@@ -117,6 +120,7 @@ class Done(NamedTuple):
 
     partition: int
     offset: int
+    at_ms: int
     rows: int
     failed: int
     lineage: str
@@ -253,40 +257,44 @@ class JobBook:
 
     def __init__(self) -> None:
         self.jobs: OrderedDict[str, Job] = OrderedDict()
-        self._strays: OrderedDict[str, dict[int, Done]] = OrderedDict()
-        self._cancelled: OrderedDict[str, None] = OrderedDict()
+        self._strays: OrderedDict[tuple[str, int], dict[int, Done]] = OrderedDict()  # by id and moment, as the others
+        self._cancelled: OrderedDict[tuple[str, int], None] = OrderedDict()
 
     def state(self, said: Submitted | Cancelled) -> None:
         """Take a record of the jobs."""
         if isinstance(said, Cancelled):
-            self._cancelled[said.cancelled] = None
+            self._cancelled[said.cancelled, said.at_ms] = None
             while len(self._cancelled) > JOBS_MAX:
                 self._cancelled.popitem(last=False)
-            if said.cancelled in self.jobs:
-                self.jobs[said.cancelled].is_cancelled = True
+            job = self.jobs.get(said.cancelled)
+            if job is not None and job.submitted.created_ms == said.at_ms:
+                job.is_cancelled = True
             return
-        if said.id in self.jobs:  # the same request again
+        before = self.jobs.get(said.id)
+        if before is not None and said.created_ms < before.submitted.expires_ms:  # the same request again
             return
+        self.jobs.pop(said.id, None)
+        name = said.id, said.created_ms
         job = self.jobs[said.id] = Job(said)
-        job.is_cancelled = said.id in self._cancelled
-        job.done.update(self._strays.pop(said.id, {}))
-        while len(self.jobs) > JOBS_MAX:
+        job.is_cancelled = name in self._cancelled
+        job.done.update(self._strays.pop(name, {}))
+        while len(self.jobs) > JOBS_MAX or next(iter(self.jobs.values())).submitted.expires_ms <= said.created_ms:
             self.jobs.popitem(last=False)
 
     def result(self, job_id: str, number: int, done: Done) -> None:
         """Take a result; of a chunk that has one already it is nothing new."""
         job = self.jobs.get(job_id)
-        if job is not None:
+        if job is not None and job.submitted.created_ms == done.at_ms:
             if number < job.submitted.chunks:
                 job.done.setdefault(number, done)
             return
-        self._strays.setdefault(job_id, {}).setdefault(number, done)
+        self._strays.setdefault((job_id, done.at_ms), {}).setdefault(number, done)
         while len(self._strays) > STRAYS_MAX:
             self._strays.popitem(last=False)
 
-    def is_over(self, job_id: str) -> bool:
-        """Whether nobody waits for it any more."""
-        return job_id in self._cancelled
+    def is_over(self, job_id: str, at_ms: int) -> bool:
+        """Whether nobody waits any more for the job that was submitted then."""
+        return (job_id, at_ms) in self._cancelled
 
     def active(self, principal: str, now_ms: int) -> int:
         """How many jobs of a caller are on their way."""

@@ -137,7 +137,8 @@ class JobWatch:
             else:
                 result = decode(message.value(), Result)
                 where = Done(
-                    message.partition(), message.offset(), result.rows, result.failed, result.lineage, result.position
+                    *(message.partition(), message.offset(), result.at_ms, result.rows, result.failed),
+                    *(result.lineage, result.position),
                 )
                 with self.lock:
                     self.book.result(result.job, result.number, where)

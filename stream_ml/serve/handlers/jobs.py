@@ -68,7 +68,8 @@ class JobHandlers:
         now_ms, digest = time.time_ns() // 1_000_000, hashlib.sha256(request.body).hexdigest()
         job_id = self._id(request, now_ms)
         known = self._known(job_id)
-        if known is None:
+        if known is None or now_ms >= known.submitted.expires_ms:  # its key may be taken again
+            known = None
             with jobs.lock:
                 active = jobs.book.active(request.principal, now_ms)
             if active >= settings.active_max:
@@ -164,7 +165,7 @@ class JobHandlers:
         job = await self._own(request)
         now_ms = time.time_ns() // 1_000_000
         if job.status(now_ms) in ("queued", "running"):
-            cancelled = Cancelled(job.submitted.id)
+            cancelled = Cancelled(job.submitted.id, job.submitted.created_ms)
             await writer.write(self._config.jobs, [(f"{job.submitted.id}/cancel".encode(), encode(cancelled), ())])
             with jobs.lock:
                 jobs.book.state(cancelled)
