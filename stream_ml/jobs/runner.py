@@ -19,7 +19,7 @@ from confluent_kafka import Message, TopicPartition
 
 from stream_ml.app.parts import Parts
 from stream_ml.core.api.answers import Answers
-from stream_ml.core.api.jobs import CHUNK_ROWS, Chunk, Result, chunk_key, decode, encode
+from stream_ml.core.api.jobs import CHUNK_ROWS, Chunk, Result, chunk_key, decode, encode_within
 from stream_ml.core.api.scoring import Moment, score_asked
 from stream_ml.core.avro.record import LaterFormat
 from stream_ml.errors import FatalError
@@ -57,6 +57,7 @@ class Runner:
         self._moments = Moments(parts, self._follower, CHUNK_ROWS)
         self._answers = Answers(parts.domain, parts.feedback.label_field)
         self._watch = JobWatch(config)
+        self._record_bytes_max = record_bytes_max
         self._group = f"{config.app.id}.jobs"
         self._transactor = Transactor(config, record_bytes_max, None, f"{self._group}-{config.instance}")
         self._membership = Membership(config, self._group)
@@ -108,7 +109,7 @@ class Runner:
             result = self._result(message, moment)
             if result is not None:
                 block = blocks.setdefault(partition, Block.empty(self._config.job_results, partition))
-                block.add(chunk_key(result.job, result.number), encode(result))
+                block.add(chunk_key(result.job, result.number), encode_within(result, self._record_bytes_max))
                 rows += result.rows
         passes("jobs-scored")
         offsets = [TopicPartition(self._config.job_requests, partition, end) for partition, end in ends.items()]

@@ -232,6 +232,26 @@ def test_chunks_are_no_larger_than_a_record_of_kafkas() -> None:
     assert all(len(encode(one)) < 500_000 for one in found)
 
 
+def test_chunks_of_many_classes_are_no_larger_when_they_are_answered() -> None:
+    """A result that no record holds would be scored again for ever, and all chunks of its partition with it."""
+    assert core.rows_of([]) == 1_000 and core.rows_of(["a", "b"]) == 1_000 and core.rows_of(["x" * 500_000]) == 1
+    classes = [f"class {number}" for number in range(100)]
+    scores = dict.fromkeys(classes, 0.12345678901234567)
+    count = core.rows_of(classes)
+    told: list[dict[str, Any]] = [{"class": classes[0], "score": 0.1, "scores": scores, "flags": []}] * count
+    assert 300_000 < len(encode(Result("j", 0, 0, 1, count, 0, "l", 1, 0, told))) < 500_000
+    chunks = list(chunks_of("j", [{"x": 1.0}] * 1_000, 1, 2, count))
+    assert [len(one.rows()) for one in chunks] == [count] * (1_000 // count) + [1_000 % count] * (1_000 % count > 0)
+
+
+def test_a_result_that_no_record_holds_says_so_row_by_row() -> None:
+    result = Result("j", 0, 0, 1, 3, 0, "l", 1, 0, [{"scores": {"a": 0.5}, "id": "i" * 1_000}] * 3)
+    assert core.encode_within(result, 1_000_000) == encode(result)
+    told = decode(core.encode_within(result, 3_000), Result)
+    assert (told.rows, told.failed, len(told.predictions)) == (3, 3, 3)
+    assert told.predictions[0]["error"]["code"] == "too_large" and len(encode(told)) < 3_000
+
+
 @pytest.mark.parametrize("value", [None, b"", b"[]", b'{"format": 1}', b'{"format": true}', b"\xff", b"[" * 9_000])
 @pytest.mark.parametrize("kind", [Chunk, Result, Submitted, Cancelled])
 def test_what_is_no_record_is_told_and_no_surprise(value: bytes | None, kind: Any) -> None:

@@ -29,6 +29,9 @@ JOBS_MAX = 10_000  # that are remembered; the oldest go first
 STRAYS_MAX = 10_000  # results that came before their job
 CHUNK_BYTES = 400_000  # of the instances of one chunk, so that a record of Kafka's usual size holds them
 CHUNK_ROWS = 1_000
+SCORES_BYTES = 400_000  # of the scores in one result, which has ids and flags as well
+SCORE_BYTES = 30  # of the number of one class, with its marks
+RECORD_BYTES = 256  # of a record beside its key and its value
 NESTING_MAX = 70
 
 _Text = Annotated[str, msgspec.Meta(max_length=1_000)]
@@ -127,7 +130,14 @@ class Done(NamedTuple):
     position: int
 
 
-def chunks_of(job: str, instances: Sequence[Any], at_ms: int, expires_ms: int) -> Iterator[Chunk]:
+def rows_of(classes: Sequence[str]) -> int:
+    """How many rows a chunk has at most, where each is answered with a score for each of these classes."""
+    return max(1, min(CHUNK_ROWS, SCORES_BYTES // sum((SCORE_BYTES + len(_text(name)) for name in classes), start=1)))
+
+
+def chunks_of(
+    job: str, instances: Sequence[Any], at_ms: int, expires_ms: int, rows_max: int = CHUNK_ROWS
+) -> Iterator[Chunk]:
     """A job's chunks: of so many rows and bytes at most.
 
     Raises
@@ -147,7 +157,7 @@ def chunks_of(job: str, instances: Sequence[Any], at_ms: int, expires_ms: int) -
         if length > CHUNK_BYTES:
             words = f"instance {row}: {length:,} bytes of JSON; at most {CHUNK_BYTES:,} in a job"
             raise Problem("too-large", words)
-        if held and (len(held) >= CHUNK_ROWS or size + length > CHUNK_BYTES):
+        if held and (len(held) >= rows_max or size + length > CHUNK_BYTES):
             yield Chunk(job, number, first, at_ms, expires_ms, _raw(held))
             held, size, first, number = [], 0, row, number + 1
         held.append(one)
@@ -173,6 +183,16 @@ def chunk_key(job: str, number: int) -> bytes:
 def encode(record: Chunk | Result | Submitted | Cancelled) -> bytes:
     """A record's value."""
     return msgspec.json.encode(record)
+
+
+def encode_within(result: Result, record_bytes_max: int) -> bytes:
+    """A result's value; where no record could hold it each row says so, for else its chunk would be scored for ever."""
+    value = encode(result)
+    if len(value) + len(chunk_key(result.job, result.number)) + RECORD_BYTES <= record_bytes_max:
+        return value
+    words = f"the answers of these {result.rows} rows are larger than a record of Kafka's ({record_bytes_max:,} bytes)"
+    told = {"error": {"code": "too_large", "detail": words}}
+    return encode(msgspec.structs.replace(result, failed=result.rows, predictions=[told] * result.rows))
 
 
 def decode(value: bytes | None, kind: type[Kind]) -> Kind:

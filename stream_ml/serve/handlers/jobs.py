@@ -24,6 +24,7 @@ from stream_ml.core.api.jobs import (
     chunks_of,
     decode,
     encode,
+    rows_of,
 )
 from stream_ml.core.api.problems import FAULTS_MAX, Fault, Problem
 from stream_ml.errors import StreamMLError
@@ -95,8 +96,9 @@ class JobHandlers:
         instances = await self._instances(request)
         await self._judge(instances, now_ms)
         expires_ms, config = now_ms + settings.keep, self._config
-        chunks = list[Chunk]()
-        for chunk in chunks_of(job_id, instances, now_ms, expires_ms):
+        chunks, domain = list[Chunk](), self._live.answering().model.settings.domain
+        rows_max = rows_of(domain.classes if domain.task == "multiclass" else ())
+        for chunk in chunks_of(job_id, instances, now_ms, expires_ms, rows_max):
             chunks.append(chunk)
             await asyncio.sleep(0)
         for chunk in chunks:
