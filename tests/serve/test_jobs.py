@@ -11,6 +11,7 @@ from stream_ml.core.api import jobs as core
 from stream_ml.core.api.jobs import Cancelled, Chunk, Done, JobBook, Result, Submitted, chunks_of, decode, encode
 from stream_ml.core.avro.record import LaterFormat
 from stream_ml.errors import TransientError
+from stream_ml.kafka.reading.jobs import JobWatch
 from stream_ml.serve.access.keys import new_key, write_keys
 from tests.support.api import Answered, Api, ListJobs, ListWriter
 from tests.support.follower_on_a_list import LINEAR, App, Log
@@ -189,6 +190,30 @@ def test_a_key_is_taken_again_once_its_jobs_time_is_over(made: Made) -> None:
     assert made.ask("GET", again.headers["location"]).json["rows"] == 4
 
 
+def test_before_all_is_read_nobody_is_told_that_there_is_no_such_job(made: Made) -> None:
+    path = made.submit(rows(3), Idempotency_Key="k").headers["location"]
+    made.jobs.caught_up.clear()
+    for method, where in (("GET", path), ("GET", f"{JOBS}/nothing"), ("GET", JOBS), ("DELETE", path)):
+        assert made.ask(method, where).problem == "not-looked-up", where
+    assert made.submit(rows(3), Idempotency_Key="k").problem == "not-looked-up", "it may be there already"
+    made.jobs.caught_up.set()
+    assert made.ask("GET", f"{JOBS}/nothing").problem == "not-found"
+
+
+def test_a_job_that_can_no_longer_be_waited_for_is_no_end_of_the_fold(app: App, log: Log) -> None:
+    made = Made(app, log, wait="20s")
+
+    async def ask() -> Answered:
+        asking = asyncio.create_task(made.api.ask("GET", f"{JOBS}/nothing"))
+        while not made.api.live._waiting:
+            await asyncio.sleep(0)
+        made.jobs.problem = "a later version wrote it"
+        made.api.live._wake()
+        return await asking
+
+    assert asyncio.run(ask()).problem == "not-looked-up"
+
+
 def test_a_caller_has_so_many_jobs_at_once(app: App, log: Log) -> None:
     made = Made(app, log, jobs={"active_max": 2})
     first = made.submit(rows(1)).headers["location"]
@@ -208,6 +233,16 @@ def test_where_kafka_does_not_answer_nobody_is_told_that_there_is_a_job(made: Ma
     assert made.ask("GET", f"{path}/results").problem == "not-looked-up"
     made.jobs.problem = "a later version wrote it"
     assert made.ask("GET", path).problem == "not-looked-up"
+
+
+def test_a_thread_that_fails_for_no_reason_of_kafkas_says_so(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    def follow(_: JobWatch) -> None:
+        raise KeyError("app.job-results")
+
+    monkeypatch.setattr(JobWatch, "_follow", follow)
+    watch = JobWatch(made.api.config)
+    watch._run()
+    assert watch.problem.startswith("jobs are not followed any more") and "KeyError" in watch.problem
 
 
 # --- records and the book ---

@@ -86,6 +86,8 @@ class ListJobs:
 
     def __init__(self) -> None:
         self.book, self.lock, self.problem = JobBook(), threading.Lock(), ""
+        self.caught_up = threading.Event()
+        self.caught_up.set()
         self.values: dict[tuple[int, int], bytes] = {}
         self.error: Exception | None = None
 

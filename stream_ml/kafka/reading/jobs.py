@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from stream_ml.config import Config
@@ -92,11 +92,17 @@ class JobWatch:
             try:
                 self._follow()
                 return
-            except KafkaException as error:
+            except (KafkaException, SystemError) as error:
                 log.warning("jobs cannot be read, tried again: %s", error_of(error).str())
+            except TransientError as error:
+                log.warning("jobs cannot be read, tried again: %s", error.message)
             except LaterFormat as error:
                 self.problem = f"{error}; update this process"
                 log.error("jobs are not followed any more: %s", self.problem)
+                return
+            except Exception as error:  # nobody waits for this thread: else it would be missed by nobody
+                self.problem = f"jobs are not followed any more, restart this process: {type(error).__name__}: {error}"
+                log.exception("jobs are not followed any more")
                 return
             self._ended.wait(AGAIN_S)
 
@@ -104,7 +110,10 @@ class JobWatch:
         config = self._config
         assert config.serve.jobs is not None  # noqa: S101 - it is made only then
         since_ms = int(time.time() * 1000) - config.serve.jobs.keep
-        count = len(topics_there(self._client).topics[config.job_results].partitions)
+        there = topics_there(self._client).topics
+        if config.job_results not in there:
+            raise TransientError(f"there is no topic {config.job_results}", "stream-ml topics create CONFIG")
+        count = len(there[config.job_results].partitions)
         wanted = [(config.jobs, 0), *((config.job_results, number) for number in range(count))]
         starts, stops = _since(self._client, wanted, since_ms), ends(self._client, wanted)
         left = {where for where in wanted if starts[where] < stops[where][1]}
@@ -120,7 +129,8 @@ class JobWatch:
                     if error is not None:
                         if lasting(error):
                             raise KafkaException(error)
-                        left.discard(where)  # its end
+                        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+                            left.discard(where)
                         continue
                     self._take(message)
                     if message.offset() + 1 >= stops[where][1]:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import secrets
+import threading
 import time
 import uuid
 from collections.abc import Sequence
@@ -47,6 +48,7 @@ class Jobs(Protocol):
     book: JobBook
     lock: Any
     problem: str
+    caught_up: threading.Event
 
     def results(self, where: Sequence[Done]) -> list[bytes]:
         """Values of results, in their order; it blocks."""
@@ -214,6 +216,9 @@ class JobHandlers:
         assert self._settings is not None and self._writer is not None and self._jobs is not None  # noqa: S101
         if self._jobs.problem:
             raise Problem("not-looked-up", self._jobs.problem, headers={"Retry-After": "60"})
+        if not self._jobs.caught_up.is_set():
+            words = "the topics of jobs are still being read: nobody knows yet which jobs there are"
+            raise Problem("not-looked-up", words, headers={"Retry-After": "2"})
         return self._settings, self._writer, self._jobs
 
     def _known(self, job_id: str) -> Job | None:
