@@ -401,6 +401,46 @@ def test_health_and_reflection_are_there_for_tools(api: Api) -> None:
     on_grpc(api, ask)
 
 
+def test_strangers_who_watch_take_no_place_of_those_who_ask(app: App, log: Log) -> None:
+    config = app.config(LINEAR, serve={"in_flight_max": 8, "read_timeout": "60s"})
+    app.serving(config)
+    log.usual(100)
+    api = Api(app, config)
+
+    async def ask(call: Caller) -> None:
+        alone = [("grpc.use_local_subchannel_pool", 1)]
+        address, taken = f"127.0.0.1:{call.server.port}", 0
+        async with grpc.aio.insecure_channel(address, alone) as one, grpc.aio.insecure_channel(address, alone) as two:
+            held = [one.stream_unary(f"/{SERVICE}/ServerLive")() for _ in range(6)]
+            held += [one.stream_unary("/grpc.health.v1.Health/Check")() for _ in range(2)]
+            for channel in (two, two, two, two):
+                watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=""))
+                try:
+                    taken += await watching.read() is not grpc.aio.EOF
+                except grpc.aio.AioRpcError as error:
+                    assert error.code().name == "UNAVAILABLE" and "without a credential" in (error.details() or "")
+            assert taken <= 2 and await call("ModelInfer", **request(1.0))
+            assert all(not one.done() for one in held[:1])
+
+    on_grpc(api, ask)
+
+
+def test_a_mistake_of_ours_in_a_stream_ends_it_without_its_words(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def raises(*_: Any) -> Any:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(api.inferences, "infer", raises)
+
+    async def ask(call: Caller) -> None:
+        stream = call.stream()
+        await stream.write(MESSAGES["ModelInferRequest"](**request(1.0)))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stream.read()
+        assert caught.value.code().name == "INTERNAL" and "secret" not in (caught.value.details() or "")
+
+    on_grpc(api, ask)
+
+
 def test_every_method_needs_a_right_credential_of_its_scope(app: App, log: Log) -> None:
     """Made from the service's own description: a method without a rule would not even start."""
     (text, key), (other, key2) = new_key("a", ["predict"]), new_key("b", ["feedback"])
