@@ -242,7 +242,8 @@ def run_child(parts: Parts, facts: TopicFacts, pipes: Pipes) -> None:
     """Run one until it ends."""
     import uvloop
 
-    room_for(parts.config.serve.connections_max)
+    serve = parts.config.serve
+    room_for(serve.connections_max * (1 if serve.grpc_port is None else 2))
     child = Child(parts, facts, pipes)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(child.run())

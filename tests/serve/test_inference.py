@@ -425,6 +425,26 @@ def test_strangers_who_watch_take_no_place_of_those_who_ask(app: App, log: Log) 
     on_grpc(api, ask)
 
 
+def test_connections_have_a_number_here_too(app: App, log: Log) -> None:
+    config = app.config(LINEAR, serve={"connections_max": 8})
+    app.serving(config)
+    api = Api(app, config)
+
+    async def ask(call: Caller) -> None:
+        options, made, admitted = [("grpc.use_local_subchannel_pool", 1)], list[Any](), 0
+        for _ in range(10):
+            made.append(grpc.aio.insecure_channel(f"127.0.0.1:{call.server.port}", options))
+            try:
+                admitted += (await Caller(call.server, made[-1])("ServerLive")).live
+            except grpc.aio.AioRpcError as error:
+                assert error.code().name == "UNAVAILABLE"
+        assert admitted == 8
+        for one in made:
+            await one.close()
+
+    on_grpc(api, ask)
+
+
 def test_a_mistake_of_ours_in_a_stream_ends_it_without_its_words(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     async def raises(*_: Any) -> Any:
         raise RuntimeError("secret")

@@ -147,8 +147,13 @@ class JobWatch:
             else:
                 result = decode(message.value(), Result)
                 where = Done(
-                    *(message.partition(), message.offset(), result.at_ms, result.rows, result.failed),
-                    *(result.lineage, result.position),
+                    partition=message.partition(),
+                    offset=message.offset(),
+                    at_ms=result.at_ms,
+                    rows=result.rows,
+                    failed=result.failed,
+                    lineage=result.lineage,
+                    position=result.position,
                 )
                 with self.lock:
                     self.book.result(result.job, result.number, where)

@@ -91,6 +91,8 @@ class RpcServer:
                 ("grpc.max_connection_idle_ms", settings.idle_timeout),
                 ("grpc.max_connection_age_ms", AGE_MAX_MS),
                 ("grpc.max_connection_age_grace_ms", settings.drain or 1),
+                ("grpc.max_allowed_incoming_connections", settings.connections_max),
+                ("grpc.server_handshake_timeout_ms", settings.read_timeout),
                 ("grpc.so_reuseport", 1),
             ],
         )
