@@ -223,6 +223,24 @@ def test_a_caller_has_so_many_jobs_at_once(app: App, log: Log) -> None:
     assert made.submit(rows(1)).status == 202
 
 
+@pytest.mark.parametrize(("active_max", "problem"), [(2, "rate-limited"), (100, "overloaded")])
+def test_jobs_that_are_being_taken_count_too(app: App, log: Log, active_max: int, problem: str) -> None:
+    made = Made(app, log, jobs={"active_max": active_max})
+    made.writer.open.clear()
+
+    async def ask() -> list[Answered]:
+        tasks = [asyncio.create_task(made.api.ask("POST", JOBS, rows(1))) for _ in range(6)]
+        refused, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        assert refused and len(made.writer.records) <= 4
+        made.writer.open.set()
+        return await asyncio.gather(*tasks)
+
+    found = asyncio.run(ask())
+    assert [one.status for one in found].count(202) == min(active_max, 4)
+    assert {one.problem for one in found if one.status != 202} == {problem}
+    assert made.submit(rows(1)).status in (202, 429), "places are given back"
+
+
 def test_where_kafka_does_not_answer_nobody_is_told_that_there_is_a_job(made: Made) -> None:
     made.writer.refuses = True
     assert made.submit(rows(3)).problem == "not-recorded"

@@ -1,12 +1,14 @@
 """Jobs over HTTP: many instances are left here, scored aside by runners, and their predictions fetched in pages."""
 
 import asyncio
+import contextlib
 import hashlib
 import secrets
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -37,6 +39,7 @@ from stream_ml.serve.producer import Writer
 SLICE = 250  # rows that are judged between two looks at other requests
 PAGE_CHUNKS, PAGE_BYTES = 20, 4 * 2**20  # of one page of results
 AT_ONCE = 2  # pages that are read at once
+SUBMITTED_AT_ONCE = 4  # bodies that are read and written at once: a row takes ten times its text
 LISTED_MAX = 100
 ROW_BYTES_MAX = 2**21  # of the text of one instance, before it is read: it may have escapes
 _ROOM = uuid.UUID("b6f6f5a2-6d0b-4a52-9c1e-0f5f6f7e3a11")  # of ids that are made of a caller's key
@@ -61,6 +64,7 @@ class JobHandlers:
         self._config, self._settings = config, config.serve.jobs
         self._live, self._writer, self._jobs = live, writer, jobs
         self._wait_s, self._reading = config.serve.wait / 1000, 0
+        self._submitting = Counter[str]()
 
     # --- submitting one ---
 
@@ -73,18 +77,32 @@ class JobHandlers:
         known = self._known(job_id)
         if known is None or now_ms >= known.submitted.expires_ms:  # its key may be taken again
             known = None
-            with jobs.lock:
-                active = jobs.book.active(request.principal, now_ms)
-            if active >= settings.active_max:
-                words = f"{active} jobs of this caller are on their way; at most {settings.active_max}"
-                raise Problem("rate-limited", words, headers={"Retry-After": "10"})
-            submitted = await self._written(request, job_id, now_ms, digest, writer)
+            with self._one_more(request.principal, settings.active_max, jobs, now_ms):
+                submitted = await self._written(request, job_id, now_ms, digest, writer)
         elif known.submitted.principal != request.principal or known.submitted.digest != digest:
             raise Problem("key-reused", "this Idempotency-Key came with another body before")
         else:
             submitted = known.submitted
         told = (known or Job(submitted)).told(now_ms)
         return json_answer(told, 202, [(b"location", f"/v1/jobs/{job_id}".encode())])
+
+    @contextlib.contextmanager
+    def _one_more(self, principal: str, most: int, jobs: Jobs, now_ms: int) -> Iterator[None]:
+        """Count a job as long as it is taken; Problem where its caller, or this process, has too many."""
+        with jobs.lock:
+            active = jobs.book.active(principal, now_ms) + self._submitting[principal]
+        if active >= most:
+            words = f"{active} jobs of this caller are on their way; at most {most}"
+            raise Problem("rate-limited", words, headers={"Retry-After": "10"})
+        if self._submitting.total() >= SUBMITTED_AT_ONCE:
+            words = f"{SUBMITTED_AT_ONCE} jobs are being taken, each with all of its rows; come again"
+            raise Problem("overloaded", words, headers={"Retry-After": "2"})
+        self._submitting[principal] += 1
+        try:
+            yield
+        finally:
+            self._submitting[principal] -= 1
+            self._submitting += Counter()  # keeps those that are more than none
 
     def _id(self, request: Request, now_ms: int) -> str:
         """Of the caller's key where there is one, so that any process knows the job again."""
