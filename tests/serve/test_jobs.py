@@ -11,7 +11,7 @@ from stream_ml.core.api import jobs as core
 from stream_ml.core.api.jobs import Cancelled, Chunk, Done, JobBook, Result, Submitted, chunks_of, decode, encode
 from stream_ml.core.avro.record import LaterFormat
 from stream_ml.errors import TransientError
-from stream_ml.kafka.reading.jobs import JobWatch
+from stream_ml.kafka.reading.jobs import JobWatch, rounds
 from stream_ml.serve.access.keys import new_key, write_keys
 from tests.support.api import Answered, Api, ListJobs, ListWriter
 from tests.support.follower_on_a_list import LINEAR, App, Log
@@ -261,6 +261,17 @@ def test_a_thread_that_fails_for_no_reason_of_kafkas_says_so(made: Made, monkeyp
     watch = JobWatch(made.api.config)
     watch._run()
     assert watch.problem.startswith("jobs are not followed any more") and "KeyError" in watch.problem
+
+
+def test_results_that_stand_far_apart_are_not_read_with_all_between_them() -> None:
+    far = 10_000_000
+    wanted = [(0, 5), (0, 7), (0, far), (1, 3), (0, 2 * far)]
+    assert rounds("r", wanted) == [
+        {("r", 0): (5, 8), ("r", 1): (3, 4)},
+        {("r", 0): (far, far + 1)},
+        {("r", 0): (2 * far, 2 * far + 1)},
+    ]
+    assert rounds("r", []) == []
 
 
 # --- records and the book ---

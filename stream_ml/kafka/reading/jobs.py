@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -20,6 +20,7 @@ from stream_ml.kafka.reading.ranges import read_ranges
 
 BATCH = 500
 WAIT_S = 0.1
+GAP_MAX = 200  # records of others between two results that are read with them: each has up to half a megabyte
 AGAIN_S = 2.0  # after Kafka did not answer
 
 log = logging.getLogger(__name__)
@@ -69,17 +70,13 @@ class JobWatch:
         """
         found: dict[tuple[int, int], bytes] = {}
         with reaching(self._config):
-            ranges = dict[tuple[str, int], tuple[int, int]]()
-            for one in where:  # a partition's results of one page stand close together
-                place = (self._config.job_results, one.partition)
-                first, stop = ranges.get(place, (one.offset, one.offset))
-                ranges[place] = (min(first, one.offset), max(stop, one.offset + 1))
             wanted = {(one.partition, one.offset) for one in where}
-            for batch in read_ranges(self._config, ranges, keep_alive=lambda: None):
-                for message in batch:
-                    at = (message.partition(), message.offset())
-                    if at in wanted:
-                        found[at] = message.value()
+            for ranges in rounds(self._config.job_results, wanted):
+                for batch in read_ranges(self._config, ranges, keep_alive=lambda: None):
+                    for message in batch:
+                        at = (message.partition(), message.offset())
+                        if at in wanted:
+                            found[at] = message.value()
         missing = [one for one in where if (one.partition, one.offset) not in found]
         if missing:
             raise TransientError(
@@ -161,6 +158,24 @@ class JobWatch:
             raise
         except ValueError as error:
             log.warning("%s [%d] %d is no record of a job: %s", *_where(message), error)
+
+
+def rounds(topic: str, wanted: Collection[tuple[int, int]]) -> list[dict[tuple[str, int], tuple[int, int]]]:
+    """Ranges that hold these partitions and offsets, each partition's that are far from each other in several rounds.
+
+    Results of one job stand close together, unless runners were away in between, or other jobs have come there.
+    """
+    found = list[dict[tuple[str, int], tuple[int, int]]]()
+    number, before = 0, (-1, 0)
+    for partition, offset in sorted(wanted):
+        is_other = partition != before[0]
+        number = 0 if is_other else number + (offset - before[1] > GAP_MAX)
+        if number == len(found):
+            found.append({})
+        first, _ = found[number].get((topic, partition), (offset, 0))
+        found[number][topic, partition] = first, offset + 1
+        before = partition, offset
+    return found
 
 
 def _where(message: Any) -> tuple[str, int, int]:
