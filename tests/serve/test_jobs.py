@@ -331,10 +331,16 @@ def test_a_record_of_a_later_version_is_not_guessed_at() -> None:
         core.decode_state(json.dumps(later).encode())
 
 
-@pytest.mark.parametrize("instances", [b"[]", b"{}", b"1", b"[NaN" + b",1" * 5_000 + b"]"])
+@pytest.mark.parametrize("instances", [b"[]", b"{}", b"1", b"[NaN" + b",1" * 5_000 + b"]", b'["\\ud800"]'])
 def test_a_chunk_without_instances_is_none(instances: bytes) -> None:
     with pytest.raises(ValueError):
         Chunk("j", 0, 0, 1, 2, msgspec.Raw(instances)).rows()
+
+
+def test_half_of_a_character_is_a_fault_of_its_instance_in_either_lane(made: Made) -> None:
+    door, given = made.api.live.answering().door, [{"x": 1.0}, {"x": "\ud800"}]
+    found = door.of_values(given, 1, partial=True)
+    assert found == door.asked(given, 1, partial=True) and isinstance(found.instances[1], list)
 
 
 def test_the_book_is_the_same_in_whatever_order_its_records_come() -> None:

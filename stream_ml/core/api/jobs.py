@@ -69,7 +69,7 @@ class Chunk(msgspec.Struct, frozen=True):
 
     def rows(self) -> list[Any]:
         """The instances; ValueError where they are none."""
-        found = read_json(bytes(self.instances), NESTING_MAX)
+        found = read_json(bytes(self.instances), NESTING_MAX, is_strict=True)
         if not isinstance(found, list) or not 0 < len(found) <= CHUNK_ROWS:
             raise ValueError("instances: a list is wanted")
         return found
