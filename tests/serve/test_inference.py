@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from stream_ml.config.serve import SCOPES
+from stream_ml.core.api.problems import Problem
 from stream_ml.core.api.tensors import TENSORS_MAX
 from stream_ml.formats import FOLDER, open_inference
 from stream_ml.serve.access.keys import new_key, write_keys
@@ -206,6 +207,16 @@ def test_a_row_without_an_answer_is_no_number_that_somebody_could_believe(app: A
     assert api.post("/v1/predict", {"instances": [{"x": 1.0}]}).json["predictions"][0]["score"] is None
     answer = infer(api, tensor())
     assert answer.status == 503 and "no answer for row 0" in answer.json["error"]
+
+
+def test_a_model_without_probabilities_answers_with_classes(api: Api) -> None:
+    """It will never have any: to come again is no advice."""
+    inference = api.inferences.of(api.live.answering())
+    told = [{"class": True, "score": None, "flags": []}, {"class": False, "score": None, "flags": []}]
+    assert [(one.name, one.values) for one in inference.answered(told, [])] == [("class", [True, False])]
+    with pytest.raises(Problem, match="without probabilities") as caught:
+        inference.answered(told, ["score"])
+    assert caught.value.status == 400
 
 
 # --- over gRPC ---

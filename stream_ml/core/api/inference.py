@@ -160,13 +160,17 @@ class Inference:
         for name in wanted:
             if name not in known:
                 raise Problem("not-readable", f"output {name[:100]}: there are {', '.join(known)}")
-        return [self._output(known[name], predictions) for name in wanted or known]
+        if wanted:
+            return [self._output(known[name], predictions) for name in wanted]
+        return [self._output(one, predictions) for one in outputs if not _is_never_there(one.name, predictions)]
 
     def _output(self, described: Described, predictions: Sequence[dict[str, Any]]) -> Tensor:
         name, count = described.name, len(predictions)
         if name == "id":
             return Tensor(name, BYTES, [count], [str(one.get("id", "")) for one in predictions])
         found = [one[name] for one in predictions]
+        if _is_never_there(name, predictions):
+            raise Problem("not-readable", f"output {name}: this model says classes without probabilities")
         if None in found:
             words = f"the model has no answer for row {found.index(None)}: it has not learned enough yet"
             raise Problem("no-answer", words, headers={"Retry-After": "5"})
@@ -175,6 +179,11 @@ class Inference:
             values = [float(one.get(each, 0.0)) for one in found for each in names]
             return Tensor(name, described.datatype, [count, len(names)], values)
         return Tensor(name, described.datatype, [count], found)
+
+
+def _is_never_there(name: str, predictions: Sequence[dict[str, Any]]) -> bool:
+    """Whether it is a probability, of a model that has classes alone."""
+    return name in ("score", "scores") and any(one[name] is None and one["class"] is not None for one in predictions)
 
 
 def _row(columns: Sequence[tuple[list[str], Sequence[Any]]], number: int) -> dict[str, Any]:
