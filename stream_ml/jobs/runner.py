@@ -19,7 +19,7 @@ from confluent_kafka import Message, TopicPartition
 
 from stream_ml.app.parts import Parts
 from stream_ml.core.api.answers import Answers
-from stream_ml.core.api.jobs import CHUNK_ROWS, Chunk, Result, chunk_key, decode, encode
+from stream_ml.core.api.jobs import CHUNK_ROWS, Chunk, Result, chunk_key, decode, encode_within
 from stream_ml.core.api.scoring import Moment, score_asked
 from stream_ml.core.avro.record import LaterFormat
 from stream_ml.errors import FatalError
@@ -60,6 +60,7 @@ class Runner:
         self._moments = Moments(parts, self._follower, CHUNK_ROWS)
         self._answers = Answers(parts.domain, parts.feedback.label_field)
         self._watch = JobWatch(config)
+        self._record_bytes_max = facts.record_bytes_max
         self._group = f"{config.app.id}.jobs"
         self._transactor = Transactor(config, facts.record_bytes_max, None, f"{self._group}-{config.instance}")
         self._membership = Membership(config, self._group)
@@ -129,7 +130,7 @@ class Runner:
             result = self._result(message, moment)
             if result is not None:
                 block = blocks.setdefault(partition, Block.empty(self._config.job_results, partition))
-                block.add(chunk_key(result.job, result.number), encode(result))
+                block.add(chunk_key(result.job, result.number), encode_within(result, self._record_bytes_max))
                 rows, failed, chunks = rows + result.rows, failed + result.failed, chunks + 1
         passes("jobs-scored")
         offsets = [TopicPartition(self._config.job_requests, partition, end) for partition, end in ends.items()]
@@ -160,7 +161,7 @@ class Runner:
             log.warning("%s is no chunk of a job, and is passed by: %s", where, error)
             return None
         with self._watch.lock:
-            is_over = self._watch.book.is_over(chunk.job)
+            is_over = self._watch.book.is_over(chunk.job, chunk.at_ms)
         if is_over or time.time() * 1000 >= chunk.expires_ms:
             return None
         asked = moment.door.of_values(instances, chunk.at_ms, partial=True)
@@ -168,6 +169,6 @@ class Runner:
         failed = sum("error" in one for one in predictions)
         of = moment.of
         return Result(
-            *(chunk.job, chunk.number, chunk.first, len(instances), failed),
+            *(chunk.job, chunk.number, chunk.first, chunk.at_ms, len(instances), failed),
             *(of.lineage, of.position, of.epoch, predictions),
         )

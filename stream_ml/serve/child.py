@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 SAY_S = 0.5  # between two words to the supervisor
 END_S = 5.0  # for requests that are being answered, once the time to drain is over
+JOBS_S = 5.0  # at the start, for what is known of jobs; until then whoever asks for one is told 503
 OWN_FILES = 256  # of Kafka's clients, the log, keys and certificates
 VARIABLE = "CHILD_OF_STREAM_ML"  # none of the configuration's, which begin with its name
 
@@ -138,6 +139,7 @@ class Child:
             with reaching(self._config):
                 if self._jobs is not None:
                     self._jobs.begin()
+                    await asyncio.to_thread(self._jobs.caught_up.wait, JOBS_S)
                 await asyncio.to_thread(self._live.start, self._stop.is_set)
                 if self._stop.is_set():
                     return
@@ -240,7 +242,8 @@ def run_child(parts: Parts, facts: TopicFacts, pipes: Pipes) -> None:
     """Run one until it ends."""
     import uvloop
 
-    room_for(parts.config.serve.connections_max)
+    serve = parts.config.serve
+    room_for(serve.connections_max * (1 if serve.grpc_port is None else 2))
     child = Child(parts, facts, pipes)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(child.run())

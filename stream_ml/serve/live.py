@@ -178,8 +178,11 @@ class Live:
     def _wake(self) -> None:
         for waiting in list(self._waiting):
             is_here, future = waiting
-            if not future.done() and is_here():
-                future.set_result(None)
+            try:
+                if not future.done() and is_here():
+                    future.set_result(None)
+            except Problem as problem:  # its own: the fold goes on
+                future.set_exception(problem)
 
     def has_learned(self, partition: int, offset: int) -> bool:
         """Whether the label at this offset of the feedback is in the model that answers, or one behind it there."""

@@ -270,6 +270,16 @@ def test_columns_are_scored_to_the_bit_as_each_event_is(scaling: str, model: str
     assert found is not None or not count or learner.fallback_reason or model == "hinge" or "nan" in str(expected)
 
 
+def test_a_model_that_raises_for_one_of_the_columns_is_asked_one_by_one() -> None:
+    """An exponential is no number beyond 709: one event of the request is wrong, and no runner of jobs dies of it."""
+    estimator = learned(linear_model.LinearRegression(loss=optim.losses.Poisson()), *gauss(5))
+    learner = Learner(estimator, domain_of("regression"))
+    for first, second in ((1.0, 1e6), (1e6, 1.0)):
+        columns = [np.array([first, second]), np.array([2, 2]), np.array([0.0, 0.0])]
+        assert learner.score_columns(NAMES, columns) is None and not learner.fallback_reason
+    assert learner.score_columns(NAMES, [column[1:] for column in columns]) is not None
+
+
 def test_a_model_whose_columns_come_out_otherwise_is_asked_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     domain = domain_of("binary")
     learner = Learner(learned(SCALED["scaled"](linear_model.LogisticRegression()), *gauss(50)), domain)

@@ -13,6 +13,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from stream_ml.config.serve import SCOPES
+from stream_ml.core.api.problems import Problem
+from stream_ml.core.api.tensors import TENSORS_MAX
 from stream_ml.formats import FOLDER, open_inference
 from stream_ml.serve.access.keys import new_key, write_keys
 from stream_ml.serve.rpc.messages import MESSAGES, SERVICE, methods
@@ -95,6 +97,7 @@ def test_a_narrow_float_is_what_its_bits_are(api: Api) -> None:
         ([tensor(data=[1.5], datatype="INT32")], 400, "1.5 is no INT32"),
         ([tensor(data=[300], datatype="UINT8")], 400, "300 is no UINT8"),
         ([tensor(data=[1e300], datatype="FP32")], 400, "1e+300 is beyond FP32"),
+        ([tensor(data=[10**30], datatype="FP16")], 400, "is beyond FP16"),
         ([tensor(datatype="FP128")], 400, "no datatype 'FP128'"),
         ([tensor(), tensor()], 400, "the same name"),
         ([tensor(), tensor("id", ["a"], datatype="BYTES")], 400, "input id: its shape is [1]"),
@@ -151,6 +154,18 @@ def test_outputs_are_selected_and_an_unknown_one_is_refused(api: Api) -> None:
     assert wrong.status == 400 and "class, score" in wrong.json["error"]
 
 
+def test_an_output_is_answered_once(api: Api) -> None:
+    """A megabyte of names would come back as a gigabyte."""
+    wrong = infer(api, tensor(), outputs=[{"name": "score"}] * 2)
+    assert wrong.status == 400 and "twice" in wrong.json["error"]
+
+
+def test_names_that_are_no_fields_leave_no_trace(api: Api) -> None:
+    for number in range(1_100):
+        assert infer(api, tensor(f"nope{number}")).status == 422
+    assert infer(api, tensor(), tensor("id", ["a", "b"], datatype="BYTES")).status == 200
+
+
 def test_ids_come_back(api: Api) -> None:
     answer = infer(api, tensor(), tensor("id", ["a", "b"], datatype="BYTES"))
     assert outputs(answer)["id"] == ["a", "b"]
@@ -205,6 +220,16 @@ def test_a_row_without_an_answer_is_no_number_that_somebody_could_believe(app: A
     assert api.post("/v1/predict", {"instances": [{"x": 1.0}]}).json["predictions"][0]["score"] is None
     answer = infer(api, tensor())
     assert answer.status == 503 and "no answer for row 0" in answer.json["error"]
+
+
+def test_a_model_without_probabilities_answers_with_classes(api: Api) -> None:
+    """It will never have any: to come again is no advice."""
+    inference = api.inferences.of(api.live.answering())
+    told = [{"class": True, "score": None, "flags": []}, {"class": False, "score": None, "flags": []}]
+    assert [(one.name, one.values) for one in inference.answered(told, [])] == [("class", [True, False])]
+    with pytest.raises(Problem, match="without probabilities") as caught:
+        inference.answered(told, ["score"])
+    assert caught.value.status == 400
 
 
 # --- over gRPC ---
@@ -329,6 +354,19 @@ def test_grpc_refuses_with_the_code_that_fits(api: Api) -> None:
     on_grpc(api, ask)
 
 
+def test_a_request_has_so_many_inputs_by_whatever_it_comes(api: Api) -> None:
+    """Of names that are compared with each other 8,000 would hold the loop for half a minute."""
+    one = {"datatype": "FP64", "shape": [1], "contents": {"fp64_contents": [1.0]}}
+    assert infer(api, *(tensor(str(number)) for number in range(TENSORS_MAX + 1))).status == 413
+    assert infer(api, *(tensor(str(number)) for number in range(TENSORS_MAX))).status == 422
+
+    async def ask(call: Caller) -> None:
+        many = [{"name": str(number), **one} for number in range(TENSORS_MAX + 1)]
+        assert (await call.refused("ModelInfer", model_name="app", inputs=many))[0] == "RESOURCE_EXHAUSTED"
+
+    on_grpc(api, ask)
+
+
 def test_a_stream_is_answered_one_by_one_and_a_wrong_request_in_its_place(api: Api) -> None:
     expected = scores(api, 1.0, -2.0)
 
@@ -383,6 +421,66 @@ def test_health_and_reflection_are_there_for_tools(api: Api) -> None:
         asked = [reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE)]
         answers = [one async for one in stub.ServerReflectionInfo(iter(asked))]
         assert b"ModelStreamInfer" in answers[0].file_descriptor_response.file_descriptor_proto[0]
+
+    on_grpc(api, ask)
+
+
+def test_strangers_who_watch_take_no_place_of_those_who_ask(app: App, log: Log) -> None:
+    config = app.config(LINEAR, serve={"in_flight_max": 8, "read_timeout": "60s"})
+    app.serving(config)
+    log.usual(100)
+    api = Api(app, config)
+
+    async def ask(call: Caller) -> None:
+        alone = [("grpc.use_local_subchannel_pool", 1)]
+        address, taken = f"127.0.0.1:{call.server.port}", 0
+        async with grpc.aio.insecure_channel(address, alone) as one, grpc.aio.insecure_channel(address, alone) as two:
+            held = [one.stream_unary(f"/{SERVICE}/ServerLive")() for _ in range(6)]
+            held += [one.stream_unary("/grpc.health.v1.Health/Check")() for _ in range(2)]
+            for channel in (two, two, two, two):
+                watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=""))
+                try:
+                    taken += await watching.read() is not grpc.aio.EOF
+                except grpc.aio.AioRpcError as error:
+                    assert error.code().name == "UNAVAILABLE" and "without a credential" in (error.details() or "")
+            assert taken <= 2 and await call("ModelInfer", **request(1.0))
+            assert all(not one.done() for one in held[:1])
+
+    on_grpc(api, ask)
+
+
+def test_connections_have_a_number_here_too(app: App, log: Log) -> None:
+    config = app.config(LINEAR, serve={"connections_max": 8})
+    app.serving(config)
+    api = Api(app, config)
+
+    async def ask(call: Caller) -> None:
+        options, made, admitted = [("grpc.use_local_subchannel_pool", 1)], list[Any](), 0
+        for _ in range(10):
+            made.append(grpc.aio.insecure_channel(f"127.0.0.1:{call.server.port}", options))
+            try:
+                admitted += (await Caller(call.server, made[-1])("ServerLive")).live
+            except grpc.aio.AioRpcError as error:
+                assert error.code().name == "UNAVAILABLE"
+        assert admitted == 8
+        for one in made:
+            await one.close()
+
+    on_grpc(api, ask)
+
+
+def test_a_mistake_of_ours_in_a_stream_ends_it_without_its_words(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def raises(*_: Any) -> Any:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(api.inferences, "infer", raises)
+
+    async def ask(call: Caller) -> None:
+        stream = call.stream()
+        await stream.write(MESSAGES["ModelInferRequest"](**request(1.0)))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stream.read()
+        assert caught.value.code().name == "INTERNAL" and "secret" not in (caught.value.details() or "")
 
     on_grpc(api, ask)
 

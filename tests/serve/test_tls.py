@@ -133,6 +133,27 @@ def test_a_certificate_is_replaced_under_load_and_no_request_fails(
         assert statuses and {*statuses} == {200}, "who was connected stays"
 
 
+def test_a_new_certificate_beside_the_old_key_leaves_both_old_ones_in_place(
+    app: App, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are replaced one after the other; a look between the two is no end of TLS."""
+    monkeypatch.setattr(certificates, "LOOK_S", 0.0)
+    authority = Authority(app.folder)
+    old_key = authority.signs("localhost").key.read_bytes()
+    with serving(app, log) as (_, served):
+        new_key = authority.signs("localhost").key.read_bytes()
+        (app.folder / "localhost.key").write_bytes(old_key)
+        served.look()
+        assert served.certificates is not None and "cannot be used" in served.certificates.problem
+        with served.connect(authority) as connection:
+            assert asked(connection)[0] == 200
+        (app.folder / "localhost.key").write_bytes(new_key)
+        served.look()
+        assert not served.certificates.problem
+        with served.connect(authority) as connection:
+            assert asked(connection)[0] == 200
+
+
 def test_a_certificate_that_has_expired_is_the_clients_to_refuse_and_its_successor_is_taken_up(
     app: App, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:

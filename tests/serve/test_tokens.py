@@ -2,8 +2,10 @@
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
+import http.client
 import http.server
 import json
 import threading
@@ -121,6 +123,9 @@ def _changed() -> str:
         pytest.param(token(aud=None), id="without aud"),
         pytest.param(token(iss=None), id="without iss"),
         pytest.param(token(sub=None), id="without sub"),
+        pytest.param(token(sub=""), id="an empty sub"),
+        pytest.param(token(sub="\ud800"), id="half of a character"),
+        pytest.param(token(sub="x" * 256), id="a long sub"),
         pytest.param("a.b.c", id="no token"),
         pytest.param("..", id="empty"),
         pytest.param("x" * 10_000, id="long"),
@@ -150,6 +155,42 @@ def test_the_issuer_is_asked_once_by_all_who_come_at_once_and_for_unknown_keys_n
         assert await known.principal(token(kid="new")) is not None and issuer.asked == 2
 
     asyncio.run(ask())
+
+
+def test_a_key_that_is_withdrawn_admits_nobody_once_the_keys_are_read_again() -> None:
+    issuer = Issuer()
+
+    async def ask() -> None:
+        known = Tokens(SETTINGS, issuer)
+        assert await known.principal(token()) and await known.principal(token("ES256", "e"))
+        issuer.keys = [public("ES256", "e")]
+        known._fetched_s -= tokens.OLD_S + 1
+        known._asked_s -= tokens.AGAIN_S
+        assert await known.principal(token(sub="second")) is None, "keys that are old are asked for first"
+        assert await known.principal(token()) is None, "what was remembered is forgotten"
+        assert await known.principal(token("ES256", "e")) is not None
+
+    asyncio.run(ask())
+
+
+def test_keys_and_tokens_need_no_id() -> None:
+    without = [{name: value for name, value in one.items() if name != "kid"} for one in KEYS]
+    now = int(time.time())
+    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "shop", "exp": now + 600, "scope": "predict"}
+    for algorithm, (key, _) in ALGORITHMS.items():
+        text = jwt.encode(claims, key, algorithm)
+        assert believed(text, Issuer(without)) and believed(text, Issuer()), algorithm
+    assert believed(jwt.encode(claims, OTHER, "RS256"), Issuer(without)) is None
+    assert believed(token(kid="r"), Issuer(without)) is None
+
+
+def test_an_issuer_that_breaks_off_is_away() -> None:
+    def fetch(_: str) -> bytes:
+        raise http.client.IncompleteRead(b"")
+
+    with pytest.raises(Problem) as caught:
+        asyncio.run(Tokens(SETTINGS, fetch).principal(token()))
+    assert caught.value.kind == "no-keys"
 
 
 def test_through_an_outage_the_last_keys_serve_and_without_any_nobody_is_called_wrong(
@@ -214,6 +255,18 @@ def _url() -> Iterator[str]:
 
     class Answers(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if self.path.startswith("/to/"):
+                self.send_response(302)
+                self.send_header("location", self.path.removeprefix("/to/"))
+                self.end_headers()
+                return
+            if self.path == "/endless":
+                self.send_response(200)
+                self.end_headers()
+                with contextlib.suppress(OSError):
+                    while True:
+                        self.wfile.write(b" ")
+                return
             body = json.dumps({"keys": KEYS}).encode()
             self.send_response(200)
             self.end_headers()
@@ -227,6 +280,19 @@ def _url() -> Iterator[str]:
     yield f"http://127.0.0.1:{server.server_address[1]}/keys"
     server.shutdown()
     server.server_close()
+
+
+@pytest.mark.parametrize("to", ["http://127.0.0.1:1/keys", "file:///etc/passwd", "ftp://127.0.0.1/keys"])
+def test_keys_are_not_fetched_from_where_everybody_may_write_on_the_way(url: str, to: str) -> None:
+    with pytest.raises((ValueError, OSError), match=r"no https|not allowed"):
+        tokens.fetched(url.removesuffix("/keys") + f"/to/{to}")
+
+
+def test_an_answer_that_does_not_end_is_left_in_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each piece of it comes in time."""
+    monkeypatch.setattr(tokens, "FETCH_S", 0.0)
+    with pytest.raises(TimeoutError):
+        tokens.fetched(url.removesuffix("/keys") + "/endless")
 
 
 def test_the_api_admits_tokens_of_a_real_issuer(app: App, log: Log, url: str) -> None:

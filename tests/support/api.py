@@ -86,6 +86,8 @@ class ListJobs:
 
     def __init__(self) -> None:
         self.book, self.lock, self.problem = JobBook(), threading.Lock(), ""
+        self.caught_up = threading.Event()
+        self.caught_up.set()
         self.values: dict[tuple[int, int], bytes] = {}
         self.error: Exception | None = None
 
@@ -108,9 +110,9 @@ class ListJobs:
             if only is None or chunk.number == only:
                 rows = len(chunk.rows())
                 told = [{"class": True, "score": 0.5, "flags": []} for _ in range(rows)]
-                result = Result(chunk.job, chunk.number, chunk.first, rows, 0, "a" * 16, 7, 0, told)
+                result = Result(chunk.job, chunk.number, chunk.first, chunk.at_ms, rows, 0, "a" * 16, 7, 0, told)
                 self.values[0, offset] = encode(result)
-                self.book.result(chunk.job, chunk.number, Done(0, offset, rows, 0, "a" * 16, 7))
+                self.book.result(chunk.job, chunk.number, Done(0, offset, chunk.at_ms, rows, 0, "a" * 16, 7))
 
 
 class Answered(NamedTuple):

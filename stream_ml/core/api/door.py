@@ -168,7 +168,7 @@ class Door:
         Fast path of `asked`, equal to it: tests/equivalence/test_lanes_of_a_request.py.
         """
         if self._typed is not None:
-            with contextlib.suppress(msgspec.ValidationError, NotPlain):
+            with contextlib.suppress(msgspec.ValidationError, NotPlain, UnicodeEncodeError):
                 return Asked(self._plain(msgspec.convert(instances, self._typed[2]), now_ms), partial, record)
         return self.asked(instances, now_ms, partial=partial, record=record)
 

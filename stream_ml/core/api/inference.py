@@ -19,6 +19,7 @@ from stream_ml.core.inputs.features import FeaturePlan
 from stream_ml.errors import ConfigError
 
 MATRIX = "features"
+FIELDS_KEPT = 1_000  # beside the model's, of a schema that may name itself
 EXTENSIONS = ("binary_tensor_data",)
 _DATATYPES = {"boolean": "BOOL", "int": "INT32", "long": "INT64", "float": "FP32", "double": "FP64"}
 _OF_CLASS = {bool: "BOOL", int: "INT64", str: BYTES}
@@ -72,9 +73,6 @@ class Inference:
             raise Problem("not-readable", "two inputs have the same name")
         if names == [MATRIX] and self._known(MATRIX) is None:
             return self._of_matrix(tensors[0])
-        for name in names:
-            if any(other.startswith(f"{name}.") for other in names):
-                raise wrong(name, "a field inside of it is given, too")
         count = tensors[0].rows
         columns = []
         for tensor in tensors:
@@ -82,6 +80,7 @@ class Inference:
                 shapes = f"its shape is {list(tensor.shape)}; of {count} rows it is [{count}] or [{count}, 1]"
                 raise wrong(tensor.name, shapes)
             columns.append((tensor.name.split("."), self._values(tensor)))
+        self._check_apart(names)
         if not count:
             raise Problem("not-readable", "the inputs have no rows")
         return [_row(columns, number) for number in range(count)]
@@ -98,10 +97,22 @@ class Inference:
         ]
         return [_row(parts, number) for number in range(shape[0])]
 
+    def _check_apart(self, names: Sequence[str]) -> None:
+        """Problem where of these fields one is inside of another."""
+        given = set(names)
+        for name in names:
+            for at, mark in enumerate(name):
+                if mark == "." and name[:at] in given:
+                    raise wrong(name[:at], "a field inside of it is given, too")
+
     def _known(self, name: str) -> Field | None:
-        if name not in self._fields and len(self._fields) < 1_000:
-            self._fields[name] = self._field(name)
-        return self._fields.get(name)
+        """The field; only those that there are take room here, for names are anybody's."""
+        found = self._fields.get(name)
+        if found is None:
+            found = self._field(name)
+            if found is not None and len(self._fields) < FIELDS_KEPT:
+                self._fields[name] = found
+        return found
 
     def _values(self, tensor: Tensor) -> Sequence[Any]:
         """Values as JSON writes those of the field."""
@@ -144,16 +155,22 @@ class Inference:
         if any("id" in one for one in predictions):
             outputs.append(Described("id", BYTES, [-1]))
         known = {one.name: one for one in outputs}
+        if len(set(wanted)) < len(wanted):
+            raise Problem("not-readable", "an output is asked for twice")
         for name in wanted:
             if name not in known:
                 raise Problem("not-readable", f"output {name[:100]}: there are {', '.join(known)}")
-        return [self._output(known[name], predictions) for name in wanted or known]
+        if wanted:
+            return [self._output(known[name], predictions) for name in wanted]
+        return [self._output(one, predictions) for one in outputs if not _is_never_there(one.name, predictions)]
 
     def _output(self, described: Described, predictions: Sequence[dict[str, Any]]) -> Tensor:
         name, count = described.name, len(predictions)
         if name == "id":
             return Tensor(name, BYTES, [count], [str(one.get("id", "")) for one in predictions])
         found = [one[name] for one in predictions]
+        if _is_never_there(name, predictions):
+            raise Problem("not-readable", f"output {name}: this model says classes without probabilities")
         if None in found:
             words = f"the model has no answer for row {found.index(None)}: it has not learned enough yet"
             raise Problem("no-answer", words, headers={"Retry-After": "5"})
@@ -162,6 +179,11 @@ class Inference:
             values = [float(one.get(each, 0.0)) for one in found for each in names]
             return Tensor(name, described.datatype, [count, len(names)], values)
         return Tensor(name, described.datatype, [count], found)
+
+
+def _is_never_there(name: str, predictions: Sequence[dict[str, Any]]) -> bool:
+    """Whether it is a probability, of a model that has classes alone."""
+    return name in ("score", "scores") and any(one[name] is None and one["class"] is not None for one in predictions)
 
 
 def _row(columns: Sequence[tuple[list[str], Sequence[Any]]], number: int) -> dict[str, Any]:

@@ -25,6 +25,7 @@ _NARROW = {"FP16": struct.Struct("<e"), "FP32": struct.Struct("<f")}
 _LENGTH = struct.Struct("<I")
 AXES_MAX = 8  # of a shape
 WHOLE_MAX = 2**53  # up to here each whole number is a float of its own
+TENSORS_MAX = 4_096  # inputs of one request
 
 
 class Tensor(NamedTuple):
@@ -50,6 +51,12 @@ class Tensor(NamedTuple):
 def wrong(name: str, words: str) -> Problem:
     """The problem of a tensor that is none."""
     return Problem("not-readable", f"input {name[:100]}: {words}")
+
+
+def check_count(count: int) -> None:
+    """Problem where a request has more inputs than are taken."""
+    if count > TENSORS_MAX:
+        raise Problem("too-large", f"{count:,} inputs; at most {TENSORS_MAX:,} in one request")
 
 
 def size_of(name: str, datatype: str, shape: Sequence[int], most: int) -> int:
@@ -147,7 +154,7 @@ def _checked(name: str, datatype: str, values: list[Any]) -> list[Any]:
             raise _wrong_value(name, number, f"{_shown(value)} is no {datatype}")
         try:
             values[number] = float(value) if narrow is None else narrow.unpack(narrow.pack(value))[0]
-        except OverflowError:
+        except (OverflowError, struct.error):  # the latter of whole numbers beyond all floats
             raise _wrong_value(name, number, f"{_shown(value)} is beyond {datatype}") from None
     return values
 

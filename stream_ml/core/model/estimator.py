@@ -70,13 +70,17 @@ class Learner:
         runs = self._runs
         if runs is None or self.domain.task == "multiclass":
             return None
-        found = runs.answers(names, columns)
-        if found is None:
-            return None
         make = self._of_value if self.domain.task == "regression" else self._of_probability
-        scores = list(map(make, found))
         first = {name: column[0].item() for name, column in zip(names, columns, strict=True)}
-        if bits(self.score_one(first)) != bits(scores[0]):
+        try:
+            found = runs.answers(names, columns)
+            if found is None:
+                return None
+            scores = list(map(make, found))
+            expected = self.score_one(first)
+        except (ArithmeticError, TypeError, ValueError, ModelFailed):  # `score_one` tells for which of them
+            return None
+        if bits(expected) != bits(scores[0]):
             runs.fallback_reason = "columns and score_one give different answers"
             return None
         return scores

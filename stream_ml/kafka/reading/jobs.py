@@ -3,10 +3,10 @@
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from stream_ml.config import Config
@@ -20,6 +20,7 @@ from stream_ml.kafka.reading.ranges import read_ranges
 
 BATCH = 500
 WAIT_S = 0.1
+GAP_MAX = 200  # records of others between two results that are read with them: each has up to half a megabyte
 AGAIN_S = 2.0  # after Kafka did not answer
 
 log = logging.getLogger(__name__)
@@ -69,17 +70,13 @@ class JobWatch:
         """
         found: dict[tuple[int, int], bytes] = {}
         with reaching(self._config):
-            ranges = dict[tuple[str, int], tuple[int, int]]()
-            for one in where:  # a partition's results of one page stand close together
-                place = (self._config.job_results, one.partition)
-                first, stop = ranges.get(place, (one.offset, one.offset))
-                ranges[place] = (min(first, one.offset), max(stop, one.offset + 1))
             wanted = {(one.partition, one.offset) for one in where}
-            for batch in read_ranges(self._config, ranges, keep_alive=lambda: None):
-                for message in batch:
-                    at = (message.partition(), message.offset())
-                    if at in wanted:
-                        found[at] = message.value()
+            for ranges in rounds(self._config.job_results, wanted):
+                for batch in read_ranges(self._config, ranges, keep_alive=lambda: None):
+                    for message in batch:
+                        at = (message.partition(), message.offset())
+                        if at in wanted:
+                            found[at] = message.value()
         missing = [one for one in where if (one.partition, one.offset) not in found]
         if missing:
             raise TransientError(
@@ -92,11 +89,17 @@ class JobWatch:
             try:
                 self._follow()
                 return
-            except KafkaException as error:
+            except (KafkaException, SystemError) as error:
                 log.warning("jobs cannot be read, tried again: %s", error_of(error).str())
+            except TransientError as error:
+                log.warning("jobs cannot be read, tried again: %s", error.message)
             except LaterFormat as error:
                 self.problem = f"{error}; update this process"
                 log.error("jobs are not followed any more: %s", self.problem)
+                return
+            except Exception as error:  # nobody waits for this thread: else it would be missed by nobody
+                self.problem = f"jobs are not followed any more, restart this process: {type(error).__name__}: {error}"
+                log.exception("jobs are not followed any more")
                 return
             self._ended.wait(AGAIN_S)
 
@@ -104,7 +107,10 @@ class JobWatch:
         config = self._config
         assert config.serve.jobs is not None  # noqa: S101 - it is made only then
         since_ms = int(time.time() * 1000) - config.serve.jobs.keep
-        count = len(topics_there(self._client).topics[config.job_results].partitions)
+        there = topics_there(self._client).topics
+        if config.job_results not in there:
+            raise TransientError(f"there is no topic {config.job_results}", "stream-ml topics create CONFIG")
+        count = len(there[config.job_results].partitions)
         wanted = [(config.jobs, 0), *((config.job_results, number) for number in range(count))]
         starts, stops = _since(self._client, wanted, since_ms), ends(self._client, wanted)
         left = {where for where in wanted if starts[where] < stops[where][1]}
@@ -120,7 +126,8 @@ class JobWatch:
                     if error is not None:
                         if lasting(error):
                             raise KafkaException(error)
-                        left.discard(where)  # its end
+                        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+                            left.discard(where)
                         continue
                     self._take(message)
                     if message.offset() + 1 >= stops[where][1]:
@@ -137,7 +144,13 @@ class JobWatch:
             else:
                 result = decode(message.value(), Result)
                 where = Done(
-                    message.partition(), message.offset(), result.rows, result.failed, result.lineage, result.position
+                    partition=message.partition(),
+                    offset=message.offset(),
+                    at_ms=result.at_ms,
+                    rows=result.rows,
+                    failed=result.failed,
+                    lineage=result.lineage,
+                    position=result.position,
                 )
                 with self.lock:
                     self.book.result(result.job, result.number, where)
@@ -145,6 +158,24 @@ class JobWatch:
             raise
         except ValueError as error:
             log.warning("%s [%d] %d is no record of a job: %s", *_where(message), error)
+
+
+def rounds(topic: str, wanted: Collection[tuple[int, int]]) -> list[dict[tuple[str, int], tuple[int, int]]]:
+    """Ranges that hold these partitions and offsets, each partition's that are far from each other in several rounds.
+
+    Results of one job stand close together, unless runners were away in between, or other jobs have come there.
+    """
+    found = list[dict[tuple[str, int], tuple[int, int]]]()
+    number, before = 0, (-1, 0)
+    for partition, offset in sorted(wanted):
+        is_other = partition != before[0]
+        number = 0 if is_other else number + (offset - before[1] > GAP_MAX)
+        if number == len(found):
+            found.append({})
+        first, _ = found[number].get((topic, partition), (offset, 0))
+        found[number][topic, partition] = first, offset + 1
+        before = partition, offset
+    return found
 
 
 def _where(message: Any) -> tuple[str, int, int]:

@@ -15,7 +15,7 @@ from stream_ml.config import Config
 from stream_ml.core.log.entry import decode_entry
 from stream_ml.core.log.seals import LogSeal
 from stream_ml.core.partition.outputs import dead_letter_origin, dead_letter_words, decode_outcome
-from stream_ml.kafka.clients import TIMEOUT_S, admin
+from stream_ml.kafka.clients import TIMEOUT_S, admin, topics_there
 from stream_ml.kafka.errors import reaching
 from stream_ml.kafka.messages import record_of
 from stream_ml.kafka.reading.ends import ends
@@ -43,6 +43,7 @@ class LabelReader:
     def __init__(self, config: Config, seal: LogSeal | None) -> None:
         self._config, self._seal = config, seal
         self._client: AdminClient = admin(config)
+        self._partitions: frozenset[int] = frozenset()
 
     def look(self, label: Where) -> Found | None:
         """What is known of a label; None where there is none.
@@ -60,6 +61,8 @@ class LabelReader:
         """
         config = self._config
         with reaching(config):
+            if not self._has(label.partition):
+                return None
             first, end = ends(self._client, [(config.feedback.topic, label.partition)])[
                 config.feedback.topic, label.partition
             ]
@@ -81,6 +84,14 @@ class LabelReader:
                 if found is not None:
                     return found
         return {"state": "waiting"}
+
+    def _has(self, partition: int) -> bool:
+        """Whether the topic of labels has this partition. Of one that is not there the ends are asked for again and
+        again, for ten seconds, and a receipt may say any number."""
+        if partition not in self._partitions:
+            topic = topics_there(self._client).topics.get(self._config.feedback.topic)
+            self._partitions = frozenset(topic.partitions if topic is not None else ())
+        return partition in self._partitions
 
     def _since(self, topic: str, partition: int, ms: int, judge: Callable[[Message], Found | None]) -> Found | None:
         """What `judge` says first of a topic's records since a time."""

@@ -69,6 +69,11 @@ class Certificates:
             log.info("certificate %s is read again", self._cert)
 
     def _load(self) -> None:
+        """OSError or SSLError where they cannot be used; a context that they are tried with loses its key."""
+        trial = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        trial.load_cert_chain(self._cert, self._key)
+        if self._authorities is not None:
+            trial.load_verify_locations(self._authorities)
         self.context.load_cert_chain(self._cert, self._key)
         if self._authorities is not None:
             self.context.load_verify_locations(self._authorities)

@@ -12,14 +12,13 @@ from stream_ml.app.parts import Parts
 from stream_ml.core.api.inference import EXTENSIONS, Inference
 from stream_ml.core.api.problems import Problem
 from stream_ml.core.api.scoring import Moment
-from stream_ml.core.api.tensors import Tensor, of_json, of_raw, raw_of
+from stream_ml.core.api.tensors import Tensor, check_count, of_json, of_raw, raw_of
 from stream_ml.serve.handlers.demands import Demands
 from stream_ml.serve.handlers.predict import Predict
 from stream_ml.serve.http.messages import BINARY, Answer, Request, json_answer
 from stream_ml.serve.live import Live
 
 PLATFORM = "river"
-TENSORS_MAX = 4_096  # inputs of one request
 _BINARY_LENGTH = b"inference-header-content-length"
 
 
@@ -259,8 +258,7 @@ def _read(request: Request) -> tuple[_Asked, bytes]:
 
 
 def _tensors(inputs: Sequence[_Input], raw: bytes, most: int) -> list[Tensor]:
-    if len(inputs) > TENSORS_MAX:
-        raise Problem("too-large", f"{len(inputs):,} inputs; at most {TENSORS_MAX:,}")
+    check_count(len(inputs))
     found, at = [], 0
     for one in inputs:
         size = (one.parameters or {}).get("binary_data_size")

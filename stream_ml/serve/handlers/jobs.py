@@ -1,19 +1,23 @@
 """Jobs over HTTP: many instances are left here, scored aside by runners, and their predictions fetched in pages."""
 
 import asyncio
+import contextlib
 import hashlib
 import secrets
+import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from stream_ml.config import Config
-from stream_ml.core.api.bodies import document, new_id, unusable
+from stream_ml.core.api.bodies import document, new_id, not_json, unusable
 from stream_ml.core.api.jobs import (
     Cancelled,
+    Chunk,
     Done,
     Job,
     JobBook,
@@ -23,6 +27,7 @@ from stream_ml.core.api.jobs import (
     chunks_of,
     decode,
     encode,
+    rows_of,
 )
 from stream_ml.core.api.problems import FAULTS_MAX, Fault, Problem
 from stream_ml.errors import StreamMLError
@@ -34,7 +39,9 @@ from stream_ml.serve.producer import Writer
 SLICE = 250  # rows that are judged between two looks at other requests
 PAGE_CHUNKS, PAGE_BYTES = 20, 4 * 2**20  # of one page of results
 AT_ONCE = 2  # pages that are read at once
+SUBMITTED_AT_ONCE = 4  # bodies that are read and written at once: a row takes ten times its text
 LISTED_MAX = 100
+ROW_BYTES_MAX = 2**21  # of the text of one instance, before it is read: it may have escapes
 _ROOM = uuid.UUID("b6f6f5a2-6d0b-4a52-9c1e-0f5f6f7e3a11")  # of ids that are made of a caller's key
 
 
@@ -44,6 +51,7 @@ class Jobs(Protocol):
     book: JobBook
     lock: Any
     problem: str
+    caught_up: threading.Event
 
     def results(self, where: Sequence[Done]) -> list[bytes]:
         """Values of results, in their order; it blocks."""
@@ -56,6 +64,7 @@ class JobHandlers:
         self._config, self._settings = config, config.serve.jobs
         self._live, self._writer, self._jobs = live, writer, jobs
         self._wait_s, self._reading = config.serve.wait / 1000, 0
+        self._submitting = Counter[str]()
 
     # --- submitting one ---
 
@@ -66,19 +75,34 @@ class JobHandlers:
         now_ms, digest = time.time_ns() // 1_000_000, hashlib.sha256(request.body).hexdigest()
         job_id = self._id(request, now_ms)
         known = self._known(job_id)
-        if known is None:
-            with jobs.lock:
-                active = jobs.book.active(request.principal, now_ms)
-            if active >= settings.active_max:
-                words = f"{active} jobs of this caller are on their way; at most {settings.active_max}"
-                raise Problem("rate-limited", words, headers={"Retry-After": "10"})
-            submitted = await self._written(request, job_id, now_ms, digest, writer)
+        if known is None or now_ms >= known.submitted.expires_ms:  # its key may be taken again
+            known = None
+            with self._one_more(request.principal, settings.active_max, jobs, now_ms):
+                submitted = await self._written(request, job_id, now_ms, digest, writer)
         elif known.submitted.principal != request.principal or known.submitted.digest != digest:
             raise Problem("key-reused", "this Idempotency-Key came with another body before")
         else:
             submitted = known.submitted
         told = (known or Job(submitted)).told(now_ms)
         return json_answer(told, 202, [(b"location", f"/v1/jobs/{job_id}".encode())])
+
+    @contextlib.contextmanager
+    def _one_more(self, principal: str, most: int, jobs: Jobs, now_ms: int) -> Iterator[None]:
+        """Count a job as long as it is taken; Problem where its caller, or this process, has too many."""
+        with jobs.lock:
+            active = jobs.book.active(principal, now_ms) + self._submitting[principal]
+        if active >= most:
+            words = f"{active} jobs of this caller are on their way; at most {most}"
+            raise Problem("rate-limited", words, headers={"Retry-After": "10"})
+        if self._submitting.total() >= SUBMITTED_AT_ONCE:
+            words = f"{SUBMITTED_AT_ONCE} jobs are being taken, each with all of its rows; come again"
+            raise Problem("overloaded", words, headers={"Retry-After": "2"})
+        self._submitting[principal] += 1
+        try:
+            yield
+        finally:
+            self._submitting[principal] -= 1
+            self._submitting += Counter()  # keeps those that are more than none
 
     def _id(self, request: Request, now_ms: int) -> str:
         """Of the caller's key where there is one, so that any process knows the job again."""
@@ -92,35 +116,34 @@ class JobHandlers:
         instances = await self._instances(request)
         await self._judge(instances, now_ms)
         expires_ms, config = now_ms + settings.keep, self._config
-        count = 0
-        for chunk in chunks_of(job_id, instances, now_ms, expires_ms):
+        chunks, domain = list[Chunk](), self._live.answering().model.settings.domain
+        rows_max = rows_of(domain.classes if domain.task == "multiclass" else ())
+        for chunk in chunks_of(job_id, instances, now_ms, expires_ms, rows_max):
+            chunks.append(chunk)
+            await asyncio.sleep(0)
+        for chunk in chunks:
             await writer.write(config.job_requests, [(chunk_key(job_id, chunk.number), encode(chunk), ())])
-            count += 1
-        submitted = Submitted(job_id, request.principal, len(instances), count, now_ms, expires_ms, digest)
+        submitted = Submitted(job_id, request.principal, len(instances), len(chunks), now_ms, expires_ms, digest)
         await writer.write(config.jobs, [(job_id.encode(), encode(submitted), ())])
         return submitted
 
     async def _instances(self, request: Request) -> list[Any]:
         settings, _, _ = self._parts()
-        if request.headers.get(b"content-type", b"").partition(b";")[0].strip().lower() == NDJSON.encode():
-            lines = [line for line in request.body.split(b"\n") if line.strip()]
-            self._check_count(len(lines), settings.rows_max)
-            found = []
-            for number, line in enumerate(lines):
-                if number % SLICE == 0:
-                    await asyncio.sleep(0)
-                try:
-                    found.append(document(line))
-                except Problem as problem:
-                    raise Problem(problem.kind, f"line {number + 1}: {problem.detail}") from None
-            return found
-        said = document(request.body)
-        if not isinstance(said, dict) or not isinstance(said.get("instances"), list) or len(said) > 1:
-            words = 'the body is {"instances": [...]}, or an instance a line (application/x-ndjson)'
-            raise unusable([Fault("/instances", "schema_mismatch", words)], 0)
-        self._check_count(len(said["instances"]), settings.rows_max)
-        instances: list[Any] = said["instances"]
-        return instances
+        is_lines = request.headers.get(b"content-type", b"").partition(b";")[0].strip().lower() == NDJSON.encode()
+        texts = _lines_of(request.body, 2 * settings.rows_max) if is_lines else _rows_of(request.body)
+        self._check_count(len(texts), settings.rows_max)
+        found, name = [], "line " if is_lines else "/instances/"
+        for number, text in enumerate(texts):
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
+            where = f"{name}{number + is_lines}"
+            try:
+                if len(raw := bytes(text)) > ROW_BYTES_MAX:
+                    raise Problem("too-large", f"{len(raw):,} bytes; at most {ROW_BYTES_MAX:,} of one instance")
+                found.append(document(raw))
+            except Problem as problem:
+                raise Problem(problem.kind, f"{where}: {problem.detail}") from None
+        return found
 
     def _check_count(self, count: int, most: int) -> None:
         if not count:
@@ -164,7 +187,7 @@ class JobHandlers:
         job = await self._own(request)
         now_ms = time.time_ns() // 1_000_000
         if job.status(now_ms) in ("queued", "running"):
-            cancelled = Cancelled(job.submitted.id)
+            cancelled = Cancelled(job.submitted.id, job.submitted.created_ms)
             await writer.write(self._config.jobs, [(f"{job.submitted.id}/cancel".encode(), encode(cancelled), ())])
             with jobs.lock:
                 jobs.book.state(cancelled)
@@ -211,6 +234,9 @@ class JobHandlers:
         assert self._settings is not None and self._writer is not None and self._jobs is not None  # noqa: S101
         if self._jobs.problem:
             raise Problem("not-looked-up", self._jobs.problem, headers={"Retry-After": "60"})
+        if not self._jobs.caught_up.is_set():
+            words = "the topics of jobs are still being read: nobody knows yet which jobs there are"
+            raise Problem("not-looked-up", words, headers={"Retry-After": "2"})
         return self._settings, self._writer, self._jobs
 
     def _known(self, job_id: str) -> Job | None:
@@ -233,6 +259,31 @@ class JobHandlers:
 def _moved(fault: Fault, first: int) -> Fault:
     _, name, row, *rest = fault.pointer.split("/")
     return fault._replace(pointer="/".join(("", name, str(int(row) + first), *rest)))
+
+
+class _Asked(msgspec.Struct, forbid_unknown_fields=True):
+    instances: list[msgspec.Raw]
+
+
+_ASKED = msgspec.json.Decoder(_Asked)
+
+
+def _rows_of(body: bytes) -> list[msgspec.Raw]:
+    """The texts of instances, each to be read by itself: all at once would hold the loop for seconds."""
+    try:
+        return _ASKED.decode(body).instances
+    except msgspec.ValidationError:
+        words = 'the body is {"instances": [...]}, or an instance a line (application/x-ndjson)'
+        raise unusable([Fault("/instances", "schema_mismatch", words)], 0) from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise not_json(error) from None
+
+
+def _lines_of(body: bytes, most: int) -> list[bytes]:
+    """Lines that are not empty; Problem where there are more than `most` of any kind."""
+    if body.count(b"\n") > most:
+        raise Problem("too-large", f"the body has more than {most:,} lines")
+    return [line for line in body.split(b"\n") if line.strip()]
 
 
 def _cursor(query: bytes, chunks: int) -> int:

@@ -2,7 +2,8 @@
 
 1. Who asks is asked before a message is read; a message that does not come in time ends its call.
 2. A stream is answered one by one, in order: the next request is read once the answer before it is taken.
-3. Every child listens on the same port by SO_REUSEPORT, once its model is ready. What waits at one that is killed is
+3. Calls that need no credential have places of their own: else strangers who watch its health would take all.
+4. Every child listens on the same port by SO_REUSEPORT, once its model is ready. What waits at one that is killed is
    lost, so clients retry UNAVAILABLE.
 """
 
@@ -10,12 +11,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from stream_ml.config import Config
 from stream_ml.core.api.inference import words_of
@@ -74,6 +75,7 @@ class RpcServer:
             "ModelStreamInfer": Rule("predict", self._infer),
         }
         self._health = health.aio.HealthServicer()
+        self._free, self._lasting = 0, 0  # calls without a credential, and those of them that last
         self._server: Any = None
         self.port = 0
 
@@ -89,14 +91,21 @@ class RpcServer:
                 ("grpc.max_connection_idle_ms", settings.idle_timeout),
                 ("grpc.max_connection_age_ms", AGE_MAX_MS),
                 ("grpc.max_connection_age_grace_ms", settings.drain or 1),
+                ("grpc.max_allowed_incoming_connections", settings.connections_max),
+                ("grpc.server_handshake_timeout_ms", settings.read_timeout),
                 ("grpc.so_reuseport", 1),
             ],
         )
         handlers = {method.name: self._handler(method) for method in methods()}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server, POOL)
+        tools = _Tools()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, tools)
+        reflecting = reflection.aio.ReflectionServicer(names, POOL)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflecting, tools)
+        for service, theirs in tools.handlers.items():
+            made = {name: self._of_a_tool(f"/{service}/{name}", one) for name, one in theirs.items()}
+            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, made),))
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         address = f"{host}:{settings.grpc_port or 0}"
         try:
@@ -148,9 +157,8 @@ class RpcServer:
         began_s, headers = time.perf_counter(), _headers(context)
         async with self._told(name, headers, began_s, context):
             await self._gate.admitted(rule.scope, headers, _address(context), _certificate(context))
-            request = await self._next(context, self._settings.read_timeout / 1000)
-            if request is None:
-                raise Problem("not-readable", "the call has no message")
+            with contextlib.nullcontext() if rule.scope else self._place():
+                request = await self._first(context)
             with self._gate.entered(rule.scope):
                 answer = await rule.answer(request, headers, context)
             self._gate.answered(name, 200, began_s)
@@ -167,17 +175,63 @@ class RpcServer:
             if request is None:
                 return
             began_s, answer = time.perf_counter(), MESSAGES["ModelStreamInferResponse"]()
-            try:
-                await self._gate.admitted(rule.scope, *who)
-                with self._gate.entered(rule.scope):
-                    answer.infer_response.CopyFrom(await rule.answer(request, headers, None))
-                self._gate.answered(name, 200, began_s)
-            except Problem as problem:
-                self._refused(problem, headers, name, began_s)
-                answer.error_message = words_of(problem, verbose=self._settings.verbose_errors)
-                answer.infer_response.id = request.id
             async with self._told(name, headers, began_s, context):
+                try:
+                    await self._gate.admitted(rule.scope, *who)
+                    with self._gate.entered(rule.scope):
+                        answer.infer_response.CopyFrom(await rule.answer(request, headers, None))
+                    self._gate.answered(name, 200, began_s)
+                except Problem as problem:
+                    self._refused(problem, headers, name, began_s)
+                    answer.error_message = words_of(problem, verbose=self._settings.verbose_errors)
+                    answer.infer_response.id = request.id
                 await _in_time(context.write(answer), WRITE_S, "the answer was not taken")
+
+    def _of_a_tool(self, name: str, theirs: Any) -> Any:
+        """A handler of health or reflection, whose message has a deadline, and whose calls have places of their own."""
+        codecs = {key: getattr(theirs, key) for key in ("request_deserializer", "response_serializer")}
+
+        async def one(requests: Any, context: Any) -> Any:
+            async with self._told(name, _headers(context), time.perf_counter(), context):
+                with self._place():
+                    return await theirs.unary_unary(await self._first(context), context)
+
+        async def stream(requests: Any, context: Any) -> None:
+            async with self._told(name, _headers(context), time.perf_counter(), context):
+                with self._place(lasts=True):
+                    if theirs.unary_stream is not None:
+                        await theirs.unary_stream(await self._first(context), context)
+                        return
+                    async for answer in theirs.stream_stream(self._each(context), context):
+                        await _in_time(context.write(answer), WRITE_S, "the answer was not taken")
+
+        if theirs.unary_unary is not None:
+            return grpc.stream_unary_rpc_method_handler(one, **codecs)
+        return grpc.stream_stream_rpc_method_handler(stream, **codecs)
+
+    @contextlib.contextmanager
+    def _place(self, *, lasts: bool = False) -> Iterator[None]:
+        """Count a call without a credential; Problem where there are too many."""
+        most = self._settings.in_flight_max
+        if self._free >= most or (lasts and self._lasting >= max(1, most // 4)):
+            raise Problem("overloaded", "too many calls without a credential at once; come again")
+        self._free, self._lasting = self._free + 1, self._lasting + lasts
+        try:
+            yield
+        finally:
+            self._free, self._lasting = self._free - 1, self._lasting - lasts
+
+    async def _each(self, context: Any) -> AsyncIterator[Any]:
+        """Messages of a stream, as long as they come."""
+        while (request := await self._next(context, self._settings.read_timeout / 1000)) is not None:
+            yield request
+
+    async def _first(self, context: Any) -> Any:
+        """The one message of a call."""
+        request = await self._next(context, self._settings.read_timeout / 1000)
+        if request is None:
+            raise Problem("not-readable", "the call has no message")
+        return request
 
     async def _next(self, context: Any, wait_s: float) -> Any:
         """The next message; None where there is none any more."""
@@ -242,6 +296,20 @@ class RpcServer:
             told = [(name.decode(), value.decode()) for name, value in inferred.headers]
             await context.send_initial_metadata(told)
         return answer
+
+
+class _Tools:
+    """Takes the handlers that a library's function adds to a server, by service."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, dict[str, Any]] = {}
+
+    def add_generic_rpc_handlers(self, _: Any) -> None:
+        """The same handlers, in the form of before."""
+
+    def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
+        """Handlers by their names."""
+        self.handlers[service] = handlers
 
 
 def _serialized(message: Any) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stream_ml.core.api.problems import Problem
-from stream_ml.core.api.tensors import Tensor, of_raw, of_typed, raw_of, wrong
+from stream_ml.core.api.tensors import Tensor, check_count, of_raw, of_typed, raw_of, wrong
 
 _CONTENTS = {
     "BOOL": "bool_contents",
@@ -21,6 +21,7 @@ _CONTENTS = {
 def tensors_of(request: Any, most: int) -> list[Tensor]:
     """The inputs of a ModelInferRequest, typed or raw; Problem where they do not fit."""
     inputs, raw = request.inputs, request.raw_input_contents
+    check_count(len(inputs))
     if not raw:
         return [_typed(one, most) for one in inputs]
     if len(raw) != len(inputs) or any(one.contents.ByteSize() for one in inputs):
