@@ -212,8 +212,6 @@ No Kafka yet? `stream-ml broker kafka{_port(answers.servers)}` in a terminal of 
     stream-ml run stream_ml.yaml        # in a terminal of its own; http://127.0.0.1:8080 shows how it goes
     stream-ml play stream_ml.yaml {events} {labels}    # in the order of their times
     stream-ml audit stream_ml.yaml      # reads every topic: nothing lost, nothing twice
-
-Over HTTP: `stream-ml serve stream_ml.yaml`, http://127.0.0.1:8000/docs (extra `serve`).
 """
 
 
