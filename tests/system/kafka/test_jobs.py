@@ -129,7 +129,7 @@ def test_every_row_is_answered_once_and_as_a_question_of_its_own_would_be(
 @pytest.mark.parametrize(
     "place",
     [
-        "jobs-taken",
+        pytest.param("jobs-taken", marks=pytest.mark.long),
         pytest.param("jobs-scored", marks=pytest.mark.long),
         pytest.param("after-produce", marks=pytest.mark.long),
         pytest.param("after-offsets", marks=pytest.mark.long),

@@ -87,6 +87,7 @@ def test_a_key_is_replaced_and_what_the_old_one_sealed_is_published_as_long_as_w
         assert made.audited(sample=1_000)["findings"] == []
 
 
+@pytest.mark.long
 def test_an_api_with_the_old_key_starts_beside_workers_that_still_believe_it(
     kafka: str, app_id: str, tmp_path: Path
 ) -> None:
@@ -100,6 +101,7 @@ def test_an_api_with_the_old_key_starts_beside_workers_that_still_believe_it(
             assert api.process.poll() is None, api.log
 
 
+@pytest.mark.long
 def test_a_key_that_the_workers_do_not_have_is_not_taken_up_by_a_rolling_restart(
     kafka: str, app_id: str, tmp_path: Path
 ) -> None:
