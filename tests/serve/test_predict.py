@@ -131,6 +131,9 @@ def test_a_feature_out_of_its_bounds_is_refused_as_the_worker_refuses_it(
         answer = api.post(PREDICT, instances(1.0, x, **more)).json
         fault = answer["predictions"][1]["error"] if more else answer["errors"][0]
         assert (fault["code"], fault["pointer"]) == ("out_of_bounds", "/instances/1/x")
+        many = api.post(PREDICT, instances(*[1.0] * 20, x, **more)).json  # so many that they are read as columns
+        fault = many["predictions"][20]["error"] if more else many["errors"][0]
+        assert (fault["code"], fault["pointer"]) == ("out_of_bounds", "/instances/20/x")
     assert api.post(PREDICT, instances(10.0, -2.0, **more)).status == 200
 
 

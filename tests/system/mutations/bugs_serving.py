@@ -639,6 +639,6 @@ SERVING = (
 """,
         """    if not feature.low <= found.min():
 """,
-        ("tests/equivalence/test_lanes_of_a_request.py",),
+        ("tests/serve/test_predict.py::test_a_feature_out_of_its_bounds_is_refused_as_the_worker_refuses_it",),
     ),
 )
