@@ -1,7 +1,7 @@
 """How ``stream-ml serve`` answers: where, how many processes, limits, who may ask."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -9,7 +9,8 @@ from pydantic import Field, field_validator, model_validator
 from stream_ml.config.section import OwnName, Section, key
 from stream_ml.units import Duration, Size, duration_ms, size_bytes
 
-SCOPES = ("predict", "feedback", "jobs", "admin")  # what a credential may allow
+ScopeName = Literal["predict", "feedback", "jobs", "admin"]
+SCOPES: tuple[str, ...] = get_args(ScopeName)  # what a credential may allow
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TAKEN = (
     "/v1/predict",
@@ -23,9 +24,7 @@ TAKEN = (
 )
 
 
-ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
-ScopeName = Literal["predict", "feedback", "jobs", "admin"]
 
 
 class Jwt(Section):

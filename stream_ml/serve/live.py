@@ -7,6 +7,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -23,6 +24,7 @@ from stream_ml.records import BY_LABEL
 
 IDLE_S = 0.005  # between two looks at a log that is quiet: half of it is what a label waits longer
 BUSY_S = 0.05  # after a request others are expected to come
+NEVER_S = -math.inf  # before any time of `time.monotonic`
 WAITERS_MAX = 64  # requests that wait for a position at once: they are counted apart from those that are answered
 
 log = logging.getLogger(__name__)
@@ -64,11 +66,11 @@ class Live:
 
     def __init__(self, parts: Parts, follower: Follower, beat: Heartbeat) -> None:
         config = parts.config
-        self._parts, self._settings, self._lag_max_s = parts, config.serve, config.learning.lag_max / 1000
+        self._settings, self._lag_max_s = config.serve, config.learning.lag_max / 1000
         self.follower, self._beat = follower, beat
         self._moments = Moments(parts, follower, config.serve.instances_max)
         self.wrong = ""
-        self._fresh_s, self._asked_s = -1.0, -BUSY_S
+        self._fresh_s, self._asked_s = NEVER_S, NEVER_S
         self._heard: Heard | None = None
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self.folded = 0  # entries since the start
@@ -133,7 +135,7 @@ class Live:
         if heard is not None and heard.asked_s > self._fresh_s and follower.is_past(heard.end) and not behind:
             self._fresh_s = heard.asked_s
         elif behind and (before is None or before.model is not follower.serving.model):
-            self._fresh_s = -1.0  # a successor that is still on its way: nobody knows how old it is
+            self._fresh_s = NEVER_S  # a successor that is still on its way: nobody knows how old it is
         self._moments.renew()
 
     # --- how old it is ---
@@ -141,7 +143,7 @@ class Live:
     @property
     def age_s(self) -> float:
         """Seconds since everything that Kafka had was in the model; infinite before that."""
-        return time.monotonic() - self._fresh_s if self._fresh_s >= 0 else float("inf")
+        return time.monotonic() - self._fresh_s
 
     @property
     def is_stale(self) -> bool:

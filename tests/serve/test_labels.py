@@ -180,13 +180,13 @@ def test_an_end_is_looked_up_once_and_too_many_at_once_are_told_to_come_again(la
         for _ in range(3):
             await handler.label(request)
         assert reader.asked == 1
-        handler._looking = AT_ONCE
+        handler._aside.running = AT_ONCE
         with pytest.raises(Problem, match="come again"):
             await handler.label(request._replace(params={"receipt": "f:0:2"}))
-        handler._looking = 0
+        handler._aside.running = 0
         reader.error = TransientError("Kafka does not answer", "look at it")
         with pytest.raises(Problem) as caught:
             await handler.label(request._replace(params={"receipt": "f:0:2"}))
-        assert (caught.value.kind, handler._looking) == ("not-looked-up", 0)
+        assert (caught.value.kind, handler._aside.running) == ("not-looked-up", 0)
 
     asyncio.run(run())

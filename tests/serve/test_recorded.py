@@ -40,7 +40,7 @@ class Recording(Api):
     @property
     def sealed(self) -> list[Answer | str | None]:
         """What the worker reads in the header of each record; None where there is none."""
-        seal = answer_seal(self.config, self.live._parts.domain)
+        seal = answer_seal(self.config, self.live.answering().model.settings.domain)
         assert isinstance(seal, AnswerSeal)
         return [
             seal.read(headers[0][1], topic, key, value, key.decode()) if headers else None

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from stream_ml.core.api.answers import Answers
 from stream_ml.core.api.door import KEY
+from stream_ml.core.api.places import put_at
 from stream_ml.core.api.problems import Fault, Problem
 from stream_ml.core.api.tensors import BYTES, Tensor, wrong
 from stream_ml.core.avro.fields import Field, find_field
@@ -31,6 +32,11 @@ class Described(NamedTuple):
     name: str
     datatype: str
     shape: Sequence[int]
+
+
+def is_of_protocol(path: str) -> bool:
+    """Whether a path of HTTP belongs to the protocol, which has bodies and refusals of its own form."""
+    return path == "/v2" or path.startswith("/v2/")
 
 
 def datatype_of(base: str) -> str:
@@ -188,11 +194,8 @@ def _is_never_there(name: str, predictions: Sequence[dict[str, Any]]) -> bool:
 
 def _row(columns: Sequence[tuple[list[str], Sequence[Any]]], number: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for (*outer, last), values in columns:
-        inner = found
-        for part in outer:
-            inner = inner.setdefault(part, {})
-        inner[last] = values[number]
+    for path, values in columns:
+        put_at(found, path, values[number])
     return found
 
 

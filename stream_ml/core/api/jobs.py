@@ -15,7 +15,7 @@
 import json
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -36,6 +36,8 @@ NESTING_MAX = 70
 
 _Text = Annotated[str, msgspec.Meta(max_length=1_000)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+Status = Literal["queued", "running", "done", "cancelled", "expired"]
+ON_ITS_WAY: Sequence[Status] = ("queued", "running")  # whose results are still to come
 Kind = TypeVar("Kind", bound=msgspec.Struct)
 
 
@@ -238,8 +240,8 @@ class Job:
         """Whether all of it is scored."""
         return len(self.done) >= self.submitted.chunks
 
-    def status(self, now_ms: int) -> str:
-        """queued, running, done, cancelled or expired."""
+    def status(self, now_ms: int) -> Status:
+        """How far it is."""
         if self.is_done:
             return "done"
         if self.is_cancelled:
@@ -319,6 +321,5 @@ class JobBook:
     def active(self, principal: str, now_ms: int) -> int:
         """How many jobs of a caller are on their way."""
         return sum(
-            job.submitted.principal == principal and job.status(now_ms) in ("queued", "running")
-            for job in self.jobs.values()
+            job.submitted.principal == principal and job.status(now_ms) in ON_ITS_WAY for job in self.jobs.values()
         )

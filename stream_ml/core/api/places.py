@@ -7,6 +7,14 @@ from stream_ml.core.api.bodies import envelope, unusable
 from stream_ml.core.api.problems import Fault
 
 
+def put_at(instance: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Put a value into an instance, at the path of its field; the records on the way are made where they are none."""
+    *outer, last = path
+    for part in outer:
+        instance = instance.setdefault(part, {})
+    instance[last] = value
+
+
 class Placed(NamedTuple):
     """Instances with names, of a request by place; `is_one`: it was one list of values, and no list of lists."""
 
@@ -43,11 +51,7 @@ class Places:
     def _one(self, values: Sequence[Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for name, value in zip(self._names, values, strict=True):
-            *outer, last = name.split(".")
-            inner = found
-            for part in outer:
-                inner = inner.setdefault(part, {})
-            inner[last] = value
+            put_at(found, name.split("."), value)
         return found
 
     def fault(self, fault: Fault, *, is_one: bool) -> Fault:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stream_ml.core.api.problems import Fault, Problem
+from stream_ml.core.api.problems import Fault, Problem, step_of
 
 BYTES = "BYTES"
 _RAW: dict[str, Any] = {  # little-endian, as raw contents have them
@@ -161,8 +161,8 @@ def _checked(name: str, datatype: str, values: list[Any]) -> list[Any]:
 
 def _wrong_value(name: str, number: int, words: str) -> Problem:
     """With words that repeat a value, which are left out where an operator wants that."""
-    place = name[:100].replace("~", "~0").replace("/", "~1")
-    return Problem("not-readable", words, faults=[Fault(f"/inputs/{number}/{place}", "schema_mismatch", words)])
+    pointer = f"/inputs/{number}{step_of(name[:100])}"
+    return Problem("not-readable", words, faults=[Fault(pointer, "schema_mismatch", words)])
 
 
 def _shown(value: Any) -> str:

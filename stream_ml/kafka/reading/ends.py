@@ -45,6 +45,21 @@ def ends(
     return {(tp.topic, tp.partition): (found[0][tp], found[1][tp]) for tp in wanted}
 
 
+def since(client: AdminClient, partitions: list[tuple[str, int]], ms: int) -> dict[tuple[str, int], tuple[int, int]]:
+    """Of each partition the first offset that is as young as a time, its end where none is; and its end, as of `ends`.
+
+    Parameters
+    ----------
+    ms
+        Milliseconds since 1970.
+    """
+    asked_for = {TopicPartition(*where): OffsetSpec.for_timestamp(ms) for where in partitions}
+    answers = client.list_offsets(asked_for, request_timeout=TIMEOUT_S)
+    found = {(tp.topic, tp.partition): answer.result().offset for tp, answer in answers.items()}
+    last = {where: end for where, (_, end) in ends(client, partitions).items()}
+    return {where: (first if first >= 0 else last[where], last[where]) for where, first in found.items()}
+
+
 def _learn_leaders(client: AdminClient, topics: set[str]) -> None:
     """Let the client know who leads these topics: of those that learn it on the way 4 in 100 wait 3 s for it."""
     known = _LEADERS.setdefault(client, set())

@@ -7,15 +7,14 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from stream_ml.config import Config
 from stream_ml.core.api.jobs import Done, JobBook, Result, decode, decode_state
 from stream_ml.core.avro.record import LaterFormat
 from stream_ml.errors import ConfigError, TransientError
-from stream_ml.kafka.clients import TIMEOUT_S, admin, close_within, reader, take, topics_there
+from stream_ml.kafka.clients import admin, close_within, reader, take, topics_there
 from stream_ml.kafka.errors import error_of, lasting, reaching
-from stream_ml.kafka.reading.ends import ends
+from stream_ml.kafka.reading.ends import since
 from stream_ml.kafka.reading.ranges import read_ranges
 
 BATCH = 500
@@ -26,13 +25,12 @@ AGAIN_S = 2.0  # after Kafka did not answer
 log = logging.getLogger(__name__)
 
 
-def check_topics(config: Config) -> int:
-    """How many partitions the topics of jobs have; ConfigError where one is missing."""
+def check_topics(config: Config) -> None:
+    """ConfigError where a topic of jobs is missing."""
     there = topics_there(admin(config)).topics
     missing = [one for one in (config.jobs, config.job_requests, config.job_results) if one not in there]
     if missing:
         raise ConfigError(f"serve.jobs: there is no topic {', '.join(missing)}", "stream-ml topics create CONFIG")
-    return len(there[config.job_requests].partitions)
 
 
 class JobWatch:
@@ -112,11 +110,11 @@ class JobWatch:
             raise TransientError(f"there is no topic {config.job_results}", "stream-ml topics create CONFIG")
         count = len(there[config.job_results].partitions)
         wanted = [(config.jobs, 0), *((config.job_results, number) for number in range(count))]
-        starts, stops = _since(self._client, wanted, since_ms), ends(self._client, wanted)
-        left = {where for where in wanted if starts[where] < stops[where][1]}
+        held = since(self._client, wanted, since_ms)
+        left = {where for where, (first, end) in held.items() if first < end}
         consumer = reader(config)
         try:
-            consumer.assign([TopicPartition(*where, starts[where]) for where in wanted])
+            consumer.assign([TopicPartition(*where, first) for where, (first, _) in held.items()])
             while not self._ended.is_set():
                 if not left:
                     self.caught_up.set()
@@ -130,7 +128,7 @@ class JobWatch:
                             left.discard(where)
                         continue
                     self._take(message)
-                    if message.offset() + 1 >= stops[where][1]:
+                    if message.offset() + 1 >= held[where][1]:
                         left.discard(where)
         finally:
             close_within(consumer)
@@ -180,12 +178,3 @@ def rounds(topic: str, wanted: Collection[tuple[int, int]]) -> list[dict[tuple[s
 
 def _where(message: Any) -> tuple[str, int, int]:
     return message.topic(), message.partition(), message.offset()
-
-
-def _since(client: AdminClient, wanted: list[tuple[str, int]], ms: int) -> dict[tuple[str, int], int]:
-    """The first offset of each partition that is as young; its end where none is."""
-    asked = {TopicPartition(*where): OffsetSpec.for_timestamp(ms) for where in wanted}
-    answers = client.list_offsets(asked, request_timeout=TIMEOUT_S)
-    found = {(tp.topic, tp.partition): answer.result().offset for tp, answer in answers.items()}
-    latest = ends(client, wanted)
-    return {where: offset if offset >= 0 else latest[where][1] for where, offset in found.items()}

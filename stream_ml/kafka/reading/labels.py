@@ -8,17 +8,17 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from confluent_kafka import Message, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import Message
+from confluent_kafka.admin import AdminClient
 
 from stream_ml.config import Config
 from stream_ml.core.log.entry import decode_entry
 from stream_ml.core.log.seals import LogSeal
 from stream_ml.core.partition.outputs import dead_letter_origin, dead_letter_words, decode_outcome
-from stream_ml.kafka.clients import TIMEOUT_S, admin, topics_there
+from stream_ml.kafka.clients import admin, topics_there
 from stream_ml.kafka.errors import reaching
 from stream_ml.kafka.messages import record_of
-from stream_ml.kafka.reading.ends import ends
+from stream_ml.kafka.reading.ends import ends, since
 from stream_ml.kafka.reading.log_reader import is_sealed
 from stream_ml.kafka.reading.ranges import read_messages
 
@@ -63,14 +63,11 @@ class LabelReader:
         with reaching(config):
             if not self._has(label.partition):
                 return None
-            first, end = ends(self._client, [(config.feedback.topic, label.partition)])[
-                config.feedback.topic, label.partition
-            ]
+            own = config.feedback.topic, label.partition
+            first, end = ends(self._client, [own])[own]
             if not first <= label.offset < end:
                 return None
-            record = self._first(
-                config.feedback.topic, label.partition, label.offset, label.offset + 1, lambda one: one
-            )
+            record = self._first(*own, label.offset, label.offset + 1, lambda one: one)
             if record is None:
                 return None
             written_ms = record.timestamp()[1]
@@ -79,8 +76,10 @@ class LabelReader:
                 (config.dead_letters, label.partition): lambda one: self._dead(one, label),
                 (config.training_log_topic, 0): lambda one: self._example(one, label),
             }
+            held = since(self._client, list(looks), written_ms - MARGIN_MS)
             for (topic, partition), judge in looks.items():
-                found = self._since(topic, partition, written_ms - MARGIN_MS, judge)
+                start, stop = held[topic, partition]
+                found: Found | None = self._first(topic, partition, start, min(stop, start + READ_MAX), judge)
                 if found is not None:
                     return found
         return {"state": "waiting"}
@@ -92,17 +91,6 @@ class LabelReader:
             topic = topics_there(self._client).topics.get(self._config.feedback.topic)
             self._partitions = frozenset(topic.partitions if topic is not None else ())
         return partition in self._partitions
-
-    def _since(self, topic: str, partition: int, ms: int, judge: Callable[[Message], Found | None]) -> Found | None:
-        """What `judge` says first of a topic's records since a time."""
-        where = TopicPartition(topic, partition)
-        answer = self._client.list_offsets({where: OffsetSpec.for_timestamp(ms)}, request_timeout=TIMEOUT_S)[where]
-        start = answer.result().offset
-        if start < 0:  # nothing is as young
-            return None
-        _, end = ends(self._client, [(topic, partition)])[topic, partition]
-        found: Found | None = self._first(topic, partition, start, min(end, start + READ_MAX), judge)
-        return found
 
     def _first(self, topic: str, partition: int, start: int, stop: int, judge: Callable[[Message], Any]) -> Any:
         for batch in read_messages(self._config, topic, partition, start, stop, keep_alive=lambda: None):

@@ -5,13 +5,12 @@ import time
 from collections.abc import Mapping
 
 from stream_ml.config import Config
+from stream_ml.config.serve import SCOPES
 from stream_ml.core.api.problems import Problem
 from stream_ml.observe.metrics import Metrics
 from stream_ml.serve.access.guard import ANYBODY, Certificate, Guard, Principal, Scope
 from stream_ml.serve.access.limits import Rates
 from stream_ml.serve.access.refusals import Refusals, known_id
-
-LIMITED = ("predict", "feedback", "jobs", "admin")  # scopes whose requests are counted against a rate
 
 
 class Gate:
@@ -53,7 +52,7 @@ class Gate:
         if self.is_free(scope):
             return ANYBODY
         principal = await self.guard.admit(headers, address, "predict" if scope == "schema" else scope, certificate)
-        if scope in LIMITED and counts:
+        if scope in SCOPES and counts:  # questions for the schema alone are counted against no rate
             rate = principal.rate or self.settings.rate
             if rate is not None:
                 self._rates.take(principal.id or address, rate)

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from stream_ml.config import Config
-from stream_ml.config.serve import SCOPES
+from stream_ml.config.serve import SCOPES, ScopeName
 from stream_ml.core.api.problems import Problem
 from stream_ml.serve.access.keys import Keys
 from stream_ml.serve.access.limits import Failures
 
 KEY_BEGINS = "smk_"
 
-Scope = Literal["", "schema", "predict", "feedback", "jobs", "admin"]
+Scope = Literal["", "schema", ScopeName]
 """What a request needs; empty: nothing; schema: nothing where serve.public_schema is."""
 
 

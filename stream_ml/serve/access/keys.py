@@ -8,10 +8,11 @@ import re
 import secrets
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from stream_ml.config.serve import ScopeName
 from stream_ml.errors import ConfigError
 
 LOOK_S = 1.0  # between two looks whether the file has changed
@@ -29,7 +30,7 @@ class ApiKey(BaseModel):
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{8}$")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    scopes: list[Literal["predict", "feedback", "jobs", "admin"]]
+    scopes: list[ScopeName]
     rate: Annotated[float | None, Field(gt=0)] = None
     expires: Annotated[float | None, Field(description="seconds since 1970; null: never")] = None
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from stream_ml.config.serve import Alias
 from stream_ml.core.api.bodies import document
+from stream_ml.core.api.places import put_at
 from stream_ml.core.api.problems import Fault, Problem, step_of
 from stream_ml.serve.handlers.demands import Demands
 from stream_ml.serve.handlers.predict import Predict
@@ -49,11 +50,7 @@ class AliasHandler:
             raise _unusable(faults)
         found: dict[str, Any] = copy.deepcopy(self._alias.set)
         for name, value in said.items():
-            *outer, last = self._alias.in_[name].split(".")
-            inner = found
-            for part in outer:
-                inner = inner.setdefault(part, {})
-            inner[last] = value
+            put_at(found, self._alias.in_[name].split("."), value)
         return found
 
     def _renamed(self, problem: Problem) -> Problem:

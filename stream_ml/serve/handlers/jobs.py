@@ -16,6 +16,7 @@ import msgspec
 from stream_ml.config import Config
 from stream_ml.core.api.bodies import document, new_id, not_json, unusable
 from stream_ml.core.api.jobs import (
+    ON_ITS_WAY,
     Cancelled,
     Chunk,
     Done,
@@ -30,7 +31,7 @@ from stream_ml.core.api.jobs import (
     rows_of,
 )
 from stream_ml.core.api.problems import FAULTS_MAX, Fault, Problem
-from stream_ml.errors import StreamMLError
+from stream_ml.serve.handlers.aside import Aside
 from stream_ml.serve.handlers.repeats import HEADER, checked_key
 from stream_ml.serve.http.messages import NDJSON, Answer, Request, json_answer
 from stream_ml.serve.live import Live
@@ -63,7 +64,8 @@ class JobHandlers:
     def __init__(self, config: Config, live: Live, writer: Writer | None, jobs: Jobs | None) -> None:
         self._config, self._settings = config, config.serve.jobs
         self._live, self._writer, self._jobs = live, writer, jobs
-        self._wait_s, self._reading = config.serve.wait / 1000, 0
+        self._wait_s = config.serve.wait / 1000
+        self._aside = Aside(AT_ONCE, f"{AT_ONCE} pages of results are being read; come again")
         self._submitting = Counter[str]()
 
     # --- submitting one ---
@@ -186,7 +188,7 @@ class JobHandlers:
         _, writer, jobs = self._parts()
         job = await self._own(request)
         now_ms = time.time_ns() // 1_000_000
-        if job.status(now_ms) in ("queued", "running"):
+        if job.status(now_ms) in ON_ITS_WAY:
             cancelled = Cancelled(job.submitted.id, job.submitted.created_ms)
             await writer.write(self._config.jobs, [(f"{job.submitted.id}/cancel".encode(), encode(cancelled), ())])
             with jobs.lock:
@@ -200,7 +202,7 @@ class JobHandlers:
         after = _cursor(request.query, job.submitted.chunks)
         with jobs.lock:
             ready, status = job.ready_from(after)[:PAGE_CHUNKS], job.status(time.time_ns() // 1_000_000)
-        values = await self._read(jobs, ready)
+        values = await self._aside.ask(jobs.results, ready) if ready else []
         lines, taken = bytearray(), 0
         for value in values:
             if taken and len(lines) > PAGE_BYTES:
@@ -209,24 +211,10 @@ class JobHandlers:
             taken += 1
         headers = [(b"stream-ml-job-status", status.encode())]
         following = after + taken
-        if following < job.submitted.chunks and (status in ("queued", "running") or following in job.done):
+        if following < job.submitted.chunks and (status in ON_ITS_WAY or following in job.done):
             link = f'</v1/jobs/{job.submitted.id}/results?after={following}>; rel="next"'
             headers.append((b"link", link.encode()))
         return Answer(200, bytes(lines), headers, NDJSON.encode())
-
-    async def _read(self, jobs: Jobs, ready: Sequence[Done]) -> list[bytes]:
-        if not ready:
-            return []
-        if self._reading >= AT_ONCE:
-            words = f"{AT_ONCE} pages of results are being read; come again"
-            raise Problem("overloaded", words, headers={"Retry-After": "1"})
-        self._reading += 1
-        try:
-            return await asyncio.to_thread(jobs.results, ready)
-        except StreamMLError as error:
-            raise Problem("not-looked-up", error.message, headers={"Retry-After": "2"}) from error
-        finally:
-            self._reading -= 1
 
     # --- whose it is ---
 

@@ -1,12 +1,11 @@
 """What became of a label: ``GET /v1/labels/{receipt}``."""
 
-import asyncio
 from collections import OrderedDict
 from typing import Any, Protocol
 
 from stream_ml.core.api.problems import Problem
-from stream_ml.errors import StreamMLError
 from stream_ml.kafka.reading.labels import Where
+from stream_ml.serve.handlers.aside import Aside
 from stream_ml.serve.handlers.demands import parse_receipt
 from stream_ml.serve.http.messages import Answer, Request, json_answer
 from stream_ml.serve.live import Live
@@ -28,7 +27,7 @@ class Labels:
     def __init__(self, live: Live, reader: Reader | None) -> None:
         self._live, self._reader = live, reader
         self._known: OrderedDict[Where, dict[str, Any]] = OrderedDict()
-        self._looking = 0
+        self._aside = Aside(AT_ONCE, f"{AT_ONCE} labels are being looked up, each in three topics; come again")
 
     async def label(self, request: Request) -> Answer:
         """Where the label of a receipt is: waiting, an example at a position, or ended otherwise."""
@@ -40,16 +39,7 @@ class Labels:
 
     async def _looked(self, where: Where) -> dict[str, Any]:
         assert self._reader is not None  # noqa: S101 - there is no such route without
-        if self._looking >= AT_ONCE:
-            words = f"{AT_ONCE} labels are being looked up, each in three topics; come again"
-            raise Problem("overloaded", words, headers={"Retry-After": "1"})
-        self._looking += 1
-        try:
-            found = await asyncio.to_thread(self._reader.look, where)
-        except StreamMLError as error:
-            raise Problem("not-looked-up", error.message, headers={"Retry-After": "2"}) from error
-        finally:
-            self._looking -= 1
+        found = await self._aside.ask(self._reader.look, where)
         if found is None:
             raise Problem("not-found", "there is no label with this receipt, or Kafka keeps it no more")
         if found["state"] != "waiting":

@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from stream_ml.config import Config
+from stream_ml.core.api.inference import is_of_protocol
 from stream_ml.core.api.problems import Problem
 from stream_ml.observe.access import Access
 from stream_ml.serve.access.gate import Gate
 from stream_ml.serve.access.refusals import known_id
-from stream_ml.serve.http.messages import BINARY, JSON, Answer, Request, Route, Routes, is_inference, problem_answer
+from stream_ml.serve.http.messages import BINARY, JSON, Answer, Request, Route, Routes, problem_answer
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -26,7 +27,7 @@ PASSED_BY, PASSED_BY_S = 16, 1.0  # times body_max, and so long: of a body that 
 HOSTS_MAX = 100  # names of this machine that are remembered
 _ALWAYS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 
-BUG = Problem("bug", "this is our mistake; the log has it under the id of the request")
+_BUG = Problem("bug", "this is our mistake; the log has it under the id of the request")
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class Application:
         except Exception:
             request_id = known_id(headers) or secrets.token_hex(8)
             log.exception("request %s failed", request_id)
-            answer = problem_answer(BUG, request_id, verbose=True, is_inference=is_inference(scope["path"]))
+            answer = problem_answer(_BUG, request_id, verbose=True, is_inference=is_of_protocol(scope["path"]))
         await self._send(send, answer, headers, with_body=scope["method"] != "HEAD", left=receive)
         self._gate.answered(_name(route), answer.status, began_s)
 
@@ -130,7 +131,7 @@ class Application:
     def _refused(self, problem: Problem, headers: Mapping[bytes, bytes], route: Route | None, path: str) -> Answer:
         request_id = self._gate.refused(problem, headers, route.path if route is not None else "no route")
         verbose = self._settings.verbose_errors
-        return problem_answer(problem, request_id, verbose=verbose, is_inference=is_inference(path))
+        return problem_answer(problem, request_id, verbose=verbose, is_inference=is_of_protocol(path))
 
     async def _send(
         self, send: Send, answer: Answer, headers: Mapping[bytes, bytes], *, with_body: bool, left: Receive

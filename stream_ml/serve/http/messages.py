@@ -132,11 +132,6 @@ def json_answer(value: Any, status: int = 200, headers: Sequence[tuple[bytes, by
     return Answer(status, msgspec.json.encode(value), headers)
 
 
-def is_inference(path: str) -> bool:
-    """Whether a path belongs to the Open Inference Protocol, which has refusals of its own form."""
-    return path == "/v2" or path.startswith("/v2/")
-
-
 def problem_answer(problem: Problem, request_id: str, *, verbose: bool, is_inference: bool = False) -> Answer:
     """What is answered instead: RFC 9457, or the one line of the Open Inference Protocol."""
     headers = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]

@@ -63,7 +63,7 @@ class RpcServer:
     """The server of one process; one event loop only."""
 
     def __init__(self, config: Config, gate: Gate, inferences: Inferences, certificates: Certificates | None) -> None:
-        self._config, self._settings, self._gate, self._inferences = config, config.serve, gate, inferences
+        self._settings, self._gate, self._inferences = config.serve, gate, inferences
         self._certificates = certificates
         self.rules: dict[str, Rule] = {
             "ServerLive": Rule("", self._server_live),

@@ -1,32 +1,22 @@
 """The example that is asked by place, as its README says it: played, then four numbers in and a species out."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from stream_ml.cli.app import app
 from tests.support.api_process import ApiProcess
+from tests.support.examples import example
 from tests.support.paths import ROOT
-from tests.support.service import Service
 
 pytestmark = pytest.mark.kafka
 
 
 def test_the_iris_example_knows_its_flowers_by_their_four_numbers(kafka: str, app_id: str, tmp_path: Path) -> None:
-    made = Service(tmp_path, kafka, app_id)
-    shutil.copytree(ROOT / "examples" / "iris", tmp_path, dirs_exist_ok=True)
-    settings = yaml.safe_load((tmp_path / "stream_ml.yaml").read_text())
-    settings["kafka"]["bootstrap_servers"], settings["app"]["id"] = kafka, app_id
-    for part in ("events", "feedback", "predictions"):
-        settings[part]["topic"] = f"{app_id}-{part}"
-    made.settings = settings | {"http": {"port": 0}}
-    made.config = made.write()
-    made.create_topics()
+    made = example("iris", tmp_path, kafka, app_id)
     try:
         made.start()
         files = [str(tmp_path / name) for name in ("w1.yaml", "flowers.jsonl", "species.jsonl")]

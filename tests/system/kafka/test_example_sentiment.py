@@ -1,15 +1,12 @@
 """The example over HTTP, as its README says it: text in, a label out, and feedback changes the answer."""
 
-import shutil
 from pathlib import Path
 
 import pytest
-import yaml
 
 from stream_ml.core.partition.answered import FLAG
 from tests.support.api_process import ApiProcess
-from tests.support.paths import ROOT
-from tests.support.service import Service
+from tests.support.examples import example
 
 pytestmark = pytest.mark.kafka
 TOLD = (
@@ -21,20 +18,11 @@ TOLD = (
 
 
 def test_feedback_changes_what_the_sentiment_example_answers(kafka: str, app_id: str, tmp_path: Path) -> None:
-    made = Service(tmp_path, kafka, app_id)
-    shutil.copytree(ROOT / "examples" / "sentiment", tmp_path, dirs_exist_ok=True)
-    (tmp_path / "answers.key").write_text("k" * 40)
-    settings = yaml.safe_load((tmp_path / "stream_ml.yaml").read_text())
-    settings["kafka"]["bootstrap_servers"], settings["app"]["id"] = kafka, app_id
-    for part in ("events", "feedback", "predictions"):
-        settings[part]["topic"] = f"{app_id}-{part}"
-    made.settings = settings | {"http": {"port": 0}}
-    made.config = made.write()
-    made.create_topics()
+    made = example("sentiment", tmp_path, kafka, app_id)
     try:
         worker = made.start()
         made.wait_for(lambda: bool(worker.owned), "owning")
-        with ApiProcess(made, **settings["serve"]) as api:
+        with ApiProcess(made, **made.settings["serve"]) as api:
             api.wait_ready()
 
             def ask(text: str, **headers: str) -> dict[str, object]:

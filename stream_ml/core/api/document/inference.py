@@ -16,11 +16,6 @@ _TENSOR = {
 }
 
 
-def is_of_protocol(path: str) -> bool:
-    """Whether a path belongs to the protocol."""
-    return path == "/v2" or path.startswith("/v2/")
-
-
 def bodies(path: str) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     """Schema of the request, where there is one, and of the answer."""
     if path.endswith("/infer"):

@@ -1,9 +1,8 @@
 """Jobs in the API's document."""
 
-from typing import Any
+from typing import Any, get_args
 
-JSON, NDJSON = "application/json", "application/x-ndjson"
-STATUSES = ("queued", "running", "done", "cancelled", "expired")
+from stream_ml.core.api.jobs import Status
 
 
 def is_of_jobs(path: str) -> bool:
@@ -43,7 +42,7 @@ def schemas(rows_max: int) -> dict[str, Any]:
             "required": ["id", "status", "rows", "done", "failed", "created_ms", "expires_ms", "versions"],
             "properties": {
                 "id": {"type": "string"},
-                "status": {"type": "string", "enum": [*STATUSES]},
+                "status": {"type": "string", "enum": [*get_args(Status)]},
                 "rows": whole,
                 "done": {**whole, "description": "rows that are scored"},
                 "failed": {**whole, "description": "rows for which the model raised"},

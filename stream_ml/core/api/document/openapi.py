@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from stream_ml.core.api.answers import Answers
 from stream_ml.core.api.document import inference, jobs
 from stream_ml.core.api.document.described import field_schema
+from stream_ml.core.api.inference import is_of_protocol
 from stream_ml.core.api.problems import KINDS, MEDIA_TYPE, TYPE
 
 JSON, NDJSON = "application/json", "application/x-ndjson"
@@ -151,7 +152,7 @@ def _operation(operation: Operation, app: Described, alias: dict[str, Any] | Non
         found["responses"]["304"] = {"description": "as If-None-Match has it"}
     for status in _statuses(operation, app, with_body=body is not None):
         titles = sorted({kind.title for kind in KINDS.values() if kind.status == status})
-        name, kind = ("InferenceError", JSON) if inference.is_of_protocol(operation.path) else ("Problem", MEDIA_TYPE)
+        name, kind = ("InferenceError", JSON) if is_of_protocol(operation.path) else ("Problem", MEDIA_TYPE)
         found["responses"][str(status)] = {
             "description": "; ".join(titles),
             "content": {kind: {"schema": _ref(name)}},
@@ -168,7 +169,7 @@ def _bodies(operation: Operation, alias: dict[str, Any] | None) -> tuple[Any, in
         return alias["request"], 200, alias["answer"]
     if jobs.is_of_jobs(operation.path):
         return jobs.bodies(operation.method, operation.path)
-    if inference.is_of_protocol(operation.path):
+    if is_of_protocol(operation.path):
         request, answer = inference.bodies(operation.path)
         return request, 200, answer
     if operation.path == "/v1/feedback":
