@@ -86,6 +86,19 @@ class _Load:
         else:
             self._idle.append(connection)
 
+    def _pace(self, loop: asyncio.AbstractEventLoop, began_s: float, rate: float) -> None:
+        """Send each request when it is due; in a thread: the loop's own timers are right to a millisecond only."""
+        for number in range(1, int(self._seconds * rate) + 1):
+            intended_s = began_s + number / rate
+            time.sleep(max(0.0, intended_s - time.perf_counter()))  # the rate
+            loop.call_soon_threadsafe(self._due, intended_s)
+
+    def _due(self, intended_s: float) -> None:
+        if self._idle:
+            self._idle.pop().send(intended_s)
+        else:
+            self._late.append(intended_s)
+
     async def run(self, host: str, port: int, connections: int) -> Took:
         loop = asyncio.get_running_loop()
         made = [await loop.create_connection(lambda: _Connection(self), host, port) for _ in range(connections)]
@@ -97,17 +110,7 @@ class _Load:
                 connection.send(time.perf_counter())
             await asyncio.sleep(self._seconds)
         else:
-            sent = 0
-            while (now_s := time.perf_counter()) < self._until_s:
-                due = int((now_s - began_s) * self._rate)
-                while sent < due:
-                    sent += 1
-                    intended_s = began_s + sent / self._rate
-                    if self._idle:
-                        self._idle.pop().send(intended_s)
-                    else:
-                        self._late.append(intended_s)
-                await asyncio.sleep(0.0005)
+            await asyncio.to_thread(self._pace, loop, began_s, self._rate)
         for _ in range(200):
             if not any(protocol.busy for _, protocol in made) and not self._late:
                 break

@@ -10,12 +10,12 @@ last line is JSON.
 
 import contextlib
 import json
+import multiprocessing
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -32,7 +32,6 @@ from benchmarks.process import ROOT
 from stream_ml.app.assemble import assemble
 from stream_ml.config import load_config
 from stream_ml.core.avro.record import encode_record
-from stream_ml.core.inputs.rows import RowEncoder
 from stream_ml.embedded.broker import EmbeddedKafka, free_port
 from stream_ml.kafka.topics import create_topics
 from stream_ml.serve.access.keys import new_key, write_keys
@@ -79,6 +78,34 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+class Feed:
+    """A producer of labelled events. Not an idempotent one: while five of its requests are on their way such a client
+    polls without a pause, and a broker on the same core does not get to answer them."""
+
+    def __init__(self, config_file: Path) -> None:
+        config = load_config(config_file)
+        self._producer = Producer({"bootstrap.servers": config.kafka.bootstrap_servers, "linger.ms": 5, "acks": 1})
+        parts = assemble(config)
+        self._schemas = {"visits": parts.reader.payloads.reader.parsed, "truths": parts.feedback.payloads.reader.parsed}
+        self.produced = 0
+
+    def produce(self, count: int) -> None:
+        """So many events with their labels."""
+        for number in range(self.produced, self.produced + count):
+            values = {f"x{n}": float((number * 7919 + n) % 100) for n in range(FEATURES)}
+            event = {"id": f"v{number}", "at": T0 + 200 * number, **values}
+            label = {"id": f"v{number}", "at": T0 + 200 * number + 10, "y": values["x0"] > 50}
+            for topic, record in (("visits", event), ("truths", label)):
+                while True:
+                    try:
+                        self._producer.produce(topic, encode_record(self._schemas[topic], record), event["id"])
+                        break
+                    except BufferError:
+                        self._producer.poll(0.05)
+        self.produced += count
+        self._producer.poll(0)
+
+
 class Api:
     """A worker, the API, and a producer of labelled events."""
 
@@ -116,33 +143,10 @@ class Api:
             "log": {"format": "json"},
         }
         (folder / "stream_ml.yaml").write_text(yaml.safe_dump(settings), "utf-8")
-        self.config = load_config(folder / "stream_ml.yaml")
-        create_topics(self.config, 1, dry_run=False)
-        self._producer = Producer({"bootstrap.servers": servers, "linger.ms": 5, "enable.idempotence": True})
-        parts = assemble(self.config)
-        self._rows = {
-            "visits": RowEncoder(self.config.events, parts.reader.payloads, "events"),
-            "truths": RowEncoder(self.config.feedback, parts.feedback.payloads, "feedback"),
-        }
-        self._schemas = {"visits": parts.reader.payloads.reader.parsed, "truths": parts.feedback.payloads.reader.parsed}
-        self.produced = 0
+        self.config_file = folder / "stream_ml.yaml"
+        create_topics(load_config(self.config_file), 1, dry_run=False)
+        self.feed = Feed(self.config_file)
         self.processes: list[subprocess.Popen[bytes]] = []
-
-    def produce(self, count: int) -> None:
-        """So many events with their labels."""
-        for number in range(self.produced, self.produced + count):
-            values = {f"x{n}": float((number * 7919 + n) % 100) for n in range(FEATURES)}
-            event = {"id": f"v{number}", "at": T0 + 200 * number, **values}
-            label = {"id": f"v{number}", "at": T0 + 200 * number + 10, "y": values["x0"] > 50}
-            for topic, record in (("visits", event), ("truths", label)):
-                while True:
-                    try:
-                        self._producer.produce(topic, encode_record(self._schemas[topic], record), event["id"])
-                        break
-                    except BufferError:
-                        self._producer.poll(0.05)
-        self.produced += count
-        self._producer.poll(0)
 
     def start(self, verb: str, core: int) -> None:
         """A process of the project, on a core."""
@@ -230,33 +234,37 @@ def measured(server: Server, count: int, connections: int) -> dict[str, float]:
     }
 
 
+def fed(config_file: Path, first: int, labels: float) -> None:
+    """Produce so many events a second, each with its label, until ended."""
+    feed = Feed(config_file)
+    feed.produced, began_s = first, time.monotonic()
+    while True:
+        feed.produce(first + int((time.monotonic() - began_s) * labels) - feed.produced)
+        time.sleep(0.01)  # the rate
+
+
 def learning(api: Api, labels: float | None) -> dict[str, float]:
     """Latencies at RATE while so many labels a second are learned; None: as many as there are, a backlog."""
-    ended, learned_before = threading.Event(), api.learned()
     if labels is None:
-        api.produce(150_000)
-
-    def feed() -> None:
-        began_s, sent = time.monotonic(), 0
-        while not ended.is_set():
-            due = int((time.monotonic() - began_s) * (labels or 0))
-            api.produce(due - sent)
-            sent = due
-            time.sleep(0.01)  # the rate
-
-    thread = threading.Thread(target=feed, daemon=True)
+        api.feed.produce(150_000)
+    # In a process of its own: a thread that encodes records would keep the interpreter from the client that measures.
+    context = multiprocessing.get_context("spawn")
+    feeding = context.Process(target=fed, args=(api.config_file, api.feed.produced, labels), daemon=True)
+    learned_before = api.learned()
     if labels:
-        thread.start()
-        time.sleep(1.0)  # of the rate, before anything is measured
+        feeding.start()
+        api.wait_learned(learned_before + int(labels))  # a second of the rate, before anything is measured
+        learned_before = api.learned()
     began_s, server = time.monotonic(), api.server
     took = load(
         server.port, server.path, server.body(1), connections=16, seconds=6.0, rate=RATE, headers=server.headers
     )
     seconds = time.monotonic() - began_s
     learned = (api.learned() - learned_before) / seconds
-    ended.set()
     if labels:
-        thread.join()
+        feeding.terminate()
+        feeding.join()
+        api.feed.produced += int(60 * labels)  # more than it can have come to
     assert not took.failed
     return {
         "p50_ms": took.quantile(0.5),
@@ -275,7 +283,7 @@ def main() -> None:
         api = Api(folder, kafka.bootstrap_servers)
         stack.callback(lambda: [process.kill() for process in api.processes])
         api.start("run", cores().others)
-        api.produce(LEARNED)
+        api.feed.produce(LEARNED)
         api.start("serve", cores().measured)
         api.wait_learned(LEARNED - 100)
         peers = [
@@ -300,6 +308,9 @@ def main() -> None:
         }
         while_learning = {}
         for name, labels in (("nothing", 0.0), ("1,000 labels/s", 1_000.0), ("a backlog", None)):
+            if labels is None:  # else a worker at full speed keeps the broker from the core that they share
+                for task in Path(f"/proc/{kafka.pid}/task").iterdir():
+                    os.sched_setaffinity(int(task.name), {cores().others, cores().measured})
             while_learning[name] = {key: round(value, 2) for key, value in learning(api, labels).items()}
             sys.stderr.write(f"while learning {name}: {while_learning[name]}\n")
     own = table["stream_ml"]

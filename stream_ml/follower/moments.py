@@ -49,7 +49,7 @@ class Moments:
             frozen=model.frozen or serving.book.facts.frozen,
         )
         if before is None or before.of != of or before.model is not model:
-            self.now = Moment(model, of, self._door_of(model))
+            self.now = Moment.made(model, of, self._door_of(model))
 
     def _door_of(self, model: LineageModel) -> Door:
         plan = model.settings.plan

@@ -17,11 +17,19 @@ class Moment(NamedTuple):
     ----------
     door
         Reads instances for this model.
+    version
+        ``LINEAGE/POSITION``.
     """
 
     model: LineageModel
     of: Of
     door: Door
+    version: bytes
+
+    @classmethod
+    def made(cls, model: LineageModel, of: Of, door: Door) -> "Moment":
+        """One, with its version."""
+        return cls(model, of, door, f"{of.lineage}/{of.position}".encode())
 
 
 def score_one(moment: Moment, row: int, instance: Instance) -> tuple[Scored, bool]:

@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from stream_ml.config import Config
 from stream_ml.config.serve import SCOPES
@@ -27,6 +28,7 @@ class Gate:
     def __init__(self, config: Config, guard: Guard, metrics: Metrics) -> None:
         self.settings, self.guard, self._metrics = config.serve, guard, metrics
         self._rates, self._refusals = Rates(), Refusals()
+        self._counted: dict[tuple[str, int], tuple[Any, Any]] = {}  # what counts answers, by route and status
         self.in_flight, self.draining = 0, False
 
     def is_free(self, scope: Scope) -> bool:
@@ -97,5 +99,9 @@ class Gate:
         began_s
             Of `time.perf_counter`.
         """
-        self._metrics.count("http_requests", route=route, status=str(status))
-        self._metrics.observe("http_seconds", time.perf_counter() - began_s, route=route)
+        counted = self._counted.get((route, status))
+        if counted is None:
+            requests = self._metrics.child("http_requests", route=route, status=str(status))
+            counted = self._counted[route, status] = (requests, self._metrics.child("http_seconds", route=route))
+        counted[0].inc()
+        counted[1].observe(time.perf_counter() - began_s)

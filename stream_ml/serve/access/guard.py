@@ -2,7 +2,7 @@
 
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, NamedTuple
 
 from stream_ml.config import Config
@@ -29,7 +29,7 @@ class Principal(NamedTuple):
     """
 
     name: str
-    scopes: frozenset[str]
+    scopes: Collection[str]
     rate: float | None = None
     id: str = ""
 
@@ -116,7 +116,7 @@ class Guard:
 
     def _of_key(self, given: str) -> Principal | None:
         key = self.keys.right(given) if self.keys is not None else None
-        return None if key is None else Principal(key.name, frozenset(key.scopes), key.rate, key.id)
+        return None if key is None else Principal(key.name, key.scopes, key.rate, key.id)
 
     def _of_certificate(self, certificate: Certificate) -> Principal | None:
         """Who a client's certificate names, by its common name."""

@@ -120,8 +120,7 @@ class Predict:
 
     def headers(self, moment: Moment) -> list[tuple[bytes, bytes]]:
         """The same for those who do not read bodies."""
-        of, age_s = moment.of, self._live.age_s
-        found = [(b"stream-ml-position", f"{of.lineage}/{of.position}".encode())]
+        age_s, found = self._live.age_s, [(b"stream-ml-position", moment.version)]
         if age_s != float("inf"):
             found.append((b"stream-ml-age", b"%d" % int(age_s * 1000)))
         return found

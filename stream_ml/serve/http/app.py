@@ -18,6 +18,7 @@ from stream_ml.observe.access import Access
 from stream_ml.serve.access.gate import Gate
 from stream_ml.serve.access.refusals import known_id
 from stream_ml.serve.http.messages import BINARY, JSON, Answer, Request, Route, Routes, problem_answer
+from stream_ml.serve.http.whole import whole_of
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -64,7 +65,7 @@ class Application:
             request_id = known_id(headers) or secrets.token_hex(8)
             log.exception("request %s failed", request_id)
             answer = problem_answer(_BUG, request_id, verbose=True, is_inference=is_of_protocol(scope["path"]))
-        await self._send(send, answer, headers, with_body=scope["method"] != "HEAD", left=receive)
+        await self._send(scope, send, answer, headers, left=receive)
         self._gate.answered(_name(route), answer.status, began_s)
 
     async def _answered(
@@ -134,7 +135,7 @@ class Application:
         return problem_answer(problem, request_id, verbose=verbose, is_inference=is_of_protocol(path))
 
     async def _send(
-        self, send: Send, answer: Answer, headers: Mapping[bytes, bytes], *, with_body: bool, left: Receive
+        self, scope: Mapping[str, Any], send: Send, answer: Answer, headers: Mapping[bytes, bytes], *, left: Receive
     ) -> None:
         sent = [(b"content-type", answer.media_type), (b"content-length", b"%d" % len(answer.body))]
         sent += [*_ALWAYS, *answer.headers]
@@ -143,8 +144,10 @@ class Application:
             sent.append((b"x-request-id", given.encode()))
         if self._gate.draining or answer.status in (408, 413):  # what is left of such a body is not read
             sent.append((b"connection", b"close"))
+        body, whole = answer.body if scope["method"] != "HEAD" else b"", whole_of(scope)
+        if whole is not None and answer.status != TOO_LARGE and whole(answer.status, sent, body):
+            return
         await send({"type": "http.response.start", "status": answer.status, "headers": sent})
-        body = answer.body if with_body else b""
         if answer.status == TOO_LARGE:
             await send({"type": "http.response.body", "body": body, "more_body": True})
             await _passed_by(left, self._settings.body_max)

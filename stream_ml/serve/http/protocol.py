@@ -17,6 +17,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from stream_ml.serve.http.whole import offer_whole
+
 HEADERS_MAX = 100
 HEADERS_BYTES_MAX = 16_384
 WRITE_S = 10.0  # for a client to take what it was answered, once the system takes no more
@@ -105,15 +107,20 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._in_body = True
         self._trailers = 0
         super().on_headers_complete()
+        offer_whole(self.cycle)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; behind the body nobody reads it."""
-        if not self._in_body:
-            super().on_header(name, value)
+        if self._in_body:
+            self._trailers += len(name) + len(value)
+            if self._trailers > HEADERS_BYTES_MAX:
+                self._stop(431)
             return
-        self._trailers += len(name) + len(value)
-        if self._trailers > HEADERS_BYTES_MAX:
-            self._stop(431)
+        name = name.lower()
+        if name == b"expect":
+            super().on_header(name, value)
+        else:  # what uvicorn does, without another call for each header
+            self.headers.append((name, value))
 
     def on_message_complete(self) -> None:
         """The whole request is here."""
