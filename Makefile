@@ -15,7 +15,7 @@ SEED ?= 1
 SECONDS ?= 120
 MINUTES ?= 120
 
-.PHONY: demo test bench faults check docs chaos soak surfaces mutants format lock sbom clean
+.PHONY: image compose demo test bench faults check docs chaos soak surfaces mutants format lock sbom clean
 
 # DRIFT=1: from July on a feature means something else, and the service says so. UPGRADE=1: in July the model becomes
 # another one, while flights come. SERVE=1: flights are asked for over HTTP meanwhile, and answers derived again.
@@ -53,6 +53,14 @@ bench: $(VENV)/.test
 soak: $(VENV)/.test
 	@$(BIN)/python -m benchmarks.endurance $(MINUTES)
 
+# One image for every verb; VARIANT=slim: without the scoring API, VARIANT=demo: with the flights.
+image:
+	docker build -f deploy/docker/Dockerfile $(if $(VARIANT),--build-arg VARIANT=$(VARIANT)) -t stream-ml$(if $(VARIANT),:$(VARIANT)) .
+
+# The composed service, asked while flights are played and each part is killed; needs Docker. THREE=1: three brokers.
+compose: $(VENV)/.test
+	@$(BIN)/python -m tests.system.containers.compose $(if $(THREE),--three)
+
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -68,9 +76,15 @@ format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 
 # What a release is installed from, each file by its digest; the licences of all of it; and its bill of materials.
+LOCK = .release/bin/uv pip compile --quiet -c constraints.txt --generate-hashes --universal --python-version 3.11 \
+  --no-emit-index-url --no-header --no-annotate
+
 lock: .release/.done
-	@.release/bin/uv pip compile --quiet pyproject.toml --extra demo -c constraints.txt --generate-hashes --universal \
-	  --python-version 3.11 --no-emit-index-url --no-header --no-annotate -o deploy/requirements.txt
+	@$(LOCK) pyproject.toml --extra demo -o deploy/requirements.txt
+	@$(LOCK) pyproject.toml --extra serve --extra grpc --extra jwt -o deploy/docker/requirements-full.txt
+	@$(LOCK) pyproject.toml -o deploy/docker/requirements-slim.txt
+	@$(LOCK) pyproject.toml --extra serve --extra grpc --extra jwt --extra flights -o deploy/docker/requirements-demo.txt
+	@echo 'hatchling>=1.27' | $(LOCK) - -o deploy/docker/requirements-build.txt
 
 sbom: .release/.done
 	@$(PYTHON) -m venv --clear .release/app

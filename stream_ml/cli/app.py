@@ -19,10 +19,11 @@ from stream_ml.cli.config import config as config_verbs
 from stream_ml.cli.init import init
 from stream_ml.cli.models import verbs as models
 from stream_ml.cli.options import configured
+from stream_ml.cli.probe import probe
 from stream_ml.cli.say import say
 from stream_ml.cli.serving.keys import keys
 from stream_ml.config import Config
-from stream_ml.errors import StreamMLError
+from stream_ml.errors import ConfigError, StreamMLError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,6 +44,7 @@ app.command("init")(init)
 app.command("produce")(trial.produce)
 app.command("play")(trial.play)
 app.command("try")(trial.attempt)
+app.command("probe")(probe)
 app.command("top")(watch.top)
 app.command("tail")(watch.tail)
 app.command("show")(watch.show_one)
@@ -137,8 +139,20 @@ def demo(
     drift: Annotated[bool, typer.Option("--drift", help="From July on a feature means something else.")] = False,
     upgrade: Annotated[bool, typer.Option("--upgrade", help="In July the model becomes another one.")] = False,
     serve: Annotated[bool, typer.Option("--serve", help="Flights are asked for over HTTP meanwhile.")] = False,
+    config_file: Annotated[
+        Path | None,
+        typer.Option("--config", help="Only play the flights, to the Kafka and the workers of this configuration."),
+    ] = None,
 ) -> None:
     """Score and learn a year of real flights on a real Kafka; the last line is JSON."""
+    if config_file is not None:
+        from stream_ml.config import load_config
+        from stream_ml.demo.elsewhere import play_elsewhere
+
+        if directory or drift or upgrade or serve:
+            raise ConfigError("--config plays the flights elsewhere", "only --limit goes with it")
+        play_elsewhere(load_config(config_file, None, None), limit)
+        return
     from stream_ml.demo.run import run_demo
 
     run_demo(limit, directory, drift=drift, upgrade=upgrade, serve=serve)

@@ -9,8 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from stream_ml.config import load_config
+from stream_ml.config.sources import FILE
 
-ConfigFile = Annotated[Path, typer.Argument(help="The configuration, for example stream_ml.yaml.")]
+ConfigFile = Annotated[
+    Path, typer.Argument(envvar=FILE, show_envvar=True, help="The configuration, for example stream_ml.yaml.")
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, for example --set http.port=8081; repeatable."),

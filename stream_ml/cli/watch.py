@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from stream_ml.cli.options import configured
+from stream_ml.cli.probe import own_url
 from stream_ml.cli.say import say
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError, TransientError
@@ -47,8 +48,7 @@ def top(
     from stream_ml.observe.terminal import Shown, panel
     from stream_ml.storage.keys import token_of
 
-    host = config.http.host if config.http.host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 - compared
-    address = f"{url or f'http://{host}:{config.http.port}'}/v1/status"
+    address = f"{url or own_url(config.http.host, config.http.port)}/v1/status"
     console = Console()
     token = token_of(config)
     status = _status(address, token)

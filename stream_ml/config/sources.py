@@ -14,7 +14,8 @@ from stream_ml.errors import ConfigError, Problems
 
 PREFIX = "STREAM_ML_"
 SECRETS = PREFIX + "SECRETS"  # names a directory: each file in it holds the value of the key that it is named after
-RESERVED = {SECRETS, PREFIX + "FAIL_POINTS"}
+FILE = PREFIX + "CONFIG"  # names the configuration file of every verb that is given none
+RESERVED = {SECRETS, FILE, PREFIX + "FAIL_POINTS"}
 SECRET_BYTES_MAX = 65_536
 FILE_BYTES_MAX = 300_000
 _NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError)  # what its constructors raise

@@ -22,6 +22,7 @@ from stream_ml.config import Config, load_config
 from stream_ml.demo.asked import Asker, api_process, checked, held_back, words
 from stream_ml.demo.display import Display
 from stream_ml.demo.drift import drift_report, planted
+from stream_ml.demo.elsewhere import counted
 from stream_ml.demo.flights import Item, flights
 from stream_ml.demo.player import play
 from stream_ml.demo.upgrade import FACTORY, Restarted, upgrade_report, write_model
@@ -194,15 +195,8 @@ def _result(config: Config, folder: Path) -> dict[str, Any]:
     header = _newest(folder / "checkpoints", f"{parts.lineage(facts.log.log_id)}/*.ckpt")
     quality = _newest(folder / "checkpoints", f"{BOOK}/*/*.ckpt")["quality"]
     return {
-        "events": found.events,
-        "predictions": found.predictions,
-        "labels": found.feedback,
-        "labels_joined": found.examples,
+        **counted(found),
         "examples_learned": header["examples_learned"],
-        "outcomes": dict(found.outcomes),
-        "dead_letters": dict(found.dead_letters),
-        "lost": found.counts["lost"] + found.unread + len(found.waiting),
-        "duplicated": found.counts["repeated"] + found.counts["foreign"] + found.counts["sequence"],
         "auc": round(quality["auc"], 4),
         "auc_baseline": round(quality["auc_baseline"], 4),
         "log_loss": round(quality["log_loss"], 4),

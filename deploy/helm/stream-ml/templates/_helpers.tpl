@@ -1,0 +1,4 @@
+{{- define "stream-ml.config" -}}
+{{- .Values.config | default (.Files.Get "stream_ml.yaml") -}}
+{{- toYaml .Values.files -}}
+{{- end -}}
