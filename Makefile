@@ -86,9 +86,9 @@ LOCK = .release/bin/uv pip compile --quiet -c constraints.txt --generate-hashes 
 
 lock: .release/.done
 	@$(LOCK) pyproject.toml --extra demo -o deploy/requirements.txt
-	@$(LOCK) pyproject.toml --extra serve --extra grpc --extra jwt -o deploy/docker/requirements-full.txt
-	@$(LOCK) pyproject.toml -o deploy/docker/requirements-slim.txt
-	@$(LOCK) pyproject.toml --extra serve --extra grpc --extra jwt --extra flights -o deploy/docker/requirements-demo.txt
+	@$(LOCK) pyproject.toml --extra serve --extra grpc --extra jwt --extra s3 -o deploy/docker/requirements-full.txt
+	@$(LOCK) pyproject.toml --extra s3 -o deploy/docker/requirements-slim.txt
+	@$(LOCK) pyproject.toml --extra serve --extra grpc --extra jwt --extra s3 --extra flights -o deploy/docker/requirements-demo.txt
 	@echo 'hatchling>=1.27' | $(LOCK) - -o deploy/docker/requirements-build.txt
 
 sbom: .release/.done

@@ -130,7 +130,10 @@ PANELS: dict[str, list[tuple[str, str, list[tuple[str, str]]]]] = {
         ("Memory of pending", "bytes", [("{{instance}}", f"stream_ml_pending_bytes{OF}")]),
         ("Checkpoint: age", "s", [("{{instance}}", f"time() - stream_ml_checkpoint_timestamp_seconds{OF}")]),
         ("Checkpoint: size", "bytes", [("{{instance}}", f"stream_ml_checkpoint_bytes{OF}")]),
-        ("Checkpoint: 1 cannot be written", "short", [("{{instance}}", f"stream_ml_checkpoint_failing{OF}")]),
+        ("Checkpoint: 1 cannot be written", "short", [
+            ("{{instance}}", f"stream_ml_checkpoint_failing{OF}"),
+            ("{{instance}}, to the bucket", f"stream_ml_checkpoint_away{OF}"),
+        ]),
         ("Checkpoint: time", "s", [("{{instance}}", f"stream_ml_checkpoint_seconds{OF}")]),
         ("Model", "short", [
             ("examples learned", f"max(stream_ml_examples_learned{OF})"),

@@ -102,10 +102,39 @@ class Pending(Section):
     bytes_max: Size = key(size_bytes("1GiB"), "memory of both per partition, about")
 
 
+class BucketSettings(Section):
+    """A bucket of an object store that speaks S3, where checkpoints are kept too; needs the extra `s3`."""
+
+    url: str = key(
+        ..., "s3://BUCKET/PREFIX, one prefix for an app", pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.+)?$"
+    )
+    endpoint: str | None = key(None, "where it answers, as https://minio:9000; null: at Amazon", pattern=r"^https?://")
+    region: str = key("us-east-1", "its region")
+    access_key_id: str | None = key(
+        None, "of the credentials; null: what the environment gives (AWS_..., a web identity, the machine's role)"
+    )
+    secret_access_key: str | None = key(None, "as a secret file: checkpoints.bucket.secret_access_key")
+    timeout: Duration = key(duration_ms("30s"), "for one request, its repetitions included", ge=1_000, le=600_000)
+    wait: Duration = key(
+        duration_ms("60s"),
+        "at a start, for what only the bucket has; behind it the log is folded from what is here",
+        le=3_600_000,
+    )
+
+    @model_validator(mode="after")
+    def _both(self) -> "BucketSettings":
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            raise ValueError("access_key_id and secret_access_key are given together, or neither")
+        return self
+
+
 class Checkpoints(Section):
     """Where caches of the fold are kept."""
 
     directory: Path = key(Path("checkpoints"), "where they are kept")
+    bucket: BucketSettings | None = key(
+        None, "where they are kept too, so that a worker on a new machine begins with one. null: nowhere"
+    )
     interval: Duration = key(duration_ms("60s"), "time between two checkpoints, while anything is learned")
     stop_wait: Duration = key(
         duration_ms("20s"), "for the last one after SIGTERM: less than whoever sends it waits before SIGKILL"

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from stream_ml.app.parts import Parts
+from stream_ml.config import Config
 from stream_ml.core.fold.batches import FoldSettings
 from stream_ml.core.fold.lineage_model import LineageModel
 from stream_ml.core.fold.replica import Replica
@@ -25,8 +26,10 @@ from stream_ml.follower.restore import BOOK, book_of, model_of
 from stream_ml.kafka.topics import TopicFacts
 from stream_ml.observe.metrics import Metrics
 from stream_ml.observe.status import CheckpointStatus
+from stream_ml.storage.bucket import Bucket
 from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
 from stream_ml.storage.keys import key_of
+from stream_ml.storage.mirror import Mirror
 from stream_ml.storage.writer import CheckpointWriter
 
 BEGIN_S = 0.005  # what the turn that begins a checkpoint gives to it
@@ -60,10 +63,10 @@ class Checkpointing:
 
     Attributes
     ----------
-    problem
-        Why the last one could not be written, or the directory is not as it should be; empty where all is well.
     sealed
         Whether they carry a seal: there is a key.
+    may_wait
+        Whether the bucket, where there is one, is waited for: at a start alone.
 
     So many attributes: what was written, what is under way and where it goes are of one conversation.
     """
@@ -85,11 +88,12 @@ class Checkpointing:
         self.sealed = self._key is not None
         self._recipes: dict[str, Recipe] = {}
         self._stores: dict[str, CheckpointStore] = {}
-        self.problem = self.know(recipe)
-        directory = config.path(config.checkpoints.directory) / BOOK
-        book = CheckpointStore(directory, recipe.settings.watch, keep=config.checkpoints.keep, key=self._key)
+        directory = config.path(config.checkpoints.directory)
+        self._mirror, self.may_wait = _mirror(config), True
+        self._problem = self.know(recipe)
+        book = CheckpointStore(directory / BOOK, recipe.settings.watch, keep=config.checkpoints.keep, key=self._key)
         self._stores[BOOK] = book
-        self.problem = self.problem or ("" if reads_only else book.prepare())
+        self._problem = self._problem or ("" if reads_only else book.prepare())
         self._sizes: dict[str, ModelSize] = {}
         self._writer, self._under_way, self._left = CheckpointWriter(), "", list[Kept]()
         self._position_under_way = -1
@@ -97,6 +101,16 @@ class Checkpointing:
         self._written: dict[str, tuple[int, float]] = {}  # by name: position, and when (monotonic clock)
         self._size_is_new = ""  # the lineage of which it is
         self.stands_at: dict[str, int] = {}  # by name: where the newest one is of which this process knows
+
+    @property
+    def problem(self) -> str:
+        """Why the last one could not be written, or the directory is not as it should be; empty where all is well."""
+        return self._problem
+
+    @property
+    def away(self) -> str:
+        """Why the newest ones are not in the bucket; empty where they are, or there is none."""
+        return "" if self._mirror is None else self._mirror.problem
 
     def know(self, recipe: Recipe) -> str:
         """Be able to read and write the checkpoints of this lineage; why they cannot be written, as of `prepare`."""
@@ -137,7 +151,7 @@ class Checkpointing:
         check: Callable[[Replica], None],
         load: Callable[[Checkpoint], Replica],
     ) -> Replica | None:
-        for found in self._stores[name].newest(at_most):
+        for found in self._found(self._stores[name], at_most):
             try:
                 if isinstance(found, CheckpointError):
                     raise found
@@ -154,6 +168,12 @@ class Checkpointing:
                 log.info("checkpoint at %d of %s loaded", found.position, name)
                 return replica
         return None
+
+    def _found(self, store: CheckpointStore, at_most: int | None) -> Iterator[Checkpoint | CheckpointError]:
+        """Those of a store, newest first; with those of the bucket while it may be waited for."""
+        if self._mirror is None or not self.may_wait:
+            return store.newest(at_most)
+        return self._mirror.newest(store, at_most)
 
     # --- between the turns ---
 
@@ -260,6 +280,11 @@ class Checkpointing:
                         *(name, after_s, stands_at, position - stands_at),
                     )
 
+    def close(self, most_s: float) -> None:
+        """Let what was written last come into the bucket, for at most so long."""
+        if self._mirror is not None and not self._reads_only:
+            self._mirror.close(most_s)
+
     def written(self, lineage: str) -> CheckpointStatus:
         """Position and age of this process's last checkpoint of a model; None before the first."""
         if lineage not in self._written:
@@ -274,13 +299,15 @@ class Checkpointing:
         except CheckpointError as error:
             self._metrics.count("checkpoint_failures")
             log.error("%s; scoring goes on, older checkpoints stay", error)
-            self.problem = str(error)
+            self._problem = str(error)
 
     def _wrote(self) -> None:
         name, store = self._under_way, self._stores[self._under_way]
         self._written[name] = (self._position_under_way, time.monotonic())
         self.stands_at[name] = self._position_under_way
-        self.problem = ""
+        self._problem = ""
+        if self._mirror is not None:
+            self._mirror.offer(store, self._position_under_way)
         self._metrics.set("checkpoint_timestamp_seconds", time.time())
         if name != BOOK:
             self.size(name).measured(store.pickled_bytes)
@@ -308,3 +335,11 @@ class Checkpointing:
             return {**head, "quality": kept.replica.watch.quality.report()}
         spec = self._recipes[kept.name].spec
         return {**head, "spec": spec, "spec_sha256": digest_of(spec), "examples_learned": kept.model.examples_learned}
+
+
+def _mirror(config: Config) -> Mirror | None:
+    """What keeps checkpoints in a bucket too, where the configuration names one."""
+    bucket = config.checkpoints.bucket
+    if bucket is None:
+        return None
+    return Mirror(Bucket(bucket), config.path(config.checkpoints.directory), wait_s=bucket.wait / 1000)

@@ -120,6 +120,7 @@ class Follower:
             model, _ = self.lineup.answering()
             log.info("model ready: version %s/%d, %d examples learned", *model.version, model.examples_learned)
             self._started = True
+        self.checkpoints.may_wait = False
 
     def _restored(self) -> Replica:
         """Book and watch from their newest checkpoint, else new ones; where the log has lost its beginning, the
@@ -389,6 +390,7 @@ class Follower:
             self.checkpoints.begin(self.lineup.replicas)
         if not self.checkpoints.write_until(self.lineup.replicas, until_s):
             self.checkpoints.leave(self.lineup.replicas, checkpoint_max_s)
+        self.checkpoints.close(max(0.0, until_s - time.monotonic()))
         self.close()
 
     def close(self) -> None:

@@ -106,6 +106,7 @@ TABLE = (
     _gauge("checkpoint_bytes", "bytes", (), "Size of the last checkpoint: the model and what belongs to it, packed."),
     _gauge("checkpoint_seconds", "seconds", (), "How long the last checkpoint took, or held up the loop."),
     _gauge("checkpoint_failing", "0 or 1", (), "1 while the last checkpoint could not be written."),
+    _gauge("checkpoint_away", "0 or 1", (), "1 while the newest checkpoints are not in checkpoints.bucket."),
     _counter("checkpoint_failures", "times", (), "Checkpoints that could not be written or used."),
     # quality and drift
     _gauge(

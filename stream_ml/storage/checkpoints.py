@@ -17,29 +17,24 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-import zstandard
-
 from stream_ml.errors import CheckpointError, ConfigError, OldFormat
 from stream_ml.runtime.failpoints import passes
 from stream_ml.storage.files import created, draft_of, opened
+from stream_ml.storage.packing import PAYLOAD_BYTES_MAX, Packing, Unpacked
 from stream_ml.storage.pickling import dump
+from stream_ml.storage.retention import DIGITS, kept_of, position_of
 from stream_ml.storage.unpickle import load
 
 FORMAT = 2  # 1: the state of a replica as one level of names
 HEADER_BYTES_MAX = 1_048_576
-PAYLOAD_BYTES_MAX = 8 * 2**30
 IN_MEMORY_MAX = 16 * 2**20  # of a payload that is read; of a larger one the copy is on the disk
 TRIED_MAX = 2 * 2**20  # of a pickle that is loaded at once to see that it can be: 20 ms
-WINDOW_MAX = 2**23  # bytes that a payload may ask to be kept while it is unpacked: four times what zstd's default needs
 PIECE = 2**20
-_LEVEL = 3  # zstd's default
-SPACED_CELLS = 3  # of each size
-_DIGITS = 20  # of the position in a file's name
 
 
 class Checkpoint(NamedTuple):
@@ -77,9 +72,9 @@ class CheckpointStore:
     def __init__(
         self, directory: Path, lineage: str, *, keep: int, key: bytes | None = None, spaced: bool = False
     ) -> None:
-        self._folder = directory / lineage
+        self.folder = directory / lineage
         self._lineage = lineage
-        self._keep, self._spaced = keep, spaced
+        self.keep, self.spaced = keep, spaced
         self._key = key
         self.pickled_bytes = 0  # of the last one that was written
 
@@ -91,30 +86,72 @@ class CheckpointStore:
         ConfigError
             It is no folder, or may not be written to.
         """
-        problem, probe = "", draft_of(self._folder / "probe")
+        problem, probe = "", draft_of(self.folder / "probe")
         try:
             self._make_folder()
             with created(probe):
                 passes("checkpoint-probed")
         except OSError as error:
-            problem = f"checkpoints cannot be written to {self._folder}: {error.strerror}"
+            problem = f"checkpoints cannot be written to {self.folder}: {error.strerror}"
             if error.errno not in _FULL:
                 raise ConfigError(problem, "set checkpoints.directory") from error
         finally:
             with contextlib.suppress(OSError):
                 probe.unlink(missing_ok=True)
-        for left in self._folder.glob(".*.ckpt.tmp.*"):
+        for left in self.folder.glob(".*.ckpt.tmp.*"):
             with contextlib.suppress(OSError):  # another worker was first, or it is no file
                 if time.time() - left.lstat().st_mtime > 3600:
                     left.unlink(missing_ok=True)
         return problem
 
+    def name_of(self, position: int) -> str:
+        """Of the file of a position."""
+        return f"{position:0{DIGITS}d}.ckpt"
+
     def size(self, position: int) -> int:
         """Bytes of the checkpoint of this position; 0 where it is gone by now."""
         try:
-            return (self._folder / f"{position:0{_DIGITS}d}.ckpt").stat().st_size
+            return (self.folder / self.name_of(position)).stat().st_size
         except OSError:
             return 0
+
+    def positions(self) -> list[int]:
+        """Of all files that are named like checkpoints, newest first."""
+        return [int(path.stem) for path in self._files()]
+
+    def read(self, position: int) -> Checkpoint:
+        """The checkpoint of a position; CheckpointError where it is damaged, not authentic, or gone."""
+        return self._read(self.folder / self.name_of(position))
+
+    def raw(self, position: int) -> IO[bytes]:
+        """The file of a position as it is; OSError where it is gone."""
+        return opened(self.folder / self.name_of(position))
+
+    @contextlib.contextmanager
+    def adopting(self, position: int) -> Iterator[IO[bytes]]:
+        """A file to write a checkpoint into that comes from elsewhere: it gets its name once all its checks are passed.
+
+        Raises
+        ------
+        CheckpointError
+            It is none of this lineage and position, is damaged or not authentic, or the disk refuses.
+        """
+        path = self.folder / self.name_of(position)
+        temporary = draft_of(path)
+        try:
+            self._make_folder()
+            with created(temporary) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            self._read(temporary, named=path)
+            self._name(temporary, path)
+            self._flush_folder()
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be written: {error.strerror}") from error
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
     def save(
         self,
@@ -145,7 +182,7 @@ class CheckpointStore:
         CheckpointError
             The content holds a type that could not be loaded again, or the disk refuses; older ones stay.
         """
-        path = self._folder / f"{position:0{_DIGITS}d}.ckpt"
+        path = self.folder / self.name_of(position)
         if self._is_there(path):
             return path
         temporary = draft_of(path)
@@ -155,7 +192,7 @@ class CheckpointStore:
             with created(temporary) as file:
                 room = len(self._first_line(head, PAYLOAD_BYTES_MAX, hashlib.sha256()))
                 file.write(b" " * room + b"\n")
-                payload = _Payload(file)
+                payload = Packing(file)
                 dump(content, payload, checkpoint_types, passing)
                 del content
                 payload.close()
@@ -183,10 +220,10 @@ class CheckpointStore:
 
     def _make_folder(self) -> None:
         """Make the folder and the directory around it, for this user alone."""
-        for folder in (self._folder.parent, self._folder):
+        for folder in (self.folder.parent, self.folder):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if self._folder.is_symlink():  # somebody else made it: what it leads to would be overwritten
-            raise OSError(errno.ELOOP, "it is a link", str(self._folder))
+        if self.folder.is_symlink():  # somebody else made it: what it leads to would be overwritten
+            raise OSError(errno.ELOOP, "it is a link", str(self.folder))
 
     def _is_there(self, path: Path) -> bool:
         try:
@@ -215,15 +252,14 @@ class CheckpointStore:
 
     def _files(self) -> list[Path]:
         """Checkpoints, newest first; a file of any other name is none of ours."""
-        named = (path for path in self._folder.glob("*.ckpt") if len(path.stem) == _DIGITS and path.stem.isdecimal())
-        return sorted(named, reverse=True)
+        return sorted((path for path in self.folder.glob("*.ckpt") if position_of(path.name) is not None), reverse=True)
 
     def content(
         self, checkpoint: Checkpoint, checkpoint_types: list[str], passing: Callable[[], None] = lambda: None
     ) -> Any:
         """The content of a checkpoint whose sums were found right; `passing` as of `save`."""
         checkpoint.payload.seek(0)
-        return load(_Unpacked(checkpoint, passing), checkpoint_types)
+        return load(Unpacked(checkpoint.position, checkpoint.payload, passing), checkpoint_types)
 
     def _read(self, path: Path, named: Path | None = None) -> Checkpoint:
         """A checkpoint in a file that has its name, or is to be `named` so."""
@@ -255,7 +291,7 @@ class CheckpointStore:
         """Room for so many bytes: in memory where they are few, or the disk has none."""
         if size > IN_MEMORY_MAX:
             with contextlib.suppress(OSError):
-                found = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed with what holds it
+                found = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115 - closed with what holds it
                 os.posix_fallocate(found.fileno(), 0, size)
                 return found
         return BytesIO()
@@ -269,7 +305,7 @@ class CheckpointStore:
             if _line(header).ljust(len(line) - 1) + b"\n" != line:
                 raise CheckpointError(f"{path} has a damaged header")
             found = {name: str(header.pop(name)) for name in ("header_sha256", "hmac")}
-            if header["lineage"] != self._lineage or f"{header['position']:0{_DIGITS}d}" != stem:
+            if header["lineage"] != self._lineage or f"{header['position']:0{DIGITS}d}" != stem:
                 raise CheckpointError(
                     f"{path} belongs elsewhere: its header names {header['lineage']}/{header['position']}"[:300]
                 )
@@ -296,7 +332,7 @@ class CheckpointStore:
         return {"header_sha256": hashlib.sha256(line).hexdigest(), "hmac": mac}
 
     def _flush_folder(self) -> None:
-        descriptor = os.open(self._folder, os.O_RDONLY)
+        descriptor = os.open(self.folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
@@ -307,85 +343,17 @@ class CheckpointStore:
 
         Spaced ones and those that are pinned (``pins/<position>.<name>.json``) stay, too.
         """
-        written = {int(path.stem): path for path in self._files() if int(path.stem) <= position and path.is_file()}
-        kept = set(sorted(written, reverse=True)[: self._keep])
-        if self._spaced:
-            kept |= spaced(written)
+        written = {int(path.stem): path for path in self._files() if path.is_file()}
+        kept = kept_of(written, position, self.keep, spaced=self.spaced)
         for at, path in written.items():
-            if at not in kept and not any((self._folder / "pins").glob(f"{at:0{_DIGITS}d}.*.json")):
+            if at <= position and at not in kept and not any((self.folder / "pins").glob(f"{at:0{DIGITS}d}.*.json")):
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
-
-
-def spaced(positions: Collection[int]) -> set[int]:
-    """Those of a log's checkpoints that stay, so that no position is far from one: few old ones, more newer ones.
-
-    Of every power of two the first checkpoint of each of the three newest cells of so many entries. The way from a
-    checkpoint to a position is then at most about twice the way from that position to the log's end.
-    """
-    kept: set[int] = set()
-    newest, size = max(positions, default=0), 1
-    while size <= 2 * newest:
-        cells: dict[int, int] = {}
-        for position in positions:
-            cell = position // size
-            if newest // size - cell < SPACED_CELLS:
-                cells[cell] = min(position, cells.get(cell, position))
-        kept |= set(cells.values())
-        size *= 2
-    return kept
 
 
 def _line(header: dict[str, Any]) -> bytes:
     """A header as it is written and digested: there is one way only, but for spaces at its end."""
     return json.dumps(header, sort_keys=True).encode()
-
-
-class _Payload:
-    """Takes a pickle, packs it, digests it, writes it."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.digest, self.bytes, self.pickled_bytes = hashlib.sha256(), 0, 0
-        self._packing = zstandard.ZstdCompressor(level=_LEVEL).compressobj()
-
-    def write(self, data: Any, /) -> None:
-        """Take more of it."""
-        self.pickled_bytes += memoryview(data).nbytes
-        self._put(self._packing.compress(data))
-
-    def close(self) -> None:
-        """Write what is left."""
-        self._put(self._packing.flush())
-
-    def _put(self, packed: bytes) -> None:
-        self.digest.update(packed)
-        self.bytes += len(packed)
-        self._file.write(packed)
-
-
-class _Unpacked:
-    """The pickle in a checkpoint, unpacked as it is read."""
-
-    def __init__(self, checkpoint: Checkpoint, passing: Callable[[], None]) -> None:
-        self._position, self._passing, self._left = checkpoint.position, passing, PAYLOAD_BYTES_MAX
-        self._reader = zstandard.ZstdDecompressor(max_window_size=WINDOW_MAX).stream_reader(checkpoint.payload)
-
-    def read(self, size: int, /) -> bytes:
-        """The next bytes of it."""
-        self._passing()
-        if size > self._left:
-            raise CheckpointError(f"the payload of checkpoint {self._position} claims too many bytes")
-        try:
-            found = self._reader.read(size)
-        except (zstandard.ZstdError, MemoryError) as error:
-            raise CheckpointError(f"the payload of checkpoint {self._position} is damaged: {error}") from error
-        self._left -= len(found)
-        return found
-
-    def readline(self) -> bytes:
-        """Nothing that this app writes has lines."""
-        raise CheckpointError(f"the payload of checkpoint {self._position} is no pickle of this app")
 
 
 def known_logs(directory: Path, key: bytes | None, *, unsealed: bool) -> Iterator[dict[str, Any]]:

@@ -13,7 +13,8 @@ from tests.support.paths import ROOT
 
 FOLDER = ROOT / "deploy/docker"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-EXTRAS = {"full": ("serve", "grpc", "jwt"), "slim": (), "demo": ("serve", "grpc", "jwt", "flights")}
+FULL = ("serve", "grpc", "jwt", "s3")
+EXTRAS = {"full": FULL, "slim": ("s3",), "demo": (*FULL, "flights")}
 
 
 def test_hadolint_finds_nothing() -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_ml.storage.checkpoints import CheckpointStore, spaced
+from stream_ml.storage.checkpoints import CheckpointStore
+from stream_ml.storage.retention import spaced_of
 
 LAW = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 
@@ -23,7 +24,7 @@ def test_the_way_from_a_checkpoint_to_a_position_is_at_most_twice_that_to_the_en
     for number in range(1, count + 1):
         end = number * step
         positions = kept | {end}
-        kept = spaced(positions) | set(sorted(positions, reverse=True)[:keep])
+        kept = spaced_of(positions) | set(sorted(positions, reverse=True)[:keep])
     assert len(kept) <= keep + 3 * (2 + math.ceil(math.log2(end + 1)))
     for position in range(step, end + 1, step):
         before = max(at for at in kept if at <= position)
@@ -33,7 +34,7 @@ def test_the_way_from_a_checkpoint_to_a_position_is_at_most_twice_that_to_the_en
 def test_the_first_one_of_a_log_stays() -> None:
     kept: set[int] = set()
     for number in range(1, 2_000):
-        kept = spaced(kept | {number * 10})
+        kept = spaced_of(kept | {number * 10})
     assert min(kept) == 10 and len(kept) < 60
 
 

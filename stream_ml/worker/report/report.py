@@ -135,6 +135,7 @@ class Report:
         above = self._totals.above if status["partitions"]["owned"] else set()
         set_gauges(self._metrics, status, above=above, learning_lag_s=self._follower.lag_s)
         self._metrics.set("checkpoint_failing", bool(self._follower.checkpoints.problem))
+        self._metrics.set("checkpoint_away", bool(self._follower.checkpoints.away))
         self._brokers.set(silent=self.health.is_silent)
 
 

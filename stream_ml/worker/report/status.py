@@ -166,6 +166,10 @@ class StatusMaker:
             text = "a start folds from the last one that was, or the log's beginning"
             why = self._follower.checkpoints.problem
             found.append(f"checkpoints cannot be written, {text}: {why} -> stream-ml config show CONFIG")
+        if self._follower.checkpoints.away:
+            text = "a worker on another machine would fold from the last one that is there"
+            why = self._follower.checkpoints.away
+            found.append(f"checkpoints do not reach the bucket, {text}: {why} -> stream-ml config show CONFIG")
         if facts.genesis_again:
             again = f"{facts.genesis_again} entries of {config.training_log_topic} claim that the log begins there"
             found.append(

@@ -4,6 +4,7 @@ A patch replaces a text that stands once in its file. Tests are named as pytest 
 """
 
 from tests.system.mutations.bug import Bug
+from tests.system.mutations.bugs_bucket import BUCKET
 from tests.system.mutations.bugs_serving import SERVING
 
 CRASH = "tests/system/kafka/test_crash.py"
@@ -448,8 +449,8 @@ BUGS = (
     Bug(
         "any type is unpickled",
         "stream_ml/storage/checkpoints.py",
-        "        return load(_Unpacked(checkpoint, passing), checkpoint_types)\n",
-        '        return __import__("pickle").load(_Unpacked(checkpoint, passing))\n',
+        "        return load(Unpacked(checkpoint.position, checkpoint.payload, passing), checkpoint_types)\n",
+        '        return __import__("pickle").load(Unpacked(checkpoint.position, checkpoint.payload, passing))\n',
         (CHECKPOINTS,),
     ),
     Bug(
@@ -526,8 +527,8 @@ BUGS = (
     Bug(
         "a checkpoint is not flushed to the disk",
         "stream_ml/storage/checkpoints.py",
-        "            os.fsync(file.fileno())\n",
-        "            pass\n",
+        'passes("checkpoint-written")\n                os.fsync(file.fileno())\n',
+        'passes("checkpoint-written")\n',
         (CHECKPOINTS,),
     ),
     Bug(
@@ -805,4 +806,5 @@ BUGS = (
         ("tests/system/kafka/test_oversized.py", BAD),
     ),
     *SERVING,
+    *BUCKET,
 )
