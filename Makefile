@@ -15,7 +15,7 @@ SEED ?= 1
 SECONDS ?= 120
 MINUTES ?= 120
 
-.PHONY: image compose cluster demo test bench faults check docs chaos soak surfaces mutants format lock sbom clean
+.PHONY: image compose cluster demo test bench faults check docs chaos soak surfaces mutants format lock sbom release clean
 
 # DRIFT=1: from July on a feature means something else, and the service says so. UPGRADE=1: in July the model becomes
 # another one, while flights come. SERVE=1: flights are asked for over HTTP meanwhile, and answers derived again.
@@ -28,8 +28,10 @@ test: $(VENV)/.test check
 # Workers, brokers and disks fail for ROUNDS rounds; the last line is JSON. 100 rounds take about half an hour.
 # HOSTILE=1: while somebody sends absurd numbers, false times, made-up texts and ghosts beside the honest producers.
 # SERVE=1: beside two replicas of the API that record what they answer, and are killed as well.
+# NODES=3: on three brokers, of which one dies at a time. STORE=s3: checkpoints in an object store too, machines go.
 chaos: $(VENV)/.test
-	@$(BIN)/python -m tests.system.chaos.storm --rounds $(ROUNDS) --seed $(SEED) $(if $(HOSTILE),--hostile) $(if $(SERVE),--serve)
+	@$(BIN)/python -m tests.system.chaos.storm --rounds $(ROUNDS) --seed $(SEED) $(if $(HOSTILE),--hostile) $(if $(SERVE),--serve) \
+	  $(if $(STORE),--store $(STORE)) $(if $(NODES),--nodes $(NODES))
 
 # What every surface says while six things go wrong under load, one after the other, each for SECONDS.
 surfaces: $(VENV)/.test
@@ -98,6 +100,10 @@ sbom: .release/.done
 	@mkdir -p dist
 	@.release/bin/cyclonedx-py environment .release/app --pyproject pyproject.toml --of JSON -o dist/sbom.json
 	@.release/bin/python deploy/third_party.py dist/sbom.json
+
+# What is published of a version, built twice and tried; refused where the changelog says nothing of it.
+release: .release/.done
+	@$(PYTHON) deploy/release.py $(VERSION)
 
 clean:
 	rm -rf $(VENV) .release

@@ -6,9 +6,10 @@ from typing import NamedTuple
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AclOperation, AdminClient
 
+from stream_ml.check.durability import durability
 from stream_ml.config import Config
 from stream_ml.errors import Problems
-from stream_ml.kafka.clients import FETCH_BYTES, TIMEOUT_S, admin
+from stream_ml.kafka.clients import FETCH_BYTES, TIMEOUT_S, admin, topics_there
 from stream_ml.kafka.errors import error_of, reaching
 from stream_ml.kafka.reading.ends import ends
 from stream_ml.kafka.topics import (
@@ -65,12 +66,18 @@ def check_online(config: Config, downtime_ms: int) -> Online:
         _retention(config, found, downtime_ms, problems)
         _sizes(config, found, problems)
         _broker(config, client, downtime_ms, problems)
+        cluster = topics_there(client)
+        lasting = list(durability(cluster.topics, found.settings, len(cluster.brokers), list(found.counts)))
+        for one in lasting:
+            if not one.is_note:
+                problems.add(one.text, one.hint)
         _permissions(config, client, found, problems)
         entries = 0
         if config.training_log_topic in found.counts:
             first, end = ends(client, [(config.training_log_topic, 0)])[config.training_log_topic, 0]
             entries = end - first
-    return Online(problems, facts, batch_notes(config, found, memory_bytes()), entries, list(found.counts))
+    notes = [*batch_notes(config, found, memory_bytes()), *(one.text for one in lasting if one.is_note)]
+    return Online(problems, facts, notes, entries, list(found.counts))
 
 
 def _topics_line(config: Config, found: Inspected) -> str:

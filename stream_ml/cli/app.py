@@ -122,12 +122,15 @@ def audit(
 def broker(
     directory: Annotated[Path, typer.Argument(help="Where it keeps its data; made where it is missing.")],
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0: a free one.", min=0, max=65535)] = 9092,
+    nodes: Annotated[int, typer.Option(help="Brokers: 1, or 3 and more, each record on three.", min=1, max=9)] = 1,
 ) -> None:
-    """Run a real Apache Kafka in the foreground, for development: one node, on this machine only."""
+    """Run a real Apache Kafka in the foreground, for development: on this machine only, one broker or several."""
     from stream_ml.embedded.broker import EmbeddedKafka
+    from stream_ml.embedded.cluster import EmbeddedCluster
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with EmbeddedKafka(directory, port=port) as kafka:
+    made = EmbeddedKafka(directory, port=port) if nodes == 1 else EmbeddedCluster(directory, nodes=nodes, port=port)
+    with made as kafka:
         say(f"Kafka answers at {kafka.bootstrap_servers}, data in {directory}; Ctrl-C stops it")
         kafka.wait()
 

@@ -134,14 +134,17 @@ class EmbeddedKafka:
 
     `port` 0 chooses a free one, `heap` is java's ``-Xmx``; `settings` are more lines of server.properties, in which
     ``{port}`` and ``{controller}`` stand for the two ports. A start after a stop or kill, by another object too,
-    finds the data of the directory again; the same object keeps its port.
+    finds the data of the directory again; the same object keeps its port. `cluster_id` is what the nodes of a cluster
+    have in common (see cluster.py); empty: one of its own.
     """
 
-    def __init__(self, directory: Path, *, port: int = 0, heap: str = "512m", settings: str = "") -> None:
+    def __init__(
+        self, directory: Path, *, port: int = 0, heap: str = "512m", settings: str = "", cluster_id: str = ""
+    ) -> None:
         self.directory = directory.absolute()
         self.log = self.directory / "broker.log"
         self.port = port or free_port()
-        self.heap, self.settings = heap, settings
+        self.heap, self.settings, self._cluster_id = heap, settings, cluster_id
         self.bootstrap_servers = f"127.0.0.1:{self.port}"
         self._child: subprocess.Popen[bytes] | None = None
         self._log_start = 0
@@ -225,7 +228,7 @@ class EmbeddedKafka:
     def _format(self, java: Distribution, log: IO[bytes]) -> None:
         if (self.directory / "data" / "meta.properties").exists():  # written last by the tool
             return
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        cluster = self._cluster_id or base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         tool = ("kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "--config=server.properties")
         with self._run(java, log, TOOL_HEAP, *tool) as child:
             if child.wait():

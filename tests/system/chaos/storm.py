@@ -20,7 +20,6 @@ from typing import Any
 from confluent_kafka import KafkaException
 
 from stream_ml.admin.models import ModelLog
-from stream_ml.embedded.broker import EmbeddedKafka
 from tests.support.service import Service, Worker, service, until
 from tests.system.chaos import serving
 from tests.system.chaos.answers_judged import judged
@@ -28,6 +27,7 @@ from tests.system.chaos.asking import Asking
 from tests.system.chaos.hostile import PROTECTED, Hostile, compared, memory_mb
 from tests.system.chaos.model_faults import OWN, ModelFaults
 from tests.system.chaos.schedule import INSTANCES, WEIGHTS, Fault, schedule
+from tests.system.chaos.surroundings import Surroundings
 from tests.system.chaos.traffic import Traffic
 
 PARTITIONS = 4
@@ -42,9 +42,9 @@ class Storm:
     """One service in trouble."""
 
     def __init__(
-        self, kafka: EmbeddedKafka, made: Service, seed: int, say: Callable[[str], None], recovery_max_s: float
+        self, around: Surroundings, made: Service, seed: int, say: Callable[[str], None], recovery_max_s: float
     ) -> None:
-        self._kafka, self._made, self._say, self._recovery_max_s = kafka, made, say, recovery_max_s
+        self._around, self._made, self._say, self._recovery_max_s = around, made, say, recovery_max_s
         self._chance = random.Random(seed + 1)
         self._models = ModelFaults(made, random.Random(seed + 2))
         self.workers: dict[str, Worker] = {}
@@ -67,13 +67,14 @@ class Storm:
 
     def start(self, instance: str, fail: str = "") -> Worker:
         """A worker with a disk of its own."""
-        checkpoints = {"directory": f"checkpoints-{instance}", "interval": "1s", "keep": 3}
+        checkpoints = self._around.checkpoints(instance)
         self.workers[instance] = self._made.start(instance, fail, checkpoints=checkpoints)
         return self.workers[instance]
 
     def round(self, number: int, fault: Fault) -> None:
         """Peace, then a fault, then the wait until every partition has moved on."""
         until(lambda: False, fault.peace_s)
+        self._around.perhaps_store_fails()
         self._care()
         self.faults[fault.kind] += 1
         before = self._positions()
@@ -93,6 +94,7 @@ class Storm:
     def _kill(self, fault: Fault) -> None:
         self._worker(fault.instance).kill()
         self.kills["anywhere"] += 1
+        self._around.perhaps_new_machine(self._made.folder / f"checkpoints-{fault.instance}")
         self.start(fault.instance)
 
     def _kill_at(self, fault: Fault) -> None:
@@ -140,12 +142,14 @@ class Storm:
         self.start(free[0] if free else fault.instance)
 
     def _broker_restarts(self, fault: Fault) -> None:
-        self._kafka.stop()
-        self._kafka.start(timeout_s=2 * self._recovery_max_s)
+        self._around.restart_brokers(2 * self._recovery_max_s)
 
     def _broker_dies(self, fault: Fault) -> None:
-        self._kafka.kill()
-        self._kafka.start(timeout_s=2 * self._recovery_max_s)
+        before = self._positions()
+        wait_moved = lambda: self._made.wait_for(  # noqa: E731
+            lambda: self._moved(before), "going on without a broker", self._recovery_max_s
+        )
+        self._around.kill_broker(wait_moved, 2 * self._recovery_max_s)
 
     def _disk_full(self, fault: Fault) -> None:
         self._worker(fault.instance).kill()
@@ -277,6 +281,8 @@ def storm(
     *,
     hostile: bool = False,
     serve: bool = False,
+    nodes: int = 1,
+    store: bool = False,
     partitions: int = PARTITIONS,
     commit_least: str = "0ms",
     recovery_max_s: float = RECOVERY_MAX_S,
@@ -289,18 +295,21 @@ def storm(
         Beside producers that mean no good.
     serve
         Beside two replicas of the API that record what they answer, and fail as well.
+    nodes, store
+        As of `Surroundings`.
     """
     started, memory_max_mb = time.monotonic(), list[float]()
-    with EmbeddedKafka(folder / "kafka") as kafka, contextlib.ExitStack() as stack:
+    with Surroundings(folder, seed, nodes=nodes, store=store) as around, contextlib.ExitStack() as stack:
         (folder / "app").mkdir()
+        around.prepare(folder / "app")
         delivery = {"batch_max_records": 200, "session_timeout": f"{SESSION_S:.0f}s", "commit_least": commit_least}
         changes: dict[str, Any] = {"delivery": delivery}
         changes |= PROTECTED if hostile else {}
         if serve:
             changes["serve"] = serving.SETTINGS
             (folder / "app" / "answers.key").write_text(serving.KEY, "utf-8")
-        with service(folder / "app", kafka.bootstrap_servers, "storm", partitions=partitions, **changes) as made:
-            tumult = Storm(kafka, made, seed, say, recovery_max_s)
+        with service(folder / "app", around.kafka.bootstrap_servers, "storm", partitions=partitions, **changes) as made:
+            tumult = Storm(around, made, seed, say, recovery_max_s)
             stack.callback(tumult.close)
             traffic, flood = (
                 Traffic(made, seed, as_it_happens=hostile or serve),
@@ -346,6 +355,7 @@ def storm(
         "positions": {instance: m["checkpoint_position"] for instance, m in models.items()},
         **({"hostile": {**unspoilt, "sent": flood.sent}} if flood is not None else {}),
         **result["answers"],
+        **around.result,
         "memory_mb": [round(max(memory_max_mb[:half]), 1), round(max(memory_max_mb[half:]), 1)],
         "worst_recovery_s": round(max(tumult.recoveries_s, default=0.0), 1),
         "seconds": round(time.monotonic() - started, 1),
@@ -369,6 +379,8 @@ def main() -> None:
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--hostile", action="store_true", help="beside producers that mean no good")
     arguments.add_argument("--serve", action="store_true", help="beside replicas of the API, which fail as well")
+    arguments.add_argument("--nodes", type=int, default=1, help="brokers: 1, or 3 and more")
+    arguments.add_argument("--store", choices=["s3"], help="checkpoints in an object store too, which fails as well")
     every = [*WEIGHTS, *serving.WEIGHTS]
     arguments.add_argument("--only", nargs="*", choices=every, help="kinds of faults (default: all there are)")
     arguments.add_argument("--partitions", type=int, default=PARTITIONS)
@@ -383,6 +395,8 @@ def main() -> None:
             *(given.rounds, given.seed, folder, lambda line: print(line, file=sys.stderr, flush=True), kinds),
             hostile=given.hostile,
             serve=given.serve,
+            nodes=given.nodes,
+            store=given.store == "s3",
             partitions=given.partitions,
             commit_least=given.commit_least,
             recovery_max_s=given.recovery_max,
