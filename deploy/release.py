@@ -33,7 +33,7 @@ def run(*words: str | Path, cwd: Path = ROOT, env: dict[str, str] | None = None)
 
 def notes(version: str, text: str) -> str:
     """What the changelog says of a version; empty where it has no section, or one that says nothing."""
-    found = re.search(rf"^## {re.escape(version)}\b[^\n]*\n(.*?)(?=^## |\Z)", text, re.M | re.S)
+    found = re.search(rf"^## {re.escape(version)}(?=\s)[^\n]*\n(.*?)(?=^## |\Z)", text, re.M | re.S)
     return found[1].strip() if found is not None else ""
 
 
@@ -118,6 +118,7 @@ def main() -> None:
     print("installed by digest into an environment of its own: --version, init, check and serve --openapi are right")
     chart(version, int(epoch))
     run("make", "sbom")
+    (DIST / ".gitignore").unlink(missing_ok=True)
     (DIST / "NOTES.md").write_text(notes(version, changelog) + "\n", "utf-8")
     sums = "".join(f"{digest(path)}  {path.name}\n" for path in sorted(DIST.iterdir()))
     (DIST / "SHA256SUMS").write_text(sums, "utf-8")

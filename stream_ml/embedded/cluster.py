@@ -24,7 +24,9 @@ offsets.topic.replication.factor={replicas}
 transaction.state.log.replication.factor={replicas}
 transaction.state.log.min.isr={in_sync}
 unclean.leader.election.enable=false
+initial.broker.registration.timeout.ms=180000
 """
+"""A broker gives up after its last setting: Kafka's 60 s are not enough where three start on a busy machine."""
 
 
 class EmbeddedCluster:

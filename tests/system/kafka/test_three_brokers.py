@@ -11,6 +11,7 @@ from stream_ml.embedded.cluster import EmbeddedCluster
 from tests.support.service import Service, service
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
+START_S = 150.0
 
 
 @pytest.fixture(scope="module", name="cluster")
@@ -52,7 +53,7 @@ def test_each_broker_may_die_and_come_back_while_events_flow(
     cluster.nodes[number].kill()
     made.pairs(range(100, 300))
     made.wait_until_done()
-    cluster.nodes[number].start()
+    cluster.nodes[number].start(timeout_s=START_S)
     made.pairs(range(300, 400))
     right(made)
 
@@ -65,10 +66,10 @@ def test_with_two_of_three_dead_nothing_is_written_and_nothing_lost_once_one_is_
     cluster.nodes[1].kill()
     made.pairs(range(100, 150))
     made.wait_for(lambda: not made.ready, "it says that it is not ready")
-    cluster.nodes[1].start(timeout_s=120)
+    cluster.nodes[1].start(timeout_s=START_S)
     made.wait_until_done()
     assert made.progress()[0] == before + 100
-    cluster.nodes[0].start()
+    cluster.nodes[0].start(timeout_s=START_S)
     made.wait_for(lambda: made.ready, "it is ready again")
     right(made)
 
@@ -77,5 +78,5 @@ def test_all_brokers_are_restarted_one_after_the_other(made: Service, cluster: E
     for first, node in zip(range(100, 400, 100), cluster.nodes, strict=True):
         made.pairs(range(first, first + 100))
         node.stop()
-        node.start()
+        node.start(timeout_s=START_S)
     right(made)
