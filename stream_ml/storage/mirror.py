@@ -77,6 +77,9 @@ class Mirror:
                 self._keep(folder, store, position)
             except CheckpointError as error:
                 self._failed(error)
+            except BaseException as error:  # a client's panic is no Exception; this thread must not end in silence
+                log.exception("the bucket's client failed")
+                self._failed(CheckpointError(f"the bucket's client failed: {type(error).__name__}: {error}"[:300]))
             else:
                 self._kept(folder, position)
 
