@@ -110,9 +110,15 @@ def _brought(root: str, folder: Path) -> list[str]:
 
 
 def _place(name: str, file: Path, folder: Path) -> str:
-    """A path below the folder, which is the same wherever the folder lies; else the module's name."""
-    file, folder = file.resolve(), folder.resolve()
-    return file.relative_to(folder).as_posix() if folder in file.parents else name
+    """A path below the folder, which is the same wherever the folder lies; else the module's name.
+
+    Links are not followed as long as that goes: Kubernetes mounts files as links into a folder with another name each
+    time, and they are the same files.
+    """
+    for of, below in ((file.absolute(), folder.absolute()), (file.resolve(), folder.resolve())):
+        if below in of.parents:
+            return of.relative_to(below).as_posix()
+    return name
 
 
 def _parents(name: str) -> list[str]:

@@ -264,3 +264,25 @@ def test_spec_names_factory_parameters_and_each_module_by_its_path_below_the_con
     assert (spec["factory"], spec["params"]) == ("own_model:build", {})
     assert sorted(spec["sources"]) == ["kit/scaling.py", "own_model.py"]
     assert str(tmp_path) not in str(spec)
+
+
+def _mounted(folder: Path, stamp: str) -> Path:
+    """A folder as Kubernetes mounts a ConfigMap: links into a folder whose name each mount has anew."""
+    (folder / f"..{stamp}").mkdir(parents=True)
+    (folder / "..data").symlink_to(f"..{stamp}")
+    for name, text in {"own_model.py": model("from helper import K"), "helper.py": HELPER}.items():
+        (folder / f"..{stamp}" / name).write_text(text, "utf-8")
+        (folder / name).symlink_to(Path("..data") / name)
+    return folder
+
+
+def test_modules_that_are_links_are_named_as_they_lie_beside_the_configuration(tmp_path: Path) -> None:
+    files = {"own_model.py": model("from helper import K"), "helper.py": HELPER}
+    [plain] = lineages(tmp_path, files)
+    folders = [_mounted(tmp_path / stamp, stamp) for stamp in ("2026_11_30_07_01_01.111", "2026_12_01_08_02_02.222")]
+    for folder in folders:
+        _config(folder, "own_model:build")
+    ended = run_python(LINEAGES, *(str(folder / "stream_ml.yaml") for folder in folders))
+    assert ended.stdout.split() == [plain, plain], ended.stderr
+    spec = assemble(_config(folders[0], "own_model:build")).spec("t")
+    assert sorted(spec["sources"]) == ["helper.py", "own_model.py"]

@@ -46,11 +46,19 @@ def test_what_runs_on_is_asked_whether_it_is_ready_and_has_time_to_end(name: str
 def test_what_is_mounted_from_the_project_is_there() -> None:
     mounts = [mount for service in SERVICES.values() for mount in service.get("volumes", ())]
     for mount in mounts:
+        assert re.fullmatch(r"[^\s:]+:/[^\s:]*(:ro)?", mount), mount
         source = mount.split(":")[0]
         if source.startswith("."):
             assert (FOLDER / source).exists(), mount
         else:
             assert source in COMPOSED["volumes"], mount
+
+
+def test_who_makes_secrets_may_write_where_the_others_read_them() -> None:
+    for name in OURS:
+        mounts = set(SERVICES[name]["volumes"])
+        end = "" if name == "secrets" else ":ro"
+        assert {f"secrets:/run/stream-ml{end}", f"token:/run/token{end}"} <= mounts, name
 
 
 def test_no_secret_stands_in_a_file_of_the_project() -> None:
