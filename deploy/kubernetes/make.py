@@ -161,6 +161,9 @@ def labelled(document: Document) -> None:
 def valued(document: Document) -> None:
     """With values where people change things."""
     pod, name = pod_of(document), document["metadata"]["name"].removeprefix("stream-ml-")
+    if document["kind"] == "PodMonitor":
+        for endpoint in document["spec"]["podMetricsEndpoints"]:
+            endpoint["authorization"]["credentials"]["name"] = said(".Values.secret")
     if pod is None:
         return
     pod["metadata"]["annotations"] = block(
@@ -191,9 +194,7 @@ def template(document: Document) -> str:
     labelled(document)
     valued(document)
     text = templated(dumped(renamed(document)))
-    text = re.sub(
-        r"^( *)- EXTRA$", r"\1{{- with .Values.extraEnv }}{{ toYaml . | nindent 8 }}{{ end }}", text, flags=re.M
-    )
+    text = re.sub(r"^( *)- EXTRA$", _extra_env, text, flags=re.M)
     kind, name = document["kind"], document["metadata"]["name"]
     if kind == "StatefulSet":
         text = _with_storage(text)
@@ -217,6 +218,11 @@ def template(document: Document) -> str:
         asked = conditions[0] if len(conditions) == 1 else f"and {' '.join(conditions)}"
         return f"{{{{- if {asked} }}}}\n{text}{{{{- end }}}}\n"
     return text
+
+
+def _extra_env(found: re.Match[str]) -> str:
+    indent = found[1]
+    return f"{indent}{{{{- with .Values.extraEnv }}}}{{{{ toYaml . | nindent {len(indent)} }}}}{{{{ end }}}}"
 
 
 def _with_storage(text: str) -> str:

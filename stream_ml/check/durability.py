@@ -59,8 +59,7 @@ def _of_topic(name: str, topic: Any, settings: Mapping[str, str]) -> Iterator[Fo
             f"{key}={REPLICAS} for new ones; kafka-reassign-partitions.sh moves it",
             is_note=replicas > 1,
         )
-        if replicas == 1:
-            return
+        return
     least = settings.get("min.insync.replicas", "")
     if least.isdecimal() and int(least) < IN_SYNC:
         yield Found(

@@ -108,7 +108,9 @@ class BucketSettings(Section):
     url: str = key(
         ..., "s3://BUCKET/PREFIX, one prefix for an app", pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.+)?$"
     )
-    endpoint: str | None = key(None, "where it answers, as https://minio:9000; null: at Amazon", pattern=r"^https?://")
+    endpoint: str | None = key(
+        None, "where it answers, as https://minio:9000; null: at Amazon", pattern=r"^https?://[^@\s/]+(/\S*)?$"
+    )
     region: str = key("us-east-1", "its region")
     access_key_id: str | None = key(
         None, "of the credentials; null: what the environment gives (AWS_..., a web identity, the machine's role)"
@@ -151,6 +153,15 @@ class Checkpoints(Section):
     unsealed: bool = key(
         False, "do without a key where none can be made: who may write to the directory can run code in the worker"
     )
+
+    @model_validator(mode="after")
+    def _common_key(self) -> "Checkpoints":
+        if self.bucket is not None and self.key_file is None and not self.unsealed:
+            raise ValueError(
+                "bucket needs key_file, the same for all: a key that each machine makes for itself fits nothing that "
+                "another one has put there"
+            )
+        return self
 
 
 class Models(Section):

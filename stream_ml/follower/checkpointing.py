@@ -65,8 +65,9 @@ class Checkpointing:
     ----------
     sealed
         Whether they carry a seal: there is a key.
-    may_wait
-        Whether the bucket, where there is one, is waited for: at a start alone.
+    waits
+        Asked again and again while the bucket is waited for, whether to go on; None: it is not waited for. At a start
+        alone.
 
     So many attributes: what was written, what is under way and where it goes are of one conversation.
     """
@@ -89,7 +90,8 @@ class Checkpointing:
         self._recipes: dict[str, Recipe] = {}
         self._stores: dict[str, CheckpointStore] = {}
         directory = config.path(config.checkpoints.directory)
-        self._mirror, self.may_wait = _mirror(config), True
+        self._mirror = _mirror(config)
+        self.waits: Callable[[], bool] | None = None
         self._problem = self.know(recipe)
         book = CheckpointStore(directory / BOOK, recipe.settings.watch, keep=config.checkpoints.keep, key=self._key)
         self._stores[BOOK] = book
@@ -170,10 +172,12 @@ class Checkpointing:
         return None
 
     def _found(self, store: CheckpointStore, at_most: int | None) -> Iterator[Checkpoint | CheckpointError]:
-        """Those of a store, newest first; with those of the bucket while it may be waited for."""
-        if self._mirror is None or not self.may_wait:
+        """Those of a store, newest first; with those of the bucket while it is waited for. None without a key."""
+        if self._key is None and not self._config.checkpoints.unsealed:
+            return iter(())
+        if self._mirror is None or self.waits is None:
             return store.newest(at_most)
-        return self._mirror.newest(store, at_most)
+        return self._mirror.newest(store, at_most, self.waits)
 
     # --- between the turns ---
 

@@ -109,6 +109,7 @@ class Follower:
         """
         if not self._reads_only:
             self.recipes.keep_own()
+        self.checkpoints.waits = lambda: not (self.keep_alive() or stop())
         self._follow(self._restored())
         self._head = Track(self._parts.config, self.replica, self.seal, self.cost, self._slices)
         self.fold_past_end(stop=stop, interval_s=interval_s, until_ready=True)
@@ -120,7 +121,7 @@ class Follower:
             model, _ = self.lineup.answering()
             log.info("model ready: version %s/%d, %d examples learned", *model.version, model.examples_learned)
             self._started = True
-        self.checkpoints.may_wait = False
+        self.checkpoints.waits = None
 
     def _restored(self) -> Replica:
         """Book and watch from their newest checkpoint, else new ones; where the log has lost its beginning, the
@@ -379,8 +380,7 @@ class Follower:
             log.warning("interrupted in the middle of the fold: no checkpoint is written, the next start folds again")
             self.close()
             return
-        # Those under way come first: they are nearer to their end than new ones.
-        self.checkpoints.write_until(self.lineup.replicas, until_s)
+        self.checkpoints.write_until(self.lineup.replicas, until_s)  # those under way first: nearer to their end
         try:
             if self._started:  # one that was told to stop in a long fold has not committed anything
                 self.fold_past_end(stall_max_s=stall_max_s, most_s=stall_max_s)

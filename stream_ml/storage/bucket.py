@@ -5,6 +5,7 @@ create an object of one name one wins, and the others find it there.
 """
 
 import itertools
+import os
 import re
 from datetime import timedelta
 from typing import IO, Any
@@ -14,6 +15,8 @@ from stream_ml.config.service import BucketSettings
 from stream_ml.errors import CheckpointError, ConfigError
 
 PIECE = 2**20
+TRANSFER = timedelta(minutes=15)  # for one object; as long as nothing comes a request ends sooner
+CREATED_MAX = 5_000_000_000  # bytes: S3's own limit for one request, which alone can be conditional
 LISTED_MAX = 100_000  # names of a folder
 RETRIES = 2  # of one request, by the client itself; later ones are the caller's
 REASON_MAX = 300  # characters of what the client says
@@ -47,7 +50,8 @@ class Bucket:
             "secret_access_key": settings.secret_access_key,
         }
         options: dict[str, Any] = {
-            "timeout": timeout,
+            "timeout": max(timeout, TRANSFER),
+            "read_timeout": timeout,
             "connect_timeout": min(timeout, timedelta(seconds=5)),
             "allow_http": urlsplit(settings.endpoint or "https:").scheme == "http",
         }
@@ -59,9 +63,14 @@ class Bucket:
             raise ConfigError(f"checkpoints.bucket {self.url} cannot be used: {_reason(error)}") from error
 
     def create(self, name: str, file: IO[bytes]) -> None:
-        """Keep all of a file under a name; one that is there already stays."""
+        """Keep all of a file under a name; one that is there already stays. It is held in memory meanwhile."""
         import obstore
         from obstore.exceptions import AlreadyExistsError
+
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        if size > CREATED_MAX:
+            raise CheckpointError(f"{self.url}/{name} would have {size:,} bytes: S3 takes {CREATED_MAX:,} at once")
 
         with _told(f"{self.url}/{name} cannot be written"):
             try:

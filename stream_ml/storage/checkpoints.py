@@ -123,6 +123,10 @@ class CheckpointStore:
         """The checkpoint of a position; CheckpointError where it is damaged, not authentic, or gone."""
         return self._read(self.folder / self.name_of(position))
 
+    def pins(self) -> list[str]:
+        """Names of the files that pin checkpoints (``<position>.<name>.json``)."""
+        return [path.name for path in (self.folder / "pins").glob("*.json")]
+
     def raw(self, position: int) -> IO[bytes]:
         """The file of a position as it is; OSError where it is gone."""
         return opened(self.folder / self.name_of(position))

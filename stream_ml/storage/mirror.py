@@ -9,8 +9,10 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from stream_ml.errors import CheckpointError
 from stream_ml.storage.bucket import Bucket
@@ -19,9 +21,17 @@ from stream_ml.storage.packing import PAYLOAD_BYTES_MAX
 from stream_ml.storage.retention import kept_of, position_of
 
 AGAIN_S, AGAIN_MAX_S = 1.0, 60.0  # until the next try
+LOOK_S = 0.1  # how often it is asked whether to go on waiting
 FETCHED_MAX = 5  # checkpoints that are brought for one folder: behind so many bad ones the log is nearer
 
 log = logging.getLogger(__name__)
+
+
+T = TypeVar("T")
+
+
+class Pruned(Exception):
+    """The checkpoint is gone here by now."""
 
 
 class Mirror:
@@ -40,7 +50,8 @@ class Mirror:
     def __init__(self, bucket: Bucket, directory: Path, *, wait_s: float) -> None:
         self._bucket, self._directory, self._wait_s = bucket, directory, wait_s
         self._waiting: dict[str, tuple[CheckpointStore, int]] = {}  # by folder: what is newest there
-        self._changed, self._ends, self._pause_s = threading.Condition(), False, AGAIN_S
+        self._changed, self._ends, self._hurries, self._pause_s = threading.Condition(), False, False, AGAIN_S
+        self._until_s: float | None = None  # of the waiting at a start, once it has begun
         self.problem, self.kept_at = "", 0.0
         self._thread = threading.Thread(target=self._run, name="bucket", daemon=True)
         self._thread.start()
@@ -75,6 +86,9 @@ class Mirror:
                 folder, (store, position) = next(iter(self._waiting.items()))
             try:
                 self._keep(folder, store, position)
+            except Pruned:  # a newer one is offered, or will be
+                with self._changed:
+                    self._done(folder, position)
             except CheckpointError as error:
                 self._failed(error)
             except BaseException as error:  # a client's panic is no Exception; this thread must not end in silence
@@ -86,12 +100,14 @@ class Mirror:
     def _keep(self, folder: str, store: CheckpointStore, position: int) -> None:
         try:
             file = store.raw(position)
-        except OSError:
-            return  # pruned by now: a newer one has been offered
+        except FileNotFoundError:
+            raise Pruned from None
+        except OSError as error:
+            raise CheckpointError(f"checkpoint {position} of {folder} cannot be read: {error.strerror}") from error
         with file:
             self._bucket.create(f"{folder}/{store.name_of(position)}", file)
         there = {at: name for name in self._bucket.names(folder) if (at := position_of(name)) is not None}
-        pinned = {name.partition(".")[0] for name in self._bucket.names(f"{folder}/pins")}
+        pinned = {name.partition(".")[0] for name in (*self._bucket.names(f"{folder}/pins"), *store.pins())}
         kept = kept_of(there, position, store.keep, spaced=store.spaced)
         gone = [
             at
@@ -102,12 +118,17 @@ class Mirror:
 
     def _kept(self, folder: str, position: int) -> None:
         with self._changed:
-            if self._waiting.get(folder, (None, -1))[1] == position:
-                del self._waiting[folder]
+            self._done(folder, position)
             if self.problem:
                 log.info("checkpoints reach %s again", self._bucket.url)
             self.problem, self._pause_s, self.kept_at = "", AGAIN_S, time.time()
             self._changed.notify_all()
+
+    def _done(self, folder: str, position: int) -> None:
+        """Take one from the line; where a newer one has been offered meanwhile, that one has to wait its turn."""
+        offered = self._waiting.pop(folder)
+        if offered[1] != position:
+            self._waiting[folder] = offered
 
     def _failed(self, error: CheckpointError) -> None:
         with self._changed:
@@ -118,36 +139,68 @@ class Mirror:
             if folder:  # the next one first: it may be about this one alone
                 self._waiting[folder] = self._waiting.pop(folder)
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._ends, self._pause_s)
+            self._changed.wait_for(lambda: self._ends or self._hurries, self._pause_s)
             self._pause_s = min(AGAIN_MAX_S, 2 * self._pause_s)
 
     # --- from there to here ---
 
-    def newest(self, store: CheckpointStore, at_most: int | None) -> Iterator[Checkpoint | CheckpointError]:
+    def newest(
+        self, store: CheckpointStore, at_most: int | None, waits: Callable[[], bool] = lambda: True
+    ) -> Iterator[Checkpoint | CheckpointError]:
         """As of the store, with those that only the bucket has; each is brought when it is asked for.
 
-        Waits for the bucket, for at most `wait_s` in all; then what is here has to do.
+        Parameters
+        ----------
+        waits
+            Asked again and again while the bucket is waited for: whether to go on. `wait_s` after the first question
+            that is over anyhow, for all folders together; what is here has to do then.
         """
-        folder, until_s = self._folder(store), time.monotonic() + self._wait_s
+        folder = self._folder(store)
         try:
-            there = {at: name for name in self._bucket.names(folder) if (at := position_of(name)) is not None}
+            names = self._waited(lambda: self._bucket.names(folder), waits, f"{self._bucket.url}/{folder}")
         except CheckpointError as error:
             yield error
-            there = {}
+            names = []
+        there = {at: name for name in names if (at := position_of(name)) is not None}
         here, fetched = set(store.positions()), 0
         for position in sorted(here | set(there), reverse=True):
             if at_most is not None and position > at_most:
                 continue
             try:
                 if position not in here:
-                    if fetched >= FETCHED_MAX or time.monotonic() > until_s:
+                    if fetched >= FETCHED_MAX:
                         continue
                     fetched += 1
-                    self._fetch(folder, there[position], store, position)
+                    name = there[position]
+                    fetch = partial(self._fetch, folder, name, store, position)
+                    self._waited(fetch, waits, f"{self._bucket.url}/{folder}/{name}")
                 found: Checkpoint | CheckpointError = store.read(position)
             except CheckpointError as error:
                 found = error
             yield found
+
+    def _waited(self, work: Callable[[], T], waits: Callable[[], bool], what: str) -> T:
+        """What some work gives; in a thread of its own, which is left behind where it takes too long."""
+        if self._until_s is None:
+            self._until_s = time.monotonic() + self._wait_s
+        results: list[T] = []
+        failures: list[CheckpointError] = []
+
+        def run() -> None:
+            try:
+                results.append(work())
+            except CheckpointError as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=run, name="bucket-asked", daemon=True)
+        thread.start()
+        while thread.is_alive():
+            if time.monotonic() > self._until_s or not waits():
+                raise CheckpointError(f"{what} is not waited for any longer (checkpoints.bucket.wait)")
+            thread.join(LOOK_S)
+        if not results:
+            raise failures[0] if failures else CheckpointError(f"{what}: the bucket's client failed")
+        return results[0]
 
     def _fetch(self, folder: str, name: str, store: CheckpointStore, position: int) -> None:
         began_s = time.monotonic()

@@ -12,7 +12,13 @@ import kubernetes_validate
 import yaml
 
 VERSION = "1.36"
-OTHERS = {"PodMonitor", "PrometheusRule", "ScaledObject", "ExternalSecret"}  # of operators: no schema is here
+OTHERS = {
+    "PodMonitor",
+    "PrometheusRule",
+    "ScaledObject",
+    "TriggerAuthentication",
+    "ExternalSecret",
+}  # of operators: no schema is here
 SECRETS = {"stream-ml", "stream-ml-kafka"}  # whoever deploys makes them
 PATHS = {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
 GRACE_S = {"worker": 45, "api": 30, "jobs": 30}  # at least: what ends in an orderly way within takes that long

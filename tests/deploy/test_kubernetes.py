@@ -173,6 +173,16 @@ def test_the_example_s_configuration_is_one_with_the_ports_that_the_manifests_na
 
 
 @needs_kubectl
+@pytest.mark.parametrize("name", ["base", "production", "secured"])
+def test_nobody_sets_a_number_that_an_autoscaler_sets(name: str) -> None:
+    documents = overlay(name)
+    for document in documents:
+        target = document.get("spec", {}).get("scaleTargetRef")
+        if target is not None:
+            assert "replicas" not in one(documents, f"{target.get('kind', 'Deployment')}/{target['name']}")["spec"]
+
+
+@needs_kubectl
 def test_a_scaler_knows_the_group_the_topic_and_that_markers_stay_unread() -> None:
     config = load_config(FOLDER / "base/stream_ml.yaml")
     spec = one(overlay("production"), "ScaledObject/stream-ml-worker")["spec"]
@@ -184,9 +194,12 @@ def test_a_scaler_knows_the_group_the_topic_and_that_markers_stay_unread() -> No
 
 
 @needs_kubectl
-def test_a_secured_kafka_reaches_every_pod_that_runs_on() -> None:
+def test_a_secured_kafka_is_asked_by_every_pod_and_by_the_scaler() -> None:
     documents = overlay("secured")
-    for name in (WORKER, API):
+    trigger = one(documents, "ScaledObject/stream-ml-worker")["spec"]["triggers"][0]
+    assert one(documents, f"TriggerAuthentication/{trigger['authenticationRef']['name']}")
+    assert trigger["metadata"]["tls"] == "enable"
+    for name in (WORKER, API, "CronJob/stream-ml-audit"):
         env = {item["name"]: item.get("value") for item in _container(documents, name)["env"]}
         assert env["STREAM_ML_KAFKA__PROPERTIES__SECURITY_PROTOCOL"] == "SASL_SSL"
         assert env["STREAM_ML_SECRETS"] == "/run/kafka/values"

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -131,6 +131,48 @@ def test_pinned_ones_stay_there(objects: ObjectStore, prefix: str, tmp_path: Pat
     assert until(lambda: node.there == [10, 30], 10), node.there
 
 
+def test_what_is_pinned_here_stays_there(objects: ObjectStore, prefix: str, tmp_path: Path) -> None:
+    node = Node(tmp_path, objects.bucket(prefix), keep=1)
+    node.write_each(10)
+    (node.store.folder / "pins").mkdir()
+    (node.store.folder / "pins" / f"{10:020d}.kept.json").write_text("{}", "utf-8")
+    node.write_each(20, 30)
+    assert until(lambda: node.there == [10, 30], 10), node.there
+
+
+class SlowBucket(Bucket):
+    """Takes a while for each object, and remembers in which folder it was."""
+
+    def __init__(self, settings: BucketSettings) -> None:
+        super().__init__(settings)
+        self.created: list[str] = []
+
+    def create(self, name: str, file: IO[bytes]) -> None:
+        time.sleep(0.2)  # an upload that takes longer than the next checkpoint
+        self.created.append(name.partition("/")[0])
+        super().create(name, file)
+
+
+def test_one_that_is_written_often_keeps_no_other_from_the_bucket(
+    objects: ObjectStore, prefix: str, tmp_path: Path
+) -> None:
+    bucket = SlowBucket(BucketSettings(**objects.settings(prefix)))
+    node = Node(tmp_path, bucket)
+    other = CheckpointStore(tmp_path, "b" * 16, keep=5, key=KEY)
+    other.save(10, {}, "other", checkpoint_types=[])
+    position = 0
+
+    def offer() -> bool:
+        nonlocal position
+        position += 1
+        node.write(position)
+        return "b" * 16 in bucket.created
+
+    node.write(1_000_000)
+    node.mirror.offer(other, 10)
+    assert until(offer, 10), bucket.created
+
+
 # --- what is none ---
 
 
@@ -231,6 +273,40 @@ def test_one_that_never_answers_holds_up_a_start_for_so_long_and_nothing_else(tm
         began_s = time.monotonic()
         told, own = node.found()
         assert "cannot be listed" in told and own == "own" and time.monotonic() - began_s < 10.0
+
+
+def test_a_start_that_is_told_to_end_waits_no_longer(tmp_path: Path) -> None:
+    with silent_store() as endpoint:
+        settings = BucketSettings(
+            url="s3://tests/x", endpoint=endpoint, access_key_id="k", secret_access_key="s", timeout="20s"
+        )
+        node, asked = Node(tmp_path, Bucket(settings)), list[int]()
+
+        def waits() -> bool:
+            asked.append(1)
+            return len(asked) < 3
+
+        began_s = time.monotonic()
+        [words] = node.mirror.newest(node.store, None, waits)
+        assert "is not waited for any longer" in str(words) and time.monotonic() - began_s < 5.0 and len(asked) == 3
+
+
+def test_all_folders_together_are_waited_for_so_long_and_no_longer(tmp_path: Path) -> None:
+    with silent_store() as endpoint:
+        settings = BucketSettings(
+            url="s3://tests/x", endpoint=endpoint, access_key_id="k", secret_access_key="s", timeout="20s"
+        )
+        bucket = Bucket(settings)
+        mirror, began_s = Mirror(bucket, tmp_path, wait_s=1.0), time.monotonic()
+        for lineage in ("a" * 16, "b" * 16, "c" * 16):
+            store = CheckpointStore(tmp_path, lineage, keep=5, key=KEY)
+            assert "any longer" in str(next(iter(mirror.newest(store, None))))
+        assert time.monotonic() - began_s < 3.0
+
+
+def test_an_endpoint_holds_no_password() -> None:
+    with pytest.raises(ValueError, match="endpoint"):
+        BucketSettings(url="s3://tests/x", endpoint="http://user:secret@127.0.0.1:9")
 
 
 def test_a_wrong_key_is_told(objects: ObjectStore, prefix: str, tmp_path: Path) -> None:

@@ -51,7 +51,8 @@ def test_a_bucket_that_goes_away_is_a_problem_that_costs_nothing_and_ends(
     objects.start()
     try:
         bucket = objects.settings(app_id, timeout="1s")
-        checkpoints = {"interval": "1s", "bucket": bucket}
+        (tmp_path / "seal.key").write_text("k" * 40, "ascii")
+        checkpoints = {"interval": "1s", "bucket": bucket, "key_file": "seal.key"}
         with service(tmp_path, kafka, app_id, http={"port": free_port()}, checkpoints=checkpoints) as made:
             worker = made.start()
             made.pairs(range(10))

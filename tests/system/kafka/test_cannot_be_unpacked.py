@@ -15,7 +15,7 @@ from tests.support.service import T0, Service, brothers, service, until
 
 pytestmark = pytest.mark.kafka
 
-SOON_S = 20.0  # for what a healthy worker does within a few seconds
+SOON_S = 60.0  # for what a worker does within a second; the machine may do much else
 MB = 1_000_000
 SMALL = {"consumer": {"receive.message.max.bytes": 2 * MB, "fetch.max.bytes": MB}}  # also bounds what is unpacked
 BOMB = bytes(5 * MB)  # some hundred bytes as zstd

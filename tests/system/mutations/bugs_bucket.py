@@ -29,9 +29,30 @@ BUCKET = (
     Bug(
         "a pinned checkpoint goes from the bucket",
         "stream_ml/storage/mirror.py",
-        'pinned = {name.partition(".")[0] for name in self._bucket.names(f"{folder}/pins")}',
-        "pinned = set[str]()",
+        '(*self._bucket.names(f"{folder}/pins"), *store.pins())',
+        "store.pins()",
         (MIRROR,),
+    ),
+    Bug(
+        "a model that is written often keeps all others from the bucket",
+        "stream_ml/storage/mirror.py",
+        "        offered = self._waiting.pop(folder)\n",
+        "        offered = self._waiting[folder]\n        if offered[1] == position:\n            del self._waiting[folder]\n",
+        (MIRROR,),
+    ),
+    Bug(
+        "a checkpoint without a seal is loaded where there is no key",
+        "stream_ml/follower/checkpointing.py",
+        "        if self._key is None and not self._config.checkpoints.unsealed:\n            return iter(())\n",
+        "",
+        ("tests/follower/test_checkpoints_without_a_key.py",),
+    ),
+    Bug(
+        "a module that is a link is named by where it leads",
+        "stream_ml/app/sources.py",
+        "    for of, below in ((file.absolute(), folder.absolute()), (file.resolve(), folder.resolve())):\n",
+        "    for of, below in ((file.resolve(), folder.resolve()),):\n",
+        ("tests/app/test_sources.py",),
     ),
     Bug(
         "a bucket that is away is told with every try",
