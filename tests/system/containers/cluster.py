@@ -12,7 +12,6 @@ part of kube-proxy itself: it asks the addresses that the Service's EndpointSlic
 import argparse
 import base64
 import contextlib
-import http.client
 import json
 import os
 import secrets
@@ -23,7 +22,6 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,23 +34,12 @@ from stream_ml.embedded.broker import EmbeddedKafka
 from stream_ml.kafka.topics import create_topics
 from stream_ml.serve.access.keys import new_key, write_keys
 from tests.support.paths import ROOT
+from tests.system.containers.asking import Address, Asker
 
 NAMESPACE, IMAGES = "stream-ml-tried", ("stream-ml:tried-1", "stream-ml:tried-2")
 WORKERS, API = "statefulset/stream-ml-worker", "deployment/stream-ml-api"
 READY_S = 240.0
-PAUSE_S = 0.02
 VOLUMES = 4
-FLIGHT = {
-    "flight_id": "f",
-    "scheduled_departure": 1_357_034_400_000,
-    "carrier": "UA",
-    "origin": "EWR",
-    "destination": "IAH",
-    "distance": 1400.0,
-    "hour": 5,
-    "month": 1,
-    "weekday": 1,
-}
 PROPERTIES = """\
 listeners=PLAINTEXT://0.0.0.0:{{port}},CONTROLLER://127.0.0.1:{{controller}}
 advertised.listeners=PLAINTEXT://{host}:{{port}}
@@ -158,6 +145,7 @@ def manifests(folder: Path, servers: str) -> str:
         "namespace": NAMESPACE,
         "resources": [os.path.relpath(ROOT / "deploy/kubernetes/base", folder)],
         "images": [{"name": "stream-ml", "newName": name, "newTag": tag}],
+        "replicas": [{"name": "stream-ml-api", "count": 2}],
         "patches": [
             {"target": {"kind": "StatefulSet|Deployment"}, "patch": yaml.safe_dump(patch)},
             {"target": {"kind": "HorizontalPodAutoscaler|CronJob"}, "patch": yaml.safe_dump(gone)},
@@ -175,7 +163,7 @@ class Endpoints(threading.Thread):
 
     def __init__(self, service: str, port: int) -> None:
         super().__init__(daemon=True)
-        self._service, self._port, self.ready = service, port, list[tuple[str, int]]()
+        self._service, self._port, self.ready, self._turns = service, port, list[Address](), 0
 
     def run(self) -> None:
         while True:
@@ -192,63 +180,11 @@ class Endpoints(threading.Thread):
                 ]
             time.sleep(0.2)  # between two looks
 
-
-class Asker(threading.Thread):
-    """Asks one address after the other; one that takes no connection is passed by once, as a balancer does."""
-
-    def __init__(self, endpoints: Endpoints, key: str) -> None:
-        super().__init__(daemon=True)
-        self._endpoints, self._key, self._ended = endpoints, key, threading.Event()
-        self.answered, self.failed, self.longest_s, self.again = 0, Counter[str](), 0.0, 0
-        self.by_lineage: Counter[str] = Counter()
-
-    def run(self) -> None:
-        last_s = time.monotonic()
-        while not self._ended.is_set():
-            problem = self._asked()
-            if problem:
-                self.failed[problem] += 1
-            else:
-                self.longest_s, last_s = max(self.longest_s, time.monotonic() - last_s), time.monotonic()
-                self.answered += 1
-            time.sleep(PAUSE_S)  # the rate
-
-    def _asked(self) -> str:
-        found = self._endpoints.ready
-        first = self.answered % max(1, len(found))
-        addresses = [*found[first:], *found[:first]][:2]
-        problem = "no address is ready"
-        for number, address in enumerate(addresses):
-            problem, is_unsent = self._ask(address)
-            if not problem or not is_unsent:
-                self.again += number
-                return problem
-        return problem
-
-    def _ask(self, address: tuple[str, int]) -> tuple[str, bool]:
-        """What is wrong with the answer, and whether nothing was received of the question."""
-        connection = http.client.HTTPConnection(*address, timeout=20)
-        try:
-            try:
-                connection.connect()
-            except OSError as error:
-                return f"no connection: {type(error).__name__}", True
-            headers = {"Content-Type": "application/json", "X-API-Key": self._key}
-            connection.request("POST", "/v1/predict", json.dumps({"instances": [FLIGHT]}), headers)
-            answer = connection.getresponse()
-            said = answer.read()
-            if answer.status != 200:
-                return f"{answer.status} {said[:100]!r}", False
-            self.by_lineage[str(json.loads(said)["model"]["lineage"])] += 1
-            return "", False
-        except (OSError, http.client.HTTPException) as error:
-            return f"{type(error).__name__}: {error}", False
-        finally:
-            connection.close()
-
-    def end(self) -> None:
-        self._ended.set()
-        self.join()
+    def in_turn(self) -> list[Address]:
+        """Those that are ready, each time another one first."""
+        found, self._turns = self.ready, self._turns + 1
+        first = self._turns % max(1, len(found))
+        return [*found[first:], *found[:first]]
 
 
 # --- what is done to them ---
@@ -355,7 +291,7 @@ def tried(folder: Path, host: str, load: str, flights: int) -> dict[str, Any]:
         endpoints = Endpoints("stream-ml-api", 8000)
         endpoints.start()
         until(lambda: endpoints.ready, "an address of the API")
-        asker = Asker(endpoints, key)
+        asker = Asker(endpoints.in_turn, key)
         asker.start()
         command = [sys.executable, "-m", "stream_ml", "demo", "--config", str(config_file), "--limit", str(flights)]
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"}
@@ -383,8 +319,7 @@ def tried(folder: Path, host: str, load: str, flights: int) -> dict[str, Any]:
         told = json.loads(said.splitlines()[-1])
         result |= told | {"exit": playing.returncode}
         result["longest_pause_s"] = {"predictions": told["longest_pause_s"], "answers": round(asker.longest_s, 1)}
-        result |= {"requests": asker.answered + asker.failed.total(), "failed_requests": asker.failed.total()}
-        result |= {"failures": dict(asker.failed), "asked_again": asker.again, "answers_by": dict(asker.by_lineage)}
+        result |= {**asker.result, "asked_again": asker.again, "answers_by": dict(asker.by_lineage)}
     return result
 
 

@@ -5,27 +5,24 @@ The last line is JSON; exit code 1 where anything was lost, twice, not answered 
 
 import argparse
 import contextlib
-import http.client
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
-from collections import Counter
 from typing import Any
 
 from stream_ml.embedded.broker import free_port
 from tests.support.paths import ROOT
+from tests.system.containers.asking import Asker
 from tests.system.containers.stand_ins import had
 
 PROJECT, TAG = "stream-ml-tried", "tried"
 FILES = ("compose.yaml", "three-brokers.yaml")
 KILLED = ("worker-1", "api-1", "kafka-1", "balancer", "worker-2", "api-2")
 BACK_S = 90.0  # for what was killed to be healthy again
-PAUSE_S = 0.02  # between two questions
 
 
 class Composed:
@@ -85,63 +82,6 @@ def _killed(pid: int) -> None:
         subprocess.run(["sudo", "-n", "kill", "-9", str(pid)], check=True)
 
 
-class Asker(threading.Thread):
-    """Asks the balancer for one flight again and again, as a client without retries of its own."""
-
-    def __init__(self, port: int, key: str) -> None:
-        super().__init__(daemon=True)
-        self._port, self._key, self._ended = port, key, threading.Event()
-        self.answered, self.failed, self.longest_s = 0, Counter[str](), 0.0
-        self.by_version: Counter[str] = Counter()
-        self.paused = False
-
-    def run(self) -> None:
-        last_s = time.monotonic()
-        while not self._ended.is_set():
-            if self.paused:
-                last_s = time.monotonic()
-            else:
-                problem = self.ask()
-                if problem:
-                    self.failed[problem] += 1
-                else:
-                    self.longest_s, last_s = max(self.longest_s, time.monotonic() - last_s), time.monotonic()
-                    self.answered += 1
-            time.sleep(PAUSE_S)  # the rate
-
-    def ask(self) -> str:
-        """One question; what was wrong with its answer."""
-        flight = {
-            "flight_id": "f",
-            "scheduled_departure": 1_357_034_400_000,
-            "carrier": "UA",
-            "origin": "EWR",
-            "destination": "IAH",
-            "distance": 1400.0,
-            "hour": 5,
-            "month": 1,
-            "weekday": 1,
-        }
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
-        try:
-            headers = {"Content-Type": "application/json", "X-API-Key": self._key}
-            connection.request("POST", "/v1/predict", json.dumps({"instances": [flight]}), headers)
-            answer = connection.getresponse()
-            said = answer.read()
-            if answer.status != 200:
-                return f"{answer.status} {said[:100]!r}"
-            self.by_version[str(json.loads(said)["model"]["lineage"])] += 1
-            return ""
-        except (OSError, http.client.HTTPException) as error:
-            return f"{type(error).__name__}: {error}"
-        finally:
-            connection.close()
-
-    def end(self) -> None:
-        self._ended.set()
-        self.join()
-
-
 def asked(url: str) -> Any:
     """JSON of an address of this machine."""
     with urllib.request.urlopen(url, timeout=10) as answer:
@@ -189,7 +129,7 @@ def tried(*, three: bool, flights: int) -> dict[str, Any]:
         result["up_s"] = round(time.monotonic() - up_s, 1)
         say(f"up and ready after {result['up_s']} s")
         key = composed.do("exec", "-T", "api-1", "cat", "/run/stream-ml/api.key").strip()
-        asker = Asker(composed.ports["API_PORT"], key)
+        asker = Asker(lambda: [("127.0.0.1", composed.ports["API_PORT"])], key)
         asker.start()
         playing = composed.begun("run", "--rm", "--no-deps", "-T", "flights")
         result["back_s"] = {}
@@ -207,8 +147,7 @@ def tried(*, three: bool, flights: int) -> dict[str, Any]:
         asker.end()
         result |= json.loads(said.splitlines()[-1]) | {"exit": playing.returncode}
         result["longest_pause_s"] = {"predictions": result["longest_pause_s"], "answers": round(asker.longest_s, 1)}
-        result |= {"requests": asker.answered + asker.failed.total(), "failed_requests": asker.failed.total()}
-        result["failures"] = dict(asker.failed)
+        result |= asker.result
         result |= watched(composed)
         stop_s = time.monotonic()
         composed.do("stop", "worker-1", "worker-2", "api-1", "api-2")

@@ -62,9 +62,14 @@ def test_all_processes_answer_on_one_port_through_a_rolling_restart(kafka: str, 
             with channel(port) as one:
                 health = health_pb2_grpc.HealthStub(one)
                 assert health.Check(health_pb2.HealthCheckRequest(), timeout=20).status == 1
-            with ApiProcess(made, name="api-2", grpc_port=port) as other:
-                assert other.process.wait(60) == 78
-                assert f"serve.grpc_port {port}" in other.log and "cannot be listened on" in other.log
+            said = ""
+            for number in range(2, 5):  # another test may have taken the free port that it found for itself
+                with ApiProcess(made, name=f"api-{number}", grpc_port=port) as other:
+                    assert other.process.wait(60) == 78
+                    said = other.log
+                if "serve.port" not in said:
+                    break
+            assert f"serve.grpc_port {port}" in said and "cannot be listened on" in said
             api.process.send_signal(signal.SIGHUP)
             assert until(lambda: "all processes are replaced" in api.log, 90), api.log
             with channel(port) as one:
