@@ -102,7 +102,7 @@ def said(expression: str) -> str:
 
 
 def block(expression: str) -> str:
-    """The same for a value of several lines."""
+    """A mark that becomes an expression whose value has several lines."""
     return f"<<=={expression}>>"
 
 

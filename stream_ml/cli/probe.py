@@ -20,7 +20,7 @@ def own_address(host: str) -> str:
 
 
 def own_url(host: str, port: int) -> str:
-    """The same as a URL."""
+    """The URL under which a process of this machine that listens on `host` is asked."""
     address = own_address(host)
     return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
 

@@ -71,7 +71,6 @@ class Bucket:
         file.seek(0)
         if size > CREATED_MAX:
             raise CheckpointError(f"{self.url}/{name} would have {size:,} bytes: S3 takes {CREATED_MAX:,} at once")
-
         with _told(f"{self.url}/{name} cannot be written"):
             try:
                 obstore.put(self._store, name, file.read(), mode="create")

@@ -41,8 +41,6 @@ class Mirror:
     ----------
     problem
         Why the bucket does not have what is newest; empty where it has.
-    kept_at
-        When something last came to be there (seconds since 1970); 0: not yet.
 
     So many attributes: what waits, what went wrong and what it says of that are of one thread.
     """
@@ -50,11 +48,10 @@ class Mirror:
     def __init__(self, bucket: Bucket, directory: Path, *, wait_s: float) -> None:
         self._bucket, self._directory, self._wait_s = bucket, directory, wait_s
         self._waiting: dict[str, tuple[CheckpointStore, int]] = {}  # by folder: what is newest there
-        self._changed, self._ends, self._hurries, self._pause_s = threading.Condition(), False, False, AGAIN_S
+        self._changed, self._ends, self._pause_s = threading.Condition(), False, AGAIN_S
         self._until_s: float | None = None  # of the waiting at a start, once it has begun
-        self.problem, self.kept_at = "", 0.0
-        self._thread = threading.Thread(target=self._run, name="bucket", daemon=True)
-        self._thread.start()
+        self.problem = ""
+        threading.Thread(target=self._run, name="bucket", daemon=True).start()
 
     # --- from here to there ---
 
@@ -66,11 +63,8 @@ class Mirror:
 
     def close(self, most_s: float) -> None:
         """Let what waits go there, for at most so long; say what does not."""
-        until_s = time.monotonic() + most_s
         with self._changed:
-            self._changed.wait_for(
-                lambda: not self._waiting or bool(self.problem), max(0.0, until_s - time.monotonic())
-            )
+            self._changed.wait_for(lambda: not self._waiting or bool(self.problem), most_s)
             self._ends = True
             self._changed.notify_all()
             if self._waiting:
@@ -121,7 +115,7 @@ class Mirror:
             self._done(folder, position)
             if self.problem:
                 log.info("checkpoints reach %s again", self._bucket.url)
-            self.problem, self._pause_s, self.kept_at = "", AGAIN_S, time.time()
+            self.problem, self._pause_s = "", AGAIN_S
             self._changed.notify_all()
 
     def _done(self, folder: str, position: int) -> None:
@@ -139,7 +133,7 @@ class Mirror:
             if folder:  # the next one first: it may be about this one alone
                 self._waiting[folder] = self._waiting.pop(folder)
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._ends or self._hurries, self._pause_s)
+            self._changed.wait_for(lambda: self._ends, self._pause_s)
             self._pause_s = min(AGAIN_MAX_S, 2 * self._pause_s)
 
     # --- from there to here ---
