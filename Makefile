@@ -15,7 +15,7 @@ SEED ?= 1
 SECONDS ?= 120
 MINUTES ?= 120
 
-.PHONY: image compose cluster demo test bench faults check docs chaos soak surfaces mutants format lock sbom release clean
+.PHONY: image compose cluster upgrade demo test bench faults check docs chaos soak surfaces mutants format lock sbom release clean
 
 # DRIFT=1: from July on a feature means something else, and the service says so. UPGRADE=1: in July the model becomes
 # another one, while flights come. SERVE=1: flights are asked for over HTTP meanwhile, and answers derived again.
@@ -68,6 +68,10 @@ LOAD ?= kind load docker-image {}
 cluster: $(VENV)/.test
 	@$(BIN)/python -m tests.system.containers.cluster --host $(HOST) --load "$(LOAD)"
 
+# Workers and APIs of the commit FROM are replaced by this one's under load, and back; the last line is JSON.
+upgrade: $(VENV)/.test
+	@$(BIN)/python -m tests.system.upgrades.rolling --from $(FROM)
+
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -88,9 +92,9 @@ LOCK = .release/bin/uv pip compile --quiet -c constraints.txt --generate-hashes 
 
 lock: .release/.done
 	@$(LOCK) pyproject.toml --extra demo -o deploy/requirements.txt
-	@$(LOCK) pyproject.toml --extra serve --extra grpc --extra jwt --extra s3 -o deploy/docker/requirements-full.txt
+	@$(LOCK) pyproject.toml --extra serve --extra grpc --extra jwt --extra otel --extra s3 -o deploy/docker/requirements-full.txt
 	@$(LOCK) pyproject.toml --extra s3 -o deploy/docker/requirements-slim.txt
-	@$(LOCK) pyproject.toml --extra serve --extra grpc --extra jwt --extra s3 --extra flights -o deploy/docker/requirements-demo.txt
+	@$(LOCK) pyproject.toml --extra serve --extra grpc --extra jwt --extra otel --extra s3 --extra flights -o deploy/docker/requirements-demo.txt
 	@echo 'hatchling>=1.27' | $(LOCK) - -o deploy/docker/requirements-build.txt
 
 sbom: .release/.done

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stream_ml.embedded.broker import free_port
-from tests.support.service import Service, any_hash_seed, until
+from tests.support.service import Service, until
 
 START_S = 180.0  # a bound: six processes that start at once on a machine that does much else take a minute
 
@@ -43,7 +43,7 @@ class ApiProcess:
                 [sys.executable, "-m", "stream_ml", "serve", str(made.folder / f"{name}.yaml")],
                 stdout=log,
                 stderr=log,
-                env=any_hash_seed(),
+                env=made.environment(),
             )
 
     @property

@@ -95,6 +95,7 @@ class Service:
         self._started: set[int] = set()
         self._hash_seed: dict[str, str] = {}  # of the log, once that has a name
         self.workers: list[Worker] = []
+        self.code: Path | None = None  # a checkout whose code the processes run; None: this one
         self.errors: deque[str] = deque(maxlen=10)  # the producer's last ones
         (folder / "visit.avsc").write_text(json.dumps(EVENT), "utf-8")
         (folder / "truth.avsc").write_text(json.dumps(LABEL), "utf-8")
@@ -148,8 +149,11 @@ class Service:
     def start(self, instance: str = "w1", fail: str = "", **changes: Any) -> "Worker":
         """A worker process, perhaps with fail points; the caller waits for what it does."""
         self.write(instance, **changes)
-        env = self.environment() | ({failpoints.VARIABLE: fail} if fail else {})
-        worker = Worker(self.folder, instance, env)
+        return self.start_as_written(instance, **({failpoints.VARIABLE: fail} if fail else {}))
+
+    def start_as_written(self, instance: str, **variables: str) -> "Worker":
+        """A worker process with the file that is there."""
+        worker = Worker(self.folder, instance, self.environment() | variables)
         self.workers.append(worker)
         return worker
 
@@ -159,7 +163,20 @@ class Service:
         A process that finds its seed by itself starts twice: 2.0 s of processor time instead of 1.2 s. A seed of
         another log does no harm: the process starts anew with the right one.
         """
-        return any_hash_seed() | self._hash_seed
+        return any_hash_seed() | self._hash_seed | ({"PYTHONPATH": str(self.code)} if self.code else {})
+
+    def ended(self, *words: str) -> tuple[int, str]:
+        """Exit code and output of a verb; CONFIG is the file of w1."""
+        arguments = [str(self.folder / "w1.yaml") if word == "CONFIG" else word for word in words]
+        command = [sys.executable, "-m", "stream_ml", *arguments]
+        done = subprocess.run(command, env=self.environment(), capture_output=True, text=True, check=False, timeout=120)
+        return done.returncode, done.stdout + done.stderr
+
+    def typed(self, *words: str) -> str:
+        """What a verb prints, which must end well."""
+        code, said = self.ended(*words)
+        assert code == 0, said
+        return said
 
     def close(self) -> None:
         for worker in self.workers:

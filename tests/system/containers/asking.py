@@ -1,11 +1,11 @@
-"""A client that asks the scoring API for one flight again and again, and counts what it is answered."""
+"""A client that asks the scoring API for one event again and again, and counts what it is answered."""
 
 import http.client
 import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 PAUSE_S = 0.02  # between two questions
@@ -31,7 +31,7 @@ class Said(NamedTuple):
     lineage: str = ""
 
 
-def ask(address: Address, key: str) -> Said:
+def ask(address: Address, key: str, instance: Mapping[str, object]) -> Said:
     """One question on a connection of its own."""
     connection = http.client.HTTPConnection(*address, timeout=30)
     try:
@@ -40,7 +40,7 @@ def ask(address: Address, key: str) -> Said:
         except OSError as error:
             return Said(f"no connection: {type(error).__name__}", is_unsent=True)
         headers = {"Content-Type": "application/json", "X-API-Key": key}
-        connection.request("POST", "/v1/predict", json.dumps({"instances": [FLIGHT]}), headers)
+        connection.request("POST", "/v1/predict", json.dumps({"instances": [instance]}), headers)
         answer = connection.getresponse()
         said = answer.read()
         if answer.status != 200:
@@ -68,9 +68,11 @@ class Asker(threading.Thread):
         Between two answers, pauses aside.
     """
 
-    def __init__(self, addresses: Callable[[], list[Address]], key: str) -> None:
+    def __init__(
+        self, addresses: Callable[[], list[Address]], key: str, instance: Mapping[str, object] = FLIGHT
+    ) -> None:
         super().__init__(daemon=True)
-        self._addresses, self._key, self._ended = addresses, key, threading.Event()
+        self._addresses, self._key, self._instance, self._ended = addresses, key, instance, threading.Event()
         self.answered, self.again, self.longest_s, self.paused = 0, 0, 0.0, False
         self.failed: Counter[str] = Counter()
         self.by_lineage: Counter[str] = Counter()
@@ -87,7 +89,7 @@ class Asker(threading.Thread):
     def _asked(self) -> bool:
         said = Said("no address is ready")
         for number, address in enumerate(self._addresses()[:2]):
-            said = ask(address, self._key)
+            said = ask(address, self._key, self._instance)
             if not said.is_unsent:
                 self.again += number
                 break

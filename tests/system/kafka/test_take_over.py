@@ -2,8 +2,6 @@
 
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from stream_ml.admin.models import ModelLog
 from stream_ml.embedded.broker import free_port
 from stream_ml.errors import ConfigError
 from stream_ml.kafka.commands import write_command
+from tests.support.other_versions import other_river
 from tests.support.service import Service, service
 
 pytestmark = pytest.mark.kafka
@@ -116,25 +115,10 @@ def test_a_restart_with_the_old_file_undoes_nothing(kafka: str, app_id: str, tmp
 def declared(made: Service, grace: int = 50) -> str:
     """Declare another model than the one that serves, by hand; its lineage."""
     change_model(made, grace)
-    said = typed(made, "models", "declare", "CONFIG", "--name", "trees")
+    said = made.typed("models", "declare", "CONFIG", "--name", "trees")
     found = re.search(r"model trees \(([0-9a-f]{16})\) is declared", said)
     assert found is not None, said
     return found[1]
-
-
-def typed(made: Service, *words: str) -> str:
-    """What a verb prints; CONFIG is the file of w1. It must end well."""
-    code, said = ended(made, *words)
-    assert code == 0, said
-    return said
-
-
-def ended(made: Service, *words: str) -> tuple[int, str]:
-    """Exit code and output of a verb."""
-    arguments = [str(made.folder / "w1.yaml") if word == "CONFIG" else word for word in words]
-    command = [sys.executable, "-m", "stream_ml", *arguments]
-    done = subprocess.run(command, env=made.environment(), capture_output=True, text=True, check=False, timeout=120)
-    return done.returncode, done.stdout + done.stderr
 
 
 def test_a_model_stands_by_is_promoted_and_rolled_back_while_events_flow(
@@ -148,29 +132,29 @@ def test_a_model_stands_by_is_promoted_and_rolled_back_while_events_flow(
         new = declared(made)
         made.wait_for(lambda: new in ready(made), "standing by")
         assert status(made)["serves"] == status(made)["answers"] == old
-        listed = typed(made, "models", "ls", "CONFIG")
+        listed = made.typed("models", "ls", "CONFIG")
         assert "build" in listed and "trees" in listed and "standby" in listed, listed
         made.pairs(range(200, 260))
         made.wait_until_done()
-        said = typed(made, "promote", "CONFIG", "trees", "--why", "a test")
+        said = made.typed("promote", "CONFIG", "trees", "--why", "a test")
         assert "stands ready" in said and "obeyed" in said and "back: stream-ml promote CONFIG build" in said, said
         made.wait_for(lambda: status(made)["answers"] == new, "obeying")
         made.pairs(range(260, 320))
         made.wait_until_done()
         assert lineages(made)[-1] == new
-        assert "serves already" in typed(made, "promote", "CONFIG", "trees")
-        typed(made, "rollback", "CONFIG", "--to", old[:8])
+        assert "serves already" in made.typed("promote", "CONFIG", "trees")
+        made.typed("rollback", "CONFIG", "--to", old[:8])
         made.wait_for(lambda: status(made)["answers"] == old, "rolling back")
         made.pairs(range(320, 380))
         made.wait_until_done()
         assert lineages(made)[-1] == old
-        assert "is retired" in typed(made, "models", "retire", "CONFIG", "trees")
-        code, refused = ended(made, "promote", "CONFIG", "trees")
+        assert "is retired" in made.typed("models", "retire", "CONFIG", "trees")
+        code, refused = made.ended("promote", "CONFIG", "trees")
         assert code == 78 and "is not standing by" in refused, refused
-        assert "differ in: estimator, factory" in typed(made, "models", "diff", "CONFIG", "build", "trees").replace(
+        assert "differ in: estimator, factory" in made.typed("models", "diff", "CONFIG", "build", "trees").replace(
             "distributions, ", ""
-        ) or "sources" in typed(made, "models", "diff", "CONFIG", "build", "trees")
-        shown = typed(made, "models", "show", "CONFIG", "trees")
+        ) or "sources" in made.typed("models", "diff", "CONFIG", "build", "trees")
+        shown = made.typed("models", "show", "CONFIG", "trees")
         assert "helper_" in shown and "parameters {}" in shown and "retired" in shown, shown
         assert worker.stop() == 0, worker.log
         assert [(lineage, flag) for lineage, _, flag in roles_hold(made)] == [(old, ""), (new, ""), (old, "")]
@@ -199,11 +183,11 @@ def test_what_makes_no_sense_is_refused_in_words(kafka: str, app_id: str, tmp_pa
         made.start()
         made.pairs(range(20))
         made.wait_until_done()
-        said = ended(made, "promote", "CONFIG", "nobody")
+        said = made.ended("promote", "CONFIG", "nobody")
         assert said[0] == 78 and "no model of this log is named nobody; there are: build" in said[1], said
-        said = ended(made, "models", "retire", "CONFIG", "build")
+        said = made.ended("models", "retire", "CONFIG", "build")
         assert said[0] == 78 and "serves: put another one in its place first" in said[1], said
-        said = ended(made, "rollback", "CONFIG", "--to", "build/17")
+        said = made.ended("rollback", "CONFIG", "--to", "build/17")
         assert said[0] == 78 and "names a position" in said[1], said
         write_command(made.config, "serve", {"epoch": 0, "arms": [{"lineage": "f" * 16, "share": 10_000}]})
         made.wait_for(lambda: status(made)["refused"] == 2, "refusing")
@@ -214,12 +198,6 @@ def test_what_makes_no_sense_is_refused_in_words(kafka: str, app_id: str, tmp_pa
 
 # --- what cannot be built, and what breaks ---
 
-OTHER_RIVER = """
-import importlib.metadata as metadata
-
-known = metadata.version
-metadata.version = lambda name: "99.0.0" if name == "river" else known(name)
-"""
 RAISES = """
 from river import linear_model
 
@@ -236,16 +214,8 @@ def build():
 """
 
 
-def other_river(made: Service) -> dict[str, str]:
-    """The environment of a process that has another version of River, as far as anybody asks."""
-    folder = made.folder / "patched"
-    folder.mkdir(exist_ok=True)
-    (folder / "sitecustomize.py").write_text(OTHER_RIVER, "utf-8")
-    return {"PYTHONPATH": str(folder)}
-
-
 def test_another_river_folds_before_it_joins_and_the_old_worker_goes_on_flagged(
-    kafka: str, app_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kafka: str, app_id: str, tmp_path: Path
 ) -> None:
     """Case 15: the new worker cannot build the old model, nor the old worker the new one: nothing stands still."""
     ports = {"w1": {"port": free_port()}, "w2": {"port": free_port()}}
@@ -254,10 +224,9 @@ def test_another_river_folds_before_it_joins_and_the_old_worker_goes_on_flagged(
         made.pairs(range(100))
         made.wait_until_done()
         (old,) = {lineage for number in (0, 1) for lineage in lineages(made, number)}
-        for name, value in other_river(made).items():
-            monkeypatch.setenv(name, value)
+        made.code = other_river(tmp_path)
         second = made.start("w2", http=ports["w2"])
-        monkeypatch.delenv("PYTHONPATH")
+        made.code = None
         made.wait_for(lambda: status(made)["serves"] not in ("", old), "taking over")
         made.wait_for(lambda: second.joined, "joining")
         made.pairs(range(100, 300))
@@ -282,8 +251,8 @@ def test_a_standby_that_raises_halts_itself_and_the_one_that_serves_learns_on(
         made.pairs(range(50))
         made.wait_until_done()
         change_model(made, text=RAISES)
-        said = typed(
-            *(made, "models", "declare", "CONFIG", "--name", "raises", "--set", "features.include=[x]"),
+        said = made.typed(
+            *("models", "declare", "CONFIG", "--name", "raises", "--set", "features.include=[x]"),
             *("--set", f"model.checkpoint_types=[model_{app_id}.Raises]"),
         )
         bad = re.search(r"\(([0-9a-f]{16})\)", said)
@@ -301,7 +270,7 @@ def test_a_standby_that_raises_halts_itself_and_the_one_that_serves_learns_on(
         made.wait_for(lambda: bool(halted()) and halted()[0]["reason"] == "model_raised", "halting alone")
         assert f"model raises ({bad[1]}) is halted" in made.problems()
         position = str(halted()[0]["position"])
-        assert "obeys it there" in typed(made, "skip", "CONFIG", position, "--model", "raises", "--anyway")
+        assert "obeys it there" in made.typed("skip", "CONFIG", position, "--model", "raises", "--anyway")
         made.wait_for(lambda: not halted() and bad[1] in ready(made), "going on")
         assert {flags for _, _, flags in roles_hold(made)} == {""}
         assert all(said["flags"] in ("", "cold") for said in made.predictions())
@@ -339,7 +308,7 @@ def test_upgrade_by_hand_ends_with_what_to_type(kafka: str, app_id: str, tmp_pat
         worker = made.start()
         assert worker.wait() == 78
         assert "stream-ml models declare CONFIG" in worker.log and "models.upgrade is manual" in worker.log
-        said = typed(made, "models", "declare", "CONFIG")
+        said = made.typed("models", "declare", "CONFIG")
         assert "stream-ml promote CONFIG build~2" in said
         worker = made.start()
         made.pairs(range(20, 40))
@@ -381,7 +350,7 @@ def test_models_build_leaves_a_checkpoint_with_which_a_worker_takes_over_at_once
         made.wait_until_done()
         (old,) = set(lineages(made))
         change_model(made)
-        code, said = ended(made, "models", "build", "CONFIG")
+        code, said = made.ended("models", "build", "CONFIG")
         found = re.search(r"model ([0-9a-f]{16}) is at [\d,]+ of", said)
         assert code == 0 and found is not None and "takes over at once" in said, said
         assert status(made)["serves"] == old
