@@ -22,6 +22,15 @@ def memory_mb(process: int | str, of: str) -> float:
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith(of))) * 1024 / 1e6
 
 
+def cpu_s(pid: int) -> float:
+    """Processor time so far, in user and kernel mode; 0.0 once it has ended (proc(5), fields 14 and 15)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
 class Measured:
     """One process from its start to its end, on its core; `folder` gets its output and what it says."""
 
@@ -44,12 +53,8 @@ class Measured:
         return self._process.poll() is None
 
     def cpu_s(self) -> float:
-        """Processor time so far, in user and kernel mode; 0.0 once it has ended (proc(5), fields 14 and 15)."""
-        try:
-            fields = Path(f"/proc/{self._process.pid}/stat").read_text("utf-8").rsplit(")", 1)[1].split()
-        except (OSError, IndexError):
-            return 0.0
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        """Processor time so far; 0.0 once it has ended."""
+        return cpu_s(self._process.pid)
 
     def memory_bytes(self) -> int:
         """Resident memory."""

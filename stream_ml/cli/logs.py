@@ -11,8 +11,9 @@ import structlog
 
 from stream_ml.config import Config
 from stream_ml.observe.problems import printable
+from stream_ml.observe.traces import with_trace
 
-REPEAT_S = 30.0  # the same thing said by the Kafka client again within this time is counted, not written
+REPEAT_S = 30.0  # the same thing said by a client again within this time is counted, not written
 REMEMBERED_MAX = 1_000  # different things
 
 _NUMBERS = re.compile(r"\d+")
@@ -20,6 +21,7 @@ _NUMBERS = re.compile(r"\d+")
 
 _CLIENT = ("clients", "errors", "reading.ranges", "reading.log_reader", "reading.unpacking")  # librdkafka as the first
 CLIENT = {f"stream_ml.kafka.{name}" for name in _CLIENT}
+SENDERS = ("opentelemetry.",)  # of spans: a collector that is away is said once a while
 
 
 class Repeats(logging.Filter):
@@ -35,7 +37,7 @@ class Repeats(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the line is written; of other loggers every one is."""
-        if record.name not in CLIENT:
+        if record.name not in CLIENT and not record.name.startswith(SENDERS):
             return True
         kind = _NUMBERS.sub("#", record.getMessage())
         now_s = time.monotonic()
@@ -65,6 +67,7 @@ def set_up_log(config: Config, stream: IO[str] | None = None) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
+        with_trace,
         structlog.processors.TimeStamper(fmt="iso", utc=True)
         if as_json
         else structlog.processors.TimeStamper("%H:%M:%S"),

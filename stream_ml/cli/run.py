@@ -59,6 +59,7 @@ def _run(config: Config) -> None:
     from stream_ml.observe.access import Access
     from stream_ml.observe.http import Endpoints, serve
     from stream_ml.observe.metrics import Metrics
+    from stream_ml.observe.traces import traces_of
     from stream_ml.storage.keys import token_of
     from stream_ml.worker.loop import Worker
     from stream_ml.worker.report.report import ALIVE_S
@@ -67,7 +68,9 @@ def _run(config: Config) -> None:
     metrics = Metrics()
     access = Access([socket.gethostname(), config.http.host, *config.http.hosts], token_of(config))
     with reaching(config), contextlib.ExitStack() as stack:
-        worker = stop.unless_told(lambda: Worker(parts, facts, metrics, stop.told))
+        traces = traces_of(config, metrics, "worker")
+        stack.callback(traces.close)
+        worker = stop.unless_told(lambda: Worker(parts, facts, metrics, stop.told, traces))
         if config.http.port:
             endpoints = Endpoints(metrics.registry, worker.report, ALIVE_S, access)
             stack.callback(serve(config.http.host, config.http.port, endpoints))

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=200)]
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 OWN_NAME_MAX = 64  # both stand in the metadata of every commit, which has 1,000 bytes
 OwnName = Annotated[str, Field(pattern=NAME, max_length=OWN_NAME_MAX)]
 

@@ -6,12 +6,11 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from stream_ml.config.section import OwnName, Section, key
+from stream_ml.config.section import LOOPBACK, OwnName, Section, key
 from stream_ml.units import Duration, Size, duration_ms, size_bytes
 
 ScopeName = Literal["predict", "feedback", "jobs", "admin"]
 SCOPES: tuple[str, ...] = get_args(ScopeName)  # what a credential may allow
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TAKEN = (
     "/v1/predict",
     "/v1/feedback",

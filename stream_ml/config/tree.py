@@ -16,6 +16,7 @@ from stream_ml.config.model import MISS_DETECTORS, Drift, Learning, Model, Quali
 from stream_ml.config.section import OWN_NAME_MAX, key
 from stream_ml.config.serve import Serve
 from stream_ml.config.service import App, Checkpoints, Delivery, Http, Kafka, Log, Models, Pending, TrainingLog, Worker
+from stream_ml.config.traces import Traces
 from stream_ml.records import Scalar
 
 
@@ -68,6 +69,7 @@ class Config(BaseSettings):
     models: Models = Models()
     http: Http = Http()
     serve: Serve = Serve()
+    traces: Traces = Traces()
     log: Log = Log()
 
     @classmethod

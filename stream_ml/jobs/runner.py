@@ -27,10 +27,13 @@ from stream_ml.follower.follower import Follower
 from stream_ml.follower.moments import Moments
 from stream_ml.follower.said import folded_words
 from stream_ml.jobs.membership import Membership
+from stream_ml.kafka.messages import headers_of
 from stream_ml.kafka.reading.jobs import JobWatch
 from stream_ml.kafka.topics import TopicFacts
 from stream_ml.kafka.transaction import Ending, Transactor
 from stream_ml.observe.metrics import Metrics
+from stream_ml.observe.traces import Traces
+from stream_ml.observe.turn_spans import TurnSpans
 from stream_ml.records import Block
 from stream_ml.runtime.failpoints import passes
 
@@ -54,7 +57,9 @@ class Runner:
     So many attributes: they are what a turn needs, and what is told of it.
     """
 
-    def __init__(self, parts: Parts, facts: TopicFacts, seal: Any, metrics: Metrics) -> None:
+    def __init__(
+        self, parts: Parts, facts: TopicFacts, seal: Any, metrics: Metrics, traces: Traces | None = None
+    ) -> None:
         config = self._config = parts.config
         self._follower = Follower(parts, facts, Metrics(), lambda: None, seal, reads_only=True)
         self._moments = Moments(parts, self._follower, CHUNK_ROWS)
@@ -64,6 +69,8 @@ class Runner:
         self._group = f"{config.app.id}.jobs"
         self._transactor = Transactor(config, facts.record_bytes_max, None, f"{self._group}-{config.instance}")
         self._membership = Membership(config, self._group)
+        of_requests = {"topic": config.job_requests, "group": self._group, "client": f"{self._group}-{config.instance}"}
+        self._spans = TurnSpans(traces or Traces(config, None), **of_requests)
         self._metrics, self.scored = metrics, 0
         self._said_s, self._said = time.monotonic(), 0
         self._turned_s = time.monotonic()
@@ -110,6 +117,7 @@ class Runner:
         self._moments.renew()
         messages = self._membership.take(CHUNKS_MAX, 0.0 if self._follower.behind else IDLE_S)
         if messages:
+            self._spans.begin(map(headers_of, messages))
             self._commit(messages)
         self._metrics.set("jobs_ready", not self.reasons)
         self._metrics.set("jobs_waiting", self._membership.waiting)
@@ -135,6 +143,8 @@ class Runner:
         passes("jobs-scored")
         offsets = [TopicPartition(self._config.job_requests, partition, end) for partition, end in ends.items()]
         ending = self._transactor.run(list(blocks.values()), offsets, self._membership.metadata)
+        told: dict[str, str | int] = {"stream_ml.lineage": moment.of.lineage, "stream_ml.position": moment.of.position}
+        self._spans.end(len(messages), told, "" if ending is Ending.COMMITTED else ending.value)
         if ending is Ending.COMMITTED:
             passes("jobs-committed")
             self.scored += rows

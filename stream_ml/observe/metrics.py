@@ -44,6 +44,8 @@ def _histogram(name: str, labels: tuple[str, ...], meaning: str) -> Metric:
     return Metric(f"stream_ml_{name}", "histogram", "seconds", labels, meaning)
 
 
+SPANS = _counter("spans", "spans", ("outcome",), "Spans of traces by what became of them: sent, failed, dropped.")
+
 TABLE = (
     # records
     _counter("predictions", "records", (), "Predictions committed."),
@@ -128,6 +130,7 @@ TABLE = (
     _gauge("feature_missing_ratio", "0 to 1", ("subject",), "Share of the last window's events without the feature."),
     _gauge("label_starvation", "partitions", (), "Partitions whose labels stay away."),
     # the process
+    SPANS,
     _gauge("ready", "0 or 1", (), "1 while /readyz says yes."),
     _gauge("start_timestamp_seconds", "unix time", (), "When this process started."),
     _gauge("pending_events", "events", (), "Events held, waiting or remembered."),
@@ -168,6 +171,7 @@ SERVE_TABLE = (
     _counter("serve_evicted", "connections", (), "Connections closed because there were serve.connections_max."),
     _gauge("serve_in_flight", "requests", (), "Requests that are being answered."),
     _counter("serve_folded", "entries", (), "Entries of the training log folded since the start."),
+    SPANS,
 )
 """Of ``stream-ml serve``: each process has them, told apart by the label `child`."""
 
@@ -179,6 +183,7 @@ JOBS_TABLE = (
     _counter("jobs_passed_by", "chunks", (), "Chunks that were cancelled, too late, or no chunks."),
     _counter("jobs_repeated", "transactions", (), "Transactions that were given up, whose chunks were taken again."),
     _gauge("jobs_waiting", "chunks", (), "Chunks that wait in its partitions."),
+    SPANS,
 )
 """Of ``stream-ml jobs``."""
 

@@ -28,6 +28,7 @@ from stream_ml.kafka.reading.labels import LabelReader
 from stream_ml.kafka.reading.log_heartbeat import LogHeartbeat
 from stream_ml.kafka.topics import TopicFacts
 from stream_ml.observe.metrics import SERVE_TABLE, Metrics
+from stream_ml.observe.traces import traces_of
 from stream_ml.serve.access.certificates import Certificates
 from stream_ml.serve.access.gate import Gate
 from stream_ml.serve.access.guard import Guard
@@ -90,7 +91,9 @@ class Child:
         table, self._info, inferences = routes_of(
             parts, self._live, self._writer, LabelReader(config, seal), self._jobs
         )
-        self._gate = Gate(config, Guard(config, lambda: self._metrics.count("auth_failures")), self._metrics)
+        guard = Guard(config, lambda: self._metrics.count("auth_failures"))
+        self._traces = traces_of(config, self._metrics, "api")
+        self._gate = Gate(config, guard, self._metrics, self._traces)
         hosts = [socket.gethostname(), config.serve.host, *config.http.hosts]
         application = Application(config, Routes(table, hints_of(parts)), self._gate, hosts)
         self._certificates = Certificates.of(config)
@@ -128,6 +131,7 @@ class Child:
             if self._writer is not None:
                 self._writer.close()
             self._live.close()
+            self._traces.close()
             if self._jobs is not None:
                 self._jobs.close()
         if self._failure is not None:

@@ -13,6 +13,7 @@ from stream_ml.config import Config
 from stream_ml.core.api.problems import Problem
 from stream_ml.kafka.clients import common, made
 from stream_ml.kafka.errors import error_of
+from stream_ml.observe.trace_context import CURRENT
 from stream_ml.records import Headers
 
 POLL_S = 0.1  # of the thread that serves delivery reports; they come at once
@@ -67,7 +68,7 @@ class Writer:
                 return
 
     async def write(self, topic: str, records: list[tuple[bytes, bytes, Headers]]) -> list[Confirmed]:
-        """Write keys, values and headers; where each stands.
+        """Write keys, values and headers, and which trace it is; where each stands.
 
         Raises
         ------
@@ -75,11 +76,14 @@ class Writer:
             not-recorded: Kafka did not confirm all of them in time. Some may be there nevertheless; the same again does
             no harm, for ids are known.
         """
-        loop = asyncio.get_running_loop()
+        loop, current = asyncio.get_running_loop(), CURRENT.get()
+        trace = [] if current is None else current.headers
         futures: list[asyncio.Future[Confirmed]] = [loop.create_future() for _ in records]
         for (key, value, headers), future in zip(records, futures, strict=True):
             try:
-                self._producer.produce(topic, value, key, headers=[*headers], on_delivery=_reporter(loop, future))
+                self._producer.produce(
+                    topic, value, key, headers=[*headers, *trace], on_delivery=_reporter(loop, future)
+                )
             except (BufferError, KafkaException) as error:
                 for one in futures:
                     one.cancel()

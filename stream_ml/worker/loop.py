@@ -24,6 +24,8 @@ from stream_ml.kafka.topic_watch import TopicWatch
 from stream_ml.kafka.topics import TopicFacts
 from stream_ml.kafka.transaction import Transactor
 from stream_ml.observe.metrics import Metrics
+from stream_ml.observe.traces import Traces
+from stream_ml.observe.turn_spans import TurnSpans
 from stream_ml.runtime.failpoints import passes
 from stream_ml.storage.keys import log_seal
 from stream_ml.worker.commit import Committer
@@ -53,7 +55,12 @@ class Worker:
     """
 
     def __init__(
-        self, parts: Parts, facts: TopicFacts, metrics: Metrics, stop: Callable[[], bool] = lambda: False
+        self,
+        parts: Parts,
+        facts: TopicFacts,
+        metrics: Metrics,
+        stop: Callable[[], bool] = lambda: False,
+        traces: Traces | None = None,
     ) -> None:
         self._stop = stop
         config = parts.config
@@ -75,6 +82,8 @@ class Worker:
         self._housekeeping = Housekeeping(
             parts, self._client, self._group, self.ownership, self._intake, self.report, metrics
         )
+        of_inputs = {"topic": config.events.topic, "group": config.app.id, "client": config.transactional_id}
+        self._spans = TurnSpans(traces or Traces(config, None), **of_inputs)
         self._verdict, self._alive_s = self._topics.verdict, time.monotonic()
 
     def start(self) -> None:
@@ -89,8 +98,12 @@ class Worker:
 
     def run(self) -> None:
         """Turn until told to stop; a turn is never left half done."""
-        while not self._stop():
-            self.turn()
+        try:
+            while not self._stop():
+                self.turn()
+        except BaseException as error:
+            self._spans.end(0, error=type(error).__name__)
+            raise
 
     def turn(self) -> None:
         """One turn, as in the module's text."""
@@ -105,6 +118,7 @@ class Worker:
             self.report.renew()
             return
         batches = self._batches()
+        self._begin_span(batches)
         if not batches or self.follower.chases or not self._intake.backlog(self._committer.limit):
             self._fold(partial(self.follower.turn, self._config.learning.budget_per_turn / 1000))
         began_s = time.monotonic()
@@ -113,12 +127,27 @@ class Worker:
         if outputs:
             passes("after-process")
             self._observe(process=time.monotonic() - began_s)
-            self._commit(batches, outputs)
+        self._end_span(batches, outputs, self._commit(batches, outputs) if outputs else {})
         if self.follower.checkpoint_if_due(self._config.checkpoints.interval / 1000):
             self.monitor.save()
         self.follower.take_over.look(self.follower.lineup)
         self._housekeeping.run()
         self.report.renew()
+
+    # --- what is traced ---
+
+    def _begin_span(self, batches: dict[int, Batch]) -> None:
+        if any(len(batch.events) or len(batch.feedback) for batch in batches.values()):
+            both = (records for batch in batches.values() for records in (batch.events.records, batch.feedback.records))
+            self._spans.begin(headers for records in both for headers in records.headers.values())
+
+    def _end_span(self, batches: dict[int, Batch], outputs: dict[int, Outputs], committed: dict[int, Outputs]) -> None:
+        if not self._spans.is_open:
+            return
+        count = sum(len(batch.events) + len(batch.feedback) for batch in batches.values())
+        model = self.follower.serving.model
+        told: dict[str, str | int] = {"stream_ml.lineage": model.settings.lineage, "stream_ml.position": model.position}
+        self._spans.end(count, told, "" if len(committed) == len(outputs) else "not_committed")
 
     # --- 1: consume ---
 
@@ -146,6 +175,7 @@ class Worker:
     def _observe(self, **seconds: float) -> None:
         for stage, took_s in seconds.items():
             self.metrics.observe("stage_seconds", took_s, stage=stage)
+            self._spans.stage(stage, took_s)
 
     # --- the topics and the group may have changed ---
 
@@ -239,9 +269,10 @@ class Worker:
 
     # --- 4: commit ---
 
-    def _commit(self, batches: dict[int, Batch], outputs: dict[int, Outputs]) -> None:
+    def _commit(self, batches: dict[int, Batch], outputs: dict[int, Outputs]) -> dict[int, Outputs]:
+        """The outputs that stand."""
         examples = sum(output.counts["labels", "joined"] for output in outputs.values())
-        in_backlog = self._intake.backlog(self._committer.limit)
+        in_backlog, began_s = self._intake.backlog(self._committer.limit), time.monotonic()
         committed = self._committer.commit(
             batches,
             outputs,
@@ -249,11 +280,13 @@ class Worker:
             self._group.metadata,
             partial(self._fold_backlog, examples) if in_backlog else None,
         )
+        self._spans.stage("commit", time.monotonic() - began_s)
         if committed:
             self.monitor.signals.committed()
         for number, output in committed.items():
             self.report.committed(batches[number], output)
             self.monitor.committed(self.ownership.owned[number], batches[number], output)
+        return committed
 
     # --- the end ---
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from typing import Any
 
-from stream_ml.config import Events, Features, Feedback, Model
+from stream_ml.config import Config, Events, Features, Feedback, Model
 from stream_ml.core.avro.fields import find_field
 from stream_ml.core.avro.record import encode_record
 from stream_ml.core.avro.schema import Schema, load_schema
@@ -47,6 +47,19 @@ def feedback_of(**values: Any) -> Feedback:
     """Settings of the feedback topic; the file is never read."""
     given = {"topic": "feedback", "schema": "label.avsc", "id": "key", "label": "late", "ttl": "2d"}
     return Feedback(**given | values)
+
+
+def small_config(**sections: Any) -> Config:
+    """A whole configuration whose files are never read."""
+    given = {
+        "app": {"id": "small"},
+        "kafka": {"bootstrap_servers": "127.0.0.1:1"},
+        "events": events_of().model_dump(by_alias=True),
+        "feedback": feedback_of().model_dump(by_alias=True),
+        "predictions": {"topic": "predictions"},
+        "model": {"factory": "module:build", "task": "binary"},
+    }
+    return Config(**given | sections)
 
 
 def plan_of(schema: Schema, left_out: set[str] | None = None, **settings: Any) -> FeaturePlan:

@@ -40,13 +40,16 @@ def run_jobs(config: Config) -> None:
     from stream_ml.observe.access import Access
     from stream_ml.observe.http import serve as answer
     from stream_ml.observe.metrics import JOBS_TABLE, Metrics
+    from stream_ml.observe.traces import traces_of
     from stream_ml.storage.keys import log_seal, token_of
 
     parts = checked(assemble(config))
     metrics, port = Metrics(JOBS_TABLE), config.serve.jobs.port
     with reaching(config), contextlib.ExitStack() as stack:
         seal = log_seal(config, facts.training_log_topic_id)
-        runner = stop.unless_told(lambda: Runner(parts, facts, seal, metrics))
+        traces = traces_of(config, metrics, "jobs")
+        stack.callback(traces.close)
+        runner = stop.unless_told(lambda: Runner(parts, facts, seal, metrics, traces))
         if port:
             access = Access([socket.gethostname(), config.http.host, *config.http.hosts], token_of(config))
             stack.callback(answer(config.http.host, port, runner_pages(runner, metrics, access), "serve.jobs.port"))

@@ -9,6 +9,7 @@ from stream_ml.config import Config
 from stream_ml.config.serve import SCOPES
 from stream_ml.core.api.problems import Problem
 from stream_ml.observe.metrics import Metrics
+from stream_ml.observe.traces import Traces
 from stream_ml.serve.access.guard import ANYBODY, Certificate, Guard, Principal, Scope
 from stream_ml.serve.access.limits import Rates
 from stream_ml.serve.access.refusals import Refusals, known_id
@@ -23,10 +24,13 @@ class Gate:
         Requests that are being answered.
     draining
         Whether the process is about to end: connections are closed after their answer.
+    traces
+        What is traced of the requests.
     """
 
-    def __init__(self, config: Config, guard: Guard, metrics: Metrics) -> None:
+    def __init__(self, config: Config, guard: Guard, metrics: Metrics, traces: Traces | None = None) -> None:
         self.settings, self.guard, self._metrics = config.serve, guard, metrics
+        self.traces = traces or Traces(config, None)
         self._rates, self._refusals = Rates(), Refusals()
         self._counted: dict[tuple[str, int], tuple[Any, Any]] = {}  # what counts answers, by route and status
         self.in_flight, self.draining = 0, False

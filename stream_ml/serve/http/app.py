@@ -15,6 +15,7 @@ from stream_ml.config import Config
 from stream_ml.core.api.inference import is_of_protocol
 from stream_ml.core.api.problems import Problem
 from stream_ml.observe.access import Access
+from stream_ml.observe.traces import Begun
 from stream_ml.serve.access.gate import Gate
 from stream_ml.serve.access.refusals import known_id
 from stream_ml.serve.http.messages import BINARY, JSON, Answer, Request, Route, Routes, problem_answer
@@ -23,7 +24,8 @@ from stream_ml.serve.http.whole import whole_of
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-TOO_LARGE = 413
+TOO_LARGE, SERVER_ERROR = 413, 500
+PATH_CHARS = 200  # of a path in a span
 PASSED_BY, PASSED_BY_S = 16, 1.0  # times body_max, and so long: of a body that is too large, once it is refused
 HOSTS_MAX = 100  # names of this machine that are remembered
 _ALWAYS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
@@ -52,6 +54,7 @@ class Application:
         began_s = time.perf_counter()
         headers = dict(scope["headers"])
         route: Route | None = None
+        traced = self._gate.traces.request(headers)
         try:
             method = "GET" if scope["method"] == "HEAD" else scope["method"]
             route, params = self._routes.find(method, scope["path"])
@@ -60,6 +63,7 @@ class Application:
             answer = self._refused(problem, headers, route, scope["path"])
         except Gone:
             self._gate.answered(_name(route), 499, began_s)
+            self._trace(traced, scope, route, 499)
             return
         except Exception:
             request_id = known_id(headers) or secrets.token_hex(8)
@@ -67,6 +71,23 @@ class Application:
             answer = problem_answer(_BUG, request_id, verbose=True, is_inference=is_of_protocol(scope["path"]))
         await self._send(scope, send, answer, headers, left=receive)
         self._gate.answered(_name(route), answer.status, began_s)
+        self._trace(traced, scope, route, answer.status)
+
+    def _trace(self, traced: Begun | None, scope: Mapping[str, Any], route: Route | None, status: int) -> None:
+        """End the span of a request. Source of its names: OpenTelemetry's semantic conventions for HTTP, 1.23."""
+        if traced is None or (route is not None and not route.scope):  # of probes nobody wants one
+            return
+        method, path = scope["method"], _name(route)
+        told = {
+            "http.request.method": method,
+            "http.route": path,
+            "http.response.status_code": status,
+            "url.path": scope["path"][:PATH_CHARS],
+            "url.scheme": scope["scheme"],
+            "client.address": _address(scope),
+        }
+        error = str(status) if status >= SERVER_ERROR else ""  # the mistakes of callers are none of the server's
+        self._gate.traces.answered(traced, f"{method} {path}", told, error)
 
     async def _answered(
         self,

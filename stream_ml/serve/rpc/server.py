@@ -31,6 +31,7 @@ from stream_ml.serve.rpc.tensors import fill_outputs, fill_parameters, tensors_o
 
 METADATA_MAX = 16_384
 WRITE_S = 10.0  # for a client to take an answer of a stream
+SERVER_ERROR = 500
 AGE_MAX_MS = 3_600_000  # of a connection: who was admitted by a certificate shows it again
 CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -155,7 +156,7 @@ class RpcServer:
 
     async def _called(self, name: str, rule: Rule, context: Any) -> Any:
         began_s, headers = time.perf_counter(), _headers(context)
-        async with self._told(name, headers, began_s, context):
+        async with self._told(name, headers, began_s, context), self._traced(name, rule, headers, context):
             await self._gate.admitted(rule.scope, headers, _address(context), _certificate(context))
             with contextlib.nullcontext() if rule.scope else self._place():
                 request = await self._first(context)
@@ -177,9 +178,10 @@ class RpcServer:
             began_s, answer = time.perf_counter(), MESSAGES["ModelStreamInferResponse"]()
             async with self._told(name, headers, began_s, context):
                 try:
-                    await self._gate.admitted(rule.scope, *who)
-                    with self._gate.entered(rule.scope):
-                        answer.infer_response.CopyFrom(await rule.answer(request, headers, None))
+                    async with self._traced(name, rule, headers, context):
+                        await self._gate.admitted(rule.scope, *who)
+                        with self._gate.entered(rule.scope):
+                            answer.infer_response.CopyFrom(await rule.answer(request, headers, None))
                     self._gate.answered(name, 200, began_s)
                 except Problem as problem:
                     self._refused(problem, headers, name, began_s)
@@ -254,6 +256,25 @@ class RpcServer:
             log.exception("a call of %s failed", name)
             self._gate.answered(name, 500, began_s)
             await context.abort(grpc.StatusCode.INTERNAL, "this is our mistake; the log has it")
+
+    @contextlib.asynccontextmanager
+    async def _traced(self, name: str, rule: Rule, headers: Headers, context: Any) -> AsyncIterator[None]:
+        """The span of one message. Source of its names: OpenTelemetry's semantic conventions for RPC, 1.45."""
+        traced = self._gate.traces.request(headers) if rule.scope else None
+        status, error = "OK", ""
+        try:
+            yield
+        except Problem as problem:
+            status = CODES[problem.status].name
+            error = status if problem.status >= SERVER_ERROR else ""
+            raise
+        except BaseException as problem:
+            status, error = "INTERNAL", type(problem).__name__
+            raise
+        finally:
+            if traced is not None:
+                told = {"rpc.system.name": "grpc", "rpc.method": name[1:], "rpc.status_code": status}
+                self._gate.traces.answered(traced, name[1:], told | {"client.address": _address(context)}, error)
 
     def _refused(self, problem: Problem, headers: Headers, name: str, began_s: float) -> str:
         self._gate.answered(name, problem.status, began_s)
