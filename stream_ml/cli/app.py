@@ -17,6 +17,7 @@ import typer
 from stream_ml.cli import operate, trial, watch
 from stream_ml.cli.config import config as config_verbs
 from stream_ml.cli.init import init
+from stream_ml.cli.models import export
 from stream_ml.cli.models import verbs as models
 from stream_ml.cli.options import configured
 from stream_ml.cli.probe import probe
@@ -44,6 +45,9 @@ app.command("init")(init)
 app.command("produce")(trial.produce)
 app.command("play")(trial.play)
 app.command("try")(trial.attempt)
+models.models.command("export")(export.export)
+app.command("local")(export.local)
+app.command("merge")(export.merge)
 app.command("probe")(probe)
 app.command("top")(watch.top)
 app.command("tail")(watch.tail)

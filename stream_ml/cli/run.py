@@ -16,7 +16,7 @@ from stream_ml.config import Config
 from stream_ml.errors import StreamMLError
 from stream_ml.kafka.threads import BackgroundCall
 from stream_ml.kafka.topics import inspect_topics
-from stream_ml.runtime.hash_seed import VARIABLE, remember, run_with
+from stream_ml.runtime.hash_seed import run_under
 
 T = TypeVar("T")
 
@@ -152,7 +152,4 @@ def calm_collector() -> None:
 
 def fix_hash_seed(log: "LogIdentity") -> None:
     """Run this process anew with the hash seed of the log, unless it has it already."""
-    wanted = str(log.hash_seed)
-    remember(wanted)
-    if os.environ.get(VARIABLE) != wanted or sys.flags.ignore_environment:
-        run_with(wanted)
+    run_under(log.hash_seed)

@@ -1,10 +1,11 @@
 """A whole app in one process without Kafka: the same schemas, features, join and fold, for notebooks and trials.
 
-What is kept is in memory; there are no transactions and no checkpoints. A model learned here is not a version of the
-service's: its log exists nowhere else.
+What is kept is in memory, and in a journal where one is named; there are no transactions and no checkpoints. A model
+learned here is not a version of the service's: its log exists nowhere else. Its events and labels can be merged there.
 """
 
 import io
+import itertools
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,7 +17,9 @@ from stream_ml.app.assemble import assemble
 from stream_ml.app.parts import Parts
 from stream_ml.app.trial import checked
 from stream_ml.config import Config, load_config
+from stream_ml.core.fold.book import Book
 from stream_ml.core.fold.replica import Replica
+from stream_ml.core.fold.watch import Watch
 from stream_ml.core.inputs.events import Events
 from stream_ml.core.inputs.labels import Labels
 from stream_ml.core.inputs.rows import RowEncoder
@@ -27,7 +30,9 @@ from stream_ml.core.partition.outputs import dead_letter_origin, dead_letter_wor
 from stream_ml.core.partition.partition import Partition
 from stream_ml.core.partition.serving import Serving
 from stream_ml.errors import FatalError
-from stream_ml.records import Clock, LogRecord, Produce, Record, Records
+from stream_ml.offline.exported import Exported, read_export
+from stream_ml.offline.journal import Journal, Kind, Taken, read_journal
+from stream_ml.records import Clock, LogRecord, Produce, Record, Records, Version
 
 RECORD_BYTES_MAX = 1_000_000
 _START = OutputEnds(0, 0, 0, 0)
@@ -39,7 +44,16 @@ class LocalApp:
     Parameters
     ----------
     config
-        The configuration, or its file.
+        The configuration, or its file; or a model that was exported (`LocalApp.load`).
+    journal
+        File that keeps what is taken, durably, before it is answered or learned. What it holds already is taken first.
+
+    Attributes
+    ----------
+    base
+        Version of the service's model with which it began; None: with an untrained one.
+    mark
+        The largest that labels were given with.
 
     Raises
     ------
@@ -53,18 +67,43 @@ class LocalApp:
     >>> app.learn_many([{"id": "e1", "time": "2026-01-01T00:01:00Z", "label": True}])  # doctest: +SKIP
     """
 
-    def __init__(self, config: Config | Path | str) -> None:
-        self.config = config if isinstance(config, Config) else load_config(Path(config))
-        self.parts: Parts = checked(assemble(self.config))
-        self._replica = Replica(self.parts.fold_settings("local")._replace(started=(0,)))
+    def __init__(self, config: Config | Path | str | Exported, *, journal: Path | str | None = None) -> None:
+        if isinstance(config, Exported):
+            self.config, self.parts = config.config, config.parts
+        else:
+            self.config = config if isinstance(config, Config) else load_config(Path(config))
+            self.parts = checked(assemble(self.config))
+        self._replica, self.base = _begun(self.parts, config if isinstance(config, Exported) else None)
         settings = self.parts.partition_settings(RECORD_BYTES_MAX)
         self._partition = Partition(settings, 0, Join(self.parts.join_settings()), (0, 0), 0, _START, (0, 0))
-        self._log_end = 0
+        self._log_end = self._replica.position
         self._rows = {
             self.config.events.topic: RowEncoder(self.config.events, self.parts.reader.payloads, "events"),
             self.config.feedback.topic: RowEncoder(self.config.feedback, self.parts.feedback.payloads, "feedback"),
         }
         self._predictions = fastavro.parse_schema(self.parts.predictions.schema)
+        self.mark = 0
+        self._journal: Journal | None = None
+        if journal is not None:
+            kept = Journal(Path(journal))
+            self._take_again(kept.path)
+            self._journal = kept
+
+    @classmethod
+    def load(cls, directory: Path | str, key_file: Path | str, *, journal: Path | str | None = None) -> "LocalApp":
+        """An app that begins with a model that `stream-ml models export` wrote.
+
+        Parameters
+        ----------
+        key_file
+            With the key that the export was given; without it nothing is unpacked.
+
+        Raises
+        ------
+        ConfigError, CheckpointError
+            It is no export, or cannot be built here; it is not sealed with this key, or damaged.
+        """
+        return cls(read_export(Path(directory), Path(key_file)), journal=journal)
 
     # --- what goes in ---
 
@@ -84,24 +123,30 @@ class LocalApp:
         FatalError
             The model raised while it learned, or gives values that are not finite.
         """
-        topic = self.config.events.topic
-        records = self._records(topic, self._partition.events_position, events)
-        decoded = self.parts.reader.decode_many(records, _now_ms())
-        return self._ends(self._turn(Batch(decoded, Labels.joined([]), False, False)), topic, list(records))
+        topic, now_ms = self.config.events.topic, _now_ms()
+        records = self._records(topic, self._partition.events_position, events, now_ms)
+        self._keep("events", records, now_ms, 0)
+        return self._ends(self._take_events(records, now_ms), topic, list(records))
 
-    def learn_many(self, labels: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def learn_many(self, labels: Iterable[Mapping[str, Any]], *, mark: int = 0) -> list[dict[str, Any]]:
         """Take labels, given as JSON would have them, in order; those whose event is known are learned at once.
+
+        Parameters
+        ----------
+        mark
+            How far their source is read with them, such as a place in a file; the journal keeps it with them, so that
+            `LocalApp.mark` of the next process says where to go on.
 
         Returns
         -------
         list of dict
             For each label ``{"outcome": "joined"}``, another outcome, ``{"outcome": "waiting"}``, or as above.
         """
-        topic = self.config.feedback.topic
-        records = self._records(topic, self._partition.feedback_position, labels)
-        decoded = self.parts.feedback.decode_many(records, _now_ms())
-        nothing = Events(Records.of(self.config.events.topic, 0, []), [], {})
-        found = self._ends(self._turn(Batch(nothing, decoded, False, False)), topic, list(records))
+        topic, now_ms = self.config.feedback.topic, _now_ms()
+        records = self._records(topic, self._partition.feedback_position, labels, now_ms)
+        self._keep("feedback", records, now_ms, mark)
+        self.mark = max(self.mark, mark)
+        found = self._ends(self._take_labels(records, now_ms), topic, list(records))
         for record, end in zip(records, found, strict=True):
             if not end:
                 end["outcome"] = "waiting" if record.offset in self._partition.join.waiting else "joined"
@@ -126,8 +171,8 @@ class LocalApp:
 
     # --- inside ---
 
-    def _records(self, topic: str, first: int, rows: Iterable[Mapping[str, Any]]) -> Records:
-        encoder, now_ms = self._rows[topic], _now_ms()
+    def _records(self, topic: str, first: int, rows: Iterable[Mapping[str, Any]], now_ms: int) -> Records:
+        encoder = self._rows[topic]
         found = []
         for offset, row in enumerate(map(dict, rows), first):
             timestamp_ms = encoder.timestamp_ms(row)
@@ -136,8 +181,34 @@ class LocalApp:
             found.append(Record(topic, 0, offset, when_ms, key, value))
         return Records.of(topic, 0, found)
 
-    def _turn(self, batch: Batch) -> Outputs:
-        clock = Clock(_now_ms(), time.monotonic_ns() // 1_000_000)
+    def _keep(self, kind: Kind, records: Records, now_ms: int, mark: int) -> None:
+        if self._journal is not None:
+            kept = [(one.timestamp_ms, mark, one.key or b"", one.value or b"") for one in records]
+            self._journal.append([Taken(kind, now_ms, *one) for one in kept])
+
+    def _take_again(self, journal: Path) -> None:
+        """Take what a journal holds, as it was taken."""
+        for (kind, now_ms), group in itertools.groupby(read_journal(journal), key=lambda one: (one.kind, one.now_ms)):
+            topic, first = self.config.events.topic, self._partition.events_position
+            if kind == "feedback":
+                topic, first = self.config.feedback.topic, self._partition.feedback_position
+            kept = list(group)
+            self.mark = max(self.mark, *(one.mark for one in kept))
+            taken = [Record(topic, 0, first + n, one.timestamp_ms, one.key, one.value) for n, one in enumerate(kept)]
+            records = Records.of(topic, 0, taken)
+            _ = self._take_events(records, now_ms) if kind == "events" else self._take_labels(records, now_ms)
+
+    def _take_events(self, records: Records, now_ms: int) -> Outputs:
+        decoded = self.parts.reader.decode_many(records, now_ms)
+        return self._turn(Batch(decoded, Labels.joined([]), False, False), now_ms)
+
+    def _take_labels(self, records: Records, now_ms: int) -> Outputs:
+        decoded = self.parts.feedback.decode_many(records, now_ms)
+        nothing = Events(Records.of(self.config.events.topic, 0, []), [], {})
+        return self._turn(Batch(nothing, decoded, False, False), now_ms)
+
+    def _turn(self, batch: Batch, now_ms: int) -> Outputs:
+        clock = Clock(now_ms, time.monotonic_ns() // 1_000_000)
         outputs = self._partition.process(batch, Serving.of(self._replica), clock, stale=False, token="")
         self._partition.apply(outputs)
         log = [produce.value or b"" for produce in outputs.records if produce.topic == self.config.training_log_topic]
@@ -171,6 +242,16 @@ class LocalApp:
                 reason, message = dead_letter_words(dead_letter)
                 return origin[2], {"dead_letter": reason, "message": message}
         return -1, {}
+
+
+def _begun(parts: Parts, exported: Exported | None) -> tuple[Replica, Version | None]:
+    """A replica that no log is behind: with an untrained model, or one that goes on from a version of its service."""
+    settings = parts.fold_settings("local")._replace(started=(0,))
+    if exported is None:
+        return Replica(settings), None
+    model, book = exported.model(settings), Book(settings)
+    book.position = book.read_position = model.position
+    return Replica(settings, book, Watch(settings), model), exported.base
 
 
 def _now_ms() -> int:

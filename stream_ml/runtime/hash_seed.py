@@ -27,6 +27,14 @@ def recall() -> None:
         run_with(seed)
 
 
+def run_under(hash_seed: int) -> None:
+    """Run this process anew with this seed, unless it has it already."""
+    wanted = str(hash_seed)
+    remember(wanted)
+    if os.environ.get(VARIABLE) != wanted or sys.flags.ignore_environment:
+        run_with(wanted)
+
+
 def run_with(seed: str) -> NoReturn:
     """Run this process anew with this seed, else as it was started: no other folder is searched for modules.
 

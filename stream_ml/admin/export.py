@@ -1,0 +1,116 @@
+"""A model that leaves its service, as a folder that `LocalApp.load` reads: for a notebook, a device, a function."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from stream_ml.config import Config
+from stream_ml.errors import CheckpointError, ConfigError
+from stream_ml.follower.recipes import Recipe, stored_of
+from stream_ml.records import Version
+from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
+from stream_ml.storage.files import created, read_key
+from stream_ml.storage.keys import key_of
+
+CONFIG, CHECKPOINTS = "stream_ml.yaml", "checkpoints"
+SECTIONS = ("app", "events", "feedback", "predictions", "features", "model", "learning", "quality", "drift", "pending")
+NOWHERE = {"bootstrap_servers": "nowhere.invalid:9092"}  # an export speaks to no Kafka
+
+
+class Written(NamedTuple):
+    """What was exported."""
+
+    version: Version
+    examples_learned: int
+    bytes: int
+
+
+def export(recipe: Recipe, directory: Path, key_file: Path, at_most: int | None = None) -> Written:
+    """Write the newest checkpoint of a model, with all that it takes to build it, into a folder that is not there yet.
+
+    Parameters
+    ----------
+    key_file
+        With the key that seals the copy: whoever is to load it has the same one.
+    at_most
+        Position up to which a checkpoint is looked for; None: the newest.
+
+    Raises
+    ------
+    ConfigError
+        There is no such checkpoint here, or the folder is there.
+    CheckpointError
+        The disk refuses.
+    """
+    config, key = recipe.parts.config, read_key(key_file, "the key of the export")
+    found = _newest(config, recipe, at_most)
+    types = recipe.checkpoint_types
+    content = _store(config, recipe.lineage).content(found, types)
+    try:
+        directory.mkdir(mode=0o700)
+    except FileExistsError:
+        raise ConfigError(f"{directory} is there already", "name a folder that is not") from None
+    except OSError as error:
+        raise ConfigError(f"{directory} cannot be made: {error.strerror}") from error
+    try:
+        for name, text in _files(recipe).items():
+            _write(directory / name, text)
+        head = {name: found.header[name] for name in ("app", "what", "halted_at", "log", "last_digest", "created_at")}
+        head |= {name: found.header[name] for name in ("spec", "spec_sha256", "examples_learned")}
+        store = CheckpointStore(directory / CHECKPOINTS, recipe.lineage, keep=1, key=key)
+        kept = {name: content[name] for name in ("model", "probe_bits")}  # what the log says of others stays there
+        path = store.save(found.position, head, kept, checkpoint_types=types)
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)  # nothing half is called an export
+        raise
+    return Written(Version(recipe.lineage, found.position), found.header["examples_learned"], path.stat().st_size)
+
+
+def _store(config: Config, lineage: str) -> CheckpointStore:
+    kept = config.checkpoints
+    return CheckpointStore(config.path(kept.directory), lineage, keep=kept.keep, key=key_of(config))
+
+
+def _newest(config: Config, recipe: Recipe, at_most: int | None) -> Checkpoint:
+    store, wrong = _store(config, recipe.lineage), ""
+    for found in store.newest(at_most) if key_of(config) is not None or config.checkpoints.unsealed else ():
+        if isinstance(found, Checkpoint):
+            return found
+        wrong = f"; {found.message}" if isinstance(found, CheckpointError) else ""
+    where = "" if at_most is None else f" up to {at_most:,}"
+    raise ConfigError(
+        f"{store.folder} holds no usable checkpoint of {recipe.name}{where}{wrong}",
+        "run this where a worker keeps its checkpoints, or stream-ml models build CONFIG makes one",
+    )
+
+
+def _files(recipe: Recipe) -> dict[str, bytes]:
+    """Configuration, schemas and source, by path below the folder."""
+    config, found = recipe.parts.config, dict[str, bytes]()
+    said: dict[str, Any] = config.model_dump(mode="json", by_alias=True, exclude_defaults=True, include=set(SECTIONS))
+    said["kafka"] = NOWHERE
+    if config.model.params:
+        said["model"]["params"] = dict(config.model.params)  # JSON has no infinity, and no date
+    said["model"].pop("samples", None)
+    for side, source in (("events", config.events), ("feedback", config.feedback)):
+        said[side]["schema"] = _schema(found, config.path(source.schema_), f"{side}.avsc")
+        if source.schema_ids:
+            named = {number: config.path(path) for number, path in source.schema_ids.items()}
+            said[side]["schema_ids"] = {n: _schema(found, path, f"{side}-{n}.avsc") for n, path in named.items()}
+    found[CONFIG] = yaml.safe_dump(said, sort_keys=False).encode()
+    sources: Mapping[str, bytes] = stored_of(recipe).sources
+    return found | dict(sources)
+
+
+def _schema(files: dict[str, bytes], path: Path, name: str) -> str:
+    files[name] = path.read_bytes()
+    return name
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with created(path) as file:
+        file.write(content)

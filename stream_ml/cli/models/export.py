@@ -1,0 +1,163 @@
+"""``models export``, ``local``, ``merge``: a model that leaves its service, and what was taken comes back."""
+
+import json
+import secrets
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stream_ml.cli.options import configured
+from stream_ml.cli.say import say
+from stream_ml.config import Config
+from stream_ml.errors import ConfigError, StreamMLError
+
+if TYPE_CHECKING:
+    from stream_ml.offline.local import LocalApp
+
+Key = Annotated[Path | None, typer.Option(help="File with the key of the export; default: DIRECTORY.key beside it.")]
+
+
+@configured
+def export(
+    config: Config,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A model's name, or the beginning of its lineage.")],
+    directory: Annotated[Path, typer.Argument(help="A folder that is not there yet.")],
+    key_file: Key = None,
+    at: Annotated[int | None, typer.Option(metavar="POSITION", help="The newest checkpoint up to there.")] = None,
+) -> None:
+    """Write a model with its newest checkpoint into a folder, for `stream-ml local` and LocalApp.load."""
+    from stream_ml.admin.export import export as write
+    from stream_ml.admin.models import ModelLog
+    from stream_ml.app.assemble import assemble
+    from stream_ml.app.trial import checked
+    from stream_ml.cli.run import fix_hash_seed
+    from stream_ml.follower.recipes import Recipes
+
+    log = ModelLog(config)
+    fix_hash_seed(log.facts.log)
+    known = log.named(name)
+    recipe = Recipes(checked(assemble(config)), log.facts, log.seal).of(known.lineage, known)
+    if isinstance(recipe, str):
+        raise ConfigError(f"{known.name} ({known.lineage}) cannot be had here: {recipe}")
+    key = key_file or _key_beside(directory)
+    if key_file is None and not key.exists():
+        key.touch(mode=0o600)
+        key.write_text(secrets.token_hex(32), "ascii")
+    written = write(recipe, directory, key, at)
+    lineage, position = written.version
+    say(f"{known.name} at {lineage}/{position} ({written.examples_learned:,} examples): {directory}")
+    say(f"sealed with {key}: bring that another way than the folder, then: stream-ml local {directory}")
+
+
+def _key_beside(directory: Path) -> Path:
+    return directory.with_name(f"{directory.name}.key")
+
+
+def local(
+    directory: Annotated[Path, typer.Argument(help="What stream-ml models export has written.")],
+    key_file: Key = None,
+    journal: Annotated[Path | None, typer.Option(help="File that keeps what is taken, to go on and to merge.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="File of labels, one JSON object a line; what is new in it is learned.")
+    ] = None,
+) -> None:
+    """Score events from standard input without Kafka, one JSON object a line each; learn from a file of labels.
+
+    A prediction is answered once the journal has its event. With a journal the next start goes on where this one ends,
+    behind the last label that was learned.
+    """
+    from stream_ml.offline.exported import read_export
+    from stream_ml.offline.local import LocalApp
+    from stream_ml.runtime.hash_seed import run_under
+
+    key = key_file or _key_beside(directory)
+    found = read_export(directory, key)
+    run_under(found.log.hash_seed)  # so that its bits are the service's
+    app = LocalApp(found, journal=journal)
+    lineage, position = found.base
+    more = f", and {app.examples_learned - found.examples_learned:,} here" if journal is not None else ""
+    say(f"{lineage}/{position}: {found.examples_learned:,} examples learned there{more}", err=True)
+    fed = _Labels(app, labels)
+    fed.learn()
+    for line in sys.stdin:
+        fed.learn()
+        if line.strip():
+            say(json.dumps(_answered(app, line), default=str))
+    fed.learn()
+    say(f"{app.examples_learned - found.examples_learned:,} examples learned here", err=True)
+
+
+def _answered(app: "LocalApp", line: str) -> dict[str, Any]:
+    from stream_ml.core.avro.json_text import read_json
+
+    try:
+        row = read_json(line)
+        if not isinstance(row, dict):
+            raise ValueError("an event is a JSON object")
+        (said,) = app.predict_many([row])
+    except ValueError as error:
+        return {"error": str(error)}
+    return said
+
+
+class _Labels:
+    """A file that grows: its whole lines are learned, each once."""
+
+    def __init__(self, app: "LocalApp", path: Path | None) -> None:
+        self._app, self._path, self._at = app, path, app.mark
+
+    def learn(self) -> None:
+        """Learn what is new."""
+        from stream_ml.core.avro.json_text import read_json
+
+        for number, line in self._new():
+            try:
+                ended = self._app.learn_many([read_json(line)], mark=self._at)
+            except StreamMLError:
+                raise
+            except ValueError as error:
+                say(f"{self._path}, byte {number:,}: {error}", err=True)
+                continue
+            if "dead_letter" in ended[0]:
+                say(f"{self._path}, byte {number:,}: {ended[0]['message']}", err=True)
+
+    def _new(self) -> Iterator[tuple[int, str]]:
+        if self._path is None or not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._at)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return  # it is being written
+                at, self._at = self._at, self._at + len(line)
+                if line.strip():
+                    yield at, line.decode("utf-8", "replace")
+
+
+@configured
+def merge(
+    config: Config,
+    journal: Annotated[Path, typer.Argument(help="What stream-ml local or LocalApp has kept.")],
+    rate: Annotated[float | None, typer.Option(help="Records a second at most.", min=0.001)] = None,
+) -> None:
+    """Write a journal's events and labels into the topics, in its order: the service scores and learns them.
+
+    Twice does no harm: what is there already counts as a duplicate. Labels join within feedback.ttl of record time: an
+    event that is older than that by what the service has seen since comes too late to be learned.
+    """
+    from stream_ml.admin.produce import Written, produce
+    from stream_ml.offline.journal import read_journal
+
+    topics = {"events": config.events.topic, "feedback": config.feedback.topic}
+    counts = dict.fromkeys(topics, 0)
+
+    def records() -> Iterator[Written]:
+        for one in read_journal(journal):
+            counts[one.kind] += 1
+            yield Written(topics[one.kind], one.key, one.value, one.timestamp_ms)
+
+    produce(config, " and ".join(topics.values()), records(), rate)
+    say(f"{counts['events']:,} events and {counts['feedback']:,} labels of {journal} written")
