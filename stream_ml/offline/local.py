@@ -183,8 +183,9 @@ class LocalApp:
 
     def _keep(self, kind: Kind, records: Records, now_ms: int, mark: int) -> None:
         if self._journal is not None:
-            kept = [(one.timestamp_ms, mark, one.key or b"", one.value or b"") for one in records]
-            self._journal.append([Taken(kind, now_ms, *one) for one in kept])
+            self._journal.append(
+                [Taken(kind, now_ms, one.timestamp_ms, mark, one.key or b"", one.value or b"") for one in records]
+            )
 
     def _take_again(self, journal: Path) -> None:
         """Take what a journal holds, as it was taken."""

@@ -72,7 +72,7 @@ def test_a_model_learns_elsewhere_survives_kills_and_what_it_took_is_merged(
         scores = [asked(first, number)["score"] for number in range(200, 220)]
         with labels.open("a") as file:
             file.writelines(json.dumps(label(number)) + "\n" for number in range(200, 215))
-            file.write('{"torn": ')
+            file.write('{"half": ')
         scores += [asked(first, number)["score"] for number in range(220, 230)]
         first.kill()
         first.communicate()
