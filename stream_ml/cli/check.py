@@ -38,6 +38,7 @@ def check(config: Config, *, online: bool, downtime: str, load: Load) -> int:
         learn_us = _say_parts(parts, problems, load)
     for line in problems.of(lambda: _sealed(config)) or ():
         say(line)
+    _say_certificates(config, problems)
     if online and downtime_ms is not None:
         from stream_ml.check.online import check_online
         from stream_ml.check.readers import changed_schema
@@ -64,6 +65,21 @@ def check(config: Config, *, online: bool, downtime: str, load: Load) -> int:
         return wrong[0].exit_code
     say("\nnothing is wrong" + ("" if online else "; --online asks Kafka too"))
     return 0
+
+
+def _say_certificates(config: Config, problems: Problems) -> None:
+    """Which certificates of Kafka's clients expire soon, and which have."""
+    from stream_ml.kafka.access.certificates import client_certificates, expiring
+
+    found = client_certificates(config)
+    gone = [one for one in found if one.left_s < 0]
+    for one in gone:
+        problems.add(
+            f"{one.setting}: {one.words}", "put another in its place: running workers take it up by themselves"
+        )
+    soon = expiring([one for one in found if one not in gone])
+    if soon:
+        say(f"note  {soon}")
 
 
 def _some(texts: list[str]) -> str:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, TypeVar
 from stream_ml.cli.logs import in_json, set_up_log
 from stream_ml.config import Config
 from stream_ml.errors import StreamMLError
+from stream_ml.kafka.errors import said_of
 from stream_ml.kafka.threads import BackgroundCall
 from stream_ml.kafka.topics import inspect_topics
-from stream_ml.runtime.hash_seed import run_under
+from stream_ml.runtime.hash_seed import run_under, run_with
 
 T = TypeVar("T")
 
@@ -55,7 +56,7 @@ def _run(config: Config) -> None:
 
     from stream_ml.app.assemble import assemble
     from stream_ml.app.trial import checked
-    from stream_ml.kafka.errors import reaching
+    from stream_ml.kafka.errors import let_in, reaching
     from stream_ml.observe.access import Access
     from stream_ml.observe.http import Endpoints, serve
     from stream_ml.observe.metrics import Metrics
@@ -79,12 +80,15 @@ def _run(config: Config) -> None:
             set_up_log(config, sys.stderr)  # which now writes above the display
         try:
             worker.start()
+            let_in.set()
             calm_collector()
             worker.run()
         except BaseException as error:
-            worker.close(stop.why or f"an error: {getattr(error, 'message', error)}")
+            worker.close(stop.why or f"an error: {said_of(error)}")
             raise
-        worker.close(stop.why or "nothing")
+        worker.close(stop.why or f"other certificates ({worker.replaced}), with which it begins anew")
+    if not stop.signal:
+        run_with(str(facts.log.hash_seed))
     if stop.signal == signal.SIGINT:
         sys.exit(INTERRUPTED)
 

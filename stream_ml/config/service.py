@@ -65,6 +65,15 @@ class Kafka(Section):
             raise ValueError("; ".join(owned))
         return given
 
+    @model_validator(mode="after")
+    def _token(self) -> "Kafka":
+        """A client that is to bring tokens and is not told where from waits for ever, and says nothing."""
+        named = {**self.properties}
+        mechanism = str(named.get("sasl.mechanism", named.get("sasl.mechanisms", ""))).upper()
+        if mechanism == "OAUTHBEARER" and str(named.get("sasl.oauthbearer.method")).lower() != "oidc":
+            raise ValueError("OAUTHBEARER needs sasl.oauthbearer.method: oidc, and a token endpoint")
+        return self
+
 
 class Delivery(Section):
     """Limits of a batch and of its transaction."""

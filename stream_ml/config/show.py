@@ -16,6 +16,7 @@ from stream_ml.errors import ConfigError
 
 HIDDEN = "***"
 NUMBER = re.compile(r"-?\d+(\.\d+)?|true|false", re.I)
+TOKEN_URL = "sasl.oauthbearer.token.endpoint.url"  # noqa: S105
 NAMES_A_FILE = frozenset({"token_file", "key_file"})
 PLAIN_WORDS = frozenset(  # librdkafka's keys whose texts are words, names or files
     [
@@ -42,7 +43,10 @@ PLAIN_WORDS = frozenset(  # librdkafka's keys whose texts are words, names or fi
         "sasl.mechanisms",
         "sasl.kerberos.keytab",
         "sasl.kerberos.service.name",
+        "https.ca.location",
+        "sasl.oauthbearer.client.id",
         "sasl.oauthbearer.method",
+        "sasl.oauthbearer.scope",
         "security.protocol",
         "ssl.ca.location",
         "ssl.certificate.location",
@@ -64,6 +68,8 @@ def is_secret(keys: Keys, value: Any) -> bool:
     anything: there a text is a secret, unless it is one of librdkafka's words.
     """
     free = keys[:2] in FREE or keys[:3] in FREE
+    if keys[:2] in CLIENT_MAPS and keys[2] == TOKEN_URL and not {"@", "?"} & {*str(value)}:
+        return False
     if SECRET.search(".".join(keys)) and (free or keys[-1] not in NAMES_A_FILE):
         return True
     known = keys[:2] in CLIENT_MAPS and (keys[2] in PLAIN_WORDS or bool(NUMBER.fullmatch(str(value))))

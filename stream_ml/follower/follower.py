@@ -28,6 +28,7 @@ from stream_ml.follower.restore import check_begins_at_0, check_last_entry, log_
 from stream_ml.follower.said import HaltsTold, folded_words
 from stream_ml.follower.takeover import NEAR_S, TakeOver
 from stream_ml.follower.track import BETWEEN_ANSWERS, BETWEEN_TURNS, CHUNK_S, Track
+from stream_ml.kafka.errors import said_of
 from stream_ml.kafka.topics import TopicFacts
 from stream_ml.observe.metrics import Metrics
 from stream_ml.observe.status import Folding
@@ -366,16 +367,15 @@ class Follower:
         if large:
             answers, model = large == self.lineup.answers, self.replica.models.get(large)
             frozen = model is None or model.frozen
-            obey_policy(
-                self._parts.config, self.checkpoints.size(large), large, self.seal, answers=answers, frozen=frozen
-            )
+            size, config = self.checkpoints.size(large), self._parts.config
+            obey_policy(config, size, large, self.seal, answers=answers, frozen=frozen)
         return self.checkpoints.write_if_due(self.lineup.replicas, interval_s)
 
     def finish(self, stall_max_s: float, checkpoint_max_s: float) -> None:
         """Fold what is committed and write checkpoints, as far as that goes so quickly; close the consumers."""
+        until_s = time.monotonic() + checkpoint_max_s
         if self._head is None:
             return
-        until_s = time.monotonic() + checkpoint_max_s
         if any(replica.interrupted for replica in self.lineup.replicas):
             log.warning("interrupted in the middle of the fold: no checkpoint is written, the next start folds again")
             self.close()
@@ -385,7 +385,7 @@ class Follower:
             if self._started:  # one that was told to stop in a long fold has not committed anything
                 self.fold_past_end(stall_max_s=stall_max_s, most_s=stall_max_s)
         except (FatalError, KafkaException) as error:
-            log.warning("not everything was folded at the end: %s", error)
+            log.warning("not everything was folded at the end: %s", said_of(error))
         if not self.checkpoints.busy:
             self.checkpoints.begin(self.lineup.replicas)
         if not self.checkpoints.write_until(self.lineup.replicas, until_s):

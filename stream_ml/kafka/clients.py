@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaException, Message, Producer
@@ -9,6 +10,7 @@ from confluent_kafka.admin import AdminClient
 
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError
+from stream_ml.kafka.access.certificates import check_files
 from stream_ml.kafka.errors import error_of, on_error
 from stream_ml.kafka.threads import call_within
 
@@ -27,6 +29,11 @@ COMPRESSION = "lz4"  # of what is produced: no CPU that could be measured, a log
 FEW_PARTITIONS = 4
 FETCH_PAUSE_MIN_MS, FETCH_PAUSE_MAX_MS = 10, 50
 FETCH_WAIT_MS = 100  # how long the broker may hold an empty fetch
+AUTHORITIES = (  # of the system: Debian and its like, Red Hat's, Alpine's, macOS
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+)
 Client = TypeVar("Client", Consumer, Producer, AdminClient)
 
 
@@ -38,8 +45,22 @@ def common(config: Config) -> dict[str, Any]:
         "socket.nagle.disable": True,
         "error_cb": on_error,
         "logger": log,
+        **authorities_of_issuer(config),
         **config.client_properties(),
     }
+
+
+def authorities_of_issuer(config: Config) -> dict[str, Any]:
+    """Where the authorities are that an issuer of tokens is believed with, unless the configuration says so.
+
+    librdkafka's wheel looks where one distribution keeps them, and says that there is no file (tried: Debian).
+    """
+    properties = config.client_properties()
+    wanted = properties.get("sasl.oauthbearer.method") == "oidc" and not {"https.ca.location", "https.ca.pem"} & {
+        *properties
+    }
+    found = next((path for path in AUTHORITIES if Path(path).is_file()), None) if wanted else None
+    return {} if found is None else {"https.ca.location": found}
 
 
 def topics_there(client: AdminClient) -> Any:
@@ -160,7 +181,8 @@ def admin(config: Config) -> AdminClient:
 
 
 def made(client: type[Client], settings: dict[str, Any]) -> Client:
-    """A client with these settings; ConfigError where librdkafka refuses one."""
+    """A client with these settings; ConfigError where librdkafka refuses one, or a file is not there."""
+    check_files(settings)
     try:
         return client(settings)
     except KafkaException as exception:

@@ -2,8 +2,8 @@
 
 import contextlib
 import logging
+import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from typing import Literal
 
@@ -11,10 +11,10 @@ from confluent_kafka import KafkaError, KafkaException
 
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError, FatalError, TransientError
+from stream_ml.kafka.access.refusals import refusals, words_of
 
 log = logging.getLogger(__name__)
 
-RECENT_S = 30.0  # so long a refused login explains why Kafka does not answer
 Step = Literal["fatal", "abort", "retry"]
 
 
@@ -46,6 +46,13 @@ def error_of(exception: BaseException) -> KafkaError:
     return error
 
 
+def said_of(error: BaseException) -> str:
+    """What a person is told of an error."""
+    if isinstance(error, KafkaException):
+        return f"Kafka: {error_of(error).str()}"
+    return str(getattr(error, "message", error))
+
+
 class Outage:
     """Since when no broker has answered, as the clients' callbacks say; who hears from one says when it is over."""
 
@@ -72,42 +79,43 @@ class Outage:
 
 outage = Outage()
 
+let_in = threading.Event()
+"""Set once Kafka has let this process do what it is for. From then on it is not the configuration that is wrong: what
+is refused may be let in again (TransientError), and what is forbidden was allowed before (FatalError)."""
+
 
 def on_error(error: KafkaError) -> None:
     if error.code() == KafkaError._ALL_BROKERS_DOWN and outage.begins():  # noqa: SLF001
         log.warning("Kafka does not answer: no broker can be connected to; it is tried again and again")
     elif error.code() not in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):  # noqa: SLF001 - librdkafka logs these
         log.warning("kafka: %s", error.str())
-    if error.code() in _REFUSED_LOGIN:
-        _refusals.append((time.monotonic(), error.str()))
-
-
-# Why brokers could not be reached, as the clients said it; a request only says that it got no answer.
-_REFUSED_LOGIN = {KafkaError._AUTHENTICATION, KafkaError._SSL}  # noqa: SLF001
-_refusals: deque[tuple[float, str]] = deque(maxlen=1)
+    refusals.note(error)
 
 
 @contextlib.contextmanager
 def reaching(config: Config) -> Iterator[None]:
-    """Turn a failure to reach Kafka into a TransientError that names the address."""
+    """Turn a failure to reach Kafka into an error that names the address, and whom to ask."""
     try:
         yield
     except KafkaException as exception:
         error = error_of(exception)
         where = config.kafka.bootstrap_servers
-        if error.code() in UNREACHABLE and _refusals and time.monotonic() - _refusals[0][0] < RECENT_S:
-            raise ConfigError(
-                f"Kafka at {where} refuses the connection: {_refusals[0][1]}",
-                "look at security.protocol, sasl.* and ssl.* in kafka.properties: stream-ml config show --origin",
-            ) from exception
+        refusal = refusals.recent
+        if error.code() in UNREACHABLE and refusal is not None:
+            message, hint = words_of(refusal, config)
+            kind = TransientError if refusal.passes or let_in.is_set() else ConfigError
+            raise kind(message, hint) from exception
         if error.code() in UNREACHABLE:
             why = "no broker can be connected to" if error.code() in _NOT_CONNECTED else error.str()
+            issuer = config.client_properties().get("sasl.oauthbearer.token.endpoint.url")
+            more = f" Does the issuer of tokens at {issuer} answer?" if issuer else ""
             raise TransientError(
                 f"Kafka at {where} does not answer: {why}",
-                "is it running, and is kafka.bootstrap_servers right?",
+                f"is it running, and is kafka.bootstrap_servers right?{more}",
             ) from exception
         if error.code() in _DENIED:
-            raise ConfigError(
+            forbidden = FatalError if let_in.is_set() else ConfigError
+            raise forbidden(
                 f"Kafka at {where} refuses: {error.str()}", "grant it, or log in as another user"
             ) from exception
         raise FatalError(f"Kafka at {where}: {error.str()}") from exception

@@ -133,6 +133,12 @@ TABLE = (
     SPANS,
     _gauge("ready", "0 or 1", (), "1 while /readyz says yes."),
     _gauge("start_timestamp_seconds", "unix time", (), "When this process started."),
+    _gauge(
+        "certificate_expires_timestamp_seconds",
+        "unix time",
+        ("of",),
+        "When the certificate of Kafka's clients expires, and the last of the authorities that they believe.",
+    ),
     _gauge("pending_events", "events", (), "Events held, waiting or remembered."),
     _gauge("pending_labels", "labels", (), "Early labels that wait for their event."),
     _gauge("pending_bytes", "bytes", (), "Memory that both take, about."),

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stream_ml.app.parts import Parts
 from stream_ml.errors import ConfigError, StreamMLError
 from stream_ml.follower.follower import Follower
-from stream_ml.kafka.errors import reaching
+from stream_ml.kafka.access.refusals import refusals, words_of
+from stream_ml.kafka.errors import let_in, reaching
 from stream_ml.kafka.reading.jobs import JobWatch
 from stream_ml.kafka.reading.labels import LabelReader
 from stream_ml.kafka.reading.log_heartbeat import LogHeartbeat
@@ -152,6 +153,7 @@ class Child:
                 if self._rpc is not None:
                     await self._rpc.start()
                 self._begun.set()
+                let_in.set()
                 log.info("answering: version %s/%d, %d examples learned", *moment.of[:2], moment.of.examples_learned)
                 await self._live.follow()
         except asyncio.CancelledError:
@@ -208,13 +210,15 @@ class Child:
         metrics.set("serve_connections", self._server.limits.count)
         metrics.count("serve_evicted", self._server.limits.evicted - self._evicted)
         self._evicted = self._server.limits.evicted
+        refusal = refusals.recent if live.is_stale else None
+        refused = [] if refusal is None else [words_of(refusal, self._config, asks=False)[0]]
         told = (self._gate.guard, self._certificates, self._writer, self._jobs)
         return {
             "child": self._pipes.number,
             "pid": os.getpid(),
             "ready": not reasons,
             "reasons": reasons,
-            "problems": [one.problem for one in told if one is not None and one.problem],
+            "problems": [*refused, *(one.problem for one in told if one is not None and one.problem)],
             "model": None if moment is None else moment.of._asdict(),
             "age_seconds": None if age_s == float("inf") else round(age_s, 3),
             "stale": live.is_stale,

@@ -19,6 +19,7 @@ from typing import Any
 
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError, FatalError
+from stream_ml.kafka.access.certificates import FileWatch, client_certificates, expiring
 from stream_ml.serve.child import END_S, VARIABLE
 
 SILENT_S = 10.0  # without a word of a child that has spoken before: its loop stands still
@@ -119,6 +120,7 @@ class Supervisor:
         self.restarts, self.stopping, self.hung_up, self.other_log = 0, False, False, False
         self.roll_failed = ""
         self._code = 0
+        self._config, self._files = config, FileWatch(config)
 
     def _start(self) -> Process:
         self._numbers += 1
@@ -151,6 +153,7 @@ class Supervisor:
                 self._stop_all()
                 continue
             self._replace()
+            self._look_at_files()
             self._roll()
         if self._code == CONFIG_CODE:
             raise ConfigError("no process could start: its own message stands above")
@@ -227,6 +230,13 @@ class Supervisor:
 
     # --- a rolling restart ---
 
+    def _look_at_files(self) -> None:
+        """Certificates of Kafka's clients that were replaced are seen by new processes alone."""
+        replaced = self._files.replaced()
+        if replaced:
+            log.info("%s: other certificates", replaced)
+            self.hung_up, self._files = True, FileWatch(self._config)
+
     def _roll(self) -> None:
         if self.hung_up and self._rolling is None:
             self.hung_up, self.roll_failed = False, ""
@@ -271,7 +281,8 @@ class Supervisor:
     def _problems(self) -> list[str]:
         """What is wrong with the processes themselves."""
         wanted, ready = self._settings.processes, sum(child.ready for child in list(self.children))
-        found = [self.roll_failed] if self.roll_failed else []
+        told = (self.roll_failed, self._files.problem, expiring(client_certificates(self._config)))
+        found = [one for one in told if one]
         if 0 < ready < wanted:
             found.append(f"{ready} of {wanted} processes answer")
         return found

@@ -18,6 +18,7 @@ from functools import partial
 from stream_ml.app.parts import Parts
 from stream_ml.core.partition.batch import Batch, Outputs
 from stream_ml.follower.follower import Follower
+from stream_ml.kafka.access.certificates import FileWatch, client_certificates, expiring
 from stream_ml.kafka.clients import admin
 from stream_ml.kafka.consumers import FeedbackInput, Group
 from stream_ml.kafka.topic_watch import TopicWatch
@@ -50,6 +51,11 @@ log = logging.getLogger(__name__)
 
 class Worker:
     """One member of the group, with one replica of the model.
+
+    Attributes
+    ----------
+    replaced
+        Files of certificates that were replaced while it ran: it has ended, so that the process begins anew.
 
     So many attributes: it makes the parts of a worker, and calls them in their order.
     """
@@ -84,6 +90,7 @@ class Worker:
         )
         of_inputs = {"topic": config.events.topic, "group": config.app.id, "client": config.transactional_id}
         self._spans = TurnSpans(traces or Traces(config, None), **of_inputs)
+        self._files, self._certificates, self.replaced = FileWatch(config), client_certificates(config), ""
         self._verdict, self._alive_s = self._topics.verdict, time.monotonic()
 
     def start(self) -> None:
@@ -99,11 +106,17 @@ class Worker:
     def run(self) -> None:
         """Turn until told to stop; a turn is never left half done."""
         try:
-            while not self._stop():
+            while not self._stop() and not self.replaced:
                 self.turn()
+                self._look_at_certificates()
         except BaseException as error:
             self._spans.end(0, error=type(error).__name__)
             raise
+
+    def _look_at_certificates(self) -> None:
+        """See whether the files of Kafka's clients were replaced, which they do not see: then another process does."""
+        self.replaced = self._files.replaced()
+        self.report.warn("certificates", self._files.problem or expiring(self._certificates))
 
     def turn(self) -> None:
         """One turn, as in the module's text."""

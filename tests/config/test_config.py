@@ -493,3 +493,30 @@ def test_quoted_word_is_the_word(tmp_path: Path) -> None:
     assert _load_text(tmp_path, changed(*PLACES[0], "'no', \"012\"")).model.labels == ["no", "012", "dk"]
     assert _load_text(tmp_path, changed(*PLACES[3], "'0123'")).kafka.properties["sasl.password"] == "0123"
     assert _load_text(tmp_path, changed(*PLACES[0], "true, -7, 1.5")).model.labels == [True, -7, 1.5, "dk"]
+
+
+def test_a_client_that_is_to_bring_tokens_and_is_not_told_where_from_is_refused(load: Load) -> None:
+    named = {"security.protocol": "SASL_SSL", "sasl.mechanism": "OAUTHBEARER"}
+    with pytest.raises(ConfigError, match=r"OAUTHBEARER needs sasl\.oauthbearer\.method: oidc"):
+        load({"kafka/properties": named})
+    load({"kafka/properties": named | {"sasl.oauthbearer.method": "oidc"}})
+
+
+@pytest.mark.parametrize(
+    ("traces", "words"),
+    [
+        ({"endpoint": "collector:4318"}, "endpoint"),
+        ({"endpoint": "http://user:word@collector"}, "endpoint"),
+        ({"ratio": 1.5}, "ratio"),
+        ({"endpoint": "http://collector:4318", "token": "secret-word"}, "token would be sent in the clear"),
+    ],
+)
+def test_traces_that_lead_nowhere_or_tell_a_secret_are_refused(load: Load, traces: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as refused:
+        load({"traces": traces})
+    assert "secret-word" not in str(refused.value)
+
+
+def test_an_endpoint_of_traces_is_completed(load: Load) -> None:
+    assert load({"traces": {"endpoint": "http://c:4318/"}}).traces.endpoint == "http://c:4318/v1/traces"
+    assert load({"traces": {"endpoint": "https://c/own/path"}}).traces.endpoint == "https://c/own/path"

@@ -52,6 +52,7 @@ def test_every_metric_but_flags_and_failures_is_on_the_dashboard() -> None:
         "stream_ml_serve_position",
         "stream_ml_serve_evicted",
         "stream_ml_spans",
+        "stream_ml_certificate_expires_timestamp_seconds",
     }
 
 

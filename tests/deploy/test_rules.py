@@ -37,6 +37,7 @@ HEALTHY = {  # a value every 15 s, sixty times: promtool's notation
     WRITTEN: "0+15x60",
     series("examples_learned"): "0+100x60",
     series("start_timestamp_seconds"): "1x60",
+    series("certificate_expires_timestamp_seconds", 'of="client"'): "9999999999x60",
     series("transactions_total", 'ending="committed"'): "0+100x60",
     ABORTED: "0x60",
     series("partitions", 'state="suspended"'): "0x60",
@@ -76,6 +77,10 @@ FAULTS = {  # alert: what is different, and the labels under which it fires
     "StreamMLCheckpointStale": ({WRITTEN: "-600x60"}, WORKER),
     "StreamMLCheckpointsAway": ({series("checkpoint_away"): "1x120"}, WORKER),
     "StreamMLCheckpointsFail": ({series("checkpoint_failing"): "1x60"}, WORKER),
+    "StreamMLCertificateExpires": (
+        {series("certificate_expires_timestamp_seconds", 'of="client"'): "1200000x60"},
+        f'{WORKER}, of="client"',
+    ),
     "StreamMLRestartLoop": ({series("start_timestamp_seconds"): "0+15x60"}, WORKER),
     "StreamMLAborts": ({ABORTED: "0+20x60"}, JOB),
     "StreamMLShedding": ({series("events_shed_total"): "0+10x60"}, JOB),

@@ -12,6 +12,7 @@ from stream_ml.cli.run import INTERRUPTED, Stop, calm_collector, fix_hash_seed
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError
 from stream_ml.kafka.topics import inspect_topics
+from stream_ml.runtime.hash_seed import run_with
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ def run_jobs(config: Config) -> None:
     if config.serve.jobs is None:
         raise ConfigError("serve.jobs is not set: no jobs are taken", "say serve: {jobs: {}} in the configuration")
     from stream_ml.follower.identity import identified
-    from stream_ml.kafka.errors import reaching
+    from stream_ml.kafka.errors import let_in, reaching
     from stream_ml.kafka.reading.jobs import check_topics
 
     set_up_log(config)
@@ -37,6 +38,7 @@ def run_jobs(config: Config) -> None:
     from stream_ml.app.trial import checked
     from stream_ml.jobs.pages import runner_pages
     from stream_ml.jobs.runner import Runner
+    from stream_ml.kafka.access.certificates import FileWatch
     from stream_ml.observe.access import Access
     from stream_ml.observe.http import serve as answer
     from stream_ml.observe.metrics import JOBS_TABLE, Metrics
@@ -45,6 +47,7 @@ def run_jobs(config: Config) -> None:
 
     parts = checked(assemble(config))
     metrics, port = Metrics(JOBS_TABLE), config.serve.jobs.port
+    files = FileWatch(config)
     with reaching(config), contextlib.ExitStack() as stack:
         seal = log_seal(config, facts.training_log_topic_id)
         traces = traces_of(config, metrics, "jobs")
@@ -55,9 +58,12 @@ def run_jobs(config: Config) -> None:
             stack.callback(answer(config.http.host, port, runner_pages(runner, metrics, access), "serve.jobs.port"))
         try:
             calm_collector()
-            runner.run(stop.told)
+            let_in.set()
+            runner.run(lambda: stop.told() or bool(files.replaced()))
         finally:
             runner.close()
-    log.info("stopped, because of %s: %d rows scored", stop.why, runner.scored)
+    log.info("stopped, because of %s: %d rows scored", stop.why or "other certificates", runner.scored)
+    if not stop.signal:
+        run_with(str(facts.log.hash_seed))
     if stop.signal == signal.SIGINT:
         sys.exit(INTERRUPTED)

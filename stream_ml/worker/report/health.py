@@ -3,6 +3,7 @@
 import time
 
 from stream_ml.config import Config
+from stream_ml.kafka.access.refusals import refusals, words_of
 from stream_ml.kafka.topic_watch import TopicWatch
 
 SILENT_S = 3.0  # without an answer of Kafka, which is asked several times a second
@@ -13,7 +14,7 @@ class Health:
     """Signs of life: the loop's own, and Kafka's answers to the watch of topics."""
 
     def __init__(self, config: Config, topics: TopicWatch) -> None:
-        self._servers, self._topics = config.kafka.bootstrap_servers, topics
+        self._config, self._topics = config, topics
         self._alive_s = time.monotonic()
         self.stopping = ""  # why, once the worker was told to
 
@@ -38,8 +39,10 @@ class Health:
 
     @property
     def silence(self) -> str:
-        """Kafka's silence in words."""
-        return f"Kafka at {self._servers} has not answered for {self.silent_s:.0f} s"
+        """Kafka's silence in words, with why, as far as a client has heard it."""
+        where, refusal = self._config.kafka.bootstrap_servers, refusals.recent
+        why = "" if refusal is None else f": {words_of(refusal, self._config, asks=False)[0]}"
+        return f"Kafka at {where} has not answered for {self.silent_s:.0f} s{why}"
 
     def wrong(self) -> list[str]:
         """Why this worker is not ready, as far as that can be seen from outside of its loop."""

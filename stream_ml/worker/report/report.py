@@ -9,10 +9,12 @@ import time
 from typing import Any
 
 from stream_ml.app.parts import Parts
+from stream_ml.config import Config
 from stream_ml.core.log.logged_schemas import WrittenSchema
 from stream_ml.core.partition.batch import Batch, Outputs
 from stream_ml.follower.follower import Follower
 from stream_ml.follower.said import folded_words
+from stream_ml.kafka.access.certificates import client_certificates
 from stream_ml.kafka.broker_statistics import BrokerStatistics
 from stream_ml.kafka.consumers import FeedbackInput, Group
 from stream_ml.kafka.topic_watch import TopicWatch
@@ -54,6 +56,7 @@ class Report:
         self._due_s, self._line_s = 0.0, time.monotonic()
         self.history: list[Point] = []
         metrics.set("start_timestamp_seconds", time.time())
+        set_expiries(parts.config, metrics)
         metrics.set("checkpoint_timestamp_seconds", time.time())  # until there is one: how old it can be at most
         self._judged: tuple[Status, list[str], Status] | None = None
         self._status: AnyStatus = self._not_yet(["starting: reading the training log"])
@@ -137,6 +140,13 @@ class Report:
         self._metrics.set("checkpoint_failing", bool(self._follower.checkpoints.problem))
         self._metrics.set("checkpoint_away", bool(self._follower.checkpoints.away))
         self._brokers.set(silent=self.health.is_silent)
+
+
+def set_expiries(config: Config, metrics: Metrics) -> None:
+    """Set when the certificates that Kafka's clients are given expire."""
+    for one in client_certificates(config):
+        of = "client" if one.setting == "ssl.certificate.location" else "authorities"
+        metrics.set("certificate_expires_timestamp_seconds", one.expires_s, of=of)
 
 
 class BrokerGauges:

@@ -154,6 +154,7 @@ def test_the_rights_that_the_readme_lists_are_needed_and_enough(guarded: Guarded
         made.wait_for(lambda: made.progress() == (80, 80), "everything")
         assert worker.stop() == 0, worker.log
         assert PASSWORD not in worker.log
+        assert "cannot be read" not in worker.log, "nothing is missing that it would like to know"
         made.settings["kafka"] = {"bootstrap_servers": guarded.everybody}
         made.write()
         audited = made.audited()
