@@ -15,7 +15,7 @@ SEED ?= 1
 SECONDS ?= 120
 MINUTES ?= 120
 
-.PHONY: image compose cluster upgrade demo test bench faults check docs chaos soak surfaces mutants format lock sbom release clean
+.PHONY: image compose cluster upgrade sinks demo test bench faults check docs chaos soak surfaces mutants format lock sbom release clean
 
 # DRIFT=1: from July on a feature means something else, and the service says so. UPGRADE=1: in July the model becomes
 # another one, while flights come. SERVE=1: flights are asked for over HTTP meanwhile, and answers derived again.
@@ -62,6 +62,10 @@ image:
 # The composed service, asked while flights are played and each part is killed; needs Docker. THREE=1: three brokers.
 compose: $(VENV)/.test
 	@$(BIN)/python -m tests.system.containers.compose $(if $(THREE),--three)
+
+# Predictions and labels in PostgreSQL by Kafka Connect, each part killed meanwhile; needs the package postgresql.
+sinks: $(VENV)/.test
+	@$(BIN)/python -m tests.system.sinks
 
 # Pods on a real Kubernetes; HOST: under which pods reach this machine, LOAD: brings an image onto the nodes.
 LOAD ?= kind load docker-image {}
