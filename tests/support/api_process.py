@@ -52,7 +52,10 @@ class ApiProcess:
         return self._log_file.read_bytes()[self._log_start :].decode("utf-8")
 
     def wait_ready(self, processes: int = 1) -> "ApiProcess":
-        assert until(lambda: self.status().get("processes", {}).get("ready") == processes, START_S), self.log
+        def is_over() -> bool:
+            return self.process.poll() is not None or self.status().get("processes", {}).get("ready") == processes
+
+        assert until(is_over, START_S) and self.process.poll() is None, self.log
         return self
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, dict[str, str], Any]:

@@ -93,6 +93,10 @@ def rights(config: Any) -> list[AclBinding]:
         ],
         "predictions, training log, outcomes, dead letters": [(ResourceType.TOPIC, name, literal) for name in own],
         "signals": [(ResourceType.TOPIC, config.signals, literal)],
+        "topics of jobs, where `serve.jobs` is set: that they are there": [
+            (ResourceType.TOPIC, name, literal)
+            for name in ((config.jobs, config.job_requests, config.job_results) if config.serve.jobs else ())
+        ],
         "group `<app.id>`": [(ResourceType.GROUP, config.app.id, literal)],
         "transactional ids with prefix `<app.id>-`": [(ResourceType.TRANSACTIONAL_ID, f"{config.app.id}-", prefix)],
     }
