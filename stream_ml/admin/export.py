@@ -1,5 +1,6 @@
 """A model that leaves its service, as a folder that `LocalApp.load` reads: for a notebook, a device, a function."""
 
+import hashlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from stream_ml.config import Config
+from stream_ml.core.log.identity import LogIdentity
 from stream_ml.errors import CheckpointError, ConfigError
 from stream_ml.follower.recipes import Recipe, stored_of
 from stream_ml.records import Version
@@ -15,6 +17,7 @@ from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
 from stream_ml.storage.files import created, read_key
 from stream_ml.storage.keys import key_of
 
+HEAD = ("app", "what", "halted_at", "last_digest", "created_at", "spec", "spec_sha256", "examples_learned")
 CONFIG, CHECKPOINTS = "stream_ml.yaml", "checkpoints"
 SECTIONS = ("app", "events", "feedback", "predictions", "features", "model", "learning", "quality", "drift", "pending")
 NOWHERE = {"bootstrap_servers": "nowhere.invalid:9092"}  # an export speaks to no Kafka
@@ -34,7 +37,7 @@ def export(recipe: Recipe, directory: Path, key_file: Path, at_most: int | None 
     Parameters
     ----------
     key_file
-        With the key that seals the copy: whoever is to load it has the same one.
+        With the key that seals the copy, and the digest of every file beside it: whoever is to load it has the same.
     at_most
         Position up to which a checkpoint is looked for; None: the newest.
 
@@ -45,8 +48,8 @@ def export(recipe: Recipe, directory: Path, key_file: Path, at_most: int | None 
     CheckpointError
         The disk refuses.
     """
-    config, key = recipe.parts.config, read_key(key_file, "the key of the export")
-    found = _newest(config, recipe, at_most)
+    config = recipe.parts.config
+    found, key = _newest(config, recipe, at_most), read_key(key_file, "the key of the export")
     types = recipe.checkpoint_types
     content = _store(config, recipe.lineage).content(found, types)
     try:
@@ -56,10 +59,13 @@ def export(recipe: Recipe, directory: Path, key_file: Path, at_most: int | None 
     except OSError as error:
         raise ConfigError(f"{directory} cannot be made: {error.strerror}") from error
     try:
-        for name, text in _files(recipe).items():
+        files = _files(recipe)
+        for name, text in files.items():
             _write(directory / name, text)
-        head = {name: found.header[name] for name in ("app", "what", "halted_at", "log", "last_digest", "created_at")}
-        head |= {name: found.header[name] for name in ("spec", "spec_sha256", "examples_learned")}
+        head = {name: found.header[name] for name in HEAD}
+        log = LogIdentity.named(found.header["log"]["id"], found.header["log"]["hash_key"])
+        head["log"] = {"id": log.log_id, "hash_seed": log.hash_seed}  # its key is the service's secret
+        head["files"] = {name: hashlib.sha256(text).hexdigest() for name, text in files.items()}
         store = CheckpointStore(directory / CHECKPOINTS, recipe.lineage, keep=1, key=key)
         kept = {name: content[name] for name in ("model", "probe_bits")}  # what the log says of others stays there
         path = store.save(found.position, head, kept, checkpoint_types=types)
@@ -80,11 +86,18 @@ def _newest(config: Config, recipe: Recipe, at_most: int | None) -> Checkpoint:
         if isinstance(found, Checkpoint):
             return found
         wrong = f"; {found.message}" if isinstance(found, CheckpointError) else ""
-    where = "" if at_most is None else f" up to {at_most:,}"
+    there = [found.position for found in store.newest() if isinstance(found, Checkpoint)] if at_most is not None else []
+    if there:
+        raise ConfigError(f"the checkpoints of {recipe.name} are at {_listed(there)}: none up to {at_most:,}")
     raise ConfigError(
-        f"{store.folder} holds no usable checkpoint of {recipe.name}{where}{wrong}",
-        "run this where a worker keeps its checkpoints, or stream-ml models build CONFIG makes one",
+        f"{store.folder} holds no usable checkpoint of {recipe.name}{wrong}",
+        "a worker writes one here within checkpoints.interval once it learns, and when it stops; elsewhere "
+        "stream-ml models build CONFIG makes one",
     )
+
+
+def _listed(positions: list[int]) -> str:
+    return ", ".join(f"{one:,}" for one in sorted(positions)[:5])
 
 
 def _files(recipe: Recipe) -> dict[str, bytes]:

@@ -108,7 +108,8 @@ def produce(config: Config, topics: str, records: Iterable[Written], per_s: floa
         finally:
             left = producer.flush(FLUSH_S)
     if broken is not None:
-        raise ConfigError(f"{broken.message}; {confirmed:,} records before it were written to {topics}")
+        before = f"; {confirmed:,} records before it were written to {topics}" if confirmed else ""
+        raise ConfigError(f"{broken.message}{before}")
     if failed or left:
         why = failed[0].str() if failed else f"{left} records were not confirmed in {FLUSH_S:.0f} s"
         hint = "is Kafka reachable, and does the topic exist?"

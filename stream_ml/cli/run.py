@@ -87,8 +87,7 @@ def _run(config: Config) -> None:
             worker.close(stop.why or f"an error: {said_of(error)}")
             raise
         worker.close(stop.why or f"other certificates ({worker.replaced}), with which it begins anew")
-    if not stop.signal:
-        run_with(str(facts.log.hash_seed))
+    begin_anew(stop, facts.log)
     if stop.signal == signal.SIGINT:
         sys.exit(INTERRUPTED)
 
@@ -142,6 +141,14 @@ class Stop:
         if self.signal == signal.SIGINT == number:
             raise KeyboardInterrupt
         self.signal = number
+
+
+def begin_anew(stop: Stop, log: "LogIdentity") -> None:
+    """Run this process anew, unless it was told to stop. It has let go of everything: what comes now ends it."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: os._exit(INTERRUPTED if number == signal.SIGINT else 0))
+    if not stop.signal:
+        run_with(str(log.hash_seed))
 
 
 def calm_collector() -> None:

@@ -27,6 +27,7 @@ from stream_ml.follower.follower import Follower
 from stream_ml.follower.moments import Moments
 from stream_ml.follower.said import folded_words
 from stream_ml.jobs.membership import Membership
+from stream_ml.kafka.errors import let_in
 from stream_ml.kafka.messages import headers_of
 from stream_ml.kafka.reading.jobs import JobWatch
 from stream_ml.kafka.topics import TopicFacts
@@ -84,6 +85,7 @@ class Runner:
         self._watch.caught_up.wait(WATCH_S)
         self._moments.renew()
         self._membership.join()
+        let_in.set()
         log.info("waiting for chunks of jobs in %s, group %s", self._config.job_requests, self._group)
         while not told_to_stop():
             self._turn()

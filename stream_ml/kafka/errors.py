@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError, FatalError, TransientError
-from stream_ml.kafka.access.refusals import refusals, words_of
+from stream_ml.kafka.access.refusals import issuer_of, refusals, words_of
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def reaching(config: Config) -> Iterator[None]:
             raise kind(message, hint) from exception
         if error.code() in UNREACHABLE:
             why = "no broker can be connected to" if error.code() in _NOT_CONNECTED else error.str()
-            issuer = config.client_properties().get("sasl.oauthbearer.token.endpoint.url")
+            issuer = issuer_of(config)
             more = f" Does the issuer of tokens at {issuer} answer?" if issuer else ""
             raise TransientError(
                 f"Kafka at {where} does not answer: {why}",

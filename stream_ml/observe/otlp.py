@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -36,14 +36,14 @@ class Otlp:
     def __init__(self, config: Config, metrics: Metrics, component: str) -> None:
         settings, self._metrics = config.traces, metrics
         headers = None if settings.token is None else {"Authorization": f"Bearer {settings.token}"}
-        self._resource = Resource.create(
-            {
-                "service.namespace": config.app.id,
-                "service.name": f"{config.app.id}-{component}",
-                "service.instance.id": config.instance,
-                "service.version": version("stream-ml"),
-            }
-        )
+        own = {
+            "service.namespace": config.app.id,
+            "service.name": f"{config.app.id}-{component}",
+            "service.instance.id": config.instance,
+            "service.version": version("stream-ml"),
+        }
+        theirs = OTELResourceDetector().detect().attributes
+        self._resource = Resource.create({name: value for name, value in own.items() if name not in theirs})
         self._scope = InstrumentationScope("stream_ml", version("stream-ml"))
         self._counted = _Counted(OTLPSpanExporter(settings.endpoint, headers=headers, timeout=SEND_S), metrics)
         self._processor = BatchSpanProcessor(

@@ -16,6 +16,8 @@ STATE_BYTES_MAX = 512  # longer ones need not be passed on
 _PARENT = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.DOTALL
 )
+_MEMBER = rb"[a-z0-9][a-z0-9_*/@-]{0,255}=[ -+\--<>-~]{0,255}[!-+\--<>-~]"
+_STATE = re.compile(rb"%b(?:[ \t]*,[ \t]*%b){0,31}" % (_MEMBER, _MEMBER))
 _SAMPLED = 1
 
 
@@ -47,7 +49,7 @@ def context_of(parent: bytes, state: bytes = b"") -> TraceContext | None:
     found = _PARENT.fullmatch(parent)
     if found is None or (parent[:2] == b"00" and found[4]):
         return None
-    kept = state if len(state) <= STATE_BYTES_MAX else b""
+    kept = state if len(state) <= STATE_BYTES_MAX and _STATE.fullmatch(state) else b""
     return TraceContext(found[1].decode(), found[2].decode(), bool(int(found[3], 16) & _SAMPLED), kept)
 
 

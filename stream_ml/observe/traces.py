@@ -57,13 +57,19 @@ class Limit:
     def __init__(self, most: int) -> None:
         self._most, self._second, self._count = most, 0, 0
 
-    def take(self) -> bool:
-        """Whether there is room for one more; then it is counted."""
+    @property
+    def has_room(self) -> bool:
+        """Whether there is room for one more."""
         second = int(time.monotonic())
         if second != self._second:
             self._second, self._count = second, 0
-        self._count += 1
-        return self._count <= self._most
+        return self._count < self._most
+
+    def take(self) -> bool:
+        """Whether there is room for one more; then it is counted."""
+        is_taken = self.has_room
+        self._count += is_taken
+        return is_taken
 
 
 class Traces:
@@ -107,6 +113,7 @@ class Traces:
         From here on CURRENT is its span, or the caller's where it is not traced: records that it writes carry that.
         """
         if self._sink is None and PARENT not in headers:
+            CURRENT.set(None)  # a request that waited behind another one has its context
             return None
         parent = context_of_request(headers)
         wanted = self._sink is not None and (self.drawn() if parent is None else parent.sampled)

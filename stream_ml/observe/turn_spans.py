@@ -6,6 +6,7 @@ Names and attributes: OpenTelemetry's semantic conventions for messaging with Ka
 import time
 from collections.abc import Iterable, Mapping
 
+from stream_ml.core.partition.outputs import TRACE_HEADERS
 from stream_ml.observe.trace_context import CURRENT, TraceContext, context_of_record
 from stream_ml.observe.traces import Attributes, Limit, Span, Traces
 from stream_ml.records import Headers
@@ -45,13 +46,18 @@ class TurnSpans:
 
     def begin(self, headers: Iterable[Headers]) -> None:
         """A turn takes records with these headers. It is traced where one of them is, or by chance."""
-        if not self._traces.is_on:
+        if not self._traces.is_on or not self._limit.has_room:
             return
-        found = [context for one in headers if (context := context_of_record(one)) is not None and context.sampled]
+        found, others = list[TraceContext](), 0
+        for one in headers:
+            if len(found) == LINKS_MAX:
+                others += any(name == TRACE_HEADERS[0] and (value or b"").endswith(b"1") for name, value in one)
+            elif (context := context_of_record(one)) is not None and context.sampled:
+                found.append(context)
         if not (found or self._traces.drawn()) or not self._limit.take():
             return
         self._context, self._began_ns, self._stages = self._traces.context(), time.time_ns(), []
-        self._links, self._unlinked = found[:LINKS_MAX], len(found[LINKS_MAX:])
+        self._links, self._unlinked = found, others
         CURRENT.set(self._context)
 
     def stage(self, name: str, took_s: float) -> None:

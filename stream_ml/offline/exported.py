@@ -5,11 +5,13 @@
     stream_ml.yaml  event.avsc  label.avsc  model.py ...     as `stream-ml run` would read them
     checkpoints/LINEAGE/POSITION.ckpt                        sealed with the key that the export was given
 
-Whoever has the key and the folder has the model as it was at that position of the training log.
+The checkpoint's header names the digest of every other file, so its seal covers all of the folder. Whoever has the key
+and the folder has the model as it was at that position of the training log.
 """
 
-import contextlib
+import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,15 +22,15 @@ from stream_ml.app.trial import checked
 from stream_ml.config import Config, load_config
 from stream_ml.core.fold.batches import FoldSettings
 from stream_ml.core.fold.lineage_model import LineageModel
-from stream_ml.core.log.identity import LogIdentity
 from stream_ml.core.model.lineage import LINEAGE_DIGITS, differing, digest_of
 from stream_ml.errors import CheckpointError, ConfigError
 from stream_ml.records import Version
 from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
-from stream_ml.storage.files import read_key
+from stream_ml.storage.files import read_key, read_small
 
 CONFIG, CHECKPOINTS = "stream_ml.yaml", "checkpoints"
 KEPT = 1
+FILE_BYTES_MAX = 4 * 2**20
 
 
 class Exported(NamedTuple):
@@ -38,14 +40,17 @@ class Exported(NamedTuple):
     ----------
     base
         Lineage and position in the log of its service.
-    log
-        That log: its hash seed is that of every process whose bits are to be the service's.
+    log_id
+        Of that log.
+    hash_seed
+        The PYTHONHASHSEED of every process whose bits are to be the service's.
     """
 
     config: Config
     parts: Parts
     base: Version
-    log: LogIdentity
+    log_id: str
+    hash_seed: int
     examples_learned: int
     checkpoint: Checkpoint
     store: CheckpointStore
@@ -66,45 +71,69 @@ class Exported(NamedTuple):
         except Exception as error:  # of classes that somebody else wrote
             raise CheckpointError(f"the exported model cannot be built: {str(error)[:300]}") from error
         if probes != written:
-            wanted = self.log.hash_seed
-            more = "" if os.environ.get("PYTHONHASHSEED") == str(wanted) else f"; try PYTHONHASHSEED={wanted}"
+            is_right = os.environ.get("PYTHONHASHSEED") == str(self.hash_seed)
+            more = "" if is_right else f"; try PYTHONHASHSEED={self.hash_seed}"
             raise CheckpointError(f"the exported model predicts differently from when it was exported{more}")
         return model
 
 
 def read_export(directory: Path, key_file: Path) -> Exported:
-    """The one model of a folder; nothing of it is unpacked before its seal was found right.
+    """The one model of a folder; nothing of it is read, run or unpacked before the seal was found right.
 
     Raises
     ------
     ConfigError
         The folder holds none, or one that cannot be built with the versions of this process.
     CheckpointError
-        The checkpoint is not sealed with this key, or damaged.
+        It is not sealed with this key, or a file is damaged, another one, or none of the export's.
     """
-    key = read_key(key_file, "the key of the export")
+    if not directory.is_dir():
+        raise ConfigError(f"{directory} does not exist", "stream-ml models export CONFIG NAME DIRECTORY makes one")
+    try:
+        key = read_key(key_file, "the key of the export")
+    except ConfigError as error:
+        hint = "bring the one that stream-ml models export has written, or name it: --key-file FILE"
+        raise ConfigError(error.message, hint) from error
     folders = sorted((directory / CHECKPOINTS).glob("*/*.ckpt"))
     if len(folders) != 1 or not (directory / CONFIG).is_file():
         raise ConfigError(f"{directory} is no export of a model", "stream-ml models export CONFIG NAME DIRECTORY")
     lineage = folders[0].parent.name
     store = CheckpointStore(directory / CHECKPOINTS, lineage, keep=KEPT, key=key)
     found = next(store.newest())
+    if isinstance(found, CheckpointError) and "not authentic" in found.message:
+        raise ConfigError(
+            f"{directory} is not sealed with {key_file}, or was changed", "use the key that models export wrote for it"
+        )
     if isinstance(found, CheckpointError):
         raise found
-    spec, log = found.header.get("spec"), found.header.get("log")
-    if not isinstance(spec, dict) or not isinstance(log, dict):
-        raise CheckpointError(f"{folders[0]} is no checkpoint of a model")
+    spec, log, files = (found.header.get(name) for name in ("spec", "log", "files"))
+    if not isinstance(spec, dict) or not isinstance(log, dict) or not isinstance(files, dict):
+        raise CheckpointError(f"{folders[0]} is no checkpoint of an export")
+    _check_files(directory, files, folders[0])
     other = why_not_here(spec)
     if other:
         raise ConfigError(f"the exported model cannot be built here: {other}", "install those versions")
     config = load_config(directory / CONFIG)
     parts = checked(assemble(config))
-    with contextlib.suppress(ValueError):
-        identity = LogIdentity.named(log.get("id"), log.get("hash_key"))
-        own = parts.spec(identity.log_id)
-        if digest_of(own)[:LINEAGE_DIGITS] != lineage or own != spec:
-            names = ", ".join(differing(own, spec)) or "the log"
-            raise ConfigError(f"{directory} holds another model than its checkpoint is of: {names} differ")
-        base = Version(lineage, found.position)
-        return Exported(config, parts, base, identity, int(found.header["examples_learned"]), found, store)
-    raise CheckpointError(f"{folders[0]} names no log")
+    own = parts.spec(str(log["id"]))
+    if digest_of(own)[:LINEAGE_DIGITS] != lineage or own != spec:
+        names = ", ".join(differing(own, spec)) or "the log"
+        raise ConfigError(f"{directory} holds another model than its checkpoint is of: {names} differ")
+    base, learned = Version(lineage, found.position), int(found.header["examples_learned"])
+    return Exported(config, parts, base, str(log["id"]), int(log["hash_seed"]), learned, found, store)
+
+
+def _check_files(directory: Path, sealed: Mapping[str, str], checkpoint: Path) -> None:
+    """See that a folder holds the files that were sealed with its checkpoint, and no others."""
+    there = {path.relative_to(directory).as_posix(): path for path in directory.rglob("*") if not path.is_dir()}
+    there.pop(checkpoint.relative_to(directory).as_posix(), None)
+    strange = sorted({*there} ^ {*sealed})
+    for name in strange:
+        raise CheckpointError(f"{directory / name} is {'no file of the export' if name in there else 'missing'}")
+    for name, path in there.items():
+        try:
+            content = read_small(path, FILE_BYTES_MAX)
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+        if hashlib.sha256(content).hexdigest() != sealed[name]:
+            raise CheckpointError(f"{path} is another file than was exported")

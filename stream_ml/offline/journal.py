@@ -1,7 +1,8 @@
 """What an app without Kafka has taken, in the order in which it did: durable before it is answered or learned.
 
-A line for each record, JSON. After a crash the app takes all of it once more; later it is merged into the topics of its
-service. A last line that was cut off by a crash was answered to nobody: it is removed.
+A line for each record, JSON, behind one that names what it was begun with. After a crash the app takes all of it once
+more; later it is merged into the topics of its service. A last line that was cut off by a crash was answered to nobody:
+it is removed.
 """
 
 import base64
@@ -16,6 +17,8 @@ from stream_ml.errors import ConfigError
 
 FORMAT = 1
 LINE_BYTES_MAX = 32_000_000
+RECORD_BYTES_MAX = 1_000_000  # of key and value: what a producer takes, once it is merged
+BASE = "begun with"
 Kind = Literal["events", "feedback"]
 
 
@@ -27,24 +30,32 @@ class Taken(NamedTuple):
     now_ms
         What the clock said then; `timestamp_ms` is the record's own.
     mark
-        How far its source was read then, as whoever gave it says.
+        How far its source was read then, as whoever gave it says; empty: nobody does.
     """
 
     kind: Kind
     now_ms: int
     timestamp_ms: int
-    mark: int
+    mark: str
     key: bytes
     value: bytes
 
 
 class Journal:
-    """One file, for one process at a time."""
+    """One file, for one process at a time.
 
-    def __init__(self, path: Path) -> None:
+    Parameters
+    ----------
+    base
+        What it is begun with; one that was begun with another is refused, because the model has learned it already, or
+        never can.
+    """
+
+    def __init__(self, path: Path, base: str) -> None:
         self.path = path
         try:
-            self._file: IO[bytes] = path.open("a+b", buffering=0)
+            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            self._file: IO[bytes] = os.fdopen(descriptor, "a+b", buffering=0)
         except OSError as error:
             raise ConfigError(f"the journal {path} cannot be written: {error.strerror}") from error
         try:
@@ -52,7 +63,28 @@ class Journal:
         except OSError:
             self._file.close()
             raise ConfigError(f"{path} is another process's journal", "give each process one of its own") from None
+        try:
+            self._begin(base)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _begin(self, base: str) -> None:
         self._cut_what_was_torn()
+        if self._file.seek(0, os.SEEK_END) == 0:
+            self._append(json.dumps([FORMAT, BASE, base]).encode() + b"\n")
+            folder = os.open(self.path.absolute().parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)  # else its name may go with the power
+            finally:
+                os.close(folder)
+            return
+        begun = base_of(self.path)
+        if begun != base:
+            raise ConfigError(
+                f"the journal {self.path} was begun with {begun}, and this is {base}",
+                f"stream-ml merge CONFIG {self.path}, then name a new journal",
+            )
 
     def _cut_what_was_torn(self) -> None:
         end = self._file.seek(0, os.SEEK_END)
@@ -76,7 +108,10 @@ class Journal:
         ConfigError
             The disk refuses; nothing of it is there afterwards.
         """
-        before, left = self._file.seek(0, os.SEEK_END), memoryview(b"".join(map(line_of, taken)))
+        self._append(b"".join(map(line_of, taken)))
+
+    def _append(self, lines: bytes) -> None:
+        before, left = self._file.seek(0, os.SEEK_END), memoryview(lines)
         try:
             while left:
                 left = left[self._file.write(left) :]
@@ -98,6 +133,20 @@ def line_of(taken: Taken) -> bytes:
     return json.dumps([FORMAT, *taken[:4], *texts]).encode() + b"\n"
 
 
+def base_of(path: Path) -> str:
+    """What a journal was begun with; ConfigError where it is none."""
+    try:
+        with path.open("rb") as file:
+            version, word, base = json.loads(file.readline(LINE_BYTES_MAX))
+    except (OSError, ValueError, TypeError, RecursionError):
+        raise ConfigError(f"{path} is no journal of stream-ml") from None
+    if word != BASE or not isinstance(base, str):
+        raise ConfigError(f"{path} is no journal of stream-ml")
+    if version != FORMAT:
+        raise ConfigError(f"{path}: format {version}, and this version reads {FORMAT}", "update stream-ml")
+    return base
+
+
 def read_journal(path: Path) -> Iterator[Taken]:
     """The records of a file, in their order; one that is being written may lack its last one.
 
@@ -106,9 +155,11 @@ def read_journal(path: Path) -> Iterator[Taken]:
     ConfigError
         It cannot be read, or a line is none of this version's; it names the line.
     """
+    base_of(path)
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(iter(lambda: file.readline(LINE_BYTES_MAX), b""), 1):
+            file.readline(LINE_BYTES_MAX)
+            for number, line in enumerate(iter(lambda: file.readline(LINE_BYTES_MAX), b""), 2):
                 if not line.endswith(b"\n") and len(line) < LINE_BYTES_MAX:
                     return
                 yield _taken(line, f"{path}, line {number}")
@@ -122,7 +173,8 @@ def _taken(line: bytes, where: str) -> Taken:
         version, kind, now_ms, timestamp_ms, mark, key, value = found
         if version != FORMAT:
             raise ConfigError(f"{where}: format {version}, and this version reads {FORMAT}", "update stream-ml")
-        if kind not in ("events", "feedback") or any(type(number) is not int for number in found[2:5]):
+        are_numbers = all(type(number) is int for number in (now_ms, timestamp_ms))
+        if kind not in ("events", "feedback") or not are_numbers or not isinstance(mark, str):
             raise ValueError(kind)
         key, value = (base64.b64decode(part, validate=True) for part in (key, value))
         return Taken(kind, now_ms, timestamp_ms, mark, key, value)

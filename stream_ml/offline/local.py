@@ -17,6 +17,7 @@ from stream_ml.app.assemble import assemble
 from stream_ml.app.parts import Parts
 from stream_ml.app.trial import checked
 from stream_ml.config import Config, load_config
+from stream_ml.core.avro.from_json import SchemaMismatch
 from stream_ml.core.fold.book import Book
 from stream_ml.core.fold.replica import Replica
 from stream_ml.core.fold.watch import Watch
@@ -31,10 +32,9 @@ from stream_ml.core.partition.partition import Partition
 from stream_ml.core.partition.serving import Serving
 from stream_ml.errors import FatalError
 from stream_ml.offline.exported import Exported, read_export
-from stream_ml.offline.journal import Journal, Kind, Taken, read_journal
+from stream_ml.offline.journal import RECORD_BYTES_MAX, Journal, Kind, Taken, read_journal
 from stream_ml.records import Clock, LogRecord, Produce, Record, Records, Version
 
-RECORD_BYTES_MAX = 1_000_000
 _START = OutputEnds(0, 0, 0, 0)
 
 
@@ -53,7 +53,7 @@ class LocalApp:
     base
         Version of the service's model with which it began; None: with an untrained one.
     mark
-        The largest that labels were given with.
+        The last that labels were given with.
 
     Raises
     ------
@@ -82,11 +82,17 @@ class LocalApp:
             self.config.feedback.topic: RowEncoder(self.config.feedback, self.parts.feedback.payloads, "feedback"),
         }
         self._predictions = fastavro.parse_schema(self.parts.predictions.schema)
-        self.mark = 0
+        self.mark = ""
         self._journal: Journal | None = None
+        self._hint = "make a new LocalApp"
         if journal is not None:
-            kept = Journal(Path(journal))
-            self._take_again(kept.path)
+            kept = Journal(Path(journal), self._named(config if isinstance(config, Exported) else None))
+            self._hint = f"merge the journal ({kept.path}), and begin another with a newer export"
+            try:
+                self._take_again(kept.path)
+            except BaseException:
+                kept.close()
+                raise
             self._journal = kept
 
     @classmethod
@@ -125,10 +131,10 @@ class LocalApp:
         """
         topic, now_ms = self.config.events.topic, _now_ms()
         records = self._records(topic, self._partition.events_position, events, now_ms)
-        self._keep("events", records, now_ms, 0)
+        self._keep("events", records, now_ms, "")
         return self._ends(self._take_events(records, now_ms), topic, list(records))
 
-    def learn_many(self, labels: Iterable[Mapping[str, Any]], *, mark: int = 0) -> list[dict[str, Any]]:
+    def learn_many(self, labels: Iterable[Mapping[str, Any]], *, mark: str = "") -> list[dict[str, Any]]:
         """Take labels, given as JSON would have them, in order; those whose event is known are learned at once.
 
         Parameters
@@ -145,12 +151,17 @@ class LocalApp:
         topic, now_ms = self.config.feedback.topic, _now_ms()
         records = self._records(topic, self._partition.feedback_position, labels, now_ms)
         self._keep("feedback", records, now_ms, mark)
-        self.mark = max(self.mark, mark)
+        self.mark = mark or self.mark
         found = self._ends(self._take_labels(records, now_ms), topic, list(records))
         for record, end in zip(records, found, strict=True):
             if not end:
                 end["outcome"] = "waiting" if record.offset in self._partition.join.waiting else "joined"
         return found
+
+    def close(self) -> None:
+        """Let another process have the journal; nothing can be taken any more."""
+        if self._journal is not None:
+            self._journal.close()
 
     # --- what comes out ---
 
@@ -181,8 +192,20 @@ class LocalApp:
             found.append(Record(topic, 0, offset, when_ms, key, value))
         return Records.of(topic, 0, found)
 
-    def _keep(self, kind: Kind, records: Records, now_ms: int, mark: int) -> None:
+    def _named(self, exported: Exported | None) -> str:
+        """With what a journal is begun: it is of no use to another model, nor to another app."""
+        if exported is None:
+            return f"{self.config.app.id}: an untrained model"
+        return f"{self.config.app.id}: {exported.base.lineage}/{exported.base.position} of log {exported.log_id}"
+
+    def _keep(self, kind: Kind, records: Records, now_ms: int, mark: str) -> None:
         if self._journal is not None:
+            for record in records:
+                size = len(record.key or b"") + len(record.value or b"")
+                if size > RECORD_BYTES_MAX:
+                    raise SchemaMismatch(
+                        f"a record of {size:,} bytes could never be merged: {RECORD_BYTES_MAX:,} at most"
+                    )
             self._journal.append(
                 [Taken(kind, now_ms, one.timestamp_ms, mark, one.key or b"", one.value or b"") for one in records]
             )
@@ -194,7 +217,7 @@ class LocalApp:
             if kind == "feedback":
                 topic, first = self.config.feedback.topic, self._partition.feedback_position
             kept = list(group)
-            self.mark = max(self.mark, *(one.mark for one in kept))
+            self.mark = next((one.mark for one in reversed(kept) if one.mark), self.mark)
             taken = [Record(topic, 0, first + n, one.timestamp_ms, one.key, one.value) for n, one in enumerate(kept)]
             records = Records.of(topic, 0, taken)
             _ = self._take_events(records, now_ms) if kind == "events" else self._take_labels(records, now_ms)
@@ -216,7 +239,7 @@ class LocalApp:
         self._replica.fold([LogRecord(self._log_end + number, value) for number, value in enumerate(log)])
         self._log_end += len(log)
         if self._replica.halt is not None:
-            raise FatalError(f"the model cannot learn on: {self._replica.halt.message}", "make a new LocalApp")
+            raise FatalError(f"the model cannot learn on: {self._replica.halt.message}", self._hint)
         return outputs
 
     def _ends(self, outputs: Outputs, topic: str, records: list[Record]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -86,15 +87,41 @@ def test_files_count_as_replaced_once_they_are_still_and_fit(tmp_path: Path, mon
     assert later(11) == "" and "c changed" in watch.problem and "cannot be used" in watch.problem
     (tmp_path / "k").write_bytes(other.key.read_bytes())
     assert later(6) == ""
-    assert later(11) == f"{tmp_path}/c, {tmp_path}/k" and watch.problem == ""
+    assert later(11) == later(0) == f"{tmp_path}/c, {tmp_path}/k" and watch.problem == "", "what was found stays found"
+    watch = FileWatch(config(**{name: str(path) for name, path in own.items()}))
     for path, source in zip(own.values(), authority.signs("late", days=-1), strict=True):
         path.write_bytes(source.read_bytes())
     assert later(6) == later(11) == "" and "the new one has expired" in watch.problem
     (tmp_path / "k").unlink()
     assert later(6) == later(11) == "" and "cannot be read" in watch.problem
-    for path, source in zip(own.values(), one, strict=True):
+    for path, source in zip(own.values(), other, strict=True):
         path.write_bytes(source.read_bytes())
     assert later(6) == later(11) == "" and watch.problem == "", "as it was"
+
+
+def test_a_key_with_a_password_is_tried_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority, now = Authority(tmp_path), [1_000.0]
+    monkeypatch.setattr(certificates.time, "monotonic", lambda: now[0])
+
+    def put(name: str) -> None:
+        pair = authority.signs(name)
+        key: Any = serialization.load_pem_private_key(pair.key.read_bytes(), None)
+        locked = serialization.BestAvailableEncryption(b"word")
+        form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
+        (tmp_path / "k").write_bytes(key.private_bytes(*form))
+        (tmp_path / "c").write_bytes(pair.cert.read_bytes())
+
+    put("one")
+    own = {"ssl_certificate_location": f"{tmp_path}/c", "ssl_key_location": f"{tmp_path}/k"}
+    watch = FileWatch(config(**own, ssl_key_password="word"))
+    wrong = FileWatch(config(**own, ssl_key_password="another"))
+    put("other")
+    for _ in range(2):
+        now[0] += 11
+        found = watch.replaced(), wrong.replaced()
+    assert found == (f"{tmp_path}/c, {tmp_path}/k", "") and "cannot be used" in wrong.problem
+    now[0] += 1
+    assert watch.replaced(), "what was found stays found"
 
 
 def test_without_files_nothing_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,6 +152,12 @@ SAID = {  # as librdkafka 2.16 says it (tried)
     'Failed to acquire SASL OAUTHBEARER token: {"error":"invalid_client"}': "issuer refuses",
     "SASL OAUTHBEARER mechanism handshake failed: Broker: Request not valid": "login",
     'SASL authentication error: {"status":"invalid_token"}': "login",
+}
+
+
+SAID |= {
+    'Failed to acquire SASL OAUTHBEARER token: "https://i:400/token" Timeout was reached': "issuer",
+    "Failed to acquire SASL OAUTHBEARER token: HTTP 429": "issuer",
 }
 
 
@@ -169,5 +202,7 @@ def test_each_refusal_has_its_own_words(tmp_path: Path) -> None:
     message, _ = words_of(found.recent, config())
     assert "none is named (ssl.certificate.location)" in message
     found.note(KafkaError(AUTHENTICATION, next(iter(SAID))))
-    message, hint = words_of(found.recent, config(sasl_oauthbearer_token_endpoint_url=URL))
+    with_secret = URL.replace("https://", "https://svc:hunter2@") + "?api_key=s3cret"
+    message, hint = words_of(found.recent, config(sasl_oauthbearer_token_endpoint_url=with_secret))
+    assert "hunter2" not in message and "s3cret" not in message
     assert f"the issuer at {URL} does not answer" in message and "https.ca.location" in hint

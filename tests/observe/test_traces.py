@@ -74,8 +74,15 @@ def test_a_later_version_may_have_more_behind() -> None:
     assert context_of(SAMPLED.replace(b"00-", b"cc-", 1) + b"-what") == TraceContext(*IDS, sampled=True)
 
 
-def test_a_state_that_is_too_long_is_not_passed_on() -> None:
-    assert context_of(SAMPLED, b"x" * 513) == TraceContext(*IDS, sampled=True)
+@pytest.mark.parametrize("state", [b"x=" + b"x" * 513, b"no member", b"a=\n", b"a=1,\x1b[31m=2", b"=", b"A=1"])
+def test_a_state_that_is_none_is_not_passed_on(state: bytes) -> None:
+    assert context_of(SAMPLED, state) == TraceContext(*IDS, sampled=True)
+
+
+@pytest.mark.parametrize("state", [b"a=1", b"rojo=00f067aa0ba902b7,congo=t61rcWkgMzE", b"t/x@y=a b!~ , z=1"])
+def test_a_state_is_passed_on_as_it_came(state: bytes) -> None:
+    found = context_of(SAMPLED, state)
+    assert found is not None and found.state == state
 
 
 @given(st.binary(max_size=60) | st.from_regex(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", fullmatch=True))
@@ -109,6 +116,7 @@ def test_off_nothing_is_traced_and_what_a_caller_says_travels_on() -> None:
     traces = Traces(small_config(), None)
     assert traces.request({b"traceparent": SAMPLED}) is None
     assert CURRENT.get() == context_of(SAMPLED)
+    assert traces.request({}) is None and CURRENT.get() is None, "a request behind another one has not its trace"
 
 
 def test_callers_that_trace_everything_are_traced_up_to_the_limit() -> None:
@@ -153,6 +161,18 @@ def test_a_turn_that_failed_says_so() -> None:
 # --- the way to a collector ---
 
 
+def test_names_out_of_the_environment_go_before_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.name=shop,team=x")
+    counts: Any = Counts()
+    with collector() as there:
+        traces = traces_of(config(endpoint=there.endpoint, ratio=1), counts, "api")
+        begun = traces.request({})
+        assert begun is not None
+        traces.answered(begun, "x", {})
+        traces.close()
+    assert {(one.resource["service.name"], one.resource["team"]) for one in there.spans} == {("shop", "x")}
+
+
 class Counts:
     """Metrics, as far as spans are counted."""
 
@@ -180,7 +200,7 @@ def test_spans_arrive_with_what_they_say() -> None:
     assert (served.trace_id, served.parent_id) == IDS and served.error == "503"
     assert served.attributes == {"http.response.status_code": 503, "error.type": "503"}
     assert turn.links == [IDS] and fold.parent_id == turn.span_id and turn.began_ns <= turn.ended_ns
-    assert served.resource["service.name"].endswith("-api") and there.authorization == {"Bearer t0ken"}
+    assert served.resource["service.name"] == "small-api" and there.authorization == {"Bearer t0ken"}
     assert counts.spans == {"sent": 3}
 
 

@@ -1,7 +1,10 @@
 """``models export``, ``local``, ``merge``: a model that leaves its service, and what was taken comes back."""
 
+import hashlib
 import json
+import os
 import secrets
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +29,9 @@ def export(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A model's name, or the beginning of its lineage.")],
     directory: Annotated[Path, typer.Argument(help="A folder that is not there yet.")],
     key_file: Key = None,
-    at: Annotated[int | None, typer.Option(metavar="POSITION", help="The newest checkpoint up to there.")] = None,
+    at: Annotated[
+        int | None, typer.Option(metavar="POSITION", help="The newest checkpoint up to there.", min=0)
+    ] = None,
 ) -> None:
     """Write a model with its newest checkpoint into a folder, for `stream-ml local` and LocalApp.load."""
     from stream_ml.admin.export import export as write
@@ -42,14 +47,23 @@ def export(
     recipe = Recipes(checked(assemble(config)), log.facts, log.seal).of(known.lineage, known)
     if isinstance(recipe, str):
         raise ConfigError(f"{known.name} ({known.lineage}) cannot be had here: {recipe}")
-    key = key_file or _key_beside(directory)
+    if not directory.absolute().parent.is_dir():
+        raise ConfigError(f"the folder {directory.absolute().parent} does not exist")
+    key, made = key_file or _key_beside(directory), False
     if key_file is None and not key.exists():
         key.touch(mode=0o600)
         key.write_text(secrets.token_hex(32), "ascii")
-    written = write(recipe, directory, key, at)
+        made = True
+    try:
+        written = write(recipe, directory, key, at)
+    except BaseException:
+        if made:
+            key.unlink()
+        raise
     lineage, position = written.version
     say(f"{known.name} at {lineage}/{position} ({written.examples_learned:,} examples): {directory}")
-    say(f"sealed with {key}: bring that another way than the folder, then: stream-ml local {directory}")
+    there = "" if made else ", which was there already"
+    say(f"sealed with {key}{there}: bring that another way than the folder, then: stream-ml local {directory}")
 
 
 def _key_beside(directory: Path) -> Path:
@@ -75,39 +89,57 @@ def local(
 
     key = key_file or _key_beside(directory)
     found = read_export(directory, key)
-    run_under(found.log.hash_seed)  # so that its bits are the service's
+    run_under(found.hash_seed)  # so that its bits are the service's
     app = LocalApp(found, journal=journal)
     lineage, position = found.base
     more = f", and {app.examples_learned - found.examples_learned:,} here" if journal is not None else ""
     say(f"{lineage}/{position}: {found.examples_learned:,} examples learned there{more}", err=True)
     fed = _Labels(app, labels)
-    fed.learn()
-    for line in sys.stdin:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
         fed.learn()
-        if line.strip():
-            say(json.dumps(_answered(app, line), default=str))
-    fed.learn()
-    say(f"{app.examples_learned - found.examples_learned:,} examples learned here", err=True)
+        for number, line in enumerate(sys.stdin, 1):
+            fed.learn()
+            if line.strip():
+                say(json.dumps(_answered(app, number, line), default=_as_text))
+        fed.learn()
+        fed.say_what_is_left()
+    finally:
+        say(f"{app.examples_learned - found.examples_learned:,} examples learned here", err=True)
 
 
-def _answered(app: "LocalApp", line: str) -> dict[str, Any]:
+def _answered(app: "LocalApp", number: int, line: str) -> dict[str, Any]:
     from stream_ml.core.avro.json_text import read_json
 
     try:
-        row = read_json(line)
-        if not isinstance(row, dict):
-            raise ValueError("an event is a JSON object")
-        (said,) = app.predict_many([row])
+        (said,) = app.predict_many([_object(read_json(line), "an event")])
     except ValueError as error:
-        return {"error": str(error)}
+        return {"error": str(error), "line": number}
     return said
+
+
+def _object(row: Any, what: str) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise ValueError(f"{what} is a JSON object")
+    return row
+
+
+def _as_text(value: Any) -> str:
+    """A time as `tail --json` has it."""
+    return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
 
 
 class _Labels:
     """A file that grows: its whole lines are learned, each once."""
 
     def __init__(self, app: "LocalApp", path: Path | None) -> None:
-        self._app, self._path, self._at = app, path, app.mark
+        self._app, self._path = app, path
+        if path is not None and path.is_dir():
+            raise ConfigError(f"--labels {path} is a folder", "name a file of labels, one JSON object a line")
+        if path is not None and not path.exists():
+            say(f"{path} does not exist yet: labels are learned once it does", err=True)
+        self._first, _, at = app.mark.partition(":")
+        self._at = int(at) if at.isdecimal() else 0
 
     def learn(self) -> None:
         """Learn what is new."""
@@ -115,7 +147,7 @@ class _Labels:
 
         for number, line in self._new():
             try:
-                ended = self._app.learn_many([read_json(line)], mark=self._at)
+                ended = self._app.learn_many([_object(read_json(line), "a label")], mark=f"{self._first}:{self._at}")
             except StreamMLError:
                 raise
             except ValueError as error:
@@ -124,10 +156,20 @@ class _Labels:
             if "dead_letter" in ended[0]:
                 say(f"{self._path}, byte {number:,}: {ended[0]['message']}", err=True)
 
+    def say_what_is_left(self) -> None:
+        """A last line without its end may be half of one."""
+        if self._path is not None and self._path.exists() and self._path.stat().st_size > self._at:
+            say(f"{self._path}: the last line has no end yet and was not learned", err=True)
+
     def _new(self) -> Iterator[tuple[int, str]]:
         if self._path is None or not self._path.exists():
             return
         with self._path.open("rb") as file:
+            first = hashlib.sha256(file.readline()).hexdigest()[:16]
+            if first != self._first or file.seek(0, os.SEEK_END) < self._at:  # another file, or written anew
+                if self._at:
+                    say(f"{self._path} is another file of labels than before: it is read from its beginning", err=True)
+                self._first, self._at = first, 0
             file.seek(self._at)
             for line in file:
                 if not line.endswith(b"\n"):
@@ -149,8 +191,14 @@ def merge(
     event that is older than that by what the service has seen since comes too late to be learned.
     """
     from stream_ml.admin.produce import Written, produce
-    from stream_ml.offline.journal import read_journal
+    from stream_ml.offline.journal import base_of, read_journal
 
+    app = base_of(journal).partition(": ")[0]
+    if app != config.app.id:
+        raise ConfigError(
+            f"{journal} is of the app {app}, and this configuration is of {config.app.id}",
+            "merge it with the configuration that the export came from",
+        )
     topics = {"events": config.events.topic, "feedback": config.feedback.topic}
     counts = dict.fromkeys(topics, 0)
 
@@ -161,3 +209,4 @@ def merge(
 
     produce(config, " and ".join(topics.values()), records(), rate)
     say(f"{counts['events']:,} events and {counts['feedback']:,} labels of {journal} written")
+    say("what becomes of labels that are not learned: stream-ml tail CONFIG outcomes")

@@ -8,11 +8,10 @@ import socket
 import sys
 
 from stream_ml.cli.logs import set_up_log
-from stream_ml.cli.run import INTERRUPTED, Stop, calm_collector, fix_hash_seed
+from stream_ml.cli.run import INTERRUPTED, Stop, begin_anew, calm_collector, fix_hash_seed
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError
 from stream_ml.kafka.topics import inspect_topics
-from stream_ml.runtime.hash_seed import run_with
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +23,7 @@ def run_jobs(config: Config) -> None:
     if config.serve.jobs is None:
         raise ConfigError("serve.jobs is not set: no jobs are taken", "say serve: {jobs: {}} in the configuration")
     from stream_ml.follower.identity import identified
-    from stream_ml.kafka.errors import let_in, reaching
+    from stream_ml.kafka.errors import reaching
     from stream_ml.kafka.reading.jobs import check_topics
 
     set_up_log(config)
@@ -58,12 +57,10 @@ def run_jobs(config: Config) -> None:
             stack.callback(answer(config.http.host, port, runner_pages(runner, metrics, access), "serve.jobs.port"))
         try:
             calm_collector()
-            let_in.set()
             runner.run(lambda: stop.told() or bool(files.replaced()))
         finally:
             runner.close()
     log.info("stopped, because of %s: %d rows scored", stop.why or "other certificates", runner.scored)
-    if not stop.signal:
-        run_with(str(facts.log.hash_seed))
+    begin_anew(stop, facts.log)
     if stop.signal == signal.SIGINT:
         sys.exit(INTERRUPTED)

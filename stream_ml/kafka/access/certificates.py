@@ -5,6 +5,7 @@ by new processes alone.
 """
 
 import datetime
+import logging
 import re
 import socket
 import ssl
@@ -16,13 +17,15 @@ from typing import NamedTuple
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError
 
-FILES = ("ssl.certificate.location", "ssl.key.location", "ssl.ca.location", "https.ca.location")
+FILES = tuple(f"{name}.location" for name in ("ssl.certificate", "ssl.key", "ssl.keystore", "ssl.ca", "https.ca"))
 EXPIRING = ("ssl.certificate.location", "ssl.ca.location")
 BYTES_MAX = 2**20
 CONNECT_S = 3.0
 LOOK_S = 5.0  # between two looks at the files
 STILL_S = 10.0  # so long they stay as they are before they count as replaced: one after the other is
 SOON_S = 14 * 86_400.0
+log = logging.getLogger(__name__)
+
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -162,13 +165,18 @@ class FileWatch:
     """
 
     def __init__(self, config: Config) -> None:
-        self._files = files_of(config)
+        self._files, self._changed = files_of(config), ""
+        self._password = str(config.client_properties().get("ssl.key.password", ""))
         self._began = self._seen = self._contents()
         self._since_s = self._looked_s = time.monotonic()
         self.problem = ""
 
     def replaced(self) -> str:
-        """Which files were replaced by what can be used; empty while none was. Looks every LOOK_S."""
+        """Which files were replaced by what can be used; empty while none was. Looks every LOOK_S, until they were."""
+        self._changed = self._changed or self._look()
+        return self._changed
+
+    def _look(self) -> str:
         now_s = time.monotonic()
         if not self._files or now_s - self._looked_s < LOOK_S:
             return ""
@@ -181,7 +189,10 @@ class FileWatch:
         if now_s - self._since_s < STILL_S:
             return ""
         changed = sorted(str(self._files[name]) for name in self._files if contents[name] != self._began[name])
-        self.problem = self._wrong(changed)
+        wrong = self._wrong(changed)
+        if wrong and wrong != self.problem:
+            log.error("%s", wrong)
+        self.problem = wrong
         return "" if self.problem else ", ".join(changed)
 
     def _contents(self) -> dict[str, bytes | None]:
@@ -195,12 +206,10 @@ class FileWatch:
         certificate, key = (self._files.get(f"ssl.{name}.location") for name in ("certificate", "key"))
         try:
             if certificate is not None and key is not None:
-                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, password=lambda: b"")
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, self._password)
             if (ca := self._files.get("ssl.ca.location")) is not None and ca.is_file():
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca)
         except ssl.SSLError as error:
-            if "BAD_DECRYPT" in str(error) or "PASSWORD" in str(error).upper():
-                return ""  # a key with a password, which librdkafka is given and this check is not
             return f"{which}: they cannot be used: {error.reason or error}"
         except OSError as error:
             return f"{which}: they cannot be used: {error}"

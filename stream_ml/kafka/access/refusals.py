@@ -20,9 +20,10 @@ _LOGIN = {KafkaError._AUTHENTICATION, KafkaError._SSL}  # noqa: SLF001 - conflue
 _ALERT = re.compile(
     r"alert (?:certificate|bad certificate|unknown ca|handshake failure|access denied)|alert number (?:4\d|116)"
 )
+_URL = re.compile(r"https?://\S+")
 _TOKEN = re.compile(r"acquire SASL OAUTHBEARER token|OIDC")
 _REFUSED_BY_ISSUER = re.compile(
-    r"invalid_|unauthorized|HTTP (?:response )?(?:code )?4\d\d|\b40[013]\b|is mandatory", re.I
+    r"invalid_|unauthorized|HTTP (?:response )?(?:code )?4(?!08|29)\d\d|\b40[013]\b|is mandatory", re.I
 )
 
 
@@ -67,9 +68,21 @@ class Refusals:
 refusals = Refusals()
 
 
+def issuer_of(config: Config) -> str:
+    """Where tokens come from, as it may be shown; empty where none do."""
+    return shown(str(config.client_properties().get("sasl.oauthbearer.token.endpoint.url", "")))
+
+
+def shown(url: str) -> str:
+    """A URL without what may be a credential: user, password, query."""
+    scheme, slashes, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{slashes}{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
+
+
 def _who(code: int, text: str) -> Who | None:
     if _TOKEN.search(text):
-        return "issuer refuses" if _REFUSED_BY_ISSUER.search(text) else "issuer"
+        return "issuer refuses" if _REFUSED_BY_ISSUER.search(_URL.sub("", text)) else "issuer"
     if _ALERT.search(text):  # librdkafka calls it a lost connection
         return "own certificate"
     if code == KafkaError._SSL:  # noqa: SLF001
@@ -85,9 +98,8 @@ def words_of(refusal: Refusal, config: Config, *, asks: bool = True) -> tuple[st
     asks
         Whether a broker may be asked for its certificate, which takes up to CONNECT_S.
     """
-    where, said = config.kafka.bootstrap_servers, refusal.said
-    properties = config.client_properties()
-    url = str(properties.get("sasl.oauthbearer.token.endpoint.url", "of its token endpoint"))
+    where, said = config.kafka.bootstrap_servers, _URL.sub(lambda found: shown(found[0]), refusal.said)
+    url = issuer_of(config) or "of its token endpoint"
     if refusal.who == "issuer":
         trust = "https.ca.location names the authorities that the issuer's certificate is checked with"
         hint = f"does the issuer run, and is it reached from here? {trust}"

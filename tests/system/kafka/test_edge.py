@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from stream_ml.core.avro.from_json import SchemaMismatch
 from stream_ml.errors import CheckpointError, ConfigError
 from stream_ml.offline.exported import read_export
 from stream_ml.offline.journal import read_journal
@@ -127,19 +128,35 @@ def test_an_export_that_is_not_right_is_refused_in_words(kafka: str, app_id: str
         code, said = made.ended("models", "export", "CONFIG", "build", str(folder))
         assert code == 78 and "is there already" in said
         code, said = made.ended("models", "export", "CONFIG", "build", str(tmp_path / "none"), "--at", "3")
-        assert code == 78 and "no usable checkpoint of build up to 3" in said and "models build" in said
+        assert code == 78 and "the checkpoints of build are at" in said and "none up to 3" in said
         assert not (tmp_path / "none").exists()
         assert read_export(folder, key).examples_learned == 200
         other = tmp_path / "other.key"
         other.write_text("another key of 32 characters....")
-        with pytest.raises(CheckpointError, match="sealed with another key"):
+        with pytest.raises(ConfigError, match="is not sealed with"):
             read_export(folder, other)
+        with pytest.raises(ConfigError, match="does not exist"):
+            read_export(tmp_path / "edgy", key)
+        secret = made.facts().log.hash_key
+        assert not any(secret.encode() in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+        assert not (tmp_path / "none.key").exists(), "a failed export leaves no key"
         with pytest.raises(ConfigError, match="no export of a model"):
             read_export(tmp_path, key)
         changed = shutil.copytree(folder, tmp_path / "changed")
         source = changed / f"model_{app_id}.py"
         source.write_text(source.read_text() + "\n# changed\n")
-        with pytest.raises(ConfigError, match="another model than its checkpoint is of: sources differ"):
+        source.write_text(source.read_text() + f"\nopen({str(tmp_path / 'ran')!r}, 'w')\n")
+        with pytest.raises(CheckpointError, match="is another file than was exported"):
+            read_export(changed, key)
+        assert not (tmp_path / "ran").exists(), "nothing of it runs"
+        for name, said in (("more.py", "no file of the export"), ("stream_ml.yaml", "another file than was exported")):
+            changed = shutil.copytree(folder, tmp_path / name.partition(".")[0])
+            with (changed / name).open("a") as file:
+                file.write("\n")
+            with pytest.raises(CheckpointError, match=said):
+                read_export(changed, key)
+        (changed / "events.avsc").unlink()
+        with pytest.raises(CheckpointError, match=r"is missing|another file"):
             read_export(changed, key)
         (checkpoint,) = (tmp_path / "edge/checkpoints").glob("*/*.ckpt")
         content = bytearray(checkpoint.read_bytes())
@@ -175,3 +192,46 @@ def test_the_library_and_the_verb_answer_alike_in_a_bad_row(kafka: str, app_id: 
         app = LocalApp.load(folder, f"{folder}.key")
         assert app.base is not None and app.base.position == read_export(folder, Path(f"{folder}.key")).base.position
         assert app.predict_many([event(400)])[0]["score"] == answers[4]["score"]
+
+
+def test_labels_are_read_each_once_whatever_becomes_of_their_file(kafka: str, app_id: str, tmp_path: Path) -> None:
+    with service(tmp_path, kafka, app_id) as made:
+        folder, labels = exported(made), tmp_path / "labels.jsonl"
+        more = ("--journal", str(tmp_path / "journal"), "--labels", str(labels))
+        first = local(made, folder, *more)
+        for number in range(200, 220):
+            asked(first, number)
+        lines = [json.dumps(label(number)) for number in range(200, 210)]
+        labels.write_text("\n".join([*lines[:5], "[1]", "null", "no json", *lines[5:]]) + "\n", "utf-8")
+        _, said = first.communicate()
+        assert "10 examples learned here" in said and said.count("a label is a JSON object") == 2, said
+        labels.write_text("".join(json.dumps(label(number)) + "\n" for number in range(210, 220)), "utf-8")
+        second = local(made, folder, *more)
+        _, said = second.communicate()
+        assert "20 examples learned here" in said and "another file of labels" in said, said
+        again = made.ended("local", str(folder), "--journal", str(tmp_path / "journal"), "--labels", str(folder))
+        assert again[0] == 78 and "is a folder" in again[1], again
+        other = Service(tmp_path, kafka, "another")
+        other.write()
+        code, said = other.ended("merge", "CONFIG", str(tmp_path / "journal"))
+        assert code == 78 and f"is of the app {app_id}, and this configuration is of another" in said, said
+
+
+def test_a_journal_is_of_one_export_and_takes_no_record_that_could_not_be_merged(
+    kafka: str, app_id: str, tmp_path: Path
+) -> None:
+    with service(tmp_path, kafka, app_id) as made:
+        folder = exported(made)
+        app = LocalApp.load(folder, f"{folder}.key", journal=tmp_path / "journal")
+        with pytest.raises(SchemaMismatch, match="could never be merged"):
+            app.predict_many([event(300) | {"note": "x" * 1_100_000}])
+        assert app.predict_many([event(301)])[0]["event_id"] == "v301"
+        app.close()
+        worker = made.start()
+        made.pairs(range(200, 210))
+        made.wait_until_done()
+        assert worker.stop() == 0
+        newer = tmp_path / "newer"
+        made.typed("models", "export", "CONFIG", "build", str(newer))
+        with pytest.raises(ConfigError, match="was begun with"):
+            LocalApp.load(newer, f"{newer}.key", journal=tmp_path / "journal")
