@@ -27,13 +27,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With several processes the files that need a broker come first, because xdist hands out files in this order.
+    """With several processes the files that take long come first, because xdist hands out files in this order.
 
-    Such a file takes up to two minutes: at the end it would run alone, while the other processes have nothing to do.
+    One that needs a broker, or waits for a client's bounds, takes up to two minutes: at the end it would run alone,
+    while the other processes have nothing to do.
     """
     if hasattr(config, "workerinput"):
         with_broker = {item.path for item in items if item.get_closest_marker("kafka") is not None}
-        items.sort(key=lambda item: item.path not in with_broker)
+        long = ("system", "storage")
+        items.sort(key=lambda item: (item.path not in with_broker, not set(long) & {*item.path.parts}))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -166,6 +166,7 @@ def test_an_export_that_is_not_right_is_refused_in_words(kafka: str, app_id: str
             read_export(folder, key)
 
 
+@pytest.mark.long
 def test_other_versions_and_another_hash_seed_are_said(kafka: str, app_id: str, tmp_path: Path) -> None:
     with service(tmp_path, kafka, app_id) as made:
         folder = exported(made)
@@ -180,6 +181,7 @@ def test_other_versions_and_another_hash_seed_are_said(kafka: str, app_id: str, 
         assert done.returncode == 0 or "try PYTHONHASHSEED=" in done.stderr, done.stderr
 
 
+@pytest.mark.long
 def test_the_library_and_the_verb_answer_alike_in_a_bad_row(kafka: str, app_id: str, tmp_path: Path) -> None:
     with service(tmp_path, kafka, app_id) as made:
         folder = exported(made)

@@ -144,7 +144,7 @@ def test_tokens_are_renewed_under_load_and_an_outage_of_the_issuer_ends_by_itsel
     ("fails", "code", "words"),
     [
         ("away", 69, "the issuer at {url}/token does not answer"),
-        ("secret", 78, "the issuer at {url}/token refuses"),
+        pytest.param("secret", 78, "the issuer at {url}/token refuses", marks=pytest.mark.long),
         pytest.param("hangs", 69, "Does the issuer of tokens at {url}/token answer?", marks=pytest.mark.long),
         pytest.param("broken", 69, "{url}/token", marks=pytest.mark.long),
     ],

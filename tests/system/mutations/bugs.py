@@ -4,6 +4,7 @@ A patch replaces a text that stands once in its file. Tests are named as pytest 
 """
 
 from tests.system.mutations.bug import Bug
+from tests.system.mutations.bugs_access import OUTSIDE
 from tests.system.mutations.bugs_bucket import BUCKET
 from tests.system.mutations.bugs_serving import SERVING
 
@@ -807,4 +808,5 @@ BUGS = (
     ),
     *SERVING,
     *BUCKET,
+    *OUTSIDE,
 )
