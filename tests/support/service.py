@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -464,6 +465,25 @@ class Worker:
 
     def wait(self) -> int:
         return self.process.wait(WAIT_S)
+
+
+@contextlib.contextmanager
+def under_load(made: Service) -> Iterator[list[int]]:
+    """Twenty events a second with their labels, as long as the block lasts; how many there were is the one number."""
+    stop, produced = threading.Event(), [0]
+
+    def load() -> None:
+        while not stop.wait(0.05):
+            made.pairs([produced[0]])
+            produced[0] += 1
+
+    loading = threading.Thread(target=load, daemon=True)
+    loading.start()
+    try:
+        yield produced
+    finally:
+        stop.set()
+        loading.join()
 
 
 def brothers(*cases: Any, tried: int = 1) -> list[Any]:

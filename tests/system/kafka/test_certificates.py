@@ -1,7 +1,6 @@
 """Certificates of Kafka's clients that expire and are replaced while the service works: told before, taken up alone."""
 
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,7 @@ from stream_ml.kafka.topics import create_topics
 from tests.support.api_process import ApiProcess
 from tests.support.brokers import START_S
 from tests.support.certificates import Authority, Pair
-from tests.support.service import Service, service, until
+from tests.support.service import Service, service, under_load, until
 
 pytestmark = pytest.mark.kafka
 
@@ -83,16 +82,7 @@ def test_a_certificate_that_is_replaced_under_load_is_taken_up_by_worker_and_api
         create_topics(made.config, 1, dry_run=False)
         using(made, tls, tls.authority.signs("first", days=30 * SECOND))
         worker = made.start()
-        stop, produced = threading.Event(), [0]
-
-        def load() -> None:
-            while not stop.wait(0.05):
-                made.pairs([produced[0]])
-                produced[0] += 1
-
-        loading = threading.Thread(target=load, daemon=True)
-        loading.start()
-        with ApiProcess(made) as api:
+        with under_load(made) as produced, ApiProcess(made) as api:
             api.wait_ready()
             made.wait_for(lambda: "client.crt" in made.problems(), "saying that it expires")
             assert until(lambda: any("client.crt" in one for one in api.status()["problems"]), 20)
@@ -115,8 +105,6 @@ def test_a_certificate_that_is_replaced_under_load_is_taken_up_by_worker_and_api
             done = made.learned
             made.wait_for(lambda: made.learned > done, "going on")
             assert api.stop() == 0
-        stop.set()
-        loading.join()
         made.wait_until_done()
         assert worker.stop() == 0, worker.log
         made.settings["kafka"] = {"bootstrap_servers": tls.kafka.bootstrap_servers}

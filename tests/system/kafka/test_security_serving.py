@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from confluent_kafka.admin import (
@@ -22,7 +22,7 @@ from tests.support.api_process import ApiProcess
 from tests.support.brokers import embedded
 from tests.support.service import T0, Service, service, until
 from tests.system.kafka.test_jobs import RunnerProcess
-from tests.system.kafka.test_security import RIGHTS, bound, operations_of
+from tests.system.kafka.test_security import RIGHTS, Guarded, bound, operations_of
 from tests.system.kafka.test_security import rights as rights_of_worker
 
 pytestmark = pytest.mark.kafka
@@ -39,13 +39,6 @@ org.apache.kafka.common.security.scram.ScramLoginModule required;
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS
 """
-
-
-class Guarded(NamedTuple):
-    """Addresses of one Kafka: for everybody with all rights, and for those who log in."""
-
-    everybody: str
-    login: str
 
 
 @pytest.fixture(scope="module")
