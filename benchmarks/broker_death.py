@@ -117,7 +117,8 @@ def rounds_of(count: int) -> list[dict[str, Any]]:
             ) as made,
         ):
             topic = NewTopic(BARE, PARTITIONS, 3, config={"min.insync.replicas": "2"})
-            AdminClient({"bootstrap.servers": cluster.bootstrap_servers}).create_topics([topic])[BARE].result()
+            admin = AdminClient({"bootstrap.servers": cluster.bootstrap_servers})
+            admin.create_topics([topic])[BARE].result()
             made.start()
             load, bare = Load(made), Bare(cluster.bootstrap_servers)
             load.start()

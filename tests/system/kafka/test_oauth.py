@@ -108,6 +108,7 @@ def is_back(made: Service) -> bool:
     return made.ready
 
 
+@pytest.mark.long
 def test_tokens_are_renewed_under_load_and_an_outage_of_the_issuer_ends_by_itself(
     guarded: Guarded, app_id: str, tmp_path: Path
 ) -> None:
