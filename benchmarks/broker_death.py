@@ -139,6 +139,9 @@ def rounds_of(count: int) -> list[dict[str, Any]]:
                 )
                 sys.stderr.write(f"{found[-1]}\n")
                 node.start(timeout_s=120)
+                if made.workers[-1].process.poll() is not None:  # as whoever runs it does
+                    found[-1]["worker_ended"] = made.workers[-1].process.returncode
+                    made.start()
                 watched.passed(BACK_S)
             load.ended.set()
             bare.ended.set()
