@@ -21,7 +21,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from stream_ml.embedded.broker import free_port
 from stream_ml.embedded.cluster import EmbeddedCluster
-from tests.support.service import Service, service
+from tests.support.service import service, under_load
 
 PARTITIONS, PER_S = 4, 100
 STEADY_S, WATCH_S, BACK_S = 6.0, 25.0, 12.0
@@ -56,20 +56,6 @@ class Bare(threading.Thread):
                     time.sleep(0.02)  # the rate
             except KafkaException:
                 continue  # another producer, as whoever is fenced or fails for good does
-
-
-class Load(threading.Thread):
-    """Events with their labels, over all partitions."""
-
-    def __init__(self, made: Service) -> None:
-        super().__init__(daemon=True)
-        self._made, self.ended, self.count = made, threading.Event(), 0
-
-    def run(self) -> None:
-        while not self.ended.wait(1 / PER_S):
-            self._made.pairs([self.count])
-            self._made.producer.poll(0)
-            self.count += 1
 
 
 class Watched:
@@ -120,32 +106,30 @@ def rounds_of(count: int) -> list[dict[str, Any]]:
             admin = AdminClient({"bootstrap.servers": cluster.bootstrap_servers})
             admin.create_topics([topic])[BARE].result()
             made.start()
-            load, bare = Load(made), Bare(cluster.bootstrap_servers)
-            load.start()
+            bare = Bare(cluster.bootstrap_servers)
             bare.start()
-            watched = Watched(cluster.bootstrap_servers, (made.config.predictions.topic, BARE))
-            watched.passed(2 * STEADY_S)
-            for number in range(count):
-                node = cluster.nodes[number % len(cluster.nodes)]
-                killed_s = time.time()
-                node.kill()
-                gaps = watched.longest(killed_s, WATCH_S)
-                found.append(
-                    {
-                        "node": number % len(cluster.nodes) + 1,
-                        "service_s": round(gaps.get(made.config.predictions.topic, WATCH_S), 1),
-                        "bare_s": round(gaps.get(BARE, WATCH_S), 1),
-                    }
-                )
-                sys.stderr.write(f"{found[-1]}\n")
-                node.start(timeout_s=120)
-                if made.workers[-1].process.poll() is not None:  # as whoever runs it does
-                    found[-1]["worker_ended"] = made.workers[-1].process.returncode
-                    made.start()
-                watched.passed(BACK_S)
-            load.ended.set()
+            with under_load(made, PER_S):
+                watched = Watched(cluster.bootstrap_servers, (made.config.predictions.topic, BARE))
+                watched.passed(2 * STEADY_S)
+                for number in range(count):
+                    node = cluster.nodes[number % len(cluster.nodes)]
+                    killed_s = time.time()
+                    node.kill()
+                    gaps = watched.longest(killed_s, WATCH_S)
+                    found.append(
+                        {
+                            "node": number % len(cluster.nodes) + 1,
+                            "service_s": round(gaps.get(made.config.predictions.topic, WATCH_S), 1),
+                            "bare_s": round(gaps.get(BARE, WATCH_S), 1),
+                        }
+                    )
+                    sys.stderr.write(f"{found[-1]}\n")
+                    node.start(timeout_s=120)
+                    if made.workers[-1].process.poll() is not None:  # as whoever runs it does
+                        found[-1]["worker_ended"] = made.workers[-1].process.returncode
+                        made.start()
+                    watched.passed(BACK_S)
             bare.ended.set()
-            load.join()
             made.wait_until_done()
             watched.close()
             audited = made.audited()

@@ -22,8 +22,7 @@ LIMIT_BYTES = 256 * 2**20
 LEARNED, ASKED = 20_000, 5_000
 
 
-def command(bench: Bench, *more: str) -> list[str]:
-    return [sys.executable, "-m", "stream_ml", *more]
+STREAM_ML = [sys.executable, "-m", "stream_ml"]
 
 
 def exported(bench: Bench) -> Path:
@@ -31,14 +30,11 @@ def exported(bench: Bench) -> Path:
     worker = bench.start()
     bench.produce(LEARNED, label_every=1)
     bench.wait_past(LEARNED - 1)
-    time.sleep(2.0)  # for a checkpoint
-    worker.terminate()
+    worker.terminate()  # with a checkpoint
     worker.wait()
     folder = bench.folder / "edge"
-    subprocess.run(
-        command(bench, "models", "export", str(bench.folder / "app.yaml"), "LogisticRegression", str(folder)),
-        check=True,
-    )
+    verb = ("models", "export", str(bench.folder / "app.yaml"), "LogisticRegression", str(folder))
+    subprocess.run([*STREAM_ML, *verb], check=True)
     return folder
 
 
@@ -59,7 +55,7 @@ def measured(folder: Path, group: Group, *more: str, count: int) -> dict[str, An
 
     began_s = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", "stream_ml", "local", str(folder), *more],
+        [*STREAM_ML, "local", str(folder), *more],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

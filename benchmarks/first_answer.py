@@ -7,7 +7,6 @@ answered with 200, for each start; the first container start of an image reads i
 """
 
 import contextlib
-import http.client
 import json
 import os
 import subprocess
@@ -21,6 +20,7 @@ from stream_ml.embedded.broker import free_port
 from tests.support.brokers import embedded
 from tests.support.object_store import object_store
 from tests.support.service import T0, Service, any_hash_seed, service
+from tests.system.containers.asking import ask
 
 LEARNED, STARTS, MOST_S = 5_000, 5, 60.0
 EVENT = {"id": "a", "at": T0, "x": 1.0, "kind": "k1", "note": None}
@@ -64,7 +64,7 @@ def first_answer_s(made: Service, number: int, image: str) -> float:
     with (made.folder / "api.log").open("ab") as log:
         process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
     try:
-        while not answers(port):
+        while ask(("127.0.0.1", port), "", EVENT).problem:
             assert process.poll() is None and time.monotonic() - began_s < MOST_S, made.logs()
             time.sleep(0.01)  # between two looks: how exact the measurement is
         return round(time.monotonic() - began_s, 2)
@@ -73,20 +73,6 @@ def first_answer_s(made: Service, number: int, image: str) -> float:
             subprocess.run(["docker", "kill", name], capture_output=True, check=False)
         process.kill()
         process.wait()
-
-
-def answers(port: int) -> bool:
-    """Whether an event is scored there."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        connection.request(
-            "POST", "/v1/predict", json.dumps({"instances": [EVENT]}), {"Content-Type": "application/json"}
-        )
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
 
 
 def main() -> None:

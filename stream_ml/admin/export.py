@@ -1,6 +1,5 @@
 """A model that leaves its service, as a folder that `LocalApp.load` reads: for a notebook, a device, a function."""
 
-import hashlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,17 +7,16 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from stream_ml.config import Config
+from stream_ml.app.export_folder import CONFIG, digests_of, store_in
 from stream_ml.core.log.identity import LogIdentity
-from stream_ml.errors import CheckpointError, ConfigError
+from stream_ml.errors import ConfigError
 from stream_ml.follower.recipes import Recipe, stored_of
+from stream_ml.follower.restore import own_checkpoints
 from stream_ml.records import Version
 from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
-from stream_ml.storage.files import created, read_key
-from stream_ml.storage.keys import key_of
+from stream_ml.storage.files import read_key, write_all
 
 HEAD = ("app", "what", "halted_at", "last_digest", "created_at", "spec", "spec_sha256", "examples_learned")
-CONFIG, CHECKPOINTS = "stream_ml.yaml", "checkpoints"
 SECTIONS = ("app", "events", "feedback", "predictions", "features", "model", "learning", "quality", "drift", "pending")
 NOWHERE = {"bootstrap_servers": "nowhere.invalid:9092"}  # an export speaks to no Kafka
 
@@ -48,10 +46,9 @@ def export(recipe: Recipe, directory: Path, key_file: Path, at_most: int | None 
     CheckpointError
         The disk refuses.
     """
-    config = recipe.parts.config
-    found, key = _newest(config, recipe, at_most), read_key(key_file, "the key of the export")
-    types = recipe.checkpoint_types
-    content = _store(config, recipe.lineage).content(found, types)
+    store, found = _newest(recipe, at_most)
+    key, types = read_key(key_file, "the key of the export"), recipe.checkpoint_types
+    content = store.content(found, types)
     try:
         directory.mkdir(mode=0o700)
     except FileExistsError:
@@ -60,33 +57,28 @@ def export(recipe: Recipe, directory: Path, key_file: Path, at_most: int | None 
         raise ConfigError(f"{directory} cannot be made: {error.strerror}") from error
     try:
         files = _files(recipe)
-        for name, text in files.items():
-            _write(directory / name, text)
+        write_all(directory, files)
         head = {name: found.header[name] for name in HEAD}
         log = LogIdentity.named(found.header["log"]["id"], found.header["log"]["hash_key"])
         head["log"] = {"id": log.log_id, "hash_seed": log.hash_seed}  # its key is the service's secret
-        head["files"] = {name: hashlib.sha256(text).hexdigest() for name, text in files.items()}
-        store = CheckpointStore(directory / CHECKPOINTS, recipe.lineage, keep=1, key=key)
+        head["files"] = digests_of(files)
         kept = {name: content[name] for name in ("model", "probe_bits")}  # what the log says of others stays there
-        path = store.save(found.position, head, kept, checkpoint_types=types)
+        path = store_in(directory, recipe.lineage, key).save(found.position, head, kept, checkpoint_types=types)
     except BaseException:
         shutil.rmtree(directory, ignore_errors=True)  # nothing half is called an export
         raise
     return Written(Version(recipe.lineage, found.position), found.header["examples_learned"], path.stat().st_size)
 
 
-def _store(config: Config, lineage: str) -> CheckpointStore:
-    kept = config.checkpoints
-    return CheckpointStore(config.path(kept.directory), lineage, keep=kept.keep, key=key_of(config))
-
-
-def _newest(config: Config, recipe: Recipe, at_most: int | None) -> Checkpoint:
-    store, wrong = _store(config, recipe.lineage), ""
-    for found in store.newest(at_most) if key_of(config) is not None or config.checkpoints.unsealed else ():
-        if isinstance(found, Checkpoint):
-            return found
-        wrong = f"; {found.message}" if isinstance(found, CheckpointError) else ""
-    there = [found.position for found in store.newest() if isinstance(found, Checkpoint)] if at_most is not None else []
+def _newest(recipe: Recipe, at_most: int | None) -> tuple[CheckpointStore, Checkpoint]:
+    config, wrong = recipe.parts.config, ""
+    store, found = own_checkpoints(config, recipe.lineage, at_most)
+    for one in found:
+        if isinstance(one, Checkpoint):
+            return store, one
+        wrong = f"; {one.message}"
+    _, every = own_checkpoints(config, recipe.lineage)
+    there = [one.position for one in every if isinstance(one, Checkpoint)]
     if there:
         raise ConfigError(f"the checkpoints of {recipe.name} are at {_listed(there)}: none up to {at_most:,}")
     raise ConfigError(
@@ -121,9 +113,3 @@ def _files(recipe: Recipe) -> dict[str, bytes]:
 def _schema(files: dict[str, bytes], path: Path, name: str) -> str:
     files[name] = path.read_bytes()
     return name
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with created(path) as file:
-        file.write(content)

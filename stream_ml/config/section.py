@@ -1,6 +1,7 @@
 """What every part of the configuration is made of."""
 
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -9,6 +10,12 @@ Name = Annotated[str, Field(pattern=NAME, max_length=200)]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 OWN_NAME_MAX = 64  # both stand in the metadata of every commit, which has 1,000 bytes
 OwnName = Annotated[str, Field(pattern=NAME, max_length=OWN_NAME_MAX)]
+
+
+def is_private(url: str) -> bool:
+    """Whether what is sent there cannot be read on its way: https, or http that stays on this machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
 
 
 def key(default: Any, meaning: str, **limits: Any) -> Any:

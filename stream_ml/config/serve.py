@@ -2,11 +2,10 @@
 
 from pathlib import Path
 from typing import Any, Literal, get_args
-from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from stream_ml.config.section import LOOPBACK, OwnName, Section, key
+from stream_ml.config.section import OwnName, Section, is_private, key
 from stream_ml.units import Duration, Size, duration_ms, size_bytes
 
 ScopeName = Literal["predict", "feedback", "jobs", "admin"]
@@ -41,8 +40,7 @@ class Jwt(Section):
     @field_validator("jwks_url")
     @classmethod
     def _safe(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
+        if not is_private(url):
             raise ValueError("jwks_url begins with https:// (http:// only on this machine)")
         return url
 

@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 from pydantic import field_validator, model_validator
 
-from stream_ml.config.section import LOOPBACK, Section, key
+from stream_ml.config.section import Section, is_private, key
 
 
 class Traces(Section):
@@ -33,7 +33,6 @@ class Traces(Section):
 
     @model_validator(mode="after")
     def _in_private(self) -> "Traces":
-        parts = urlsplit(self.endpoint or "https:")
-        if self.token is not None and parts.scheme != "https" and parts.hostname not in LOOPBACK:
+        if self.token is not None and self.endpoint is not None and not is_private(self.endpoint):
             raise ValueError("token would be sent in the clear: traces.endpoint begins with https://")
         return self

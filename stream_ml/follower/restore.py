@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from typing import Any
 
@@ -133,12 +133,22 @@ def check_begins_at_0(config: Config, lineage: str) -> None:
         )
 
 
+Found = Iterator[Checkpoint | CheckpointError]
+
+
+def own_checkpoints(config: Config, lineage: str, at_most: int | None = None) -> tuple[CheckpointStore, Found]:
+    """Where the configuration keeps checkpoints of a lineage, and those up to a position as `CheckpointStore.newest`
+    gives them; none where no key says which are to be believed."""
+    kept, key = config.checkpoints, key_of(config)
+    store = CheckpointStore(config.path(kept.directory), lineage, keep=kept.keep, key=key)
+    return store, store.newest(at_most) if key is not None or kept.unsealed else iter(())
+
+
 def newest_model(parts: Parts, facts: TopicFacts) -> LineageModel:
     """The configuration's model in its newest usable checkpoint, or an untrained one; nothing is read from Kafka."""
-    config, recipe = parts.config, own_recipe(parts, facts.log)
-    folder, key = config.path(config.checkpoints.directory), key_of(config)
-    store = CheckpointStore(folder, recipe.lineage, keep=config.checkpoints.keep, key=key)
-    for found in store.newest() if key or config.checkpoints.unsealed else ():
+    recipe = own_recipe(parts, facts.log)
+    store, there = own_checkpoints(parts.config, recipe.lineage)
+    for found in there:
         with contextlib.suppress(CheckpointError):
             if isinstance(found, Checkpoint):
                 (model,) = model_of(store, found, recipe, facts).models.values()

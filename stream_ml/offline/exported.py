@@ -1,21 +1,11 @@
-"""A model that left its service: one folder with configuration, schemas, source and one sealed checkpoint.
+"""A model that left its service, taken back out of its folder: what that holds stands in app/export_folder.py."""
 
-::
-
-    stream_ml.yaml  event.avsc  label.avsc  model.py ...     as `stream-ml run` would read them
-    checkpoints/LINEAGE/POSITION.ckpt                        sealed with the key that the export was given
-
-The checkpoint's header names the digest of every other file, so its seal covers all of the folder. Whoever has the key
-and the folder has the model as it was at that position of the training log.
-"""
-
-import hashlib
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from stream_ml.app.assemble import assemble
+from stream_ml.app.export_folder import CHECKPOINTS, CONFIG, check_files, store_in
 from stream_ml.app.overlay import why_not_here
 from stream_ml.app.parts import Parts
 from stream_ml.app.trial import checked
@@ -26,11 +16,7 @@ from stream_ml.core.model.lineage import LINEAGE_DIGITS, differing, digest_of
 from stream_ml.errors import CheckpointError, ConfigError
 from stream_ml.records import Version
 from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
-from stream_ml.storage.files import read_key, read_small
-
-CONFIG, CHECKPOINTS = "stream_ml.yaml", "checkpoints"
-KEPT = 1
-FILE_BYTES_MAX = 4 * 2**20
+from stream_ml.storage.files import read_key
 
 
 class Exported(NamedTuple):
@@ -98,7 +84,7 @@ def read_export(directory: Path, key_file: Path) -> Exported:
     if len(folders) != 1 or not (directory / CONFIG).is_file():
         raise ConfigError(f"{directory} is no export of a model", "stream-ml models export CONFIG NAME DIRECTORY")
     lineage = folders[0].parent.name
-    store = CheckpointStore(directory / CHECKPOINTS, lineage, keep=KEPT, key=key)
+    store = store_in(directory, lineage, key)
     found = next(store.newest())
     if isinstance(found, CheckpointError) and "not authentic" in found.message:
         raise ConfigError(
@@ -109,7 +95,7 @@ def read_export(directory: Path, key_file: Path) -> Exported:
     spec, log, files = (found.header.get(name) for name in ("spec", "log", "files"))
     if not isinstance(spec, dict) or not isinstance(log, dict) or not isinstance(files, dict):
         raise CheckpointError(f"{folders[0]} is no checkpoint of an export")
-    _check_files(directory, files, folders[0])
+    check_files(directory, files, folders[0])
     other = why_not_here(spec)
     if other:
         raise ConfigError(f"the exported model cannot be built here: {other}", "install those versions")
@@ -121,19 +107,3 @@ def read_export(directory: Path, key_file: Path) -> Exported:
         raise ConfigError(f"{directory} holds another model than its checkpoint is of: {names} differ")
     base, learned = Version(lineage, found.position), int(found.header["examples_learned"])
     return Exported(config, parts, base, str(log["id"]), int(log["hash_seed"]), learned, found, store)
-
-
-def _check_files(directory: Path, sealed: Mapping[str, str], checkpoint: Path) -> None:
-    """See that a folder holds the files that were sealed with its checkpoint, and no others."""
-    there = {path.relative_to(directory).as_posix(): path for path in directory.rglob("*") if not path.is_dir()}
-    there.pop(checkpoint.relative_to(directory).as_posix(), None)
-    strange = sorted({*there} ^ {*sealed})
-    for name in strange:
-        raise CheckpointError(f"{directory / name} is {'no file of the export' if name in there else 'missing'}")
-    for name, path in there.items():
-        try:
-            content = read_small(path, FILE_BYTES_MAX)
-        except OSError as error:
-            raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
-        if hashlib.sha256(content).hexdigest() != sealed[name]:
-            raise CheckpointError(f"{path} is another file than was exported")

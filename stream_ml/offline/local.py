@@ -33,7 +33,7 @@ from stream_ml.core.partition.serving import Serving
 from stream_ml.errors import FatalError
 from stream_ml.offline.exported import Exported, read_export
 from stream_ml.offline.journal import RECORD_BYTES_MAX, Journal, Kind, Taken, read_journal
-from stream_ml.records import Clock, LogRecord, Produce, Record, Records, Version
+from stream_ml.records import Clock, LogRecord, Produce, Record, Records
 
 _START = OutputEnds(0, 0, 0, 0)
 
@@ -68,12 +68,14 @@ class LocalApp:
     """
 
     def __init__(self, config: Config | Path | str | Exported, *, journal: Path | str | None = None) -> None:
+        exported = config if isinstance(config, Exported) else None
         if isinstance(config, Exported):
             self.config, self.parts = config.config, config.parts
         else:
             self.config = config if isinstance(config, Config) else load_config(Path(config))
             self.parts = checked(assemble(self.config))
-        self._replica, self.base = _begun(self.parts, config if isinstance(config, Exported) else None)
+        self.base = None if exported is None else exported.base
+        self._replica = _begun(self.parts, exported)
         settings = self.parts.partition_settings(RECORD_BYTES_MAX)
         self._partition = Partition(settings, 0, Join(self.parts.join_settings()), (0, 0), 0, _START, (0, 0))
         self._log_end = self._replica.position
@@ -86,7 +88,7 @@ class LocalApp:
         self._journal: Journal | None = None
         self._hint = "make a new LocalApp"
         if journal is not None:
-            kept = Journal(Path(journal), self._named(config if isinstance(config, Exported) else None))
+            kept = Journal(Path(journal), self._named(exported))
             self._hint = f"merge the journal ({kept.path}), and begin another with a newer export"
             try:
                 self._take_again(kept.path)
@@ -268,14 +270,14 @@ class LocalApp:
         return -1, {}
 
 
-def _begun(parts: Parts, exported: Exported | None) -> tuple[Replica, Version | None]:
+def _begun(parts: Parts, exported: Exported | None) -> Replica:
     """A replica that no log is behind: with an untrained model, or one that goes on from a version of its service."""
     settings = parts.fold_settings("local")._replace(started=(0,))
     if exported is None:
-        return Replica(settings), None
+        return Replica(settings)
     model, book = exported.model(settings), Book(settings)
     book.position = book.read_position = model.position
-    return Replica(settings, book, Watch(settings), model), exported.base
+    return Replica(settings, book, Watch(settings), model)
 
 
 def _now_ms() -> int:

@@ -19,7 +19,7 @@ from typing import Any
 
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError, FatalError
-from stream_ml.kafka.access.certificates import FileWatch, client_certificates, expiring
+from stream_ml.kafka.access.certificates import FileWatch
 from stream_ml.serve.child import END_S, VARIABLE
 
 SILENT_S = 10.0  # without a word of a child that has spoken before: its loop stands still
@@ -281,8 +281,7 @@ class Supervisor:
     def _problems(self) -> list[str]:
         """What is wrong with the processes themselves."""
         wanted, ready = self._settings.processes, sum(child.ready for child in list(self.children))
-        told = (self.roll_failed, self._files.problem, expiring(client_certificates(self._config)))
-        found = [one for one in told if one]
+        found = [one for one in (self.roll_failed, self._files.problem) if one]
         if 0 < ready < wanted:
             found.append(f"{ready} of {wanted} processes answer")
         return found

@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,6 +44,17 @@ def read_small(path: Path, most: int) -> bytes:
 def created(path: Path) -> IO[bytes]:
     """A new file of this user alone, open for writing; FileExistsError where anything has its name."""
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb")
+
+
+def write_all(folder: Path, files: Mapping[str, bytes]) -> None:
+    """New files of this user alone, by path below the folder, durably; what is between is made."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with created(path) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def draft_of(path: Path) -> Path:

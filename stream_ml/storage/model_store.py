@@ -5,7 +5,6 @@ configuration that it was made from, ``environment.json``, and ``sources/``. Not
 """
 
 import hashlib
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 from stream_ml.core.avro.json_text import read_json
 from stream_ml.core.model.lineage import canonical, digest_of
 from stream_ml.errors import StreamMLError
-from stream_ml.storage.files import created, draft_of, read_small
+from stream_ml.storage.files import draft_of, read_small, write_all
 
 FILE_BYTES_MAX = 4 * 2**20  # of a specification, and of a source
 SOURCES_MAX = 1_000
@@ -121,13 +120,7 @@ class ModelStore:
         }
         files = {name: text.encode() for name, text in texts.items()}
         files |= {f"sources/{path}": text for path, text in model.sources.items()}
-        for name, content in files.items():
-            path = draft / name
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with created(path) as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+        write_all(draft, files)
 
     def read(self, lineage: str) -> StoredModel:
         """A model as it stands there; nothing of it is believed yet: see `StoredModel.check`.

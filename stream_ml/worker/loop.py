@@ -18,7 +18,7 @@ from functools import partial
 from stream_ml.app.parts import Parts
 from stream_ml.core.partition.batch import Batch, Outputs
 from stream_ml.follower.follower import Follower
-from stream_ml.kafka.access.certificates import FileWatch, client_certificates, expiring
+from stream_ml.kafka.access.certificates import FileWatch
 from stream_ml.kafka.clients import admin
 from stream_ml.kafka.consumers import FeedbackInput, Group
 from stream_ml.kafka.topic_watch import TopicWatch
@@ -90,7 +90,7 @@ class Worker:
         )
         of_inputs = {"topic": config.events.topic, "group": config.app.id, "client": config.transactional_id}
         self._spans = TurnSpans(traces or Traces(config, None), **of_inputs)
-        self._files, self._certificates, self.replaced = FileWatch(config), client_certificates(config), ""
+        self._files, self.replaced = FileWatch(config), ""
         self._verdict, self._alive_s = self._topics.verdict, time.monotonic()
 
     def start(self) -> None:
@@ -116,7 +116,7 @@ class Worker:
     def _look_at_certificates(self) -> None:
         """See whether the files of Kafka's clients were replaced, which they do not see: then another process does."""
         self.replaced = self._files.replaced()
-        self.report.warn("certificates", self._files.problem or expiring(self._certificates))
+        self.report.warn("certificates", self._files.problem)
 
     def turn(self) -> None:
         """One turn, as in the module's text."""

@@ -69,7 +69,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_files_count_as_replaced_once_they_are_still_and_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     authority = Authority(tmp_path)
-    one, other = authority.signs("one"), authority.signs("other")
+    one, other = (authority.signs(name, days=30) for name in ("one", "other"))
     own = {"ssl_certificate_location": tmp_path / "c", "ssl_key_location": tmp_path / "k"}
     for path, source in zip(own.values(), one, strict=True):
         path.write_bytes(source.read_bytes())

@@ -43,7 +43,7 @@ class ApiProcess:
                 [sys.executable, "-m", "stream_ml", "serve", str(made.folder / f"{name}.yaml")],
                 stdout=log,
                 stderr=log,
-                env=made.environment(),
+                env=made.environment_without_seed(),
             )
 
     @property

@@ -28,6 +28,16 @@ broker.heartbeat.interval.ms=2000
 """
 """Kafka's own, in place of those that make the embedded broker quick."""
 
+GUARDED = """\
+listeners=PLAINTEXT://127.0.0.1:{{port}},CONTROLLER://127.0.0.1:{{controller}},LOGIN://127.0.0.1:{login}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,LOGIN:SASL_PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+sasl.enabled.mechanisms={mechanism}
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+"""
+"""A second listener at port `login`, behind a mechanism of SASL; on the first everybody may do everything."""
+
 
 @contextmanager
 def broker(choice: str, directory: Path) -> Iterator[str]:

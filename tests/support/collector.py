@@ -1,12 +1,12 @@
 """A collector that takes OTLP over HTTP and keeps what it is sent, as values."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.support.local_server import Quiet, served
 
 
 class Received(NamedTuple):
@@ -59,28 +59,17 @@ def _values(attributes: Any) -> dict[str, Any]:
 def collector() -> Iterator[Collector]:
     """One on a free port of this machine."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            body = self.sent()
             status = 200 if self.path == "/v1/traces" else 404
             if status == 200:
                 made.authorization.add(self.headers["Authorization"])
                 made.take(body)
-            self.send_response(status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self.answer(status)
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    made = Collector(server.server_address[1])
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with served(Handler) as port:
+        made = Collector(port)
         yield made
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -7,11 +7,12 @@ import time
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tests.support.local_server import Quiet, served
 
 SECRET = "the-secret-of-the-client"
 
@@ -60,12 +61,12 @@ class Issuer:
 def issuer() -> Iterator[Issuer]:
     """One on a free port of this machine."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_GET(self) -> None:
             self._say(200, made.keys)
 
         def do_POST(self) -> None:
-            form = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            form = self.sent()
             made.asked += 1
             if made.fails == "away":
                 self.close_connection = True
@@ -84,26 +85,14 @@ def issuer() -> Iterator[Issuer]:
             self._say(200, {"access_token": made.token(client), "token_type": "Bearer", "expires_in": made.lives_s})
 
         def _say(self, status: int, value: Any) -> None:
-            body = json.dumps(value).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.answer(status, json.dumps(value).encode(), "application/json")
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    made = Issuer(server.server_address[1])
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield made
-    finally:
-        made.ended.set()
-        server.shutdown()
-        server.server_close()
+    with served(Handler) as port:
+        made = Issuer(port)
+        try:
+            yield made
+        finally:
+            made.ended.set()
 
 
 def _credentials(header: str) -> tuple[str, str, str]:

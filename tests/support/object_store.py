@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from stream_ml.config.service import BucketSettings
 from stream_ml.embedded.broker import free_port
 from stream_ml.errors import CheckpointError
 from stream_ml.storage.bucket import Bucket
+from tests.support.local_server import Quiet, served
 
 KEY, SECRET = "tried", "tried-secret"
 START_S = 60.0
@@ -96,27 +96,18 @@ def silent_store(*, status: int | None = None) -> Iterator[str]:
     """The address of something that takes requests and never answers, or refuses each with a status."""
     ended = threading.Event()
 
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+    class Handler(Quiet):
+        def asked(self) -> None:
+            self.sent()
             if status is None:
                 ended.wait(30)
                 return
-            self.send_response(status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self.answer(status)
 
-        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = answer
+        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = asked
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        ended.set()
-        server.shutdown()
-        server.server_close()
+    with served(Handler) as port:
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            ended.set()

@@ -164,7 +164,11 @@ class Service:
         A process that finds its seed by itself starts twice: 2.0 s of processor time instead of 1.2 s. A seed of
         another log does no harm: the process starts anew with the right one.
         """
-        return any_hash_seed() | self._hash_seed | ({"PYTHONPATH": str(self.code)} if self.code else {})
+        return self.environment_without_seed() | self._hash_seed
+
+    def environment_without_seed(self) -> dict[str, str]:
+        """The environment of a process that is to find its hash seed by itself."""
+        return any_hash_seed() | ({"PYTHONPATH": str(self.code)} if self.code else {})
 
     def ended(self, *words: str) -> tuple[int, str]:
         """Exit code and output of a verb; CONFIG is the file of w1."""
@@ -468,13 +472,14 @@ class Worker:
 
 
 @contextlib.contextmanager
-def under_load(made: Service) -> Iterator[list[int]]:
-    """Twenty events a second with their labels, as long as the block lasts; how many there were is the one number."""
+def under_load(made: Service, per_s: float = 20) -> Iterator[list[int]]:
+    """So many events a second with their labels, as long as the block lasts; how many there were is the one number."""
     stop, produced = threading.Event(), [0]
 
     def load() -> None:
-        while not stop.wait(0.05):
+        while not stop.wait(1 / per_s):
             made.pairs([produced[0]])
+            made.producer.poll(0)
             produced[0] += 1
 
     loading = threading.Thread(target=load, daemon=True)

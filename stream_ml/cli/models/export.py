@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import secrets
 import signal
 import sys
 from collections.abc import Iterator
@@ -40,6 +39,7 @@ def export(
     from stream_ml.app.trial import checked
     from stream_ml.cli.run import fix_hash_seed
     from stream_ml.follower.recipes import Recipes
+    from stream_ml.storage.files import own_key
 
     log = ModelLog(config)
     fix_hash_seed(log.facts.log)
@@ -49,11 +49,10 @@ def export(
         raise ConfigError(f"{known.name} ({known.lineage}) cannot be had here: {recipe}")
     if not directory.absolute().parent.is_dir():
         raise ConfigError(f"the folder {directory.absolute().parent} does not exist")
-    key, made = key_file or _key_beside(directory), False
-    if key_file is None and not key.exists():
-        key.touch(mode=0o600)
-        key.write_text(secrets.token_hex(32), "ascii")
-        made = True
+    key = key_file or _key_beside(directory)
+    made = key_file is None and not key.exists()
+    if made and own_key(key, make=True) is None:
+        raise ConfigError(f"no key can be made at {key}", "name one: --key-file FILE")
     try:
         written = write(recipe, directory, key, at)
     except BaseException:
@@ -140,6 +139,7 @@ class _Labels:
             say(f"{path} does not exist yet: labels are learned once it does", err=True)
         self._first, _, at = app.mark.partition(":")
         self._at = int(at) if at.isdecimal() else 0
+        self._seen: tuple[int, int, int] | None = None  # how the file was when it was read last
 
     def learn(self) -> None:
         """Learn what is new."""
@@ -164,6 +164,11 @@ class _Labels:
     def _new(self) -> Iterator[tuple[int, str]]:
         if self._path is None or not self._path.exists():
             return
+        now = self._path.stat()
+        seen = (now.st_ino, now.st_size, now.st_mtime_ns)
+        if seen == self._seen:  # asked before each event
+            return
+        self._seen = seen
         with self._path.open("rb") as file:
             first = hashlib.sha256(file.readline()).hexdigest()[:16]
             if first != self._first or file.seek(0, os.SEEK_END) < self._at:  # another file, or written anew

@@ -84,11 +84,10 @@ def _is_path(value: object) -> bool:
 
 def expiries(path: Path) -> list[float]:
     """When each certificate of a PEM file expires, in seconds since 1970; empty where there is none."""
+    text = (_bytes_of(path) or b"").decode("ascii", "replace")
     try:
-        with path.open("rb") as file:
-            text = file.read(BYTES_MAX).decode("ascii", "replace")
         return [not_after(ssl.PEM_cert_to_DER_cert(one)) for one in _PEM.findall(text)]
-    except (OSError, ValueError, IndexError):
+    except (ValueError, IndexError):
         return []
 
 
@@ -100,9 +99,9 @@ def not_after(der: bytes) -> float:
     ValueError, IndexError
         These are no certificate.
     """
-    body = _inside(_inside(der)[0])  # Certificate, then TBSCertificate
+    certificate, _, _ = _next(der)
+    rest, _, _ = _next(certificate)  # TBSCertificate
     fields = list[bytes]()
-    rest = body[0]
     while rest and len(fields) < 5:
         value, tag, rest = _next(rest)
         if tag != 0xA0:  # the version, which may be left out
@@ -114,11 +113,6 @@ def not_after(der: bytes) -> float:
     if tag == 0x17:  # UTCTime: years 1950 to 2049
         text = ("19" if int(text[:2]) >= 50 else "20") + text
     return datetime.datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=datetime.UTC).timestamp()
-
-
-def _inside(der: bytes) -> tuple[bytes, bytes]:
-    value, _, rest = _next(der)
-    return value, rest
 
 
 def _next(der: bytes) -> tuple[bytes, int, bytes]:
@@ -161,45 +155,46 @@ class FileWatch:
     Attributes
     ----------
     problem
-        Why what was put in their place cannot be used; empty where nothing is wrong.
+        Why what was put in their place cannot be used, else which of those in use expire soon; empty where all is well.
     """
 
     def __init__(self, config: Config) -> None:
         self._files, self._changed = files_of(config), ""
+        self._certificates = client_certificates(config)
         self._password = str(config.client_properties().get("ssl.key.password", ""))
         self._began = self._seen = self._contents()
         self._since_s = self._looked_s = time.monotonic()
-        self.problem = ""
+        self.problem = expiring(self._certificates)
 
     def replaced(self) -> str:
         """Which files were replaced by what can be used; empty while none was. Looks every LOOK_S, until they were."""
-        self._changed = self._changed or self._look()
+        now_s = time.monotonic()
+        if self._files and not self._changed and now_s - self._looked_s >= LOOK_S:
+            self._looked_s = now_s
+            self._look(now_s)
         return self._changed
 
-    def _look(self) -> str:
-        now_s = time.monotonic()
-        if not self._files or now_s - self._looked_s < LOOK_S:
-            return ""
-        self._looked_s, contents = now_s, self._contents()
+    def _look(self, now_s: float) -> None:
+        contents, wrong = self._contents(), ""
         if contents != self._seen:
             self._seen, self._since_s = contents, now_s
-        if contents == self._began:
-            self.problem = ""
-            return ""
-        if now_s - self._since_s < STILL_S:
-            return ""
-        changed = sorted(str(self._files[name]) for name in self._files if contents[name] != self._began[name])
-        wrong = self._wrong(changed)
-        if wrong and wrong != self.problem:
-            log.error("%s", wrong)
-        self.problem = wrong
-        return "" if self.problem else ", ".join(changed)
+        if contents != self._began:
+            if now_s - self._since_s < STILL_S:
+                return
+            changed = ", ".join(
+                sorted(str(self._files[name]) for name in contents if contents[name] != self._began[name])
+            )
+            wrong = self._wrong(changed)
+            if wrong and wrong != self.problem:
+                log.error("%s", wrong)
+            self._changed = "" if wrong else changed
+        self.problem = wrong or expiring(self._certificates)
 
     def _contents(self) -> dict[str, bytes | None]:
         return {name: _bytes_of(path) for name, path in self._files.items()}
 
-    def _wrong(self, changed: list[str]) -> str:
-        which = f"{', '.join(changed)} changed, and this process still uses what was there before"
+    def _wrong(self, changed: str) -> str:
+        which = f"{changed} changed, and this process still uses what was there before"
         missing = [str(path) for name, path in self._files.items() if self._seen[name] is None]
         if missing:
             return f"{which}: {missing[0]} cannot be read"
@@ -213,7 +208,7 @@ class FileWatch:
             return f"{which}: they cannot be used: {error.reason or error}"
         except OSError as error:
             return f"{which}: they cannot be used: {error}"
-        ends = [end for name in EXPIRING[:1] if name in self._files for end in expiries(self._files[name])]
+        ends = [] if certificate is None else expiries(certificate)
         return f"{which}: the new one has expired" if ends and min(ends) < time.time() else ""
 
 

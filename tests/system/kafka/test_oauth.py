@@ -18,18 +18,15 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from stream_ml.embedded.broker import free_port
 from stream_ml.kafka.topics import create_topics
-from tests.support.brokers import embedded
+from tests.support.brokers import GUARDED, embedded
 from tests.support.issuer import SECRET, Issuer, issuer
 from tests.support.service import Service, service, under_load, until
 from tests.system.kafka.test_security import USER, rights
 
 pytestmark = pytest.mark.kafka
 
+MECHANISM = "OAUTHBEARER"
 SETTINGS = """\
-listeners=PLAINTEXT://127.0.0.1:{{port}},CONTROLLER://127.0.0.1:{{controller}},LOGIN://127.0.0.1:{login}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,LOGIN:SASL_PLAINTEXT
-inter.broker.listener.name=PLAINTEXT
-sasl.enabled.mechanisms=OAUTHBEARER
 listener.name.login.oauthbearer.sasl.jaas.config=\
 org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required ;
 listener.name.login.oauthbearer.sasl.server.callback.handler.class=\
@@ -38,8 +35,6 @@ listener.name.login.oauthbearer.sasl.oauthbearer.jwks.endpoint.url={issuer}/keys
 listener.name.login.oauthbearer.connections.max.reauth.ms=5000
 sasl.oauthbearer.expected.audience=kafka
 sasl.oauthbearer.jwt.validator.class=org.apache.kafka.common.security.oauthbearer.BrokerJwtValidator
-authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
-super.users=User:ANONYMOUS
 """
 """Without the validator, and without the prefix of a listener, this Kafka believes any token (tried with a forged)."""
 
@@ -59,7 +54,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     with issuer() as tokens, pytest.MonkeyPatch.context() as patch:
         allowed = f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={tokens.url}/keys"
         patch.setenv("JAVA_TOOL_OPTIONS", allowed)
-        with embedded(tmp_path_factory.mktemp("tokens"), SETTINGS.format(login=login, issuer=tokens.url)) as kafka:
+        settings = GUARDED.format(login=login, mechanism=MECHANISM) + SETTINGS.format(issuer=tokens.url)
+        with embedded(tmp_path_factory.mktemp("tokens"), settings) as kafka:
             yield Guarded(kafka.bootstrap_servers, f"127.0.0.1:{login}", tokens)
 
 

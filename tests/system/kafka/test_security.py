@@ -1,8 +1,6 @@
 """A Kafka with logins and an authorizer: refusals in words, and the rights that the documents list are enough."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +21,7 @@ from typer.testing import CliRunner
 from stream_ml.cli.app import app
 from stream_ml.embedded.broker import free_port
 from stream_ml.kafka.topics import create_topics
-from tests.support.brokers import embedded
+from tests.support.brokers import GUARDED, embedded
 from tests.support.paths import ROOT
 from tests.support.service import Service, service
 
@@ -31,15 +29,10 @@ pytestmark = pytest.mark.kafka
 
 USER, PASSWORD = "scorer", "correct-horse-battery"
 ROLES = ("producer", "consumer", "operator", "auditor", "redriver", "nobody")
+MECHANISM = "PLAIN"
 SETTINGS = """\
-listeners=PLAINTEXT://127.0.0.1:{{port}},CONTROLLER://127.0.0.1:{{controller}},LOGIN://127.0.0.1:{login}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,LOGIN:SASL_PLAINTEXT
-inter.broker.listener.name=PLAINTEXT
-sasl.enabled.mechanisms=PLAIN
 listener.name.login.plain.sasl.jaas.config=\
 org.apache.kafka.common.security.plain.PlainLoginModule required {users};
-authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
-super.users=User:ANONYMOUS
 """
 SECURITY = (ROOT / "SECURITY.md").read_text("utf-8")
 RIGHTS = (ROOT / "docs/reference/topics-and-rights.md").read_text("utf-8")
@@ -56,7 +49,8 @@ class Guarded(NamedTuple):
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     """A Kafka of this file's own."""
     login = free_port()
-    settings = SETTINGS.format(login=login, users=" ".join(f'user_{name}="{PASSWORD}"' for name in (USER, *ROLES)))
+    settings = GUARDED.format(login=login, mechanism=MECHANISM)
+    settings += SETTINGS.format(users=" ".join(f'user_{name}="{PASSWORD}"' for name in (USER, *ROLES)))
     with embedded(tmp_path_factory.mktemp("guarded"), settings) as kafka:
         yield Guarded(kafka.bootstrap_servers, f"127.0.0.1:{login}")
 
@@ -239,14 +233,6 @@ def may_read(guarded: Guarded, user: str, topic: str, group: str) -> bool:
     raise AssertionError("neither a record nor an error")
 
 
-def typed(made: Service, *words: str) -> tuple[int, str]:
-    """Exit code and words of a command in a process of its own: some begin anew with another hash seed."""
-    file = str(made.folder / "w1.yaml")
-    line = [sys.executable, "-m", "stream_ml", *(file if word == "CONFIG" else word for word in words)]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
-    return done.returncode, done.stdout + done.stderr
-
-
 def test_the_rights_of_each_role_are_enough_for_what_it_does_and_for_nothing_else(
     guarded: Guarded, app_id: str, tmp_path: Path
 ) -> None:
@@ -287,16 +273,16 @@ def test_the_rights_of_each_role_are_enough_for_what_it_does_and_for_nothing_els
         ):
             login(made, guarded, user=user)
             verb, *flags = words
-            code, said = typed(made, *verb.split(), "CONFIG", *flags)
+            code, said = made.ended(*verb.split(), "CONFIG", *flags)
             assert code == 0, (user, words, said)
         login(made, guarded, user="consumer")
-        code, said = typed(made, "dead-letters", "ls", "CONFIG")
+        code, said = made.ended("dead-letters", "ls", "CONFIG")
         assert code == 78 and "or grant Describe" in said, said
         for future in client.delete_acls([AclBindingFilter(*_group(config.app.id, "redriver"))]).values():
             future.result()
         login(made, guarded, user="redriver")
-        code, said = typed(made, "dead-letters", "ls", "CONFIG")
+        code, said = made.ended("dead-letters", "ls", "CONFIG")
         assert code == 1 and f"--operation Describe --group {config.app.id}" in said, said
         login(made, guarded, user="auditor")
-        code, said = typed(made, "freeze", "CONFIG")
+        code, said = made.ended("freeze", "CONFIG")
         assert code != 0 and "uthoriz" in said, said

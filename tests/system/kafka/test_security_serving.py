@@ -19,7 +19,7 @@ from confluent_kafka.admin import (
 from stream_ml.embedded.broker import free_port
 from stream_ml.kafka.topics import create_topics
 from tests.support.api_process import ApiProcess
-from tests.support.brokers import embedded
+from tests.support.brokers import GUARDED, embedded
 from tests.support.service import T0, Service, service, until
 from tests.system.kafka.test_jobs import RunnerProcess
 from tests.system.kafka.test_security import RIGHTS, Guarded, bound, operations_of
@@ -29,15 +29,10 @@ pytestmark = pytest.mark.kafka
 
 PASSWORD = "correct-horse-battery"
 USERS = ("scorer", "api", "runner")
+MECHANISM = "SCRAM-SHA-512"
 SETTINGS = """\
-listeners=PLAINTEXT://127.0.0.1:{{port}},CONTROLLER://127.0.0.1:{{controller}},LOGIN://127.0.0.1:{login}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,LOGIN:SASL_PLAINTEXT
-inter.broker.listener.name=PLAINTEXT
-sasl.enabled.mechanisms=SCRAM-SHA-512
 listener.name.login.scram-sha-512.sasl.jaas.config=\
 org.apache.kafka.common.security.scram.ScramLoginModule required;
-authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
-super.users=User:ANONYMOUS
 """
 
 
@@ -45,7 +40,9 @@ super.users=User:ANONYMOUS
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     """A Kafka of this file's own, with its users."""
     login = free_port()
-    with embedded(tmp_path_factory.mktemp("scram"), SETTINGS.format(login=login)) as kafka:
+    with embedded(
+        tmp_path_factory.mktemp("scram"), GUARDED.format(login=login, mechanism=MECHANISM) + SETTINGS
+    ) as kafka:
         client = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
         info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4_096)
         wanted = [UserScramCredentialUpsertion(name, info, PASSWORD.encode()) for name in USERS]

@@ -9,7 +9,7 @@ OUTSIDE = (
     Bug(
         "a file of an export that nobody sealed is run",
         "stream_ml/offline/exported.py",
-        "    _check_files(directory, files, folders[0])\n",
+        "    check_files(directory, files, folders[0])\n",
         "",
         (EDGE,),
     ),
@@ -51,8 +51,8 @@ OUTSIDE = (
     Bug(
         "certificates are taken up while their key is on its way",
         "stream_ml/kafka/access/certificates.py",
-        '        if now_s - self._since_s < STILL_S:\n            return ""\n        changed',
-        "        changed",
+        "            if now_s - self._since_s < STILL_S:\n                return\n",
+        "",
         (ACCESS,),
     ),
     Bug(

@@ -4,6 +4,7 @@ The last line is JSON; exit code 1 where a row is missing, twice or another one 
 of quality say something else than the same numbers computed here.
 """
 
+import io
 import json
 import math
 import sys
@@ -87,8 +88,6 @@ class Framed(Service):
 
 def published(made: Service) -> list[dict[str, Any]]:
     """All predictions of the topic, read by their schema alone."""
-    import io
-
     schema = fastavro.parse_schema(assemble(made.config).predictions.schema)
     found = []
     for number in range(made.partitions):

@@ -10,6 +10,7 @@ import platform
 import sys
 import tarfile
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def _played(made: Service) -> dict[str, Any]:
     found = made.audited(sample=400)
     assert found["counts"] == {"foreign": 1}, found
     return {
-        "made_by": {"python": platform.python_version(), "river": found_version("river")},
+        "made_by": {"python": platform.python_version(), "river": version("river")},
         "lineage": made.predictions(0)[-1]["lineage"],
         "audit": {"counts": found["counts"], "examples": found["examples"], "rescored": found["rescored"]},
         "digests": digests(made),
@@ -132,12 +133,6 @@ def _skip_what_nobody_wrote(made: Service) -> None:
     at = made.status()["model"]["halted"]["position"]
     assert until(lambda: made.ended("skip", "CONFIG", str(at))[0] == 0, 30), made.ended("skip", "CONFIG", str(at))
     made.wait_for(lambda: made.status()["model"]["halted"] is None, "the halt's end")
-
-
-def found_version(distribution: str) -> str:
-    from importlib.metadata import version
-
-    return version(distribution)
 
 
 def main() -> None:

@@ -5,7 +5,6 @@ was lost, twice, not answered, or not derived again.
 """
 
 import argparse
-import contextlib
 import io
 import itertools
 import json
@@ -133,9 +132,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--from", dest="ref", required=True, help="a commit or tag whose workers are replaced")
     arguments = parser.parse_args()
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        result = rolled(arguments.ref, folder)
+    with tempfile.TemporaryDirectory() as folder:
+        result = rolled(arguments.ref, Path(folder))
     sys.stdout.write(json.dumps(result) + "\n")
     right = not (result["lost"] or result["duplicated"] or result["failed_requests"] or result["findings"])
     sys.exit(0 if right else 1)
