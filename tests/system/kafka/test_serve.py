@@ -128,7 +128,8 @@ def test_a_process_that_dies_is_replaced_and_one_that_hangs_is_killed(made: Serv
 
 
 def test_a_rolling_restart_fails_no_request_and_takes_a_new_configuration(made: Service) -> None:
-    with ApiProcess(made, processes=2) as api:
+    # A connection that says nothing for all of `drain` is closed; who is asked every 5 ms may be held up for 300 ms.
+    with ApiProcess(made, processes=2, drain="5s") as api:
         api.wait_ready(2)
         before = api.pids
         asking = [Asking(api, event(1)) for _ in range(4)]

@@ -88,7 +88,7 @@ def test_an_output_that_is_made_anew_is_written_again(kafka: str, app_id: str, t
         made.wait_for(lambda: made_anew(made), "the topic")
         made.wait_until_done()
         made.wait_for(lambda: made.ready, "readiness")
-        assert made.status()["since_start"].get("predictions") == 30
+        made.wait_for(lambda: made.status()["since_start"].get("predictions") == 30, "thirty, told after their commit")
 
 
 @pytest.mark.parametrize(
