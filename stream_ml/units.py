@@ -1,6 +1,7 @@
-"""Durations and sizes as text with a unit: ``100ms``, ``60s``, ``1GiB``."""
+"""Durations and sizes as text with a unit: ``100ms``, ``60s``, ``1GiB``; and times as ISO 8601 has them."""
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
@@ -48,6 +49,24 @@ def duration_text(ms: int) -> str:
 def size_text(size: int) -> str:
     """Shortest exact size, for example ``1GiB``."""
     return _text(size, _SIZES)
+
+
+def time_ms(text: str) -> int:
+    """Milliseconds since 1970 of a time such as ``2026-11-27T08:10:00Z``; of one without a zone in UTC.
+
+    >>> time_ms("1970-01-02")
+    86400000
+    """
+    moment = datetime.fromisoformat(text)
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def time_text(ms: int) -> str:
+    """A time for people, in UTC: ``2026-11-27 08:10:00``; of what is none the number."""
+    try:
+        return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return f"{ms} ms"  # a producer that writes other units
 
 
 def _schema(units: dict[str, int], example: str) -> WithJsonSchema:

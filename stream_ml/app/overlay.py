@@ -19,6 +19,7 @@ from stream_ml.core.avro.fields import find_field
 from stream_ml.core.inputs.features import FeaturePlan
 from stream_ml.core.inputs.label_domain import LabelDomain
 from stream_ml.core.model.lineage import describe
+from stream_ml.core.model.selection import EVERYTHING, Selection
 from stream_ml.errors import ConfigError
 
 OF_THE_APP = ("task", "positive", "labels")  # keys of `model` that all models of an app share
@@ -36,6 +37,7 @@ def overlay_of(parts: Parts) -> dict[str, Any]:
         # JSON has no infinity, no date, and no key that is a number.
         "params": yaml.safe_dump(config.model.params, sort_keys=False),
         "learning": config.learning.model_dump(mode="json", include=_LEARNING),
+        **({} if parts.selection == EVERYTHING else {"learn": parts.selection.plain()}),
     }
 
 
@@ -89,7 +91,8 @@ def overlaid(
         model = Model.model_validate({**overlay["model"], "params": yaml.safe_load(overlay["params"]) or {}})
         features = Features.model_validate(overlay["features"])
         read = Learning.model_validate(overlay["learning"])
-    except (ValidationError, yaml.YAMLError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        selection = Selection.of(overlay.get("learn"))
+    except (ValueError, ValidationError, yaml.YAMLError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(f"its sections of the configuration cannot be read: {str(error)[:200]}") from None
     model = model.model_copy(update={name: getattr(config.model, name) for name in _NOT_THE_MODEL})
     learning = config.learning.model_copy(update={name: getattr(read, name) for name in _LEARNING})
@@ -115,4 +118,5 @@ def overlaid(
         build=build,
         folder=folder,
         loaded=sources,
+        selection=selection,
     )

@@ -22,6 +22,7 @@ from stream_ml.core.inputs.readers import EventReader, FeedbackReader
 from stream_ml.core.join.watermark import JoinSettings
 from stream_ml.core.log.logged_schemas import LoggedSchema, WrittenSchema, written_schemas
 from stream_ml.core.model.lineage import LINEAGE_DIGITS, Covered, digest_of, lineage_of, spec_of, watch_spec_of
+from stream_ml.core.model.selection import EVERYTHING, Selection
 from stream_ml.core.partition.answered import AnswerSeal
 from stream_ml.core.partition.batch import PartitionSettings
 from stream_ml.core.partition.outputs import Topics
@@ -41,6 +42,7 @@ class Parts(NamedTuple):
     build: Callable[[], Any]
     folder: Path = Path()  # where the model's source is
     loaded: Mapping[str, bytes] = NOTHING  # that source by path, as it runs
+    selection: Selection = EVERYTHING  # which examples of the log the model learns
 
     def join_settings(self) -> JoinSettings:
         """Times and caps of the join."""
@@ -100,6 +102,7 @@ class Parts(NamedTuple):
             "seed": model.seed,
             "guard": self.config.learning.guard,
             "quarantine": self.config.learning.quarantine,
+            "learn": self.selection.plain(),
         }
         estimator = self.build()
         modules = {model.factory.partition(":")[0], *modules_of(estimator)}
@@ -119,6 +122,7 @@ class Parts(NamedTuple):
             quarantine=self.config.learning.quarantine,
             sealed_from=None if sealed.key_file is None else sealed.sealed_from,
             watch=watch,
+            selection=self.selection,
         )
 
     def written_schemas(self, logged: Iterable[LoggedSchema]) -> list[WrittenSchema]:

@@ -17,7 +17,7 @@ import typer
 from stream_ml.cli import operate, trial, watch
 from stream_ml.cli.config import config as config_verbs
 from stream_ml.cli.init import init
-from stream_ml.cli.models import export
+from stream_ml.cli.models import export, rollback
 from stream_ml.cli.models import verbs as models
 from stream_ml.cli.options import configured
 from stream_ml.cli.probe import probe
@@ -41,6 +41,7 @@ app.add_typer(models.models, name="models")
 app.add_typer(keys, name="keys")
 operate.add_commands(app)
 models.add_commands(app)
+rollback.add_commands(app)
 app.command("init")(init)
 app.command("produce")(trial.produce)
 app.command("play")(trial.play)

@@ -265,7 +265,7 @@ def _order(config: Config, command: str, arguments: dict[str, Any], of: str | No
 
     who = "every replica"
     if of is not None:
-        from stream_ml.admin.models import ModelLog
+        from stream_ml.admin.models.log import ModelLog
 
         known = ModelLog(config).named(of)
         arguments, who = arguments | {"lineage": known.lineage}, f"model {known.name} ({known.lineage})"

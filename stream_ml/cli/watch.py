@@ -7,7 +7,6 @@ import re
 import time
 import urllib.request
 from collections import Counter
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -18,6 +17,7 @@ from stream_ml.cli.say import say
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError, TransientError
 from stream_ml.observe.problems import all_printable, printable
+from stream_ml.units import time_text
 
 dead_letters = typer.Typer(no_args_is_help=True, help="Records that could not be used.")
 
@@ -198,7 +198,7 @@ def _text(value: Any) -> str:
 
 
 def _line(record: "Record", values: dict[str, Any]) -> str:
-    at = _when(record.timestamp_ms)
+    at = time_text(record.timestamp_ms)
     said = " ".join(
         f"{name}={printable(_text(value))}" for name, value in values.items() if value not in (None, "", [], {})
     )
@@ -232,8 +232,8 @@ def ls(
             "reason": reason,
             "topic": topic,
             "dead_letters": len(found),
-            "first": _when(found[0][0]),
-            "last": _when(found[-1][0]),
+            "first": time_text(found[0][0]),
+            "last": time_text(found[-1][0]),
             "example": found[-1][1]["message"],
         }
         for (reason, topic), found in sorted(groups.items(), key=lambda item: -len(item[1]))
@@ -249,13 +249,6 @@ def ls(
             say(f"{row['dead_letters']:>7} {where}")
             say(f"        {printable(str(row['example']))}")
         say("\n-> once what is wrong is mended: stream-ml dead-letters redrive CONFIG --reason R")
-
-
-def _when(timestamp_ms: int) -> str:
-    try:
-        return datetime.fromtimestamp(timestamp_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    except (ValueError, OverflowError, OSError):
-        return f"{timestamp_ms} ms"  # a producer that writes other units
 
 
 @dead_letters.command("show")

@@ -8,7 +8,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from stream_ml.errors import CheckpointError, OldFormat
 from stream_ml.follower.cost import Cost
 from stream_ml.follower.model_size import ModelSize
 from stream_ml.follower.recipes import Recipe
-from stream_ml.follower.restore import BOOK, book_of, model_of
+from stream_ml.follower.restore import BOOK, book_of, model_of, seeds_of
 from stream_ml.kafka.topics import TopicFacts
 from stream_ml.observe.metrics import Metrics
 from stream_ml.observe.status import CheckpointStatus
@@ -131,6 +131,8 @@ class Checkpointing:
     def restored_model(self, recipe: Recipe, at_most: int | None, check: Callable[[Replica], None]) -> Replica | None:
         """A model out of its newest checkpoint that is right, with its book; None where there is none.
 
+        Without one of its own it begins with one of another lineage that has learned the same up to there.
+
         Parameters
         ----------
         at_most
@@ -138,22 +140,40 @@ class Checkpointing:
         check
             Raises CheckpointError where the log says that a replica cannot be right.
         """
-        store = self._stores[recipe.lineage]
-        return self._restored(recipe.lineage, at_most, check, lambda found: model_of(store, found, recipe, self._facts))
+        store, name = self._stores[recipe.lineage], recipe.lineage
+        load = partial(model_of, store, recipe=recipe, facts=self._facts, seeds=True)
+        found = self._restored(name, self._found(store, at_most), check, load)
+        return found or self._restored(name, self._seeds(recipe, at_most), check, load)
+
+    @property
+    def _may_read(self) -> bool:
+        """Whether something says which checkpoints are to be believed, or that all are."""
+        return self._key is not None or self._config.checkpoints.unsealed
+
+    def _seeds(self, recipe: Recipe, at_most: int | None) -> Iterator[Checkpoint]:
+        """Those of other lineages in this directory, and of those that this process knows."""
+        if not self._may_read:
+            return iter(())
+        directory = self._config.path(self._config.checkpoints.directory)
+        there = {folder.name for folder in directory.iterdir()} if directory.is_dir() else set()
+        names = {*there, *self._recipes} - {BOOK, recipe.lineage}
+        stores = [CheckpointStore(directory, name, keep=1, key=self._key) for name in sorted(names)]
+        return seeds_of(recipe, stores, at_most)
 
     def restored_book(self, settings: FoldSettings, check: Callable[[Replica], None]) -> Replica | None:
         """Book and watch out of the newest checkpoint that is right; None where there is none."""
         store = self._stores[BOOK]
-        return self._restored(BOOK, None, check, lambda found: book_of(store, found, settings, self._facts))
+        load = partial(book_of, store, settings=settings, facts=self._facts)
+        return self._restored(BOOK, self._found(store, None), check, load)
 
     def _restored(
         self,
         name: str,
-        at_most: int | None,
+        candidates: Iterable[Checkpoint | CheckpointError],
         check: Callable[[Replica], None],
         load: Callable[[Checkpoint], Replica],
     ) -> Replica | None:
-        for found in self._found(self._stores[name], at_most):
+        for found in candidates:
             try:
                 if isinstance(found, CheckpointError):
                     raise found
@@ -167,13 +187,14 @@ class Checkpointing:
             else:
                 self._cost.restore(found.header.get("cost"))
                 self.stands_at[name] = max(self.stands_at.get(name, 0), found.position)
-                log.info("checkpoint at %d of %s loaded", found.position, name)
+                of = found.header.get("lineage", name) if name != BOOK else name
+                log.info("checkpoint at %d of %s loaded", found.position, of if of == name else f"{of}, for {name}")
                 return replica
         return None
 
     def _found(self, store: CheckpointStore, at_most: int | None) -> Iterator[Checkpoint | CheckpointError]:
         """Those of a store, newest first; with those of the bucket while it is waited for. None without a key."""
-        if self._key is None and not self._config.checkpoints.unsealed:
+        if not self._may_read:
             return iter(())
         if self._mirror is None or self.waits is None:
             return store.newest(at_most)
@@ -338,7 +359,9 @@ class Checkpointing:
         if kept.model is None:
             return {**head, "quality": kept.replica.watch.quality.report()}
         spec = self._recipes[kept.name].spec
-        return {**head, "spec": spec, "spec_sha256": digest_of(spec), "examples_learned": kept.model.examples_learned}
+        learned, commanded = kept.model.examples_learned, list(kept.model.freezing.commanded)
+        digest = digest_of(spec)
+        return {**head, "spec": spec, "spec_sha256": digest, "examples_learned": learned, "commanded": commanded}
 
 
 def _mirror(config: Config) -> Mirror | None:

@@ -16,7 +16,8 @@ from stream_ml.core.fold.roles import Declared
 from stream_ml.core.log.entry import decode_entry
 from stream_ml.core.log.identity import LogIdentity
 from stream_ml.core.log.seals import LogSeal
-from stream_ml.core.model.lineage import LINEAGE_DIGITS, canonical, differing, digest_of
+from stream_ml.core.model.lineage import LINEAGE_DIGITS, canonical, core_of, differing, digest_of
+from stream_ml.core.model.selection import Selection
 from stream_ml.errors import ConfigError, StreamMLError
 from stream_ml.kafka.reading.log_reader import log_value
 from stream_ml.kafka.reading.ranges import read_range
@@ -68,6 +69,13 @@ def own_recipe(parts: Parts, log: LogIdentity) -> Recipe:
     spec = parts.spec(log.log_id)
     lineage = digest_of(spec)[:LINEAGE_DIGITS]
     return Recipe(lineage, spec, parts.fold_settings(lineage, parts.watch(log.log_id)), parts)
+
+
+def selecting(recipe: Recipe, selection: Selection, log: LogIdentity) -> Recipe:
+    """The same model with another selection of what it learns: another lineage."""
+    found = own_recipe(recipe.parts._replace(selection=selection), log)
+    settings = found.settings._replace(watch=recipe.settings.watch, concept=recipe.settings.concept)
+    return found._replace(settings=settings)
 
 
 def stored_of(recipe: Recipe) -> StoredModel:
@@ -130,7 +138,7 @@ class Recipes:
             It cannot be had here, or comes out as another one.
         """
         lineage = declared.lineage
-        if not self.store.folder(lineage).is_dir():
+        if not self.store.folder(lineage).is_dir() and not self._derive(declared):
             self._bring(declared)
         stored = self.store.read(lineage)
         stored.check(declared.digest)
@@ -146,6 +154,39 @@ class Recipes:
         # All models of a process follow one book, which knows the schemas.
         settings = recipe.settings._replace(watch=self.own.settings.watch, concept=self.own.settings.concept)
         return recipe._replace(settings=settings)
+
+    def _derive(self, declared: Declared) -> bool:
+        """Put a model into the store that is one of this process but for what it learns; whether there is such one.
+
+        That needs no seal: nothing of what is run comes out of the log.
+        """
+        spec = declaration_at(self._parts.config, declared.last, self._seal).get("spec")
+        if not isinstance(spec, dict):
+            return False
+        stored = self._neighbour(spec)
+        if stored is None:
+            return False
+        overlay = {name: value for name, value in stored.overlay.items() if name != "learn"}
+        if spec.get("learn") is not None:
+            overlay["learn"] = spec["learn"]
+        found = StoredModel(spec, overlay, stored.sources, stored.environment)
+        found.check(declared.digest)
+        return not self.store.keep(declared.lineage, found)
+
+    def _neighbour(self, spec: Mapping[str, Any]) -> StoredModel | None:
+        """A model that differs from a specification in what it learns alone: of this process, or the store."""
+        for recipe in self._known.values():
+            if core_of(recipe.spec) == core_of(spec):
+                return stored_of(recipe)
+        for lineage in self.store.lineages():
+            try:
+                stored = self.store.read(lineage)
+                if core_of(stored.spec) == core_of(spec):
+                    stored.check(digest_of(stored.spec))
+                    return stored
+            except ModelStoreError:  # a damaged one is of no use here, and is told where it is asked for
+                continue
+        return None
 
     def _bring(self, declared: Declared) -> None:
         """Put a model out of the log into the store, where its seal is right."""

@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from typing import Any
 
@@ -14,7 +14,8 @@ from stream_ml.core.fold.lineage_model import LineageModel
 from stream_ml.core.fold.replica import Replica
 from stream_ml.core.fold.watch import Watch
 from stream_ml.core.log.seals import LogSeal
-from stream_ml.core.model.lineage import digest_of
+from stream_ml.core.model.lineage import core_of, digest_of
+from stream_ml.core.model.selection import Commanded, Selection, may_seed
 from stream_ml.errors import CheckpointError, ConfigError
 from stream_ml.follower.recipes import Recipe, own_recipe
 from stream_ml.kafka.clients import admin
@@ -36,8 +37,15 @@ def log_range(config: Config) -> tuple[int, int]:
     return ends(admin(config), [where])[where]
 
 
-def model_of(store: CheckpointStore, checkpoint: Checkpoint, recipe: Recipe, facts: TopicFacts) -> Replica:
+def model_of(
+    store: CheckpointStore, checkpoint: Checkpoint, recipe: Recipe, facts: TopicFacts, *, seeds: bool = False
+) -> Replica:
     """The model in a checkpoint, with the book that it follows.
+
+    Parameters
+    ----------
+    seeds
+        Whether it may be of another lineage that has learned the same so far: see `seeds_of`.
 
     Raises
     ------
@@ -45,7 +53,7 @@ def model_of(store: CheckpointStore, checkpoint: Checkpoint, recipe: Recipe, fac
         It is of another log, or predicts something else than when it was written. An older one, or the log, helps.
     """
     _check_log(checkpoint, facts)
-    if checkpoint.header.get("spec_sha256") != digest_of(recipe.spec):
+    if checkpoint.header.get("spec_sha256") != digest_of(recipe.spec) and not (seeds and may_begin(checkpoint, recipe)):
         raise CheckpointError(f"checkpoint {checkpoint.position} is of another model, whose lineage begins alike")
     content = store.content(checkpoint, recipe.checkpoint_types)
     with _believed(checkpoint):
@@ -56,6 +64,18 @@ def model_of(store: CheckpointStore, checkpoint: Checkpoint, recipe: Recipe, fac
     if probes != written or {book.position, model.position} != {checkpoint.position}:
         raise CheckpointError(f"checkpoint {checkpoint.position} predicts differently from when it was written")
     return replica
+
+
+def may_begin(checkpoint: Checkpoint, recipe: Recipe) -> bool:
+    """Whether a model may begin with a checkpoint of another lineage: all but their selections is the same, and by
+    those both have learned the same up to there."""
+    spec, commanded = checkpoint.header.get("spec"), checkpoint.header.get("commanded")
+    if not isinstance(spec, dict) or checkpoint.header.get("spec_sha256") != digest_of(spec):
+        return False
+    if commanded is None or core_of(spec) != core_of(recipe.spec):
+        return False
+    own = Selection.of(recipe.spec.get("learn"))
+    return may_seed(Selection.of(spec.get("learn")), own, checkpoint.position, Commanded(*commanded))
 
 
 def book_of(store: CheckpointStore, checkpoint: Checkpoint, settings: FoldSettings, facts: TopicFacts) -> Replica:
@@ -142,6 +162,27 @@ def own_checkpoints(config: Config, lineage: str, at_most: int | None = None) ->
     kept, key = config.checkpoints, key_of(config)
     store = CheckpointStore(config.path(kept.directory), lineage, keep=kept.keep, key=key)
     return store, store.newest(at_most) if key is not None or kept.unsealed else iter(())
+
+
+def seeds_of(recipe: Recipe, stores: Iterable[CheckpointStore], at_most: int | None) -> Iterator[Checkpoint]:
+    """Checkpoints of other lineages with which a model may begin, of each store the newest one; the newest first.
+
+    Parameters
+    ----------
+    stores
+        Of the lineages to look in.
+    at_most
+        Position up to which one is looked for; None: any.
+    """
+    own, found = Selection.of(recipe.spec.get("learn")), []
+    for store in stores:
+        spec = next((one.header.get("spec") for one in store.newest() if isinstance(one, Checkpoint)), None)
+        if not isinstance(spec, dict) or core_of(spec) != core_of(recipe.spec):
+            continue
+        bounds = [bound for bound in (own.differs_at(Selection.of(spec.get("learn"))), at_most) if bound is not None]
+        there = (one for one in store.newest(min(bounds, default=None)) if isinstance(one, Checkpoint))
+        found += [one for one in there if may_begin(one, recipe)][:1]
+    yield from sorted(found, key=lambda one: -one.position)
 
 
 def newest_model(parts: Parts, facts: TopicFacts) -> LineageModel:

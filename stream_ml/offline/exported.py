@@ -13,6 +13,7 @@ from stream_ml.config import Config, load_config
 from stream_ml.core.fold.batches import FoldSettings
 from stream_ml.core.fold.lineage_model import LineageModel
 from stream_ml.core.model.lineage import LINEAGE_DIGITS, differing, digest_of
+from stream_ml.core.model.selection import Selection
 from stream_ml.errors import CheckpointError, ConfigError
 from stream_ml.records import Version
 from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
@@ -100,7 +101,7 @@ def read_export(directory: Path, key_file: Path) -> Exported:
     if other:
         raise ConfigError(f"the exported model cannot be built here: {other}", "install those versions")
     config = load_config(directory / CONFIG)
-    parts = checked(assemble(config))
+    parts = checked(assemble(config))._replace(selection=Selection.of(spec.get("learn")))
     own = parts.spec(str(log["id"]))
     if digest_of(own)[:LINEAGE_DIGITS] != lineage or own != spec:
         names = ", ".join(differing(own, spec)) or "the log"

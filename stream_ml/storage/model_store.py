@@ -81,6 +81,11 @@ class ModelStore:
         """Where a model is, or would be."""
         return self.directory / lineage
 
+    def lineages(self) -> list[str]:
+        """All that are there, by their names."""
+        there = self.directory.iterdir() if self.directory.is_dir() else ()
+        return sorted(folder.name for folder in there if folder.is_dir() and not folder.name.startswith("."))
+
     def keep(self, lineage: str, model: StoredModel) -> str:
         """Keep a model that is not there yet; why it cannot be kept, in words, else nothing."""
         folder = self.folder(lineage)

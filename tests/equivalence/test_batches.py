@@ -21,7 +21,7 @@ from stream_ml.records import NOT_SERVED, LogRecord, Served, Target, Version
 from tests.core.fold.test_fold import BAD, ODD, SPOILS, Driver, brittle, facts
 from tests.support.partition import EVENTS, LINEAGE, command, example, fold_settings, log_of
 
-LAW = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+LAW = settings(max_examples=30, deadline=None, derandomize=True, database=None)
 KINDS = ("good", "raises", "odd", "spoils", "freeze", "repeat", "gap", "junk", "broken event", "rebaseline")
 
 

@@ -33,8 +33,8 @@ def export(
     ] = None,
 ) -> None:
     """Write a model with its newest checkpoint into a folder, for `stream-ml local` and LocalApp.load."""
-    from stream_ml.admin.export import export as write
-    from stream_ml.admin.models import ModelLog
+    from stream_ml.admin.models.export import export as write
+    from stream_ml.admin.models.log import ModelLog
     from stream_ml.app.assemble import assemble
     from stream_ml.app.trial import checked
     from stream_ml.cli.run import fix_hash_seed

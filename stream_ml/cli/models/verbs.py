@@ -14,7 +14,7 @@ from stream_ml.errors import ConfigError
 from stream_ml.units import duration_ms
 
 if TYPE_CHECKING:
-    from stream_ml.admin.models import ModelLog
+    from stream_ml.admin.models.log import ModelLog
     from stream_ml.core.fold.roles import Declared
 
 models = typer.Typer(no_args_is_help=True, help="The models of one log: declared, standing by, serving, retired.")
@@ -31,7 +31,7 @@ def list_models(
     config: Config, as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False
 ) -> None:
     """Every model that the log knows: who serves, who stands by, and where it is ready."""
-    from stream_ml.admin.models import ModelLog, owners
+    from stream_ml.admin.models.log import ModelLog, owners
 
     log = ModelLog(config)
     table = log.roles.table
@@ -120,7 +120,7 @@ def declare(
     standby: Annotated[bool, typer.Option(help="Whether workers are to have it ready.")] = True,
 ) -> None:
     """Bring the configuration's model into the log: workers learn it beside the one that serves."""
-    from stream_ml.admin.models import ModelLog
+    from stream_ml.admin.models.log import ModelLog
     from stream_ml.app.assemble import assemble
     from stream_ml.app.trial import checked
     from stream_ml.cli.run import fix_hash_seed
@@ -155,7 +155,7 @@ def build(config: Config) -> None:
 @configured
 def retire(config: Config, name: Named) -> None:
     """Let workers drop a model that does not serve; what the log and the checkpoints hold of it stays."""
-    from stream_ml.admin.models import ModelLog
+    from stream_ml.admin.models.log import ModelLog
 
     log = ModelLog(config)
     known = log.named(name)
@@ -164,7 +164,7 @@ def retire(config: Config, name: Named) -> None:
 
 
 def _declared(config: Config, name: str) -> "tuple[ModelLog, Declared, dict[str, Any]]":
-    from stream_ml.admin.models import ModelLog
+    from stream_ml.admin.models.log import ModelLog
     from stream_ml.follower.recipes import declaration_at
 
     log = ModelLog(config)
@@ -193,28 +193,12 @@ def add_commands(app: typer.Typer) -> None:
     @configured
     def promote(config: Config, name: Named, wait: Wait = "10m", no_wait: NoWait = False, why: Why = "") -> None:
         """Let another model serve, once every worker has it ready: at one position of the log, in every worker."""
-        _serve(config, name, wait, no_wait=no_wait, why=why)
-
-    @app.command()
-    @configured
-    def rollback(
-        config: Config,
-        to: Annotated[str, typer.Option("--to", help="Name or lineage of the model that is to serve again.")],
-        wait: Wait = "10m",
-        no_wait: NoWait = False,
-        why: Why = "",
-    ) -> None:
-        """Let a model serve that has served before, as it is by now: it has learned on, where it stood by."""
-        if "/" in to:
-            raise ConfigError(
-                f"{to} names a position, and this version rolls back to models as they are now",
-                f"stream-ml rollback CONFIG --to {to.partition('/')[0]}",
-            )
-        _serve(config, to, wait, no_wait=no_wait, why=why or "rollback")
+        let_serve(config, name, wait, no_wait=no_wait, why=why)
 
 
-def _serve(config: Config, name: str, wait: str, *, no_wait: bool, why: str) -> None:
-    from stream_ml.admin.models import ModelLog, wait_ready
+def let_serve(config: Config, name: str, wait: str, *, no_wait: bool, why: str) -> None:
+    """Let a model serve, once every worker has it ready, and say so."""
+    from stream_ml.admin.models.log import ModelLog, wait_ready
 
     log = ModelLog(config)
     known, table = log.named(name), log.roles.table

@@ -27,6 +27,7 @@ from stream_ml.core.log.entry import EXAMPLE, FRAMINGS, Entry, decode_entry
 from stream_ml.core.log.entry_columns import EntryColumns, decode_columns
 from stream_ml.core.log.sequences import Place
 from stream_ml.core.model.linear_batch import Matrix
+from stream_ml.core.model.selection import EVERYTHING, Selection
 from stream_ml.records import NOT_SEALED, NOT_UNPACKED, TOO_LARGE, LogRecord, Target
 
 
@@ -34,6 +35,7 @@ class FoldSettings(NamedTuple):
     """What the fold depends on beside the log; all of it but `sealed_from` and `concept` is in the lineage's digest.
 
     `watch` is the digest of what watches: the origin of what it finds.
+    `selection` says which examples the model learns.
     `started` has the partitions that need no `start` entry, where there is no Kafka to take them up from.
     `quarantine` says what becomes of an example that is far from all others (`halt`, `divert` or `tell`).
     From offset `sealed_from` on (None: nowhere) entries are sealed, and a command that was written again halts.
@@ -50,6 +52,7 @@ class FoldSettings(NamedTuple):
     quarantine: str = "tell"
     sealed_from: int | None = None
     watch: str = ""
+    selection: Selection = EVERYTHING
 
 
 class Single(NamedTuple):
@@ -140,6 +143,11 @@ class Run(NamedTuple):
             written_at_ms=self.written_at_ms[of],
         )
 
+    def before(self, offset: int | None) -> "tuple[Run, Run]":
+        """The rows whose offsets are below this one (None: all), and the rest."""
+        count = self.size if offset is None else bisect_left(self.records, offset, key=lambda record: record.offset)
+        return self.some(0, count), self.some(count, self.size)
+
     def under(self, settings: FoldSettings) -> "list[Run | Single]":
         """The same examples with the features of another plan; those in which it has something to say are single."""
         rows, extremes = self.lanes.features(settings.plan)
@@ -197,9 +205,8 @@ def before(prepared: Sequence[Run | Single], limit: int) -> tuple[list[Run | Sin
     """The records whose offsets are below the limit, and the rest."""
     for number, item in enumerate(prepared):
         if isinstance(item, Run) and item.records[-1].offset >= limit:
-            count = bisect_left(item.records, limit, key=lambda record: record.offset)
-            parts = [item.some(0, count)] if count else []
-            return [*prepared[:number], *parts], [item.some(count, item.size), *prepared[number + 1 :]]
+            part, rest = item.before(limit)
+            return [*prepared[:number], *([part] if part.size else [])], [rest, *prepared[number + 1 :]]
         if isinstance(item, Single) and item.record.offset >= limit:
             return list(prepared[:number]), list(prepared[number:])
     return list(prepared), []

@@ -26,6 +26,7 @@ from stream_ml.core.fold.way_out import halt_signal
 from stream_ml.core.log.entry import Entry
 from stream_ml.core.model.born_sets import keep_born_sets
 from stream_ml.core.model.estimator import ModelFailed
+from stream_ml.core.model.freezing import Freezing
 from stream_ml.records import Version
 
 
@@ -38,8 +39,8 @@ class LineageModel:
         So many entries of the log are in it: less than the book's while it is halted.
     unusable
         Examples that it could not learn under its settings.
-    frozen
-        Whether a command has frozen its learning.
+    freezing
+        Whether a command, or its specification, has frozen its learning.
     signals
         What it has found.
 
@@ -52,7 +53,7 @@ class LineageModel:
         self.health = HealthCheck()
         self.halts = HaltControl(settings.lineage)
         self.position = self.unusable = 0
-        self.frozen = False
+        self.freezing = Freezing(settings.selection)
         self.signals: deque[Signal] = deque(maxlen=KEPT_MAX)
 
     @property
@@ -64,6 +65,11 @@ class LineageModel:
     def examples_learned(self) -> int:
         """So many examples it has learned."""
         return self.model.examples_learned
+
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing is learned, by a command or by its specification."""
+        return self.freezing.frozen
 
     @property
     def halt(self) -> Halt | None:
@@ -95,7 +101,7 @@ class LineageModel:
         """Take what the book has judged, each once, in order."""
         for one in judged:
             if isinstance(one.item, Run):
-                self._fold_run(one.item)
+                self._fold_selected(one.item)
             else:
                 self._fold_single(one, one.item)
 
@@ -104,9 +110,13 @@ class LineageModel:
         if self.halts.current is not None:
             if entry is not None and one.obeyed:
                 self.halts.obey(entry)
+                if self.halts.refold_from is not None:
+                    self.freezing.halt_ended(self.halts.refold_from, entry)
             return
+        self.freezing.reach(self.position, offset)
         if entry is not None and one.learns:
-            self._example(offset, single, entry)
+            if not self.settings.selection.excludes(offset):
+                self._example(offset, single, entry)
         elif entry is not None and one.obeyed:
             self._obey(offset, entry)
         if self.halts.current is None:
@@ -119,8 +129,7 @@ class LineageModel:
             return
         changes = False
         if entry.command in ("freeze", "resume"):
-            changes = named is not None and self.frozen is not (entry.command == "freeze")
-            self.frozen = entry.command == "freeze"
+            changes = self.freezing.obey(offset, entry, own=named is not None)
         elif entry.command in ENDING_A_HALT:
             changes = self.halts.overrides.ends(entry.command, said.get("position"))
         if changes:
@@ -144,6 +153,18 @@ class LineageModel:
         return target.class_name in domain.classes
 
     # --- a run ---
+
+    def _fold_selected(self, run: Run) -> None:
+        """Learn those of a run that the specification selects; the others are passed."""
+        selection = self.settings.selection
+        while run.size and self.halts.current is None:
+            offset = run.records[0].offset
+            self.freezing.reach(self.position, offset)
+            part, run = run.before(selection.next_bound(offset))
+            if selection.excludes(offset):
+                self.position = part.records[-1].offset + 1
+            else:
+                self._fold_run(part)
 
     def _fold_run(self, run: Run) -> None:
         """Learn a run in a few loops, as far as there is nothing to say about it; the rest one by one."""
@@ -321,6 +342,7 @@ class LineageModel:
         if halt.corrupted:
             restored.halts.stop_at = halt if halt.exact else None
             restored.health.each_after = None if halt.exact else self.health.healthy_examples
+        restored.freezing.commanded = restored.freezing.commanded.and_of(self.freezing.commanded)
         return restored
 
     def recovered(self) -> None:
@@ -354,7 +376,7 @@ class LineageModel:
             "examples_learned": self.model.examples_learned,
             "healthy_examples": self.health.healthy_examples,
             "unusable": self.unusable,
-            "frozen": self.frozen,
+            **self.freezing.state(),
             "open_halts": self.halts.overrides.state(),
             "probes": self.health.probes,
             "limits": self.model.limits.state(),
@@ -365,7 +387,8 @@ class LineageModel:
     def restore(self, state: dict[str, Any]) -> None:
         """Take back what `state` gave."""
         self.model.begin(keep_born_sets(state["estimator"], self.settings.build()))
-        self.position, self.unusable, self.frozen = state["position"], state["unusable"], state["frozen"]
+        self.position, self.unusable = state["position"], state["unusable"]
+        self.freezing.restore(state)
         self.model.examples_learned = state["examples_learned"]
         self.health.healthy_examples, self.health.probes = state["healthy_examples"], state["probes"]
         self.halts.overrides.restore(state["open_halts"])

@@ -60,6 +60,11 @@ def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     return sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
 
 
+def core_of(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A specification without what it selects of the log: models with one core differ in what they have learned."""
+    return {name: value for name, value in spec.items() if name != "learn"}
+
+
 def canonical(value: Any) -> str:
     """JSON of which there is one text only: what digests are made of."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))

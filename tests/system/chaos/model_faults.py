@@ -4,7 +4,7 @@ import random
 import subprocess
 import sys
 
-from stream_ml.admin.models import ModelLog
+from stream_ml.admin.models.log import ModelLog
 from stream_ml.core.fold.roles import Declared
 from stream_ml.errors import StreamMLError
 from tests.support.service import Service, any_hash_seed

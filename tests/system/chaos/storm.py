@@ -19,7 +19,7 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
-from stream_ml.admin.models import ModelLog
+from stream_ml.admin.models.log import ModelLog
 from tests.support.service import Service, Worker, service, until
 from tests.system.chaos import serving
 from tests.system.chaos.answers_judged import judged

@@ -44,6 +44,7 @@ def test_a_worker_on_a_new_machine_begins_with_the_checkpoint_of_the_bucket(
         assert made.audited()["findings"] == []
 
 
+@pytest.mark.long
 def test_a_bucket_that_goes_away_is_a_problem_that_costs_nothing_and_ends(
     kafka: str, app_id: str, tmp_path: Path
 ) -> None:

@@ -75,6 +75,7 @@ def checked(made: Service) -> tuple[int, str]:
     return code, " ".join(said.split())
 
 
+@pytest.mark.long
 def test_a_certificate_that_is_replaced_under_load_is_taken_up_by_worker_and_api(
     tls: Tls, app_id: str, tmp_path: Path
 ) -> None:

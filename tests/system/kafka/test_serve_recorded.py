@@ -91,6 +91,7 @@ def test_what_was_answered_is_published_learned_from_and_derived_again_through_k
         assert found["findings"] == [] and found["examples"] == 400, found
 
 
+@pytest.mark.long
 def test_workers_that_do_not_have_the_key_are_found_before_anything_is_answered(
     kafka: str, app_id: str, tmp_path: Path
 ) -> None:

@@ -34,6 +34,7 @@ def scored(made: Service, partition: int) -> list[str]:
     return [prediction["event_id"] for prediction in made.predictions(partition)]
 
 
+@pytest.mark.long
 def test_the_first_records_of_a_partition_that_is_added_later_are_scored(
     kafka: str, app_id: str, tmp_path: Path
 ) -> None:

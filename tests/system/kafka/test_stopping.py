@@ -150,6 +150,7 @@ def test_sigterm_while_kafka_is_awaited_ends_the_worker_in_order(app_id: str, tm
     assert "Traceback" not in worker.log, worker.log
 
 
+@pytest.mark.long
 def test_a_worker_that_is_told_to_stop_while_it_waits_for_partitions_ends(app_id: str, tmp_path: Path) -> None:
     """By Kafka's own settings a group waits 3 s for more members; a consumer given partitions in its close hangs."""
     with cold(tmp_path / "kafka") as servers, service(tmp_path, servers, app_id) as made:

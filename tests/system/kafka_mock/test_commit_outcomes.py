@@ -142,11 +142,12 @@ def rows(table: list[Any]) -> Any:
 
 
 def works_again(transactor: Transactor, ending: Ending, group: Any) -> None:
-    """The next transaction is committed; one more may be aborted, since the library counts what was refused."""
+    """The next transaction is committed; two may be aborted before: the library counts what was refused, and on a
+    slow machine the broker that is back is not found at once."""
     if ending is UNKNOWN:
         transactor.open()
     found = [transactor.run(RECORDS, OFFSETS, group)]
-    if found == [ABORTED]:
+    while found[-1] is ABORTED and len(found) < 3:
         found.append(transactor.run(RECORDS, OFFSETS, group))
     assert found[-1] is COMMITTED
 

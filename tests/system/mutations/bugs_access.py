@@ -15,7 +15,7 @@ OUTSIDE = (
     ),
     Bug(
         "an export carries the secret of its log",
-        "stream_ml/admin/export.py",
+        "stream_ml/admin/models/export.py",
         'head["log"] = {"id": log.log_id, "hash_seed": log.hash_seed}',
         'head["log"] = {"id": log.log_id, "hash_key": log.hash_key, "hash_seed": log.hash_seed}',
         (EDGE,),

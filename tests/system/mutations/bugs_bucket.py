@@ -43,8 +43,8 @@ BUCKET = (
     Bug(
         "a checkpoint without a seal is loaded where there is no key",
         "stream_ml/follower/checkpointing.py",
-        "        if self._key is None and not self._config.checkpoints.unsealed:\n            return iter(())\n",
-        "",
+        "        return self._key is not None or self._config.checkpoints.unsealed\n",
+        "        return True\n",
         ("tests/follower/test_checkpoints_without_a_key.py",),
     ),
     Bug(
