@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from stream_ml.cli import operate, trial, watch
+from stream_ml.cli import offline, operate, trial, watch
 from stream_ml.cli.config import config as config_verbs
 from stream_ml.cli.init import init
 from stream_ml.cli.models import export, rollback
@@ -50,6 +50,7 @@ models.models.command("export")(export.export)
 app.command("local")(export.local)
 app.command("merge")(export.merge)
 app.command("probe")(probe)
+app.command("replay")(offline.replay)
 app.command("top")(watch.top)
 app.command("tail")(watch.tail)
 app.command("show")(watch.show_one)

@@ -149,15 +149,19 @@ class Payloads:
 
         Single-object and Confluent header: Avro specification, and Confluent's "Wire format".
         """
-        header = b""
+        return encode_record(self.reader.parsed, payload, self.header)
+
+    @property
+    def header(self) -> bytes:
+        """What stands before a record of the reader schema; ValueError as of `encode`."""
         if self.framing == "single-object":
-            header = single_object_header(self.reader.fingerprint)
-        elif self.framing == "confluent":
-            ids = [number for number, s in self._by_id.items() if s.fingerprint == self.reader.fingerprint]
-            if not ids:
-                raise ValueError(f"no id in schema_ids stands for the schema of {self.reader.name}")
-            header = b"\x00" + max(ids).to_bytes(4, "big")
-        return encode_record(self.reader.parsed, payload, header)
+            return single_object_header(self.reader.fingerprint)
+        if self.framing == "bare":
+            return b""
+        ids = [number for number, s in self._by_id.items() if s.fingerprint == self.reader.fingerprint]
+        if not ids:
+            raise ValueError(f"no id in schema_ids stands for the schema of {self.reader.name}")
+        return b"\x00" + max(ids).to_bytes(4, "big")
 
     def fingerprint_of(self, value: bytes) -> int:
         """Fingerprint of the writer schema that a readable value names."""

@@ -84,6 +84,22 @@ class LabelledColumns:
         found: NDArray[np.bool_] = ours[codes.indices.to_numpy(zero_copy_only=False)]
         return found
 
+    def facts(self, first: int, stop: int) -> dict[str, pa.Array]:
+        """What was served to these rows, and when, as columns."""
+        count = stop - first
+        label_ms, event_ms = (pa.array(column[first:stop]) for column in self._times)
+        return {
+            "position": pa.array(self._positions[first:stop]),
+            "event_ms": event_ms,
+            "label_ms": label_ms,
+            "served_class": self._names.slice(first, count),
+            "served_score": self._scores.slice(first, count),
+            "served_scores": self._texts.slice(first, count),
+            "served_value": self._values.slice(first, count),
+            "served_lineage": self._lineages.slice(first, count),
+            "usable": pa.array(self._usable[first:stop]),
+        }
+
     def rows(self, first: int, stop: int) -> Iterator[Labelled]:
         """These rows one by one."""
         of, count = slice(first, stop), stop - first

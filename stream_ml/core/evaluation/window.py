@@ -107,11 +107,17 @@ def measures(task: str, rows: Floats, classes: int) -> dict[str, float]:
     true = rows[:, 2]
     found: dict[str, float] = {}
     for end, (said, probability) in {"": (3, 4), "_baseline": (5, 6)}.items():
-        of = _MEASURES[task](true, rows[:, said], rows[:, probability], classes)
-        found |= {f"{name}{end}": float(value) for name, value in of.items() if math.isfinite(value)}
+        of = measured(task, true, rows[:, said], rows[:, probability], classes)
+        found |= {f"{name}{end}": value for name, value in of.items()}
     if "auc_baseline" in found:
         found["auc_baseline"] = 0.5  # one guess for all has no order; what moves it within a window is noise
     return found
+
+
+def measured(task: str, true: Floats, said: Floats, probability: Floats, classes: int) -> dict[str, float]:
+    """Each measure of n predictions under its name, one at least; those that are not defined are left out."""
+    of: dict[str, float] = _MEASURES[task](true, said, probability, classes)
+    return {name: float(value) for name, value in of.items() if math.isfinite(value)}
 
 
 def delays(rows: Floats) -> dict[str, float]:

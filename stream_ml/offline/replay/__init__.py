@@ -1,0 +1,1 @@
+"""A timeline of score and learn over the past, and any number of specifications on it."""

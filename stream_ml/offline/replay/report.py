@@ -1,0 +1,252 @@
+"""What came of a replay, as JSON and as one HTML file that needs nothing else."""
+
+import datetime
+import html
+import math
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+from stream_ml.app.overlay import environment_of
+from stream_ml.offline.replay.charts import Band, Curve, Dots, chart
+from stream_ml.offline.replay.compare import BASELINE, SERVED, Comparison, Measured, Pair
+from stream_ml.offline.replay.replay import Entrant
+from stream_ml.units import duration_text, time_text
+
+FORMAT = 1
+FEEDBACK = (
+    "Labels are taken as they came. Where a prediction changes what comes true (a loan that was refused is never paid "
+    "back), a replay cannot know what would have come of another one."
+)
+
+
+class Source(NamedTuple):
+    """What was replayed.
+
+    Parameters
+    ----------
+    what
+        Topic or files.
+    timeline
+        served, or moment/delay.
+    notes
+        What is to be said of it: rows that were refused, a log that is halted.
+    """
+
+    what: str
+    timeline: str
+    entries: int
+    examples: int
+    notes: Sequence[str]
+
+
+class Outcome(NamedTuple):
+    """All that a report says."""
+
+    app: str
+    source: Source
+    comparison: Comparison
+    measured: Sequence[Measured]
+    entrants: Mapping[str, Entrant]
+    pairs: Sequence[Pair]
+    failed: Sequence[str]
+    took_s: float
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON values."""
+        comparison, source = self.comparison, self.source
+        times = comparison.facts.event_ms[comparison.counts]
+        return {
+            "format": FORMAT,
+            "app": self.app,
+            "made_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "source": {**source._asdict(), "notes": list(source.notes)},
+            "compared": {
+                "examples": int(comparison.counts.sum()),
+                "from": time_text(int(times.min())) if len(times) else None,
+                "to": time_text(int(times.max())) if len(times) else None,
+                "left_out": comparison.left_out,
+                "delay_seconds": comparison.delays(),
+                "mature_ms": comparison.mature_ms,
+            },
+            "specs": [self._spec(one) for one in self.measured],
+            "stopped": {name: one.stopped for name, one in self.entrants.items() if one.stopped},
+            "pairs": [_pair(one) for one in self.pairs],
+            "failed": list(self.failed),
+            "environment": {**environment_of(), "stream_ml": version("stream-ml")},
+            "took_seconds": round(self.took_s, 1),
+        }
+
+    def _spec(self, one: Measured) -> dict[str, Any]:
+        entrant = self.entrants.get(one.name)
+        found: dict[str, Any] = {
+            "name": one.name,
+            "measures": one.measures,
+            "reliability": [list(of) for of in one.reliability],
+            "loss_over_time": [list(of) for of in one.course],
+        }
+        if entrant is not None:
+            ran = entrant.ran
+            found |= {
+                "lineage": entrant.spec.recipe.lineage,
+                "factory": entrant.spec.recipe.parts.config.model.factory,
+                "params": entrant.spec.recipe.spec["params"],
+                "examples_learned": ran.examples_learned,
+                "halted": ran.halted,
+                "failed": ran.failed,
+                "cpu_us_an_example": round(ran.cpu_s / max(1, self.source.examples) * 1e6, 2),
+            }
+        if entrant is not None and SERVED in self.comparison.names:
+            found["equal_to_served"] = list(self.comparison.equal(one.name))
+        return found
+
+
+def _pair(one: Pair) -> dict[str, Any]:
+    verdict = {name: _finite(value) for name, value in one.verdict._asdict().items()}
+    course = [[end, *map(_finite, rest)] for end, *rest in one.course]
+    return {"first": one.first, "second": one.second, **verdict, "course": course, **one.blocks.state()}
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# --- for people ---
+
+
+def words_of(pair: Pair) -> str:
+    """A comparison in one line."""
+    verdict = pair.verdict
+    interval = f"[{verdict.low:+.4f}, {verdict.high:+.4f}]" if math.isfinite(verdict.low) else "[no interval yet]"
+    mean = f"{verdict.mean:+.4f} " if math.isfinite(verdict.mean) else ""
+    more = f" ({verdict.why})" if verdict.why else ""
+    if verdict.blocks_more:
+        more += f", about {verdict.blocks_more:,} blocks more would decide"
+    blocks = f"{verdict.blocks:,} blocks of {duration_text(pair.blocks.block_ms)}"
+    return f"{pair.first} - {pair.second}: {mean}{interval} over {blocks}: {verdict.decision}{more}"
+
+
+def table_of(outcome: Outcome) -> list[str]:
+    """The measures, a line for each model."""
+    names = list(outcome.measured[0].measures) if outcome.measured else []
+    width = max([len(one.name) for one in outcome.measured] + [8])
+    lines = [f"{'':<{width}} " + " ".join(f"{name:>17}" for name in names) + f" {'us/example':>11}"]
+    for one in outcome.measured:
+        entrant = outcome.entrants.get(one.name)
+        cost = "-" if entrant is None else f"{entrant.ran.cpu_s / max(1, outcome.source.examples) * 1e6:.1f}"
+        values = " ".join(f"{one.measures[name]:>17.5f}" if name in one.measures else f"{'-':>17}" for name in names)
+        equal = ""
+        if entrant is not None and SERVED in outcome.comparison.names:
+            same, of = outcome.comparison.equal(one.name)
+            equal = f"   says what was served for {same:,} of {of:,}" if same else ""
+        lines.append(f"{one.name:<{width}} {values} {cost:>11}{equal}")
+    return lines
+
+
+def page(outcome: Outcome) -> str:
+    """The report as one HTML file."""
+    said = outcome.plain()
+    compared = said["compared"]
+    title = f"Replay of {outcome.app}"
+    delays = compared["delay_seconds"]
+    intro = (
+        f"{compared['examples']:,} of {outcome.source.examples:,} examples of {html.escape(outcome.source.what)}, "
+        f"{compared['from']} to {compared['to']}, timeline {outcome.source.timeline}. "
+        + (
+            f"Labels took {_seconds(delays['p50'])} (median), {_seconds(delays['p90'])} (nine of ten)."
+            if delays
+            else ""
+        )
+    )
+    notes = [*outcome.source.notes, *(f"{why}: {count:,}" for why, count in compared["left_out"].items())]
+    notes += [f"{name}: {why}" for name, why in said["stopped"].items()]
+    notes += [f"{name} stopped learning {one.ran.halted}" for name, one in outcome.entrants.items() if one.ran.halted]
+    failed = "".join(f"<li class=bad>{html.escape(one)}</li>" for one in outcome.failed)
+    parts = [
+        f"<h1>{html.escape(title)}</h1><p>{intro}</p>",
+        f"<section><h2>Failed bounds</h2><ul>{failed}</ul></section>" if failed else "",
+        f"<section><h2>Measures</h2>{_measures(outcome)}</section>",
+        f"<section><h2>Which is better</h2>{_verdicts(outcome)}</section>",
+        f"<section><h2>Loss over time</h2>{_losses(outcome)}</section>",
+        f"<section><h2>Reliability</h2>{_reliability(outcome)}</section>",
+        f"<section><h2>What is left out, and noted</h2><ul>{''.join(f'<li>{html.escape(n)}</li>' for n in notes)}"
+        f"<li>{html.escape(FEEDBACK)}</li></ul></section>",
+    ]
+    return _PAGE.format(title=html.escape(title), body="".join(parts))
+
+
+def _seconds(value: float) -> str:
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if value >= size:
+            return f"{value / size:.1f} {unit}"
+    return f"{value:.1f} s"
+
+
+def _measures(outcome: Outcome) -> str:
+    names = list(outcome.measured[0].measures) if outcome.measured else []
+    rows = []
+    for one in outcome.measured:
+        cells = "".join(f"<td>{one.measures[n]:.4f}</td>" if n in one.measures else "<td>-</td>" for n in names)
+        rows.append(f"<tr><th>{html.escape(one.name)}</th>{cells}</tr>")
+    head = "".join(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in names)
+    return f"<div class=wide><table><tr><th></th>{head}</tr>{''.join(rows)}</table></div>"
+
+
+def _verdicts(outcome: Outcome) -> str:
+    found = []
+    for pair in outcome.pairs:
+        verdict = pair.verdict
+        curve = [(end, mean) for end, mean, _, _ in pair.course if math.isfinite(mean)]
+        band = [(end, low, high) for end, _, low, high in pair.course if math.isfinite(low)][1:]
+        drawn = chart([Curve("difference", curve[len(curve) // 20 :])], band=Band(band), zero=True) if band else ""
+        note = (
+            f"Autocorrelation of blocks {verdict.autocorrelation:+.2f}. Were pairs taken as units, their variance "
+            f"would be too small by a factor of {verdict.inflation:.1f}."
+        )
+        words = html.escape(words_of(pair))
+        found.append(f"<p class={verdict.decision}><strong>{words}</strong></p>{drawn}<p class=note>{note}</p>")
+    return "".join(found) or "<p>There is one model alone.</p>"
+
+
+def _losses(outcome: Outcome) -> str:
+    curves = [
+        Curve(one.name, [(at, mean) for at, mean in one.course if mean is not None])
+        for one in outcome.measured
+        if one.name != BASELINE
+    ]
+    return chart(curves)
+
+
+def _reliability(outcome: Outcome) -> str:
+    dots = [
+        Dots(one.name, [(said, true) for said, true, _ in one.reliability])
+        for one in outcome.measured
+        if one.reliability and one.name != BASELINE
+    ]
+    if not dots:
+        return "<p>Of a binary task with probabilities alone.</p>"
+    return chart(dots, diagonal=True, of_time=False)
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>{title}</title><style>
+:root {{ color-scheme: light dark; --ink: #1d2329; --dim: #5c6670; --paper: #fff; --line: #d9dee3; --good: #14713a;
+  --bad: #b3261e; --c0: #1f5fbf; --c1: #b4530a; --c2: #14713a; --c3: #8b3fa8; --c4: #0b7285; --c5: #97690a; }}
+@media (prefers-color-scheme: dark) {{ :root {{ --ink: #e6e9ec; --dim: #9aa5af; --paper: #14181c; --line: #333b43;
+  --good: #63d391; --bad: #ff8a80; --c0: #7fb2ff; --c1: #ffb071; --c2: #63d391; --c3: #d99bf0; --c4: #5fd0e6;
+  --c5: #e6c15c; }} }}
+body {{ margin: 0 auto; max-width: 60rem; padding: 1.5rem 1rem 4rem; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, sans-serif; }}
+h1 {{ font-size: 1.6rem; margin: 0 0 .3rem; }} h2 {{ font-size: 1.1rem; margin: 2rem 0 .6rem; }}
+p {{ margin: .4rem 0; }} .note, .axis {{ color: var(--dim); font-size: .875rem; }}
+.wide {{ overflow-x: auto; }} table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: .3rem .8rem .3rem 0; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }}
+th:first-child {{ text-align: left; }} .better strong {{ color: var(--good); }}
+.worse strong, .bad {{ color: var(--bad); }}
+svg {{ width: 100%; height: auto; display: block; margin: .4rem 0; }} svg text {{ fill: var(--dim); font-size: 12px; }}
+ul {{ padding-left: 1.2rem; }} .legend span {{ margin-right: 1rem; white-space: nowrap; }}
+.legend i {{ display: inline-block; width: .8rem; height: .8rem; margin-right: .35rem; vertical-align: -1px; }}
+</style></head><body>{body}</body></html>
+"""
