@@ -374,7 +374,7 @@ def _duration(text: str | None, option: str) -> int | None:
     except ValueError as error:
         raise ConfigError(f"{option}: {error}") from None
     if found == 0:
-        raise ConfigError(f"{option} is 0", "write a duration, such as 6h")
+        raise ConfigError(f"{option} is 0, and it takes a while", "write a duration, such as 6h")
     return found
 
 

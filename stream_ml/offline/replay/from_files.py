@@ -185,7 +185,7 @@ class _Reading:
             return moment_ms
         if isinstance(delay, int):
             return moment_ms + delay
-        value = _given(row, delay)
+        value = _number(_given(row, delay))
         if isinstance(value, datetime.timedelta):
             return moment_ms + round(value.total_seconds() * 1000)
         if isinstance(value, bool) or value is None:
@@ -227,6 +227,14 @@ def _given(row: dict[str, Any], column: str) -> Any:
     if column not in row:
         raise ConfigError(f"there is no column {column}; there are {', '.join(map(str, row))[:300]}")
     return row[column]
+
+
+def _number(value: Any) -> Any:
+    """A text of CSV that is a number as one."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _time(row: dict[str, Any], column: str) -> int:

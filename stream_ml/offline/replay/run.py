@@ -172,7 +172,7 @@ def _pass(tape: Tape, plan: int, model: LineageModel, numbers: Floats, upto: int
     for judged in _judged(tape, plan, model.settings):
         for one in judged:
             _learn(one, model, asking)
-            if model.is_to_be_remade or asking.is_done:
+            if model.is_to_be_remade or asking.may_stop:
                 return asking.failed
         said(asking.done)
     asking.all_before(None)
@@ -187,7 +187,7 @@ def _learn(one: Judged, model: LineageModel, asking: "Asking") -> None:
         return
     run, done = one.item, 0
     offsets = [record.offset for record in run.records]
-    while done < run.size and not model.is_to_be_remade and not asking.is_done:
+    while done < run.size and not model.is_to_be_remade and not asking.may_stop:
         asking.all_before(offsets[done])
         upto = asking.next_position
         stop = run.size if upto is None else bisect_left(offsets, upto, lo=done)
@@ -274,7 +274,8 @@ class Asking:
     """
 
     def __init__(self, tape: Tape, plan: int, model: LineageModel, numbers: Floats, upto: int) -> None:
-        self._plan, self._model, self._numbers, self._upto = plan, model, numbers, min(upto, tape.examples)
+        self._tape, self._plan, self._model, self._numbers = tape, plan, model, numbers
+        self._upto = min(upto, tape.examples)
         self._positions, self._order = (np.asarray(of) for of in (tape.positions(), tape.order()))
         self._ys = tape.facts().column("y")
         self._reckoner = Reckoner(model.settings.domain)
@@ -284,8 +285,13 @@ class Asking:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is left."""
+        """Whether all that is wanted was asked about."""
         return self.done >= self._upto
+
+    @property
+    def may_stop(self) -> bool:
+        """Whether what is left need not be learned: only a part of the tape is wanted."""
+        return self.is_done and self._upto < self._tape.examples
 
     @property
     def next_position(self) -> int | None:
@@ -309,7 +315,9 @@ class Asking:
         self._first, self._stop = self._stop, self._stop + batch.num_rows
         self._batch, names = batch, self._model.settings.plan.names
         self._there = batch.column(has(self._plan)).to_numpy(zero_copy_only=False)
-        self._table = pa.table([batch.column(feature(self._plan, name)) for name in names], names)
+        self._table = pa.table({})  # of examples none of which has columns
+        if self._there.any():
+            self._table = pa.table([batch.column(feature(self._plan, name)) for name in names], names)
         self._columns = [_numbers(column) for column in self._table.columns]
         self._is_numbers = all(column is not None for column in self._columns)
         self._rows = list(rows_of(self._table)) if self._there.any() else []

@@ -17,7 +17,6 @@ from river import (
     linear_model,
     metrics,
     multioutput,
-    naive_bayes,
     preprocessing,
     stream,
     tree,
