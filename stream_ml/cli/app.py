@@ -14,12 +14,15 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from stream_ml.cli import offline, operate, trial, watch
+from stream_ml.cli import operate, trial, watch
 from stream_ml.cli.config import config as config_verbs
 from stream_ml.cli.init import init
 from stream_ml.cli.models import export, rollback
 from stream_ml.cli.models import verbs as models
 from stream_ml.cli.options import configured
+from stream_ml.cli.past.explain import explain
+from stream_ml.cli.past.predict import predict
+from stream_ml.cli.past.replay import replay
 from stream_ml.cli.probe import probe
 from stream_ml.cli.say import say
 from stream_ml.cli.serving.keys import keys
@@ -50,7 +53,9 @@ models.models.command("export")(export.export)
 app.command("local")(export.local)
 app.command("merge")(export.merge)
 app.command("probe")(probe)
-app.command("replay")(offline.replay)
+app.command("replay")(replay)
+app.command("explain")(explain)
+app.command("predict")(predict)
 app.command("top")(watch.top)
 app.command("tail")(watch.tail)
 app.command("show")(watch.show_one)

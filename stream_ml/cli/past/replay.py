@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stream_ml.cli.options import configured
+from stream_ml.cli.past.progress import Progress
 from stream_ml.cli.say import say
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError, FatalError
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from stream_ml.offline.replay.report import Outcome, Source
     from stream_ml.offline.replay.specs import Spec
     from stream_ml.offline.replay.tape import Tape
-
-SAY_S = 5.0  # between two lines of progress, where nobody looks at a terminal
 
 Specs = Annotated[
     list[Path] | None,
@@ -179,7 +178,7 @@ def _of_log(given: _Given, from_ms: int | None, to_ms: int | None, folder: Path,
 
     specs = given.specs(log.facts.log, known)
     given.check_bounds(specs, served=True)
-    progress = _Progress()
+    progress = Progress()
     settings = [recipes.fresh(one) for one in plans_of(specs)[0]]
     settings = [one._replace(payloads=settings[0].payloads) for one in settings]
     read = tape_of_log(
@@ -219,7 +218,7 @@ def _of_files(
 
     specs = given.specs(NO_LOG, known)
     given.check_bounds(specs, served=False)
-    progress, taken = _Progress(), _delay(delay)
+    progress, taken = Progress(), _delay(delay)
     settings = [one.settings for one in plans_of(specs)[0]]
     settings = [one._replace(payloads=settings[0].payloads) for one in settings]
     columns = Columns(label or config.feedback.label, taken, moment)
@@ -247,7 +246,7 @@ def _outcome(
     specs: "Sequence[Spec]",
     settings: Any,
     source: "Source",
-    progress: "_Progress",
+    progress: Progress,
     began_s: float,
     *,
     served: bool,
@@ -324,24 +323,6 @@ def _tell(outcome: "Outcome", out: Path | None, *, as_json: bool) -> None:
         say(f"{out / 'report.html'}, {out / 'report.json'}")
     for words in outcome.failed:
         say(f"failed: {words}", err=True)
-
-
-class _Progress:
-    """Says how far it is: a line that changes on a terminal, else one every few seconds."""
-
-    def __init__(self) -> None:
-        self._said_s, self._live = time.monotonic(), sys.stderr.isatty()
-
-    def __call__(self, what: str, share: float | None) -> None:
-        if time.monotonic() - self._said_s < (0.2 if self._live else SAY_S):
-            return
-        self._said_s = time.monotonic()
-        words = what if share is None else f"{what}: {share:.0%}"
-        if self._live:
-            sys.stderr.write(f"\r\x1b[K{words}")
-            sys.stderr.flush()
-        else:
-            say(words, err=True)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,1 @@
+"""Files scored by one version of a model."""

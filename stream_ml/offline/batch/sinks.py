@@ -1,0 +1,271 @@
+"""Where predictions of files go: a Parquet file, JSON lines, or a table of a database.
+
+What goes to a file is written in parts beside it, each whole before it is named; the result appears at once, when all
+are there. So nothing half is called done, and the same command goes on where it was ended.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from stream_ml.errors import ConfigError, FatalError
+from stream_ml.offline.batch.scoring import SCHEMA, Piece
+from stream_ml.offline.rows import Refused, plain
+
+PART_ROWS = 131_072
+KEY = "event_id"
+
+
+class Done(NamedTuple):
+    """What was written by now: rows read of each file, predictions, and rows that were refused."""
+
+    rows: dict[str, int]
+    predictions: int
+    refused: int
+
+
+class Sink(Protocol):
+    """Takes pieces in their order.
+
+    Attributes
+    ----------
+    done
+        What it has taken durably; what was read after that is to be given again.
+    refused_file
+        Where rows go that cannot be used.
+    """
+
+    done: Done
+    refused_file: Path
+
+    def take(self, file: str, piece: Piece) -> None:
+        """One piece of a file."""
+
+    def finish(self) -> None:
+        """All were given: only now is there a result."""
+
+
+class FileSink:
+    """Predictions to a Parquet file or JSON lines.
+
+    Parameters
+    ----------
+    of
+        What identifies the work: files, and the version. Parts of another work are not gone on with.
+
+    Raises
+    ------
+    ConfigError
+        The result is there, parts of another work are, or its ending names no form.
+    """
+
+    def __init__(self, out: Path, of: dict[str, Any]) -> None:
+        if out.suffix.lower() not in (".parquet", ".jsonl"):
+            raise ConfigError(f"{out} is neither .parquet nor .jsonl", "name a file that ends so, or a database")
+        if out.exists():
+            raise ConfigError(f"{out} is there already", "name another file, or remove it")
+        self._out, self._of = out, of
+        self.refused_file = out.with_name(f"{out.name}.refused.jsonl")
+        self._folder = out.with_name(f".{out.name}.parts")
+        self._pieces: list[tuple[str, Piece]] = []
+        self._held = 0
+        self.done = Done({}, 0, 0)
+        self._number = 0
+        try:
+            self._begin()
+        except OSError as error:
+            raise ConfigError(f"{out} cannot be written: {error.strerror}", "name another --out") from error
+
+    def _begin(self) -> None:
+        self._out.parent.mkdir(parents=True, exist_ok=True)
+        known = self._folder / "work.json"
+        if known.is_file():
+            said = json.loads(known.read_text())
+            if said != self._of:
+                raise ConfigError(
+                    f"{self._folder} holds parts of another run: of other files, or version {said.get('version')}",
+                    f"go on with --at {said.get('version')}, or remove that folder",
+                )
+        self._folder.mkdir(exist_ok=True, mode=0o700)
+        if not known.is_file():
+            _written(known, json.dumps(self._of).encode())
+        for path in sorted(self._folder.glob("*.done.json")):
+            said = json.loads(path.read_text())
+            rows = {name: max(count, self.done.rows.get(name, 0)) for name, count in said["rows"].items()}
+            predictions, refused = self.done.predictions + said["predictions"], self.done.refused + said["refused"]
+            self.done = Done({**self.done.rows, **rows}, predictions, refused)
+            self._number = int(path.name.partition(".")[0]) + 1
+
+    def take(self, file: str, piece: Piece) -> None:
+        """One piece of a file."""
+        self._pieces.append((file, piece))
+        self._held += piece.rows
+        if self._held >= PART_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Make a part of what is held: its predictions, what was refused, and then that it is done."""
+        pieces, self._pieces, self._held = self._pieces, [], 0
+        if not pieces:
+            return
+        stem = self._folder / f"{self._number:06d}"
+        table = pa.Table.from_batches([piece.predictions for _, piece in pieces], SCHEMA)
+        draft = stem.with_suffix(".draft")
+        parquet.write_table(table, draft)
+        _flushed(draft)
+        draft.rename(stem.with_suffix(".parquet"))
+        refused = [one for _, piece in pieces for one in piece.refused]
+        _written(stem.with_suffix(".refused"), b"".join(map(_line, refused)))
+        rows = dict(self.done.rows)
+        for file, piece in pieces:
+            rows[file] = rows.get(file, 0) + piece.rows
+        said = {"rows": rows, "predictions": table.num_rows, "refused": len(refused)}
+        _written(self._folder / f"{self._number:06d}.done.json", json.dumps(said).encode())
+        self.done = Done(rows, self.done.predictions + table.num_rows, self.done.refused + len(refused))
+        self._number += 1
+
+    def finish(self) -> None:
+        """Put the parts together; the result is there at once, and what was refused before it."""
+        self._flush()
+        numbers = range(self._number)
+        draft = self._folder / "whole.draft"
+        self._put_together(draft, [self._folder / f"{number:06d}.parquet" for number in numbers])
+        _flushed(draft)
+        if self.done.refused:
+            with self.refused_file.open("wb") as file:
+                for number in numbers:
+                    file.write((self._folder / f"{number:06d}.refused").read_bytes())
+        draft.rename(self._out)
+        shutil.rmtree(self._folder)
+
+    def _put_together(self, draft: Path, parts: Sequence[Path]) -> None:
+        if self._out.suffix.lower() == ".parquet":
+            with parquet.ParquetWriter(draft, SCHEMA) as writer:
+                for part in parts:
+                    writer.write_table(parquet.read_table(part))
+            return
+        with draft.open("wb") as file:
+            for part in parts:
+                for row in rows_of(parquet.read_table(part)):
+                    file.write(json.dumps(row).encode() + b"\n")
+
+
+def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """Predictions as JSON has them."""
+    for batch in table.to_batches(max_chunksize=10_000):
+        for row in batch.to_pylist():
+            yield plain(row)
+
+
+def _line(one: Refused) -> bytes:
+    return json.dumps(one.plain(), default=str).encode() + b"\n"
+
+
+def _written(path: Path, content: bytes) -> None:
+    """A file that is whole once it has its name."""
+    draft = path.with_name(f"{path.name}.draft")
+    draft.write_bytes(content)
+    _flushed(draft)
+    draft.rename(path)
+
+
+def _flushed(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+class TableSink:
+    """Predictions to a table of a database, upserted by the event's id; made where it is not there.
+
+    Raises
+    ------
+    ConfigError
+        SQLAlchemy, or a driver, is missing; or the database does not let this user in.
+    """
+
+    def __init__(self, url: str, table: str, refused: Path) -> None:
+        try:
+            import sqlalchemy
+        except ModuleNotFoundError:
+            raise ConfigError(
+                "a database is written to with SQLAlchemy, which is not installed", 'pip install "stream-ml[database]"'
+            ) from None
+        self._sql, self.refused_file, self._refused = sqlalchemy, refused, 0
+        self._table_name = table
+        try:
+            self._engine = sqlalchemy.create_engine(url)
+            self._table = self._made(table)
+        except (sqlalchemy.exc.SQLAlchemyError, ModuleNotFoundError) as error:
+            raise ConfigError(f"the database cannot be used: {_words(error)}", "mend its address or rights") from None
+        self.done = Done({}, 0, 0)
+
+    def _made(self, name: str) -> Any:
+        sql = self._sql
+        types = {"event_time": sql.DateTime(timezone=True), "score": sql.Double(), "value": sql.Double()}
+        numbers = ("position", "examples_learned", "row")
+        columns = [
+            sql.Column(
+                field.name,
+                types.get(field.name, sql.BigInteger() if field.name in numbers else sql.Text()),
+                primary_key=field.name == KEY,
+                nullable=field.nullable,
+            )
+            for field in SCHEMA
+        ]
+        table = sql.Table(name, sql.MetaData(), *columns)
+        table.metadata.create_all(self._engine)
+        return table
+
+    def take(self, file: str, piece: Piece) -> None:
+        """One piece of a file, in one transaction."""
+        rows = list({row[KEY]: row for row in piece.predictions.to_pylist()}.values())  # an id once: the last one
+        try:
+            with self._engine.begin() as connection:
+                for first in range(0, len(rows), 1_000):
+                    connection.execute(self._upsert(), rows[first : first + 1_000])
+        except self._sql.exc.SQLAlchemyError as error:
+            raise FatalError(
+                f"{self._table_name} could not be written: {_words(error)}", "the same command writes all rows again"
+            ) from None
+        if piece.refused:
+            with self.refused_file.open("ab" if self._refused else "wb") as out:
+                out.writelines(map(_line, piece.refused))
+        self._refused += len(piece.refused)
+        before = self.done
+        self.done = Done(
+            {**before.rows, file: before.rows.get(file, 0) + piece.rows},
+            before.predictions + piece.predictions.num_rows,
+            before.refused + len(piece.refused),
+        )
+
+    def _upsert(self) -> Any:
+        dialect = self._engine.dialect.name
+        if dialect not in ("postgresql", "sqlite"):
+            raise FatalError(f"{dialect} is not supported", "PostgreSQL and SQLite are")
+        from importlib import import_module
+
+        statement = import_module(f"sqlalchemy.dialects.{dialect}").insert(self._table)
+        others = {name: statement.excluded[name] for name in SCHEMA.names if name != KEY}
+        return statement.on_conflict_do_update(index_elements=[KEY], set_=others)
+
+    def finish(self) -> None:
+        """Nothing is left to be done: each piece was committed."""
+        self._engine.dispose()
+
+
+def _words(error: Exception) -> str:
+    """What a database says, without the statement and its address, which may hold a password."""
+    first = str(getattr(error, "orig", None) or error).splitlines()
+    return (first[0] if first else type(error).__name__)[:200]
+
+
+def work_of(files: Iterable[Path], version: str) -> dict[str, Any]:
+    """What identifies the scoring of some files by one version."""
+    sizes = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+    return {"format": 1, "files": sizes, "version": version}
