@@ -210,6 +210,21 @@ class Recipes:
         return recipe.settings._replace(payloads=self._parts.new_payloads())
 
 
+# --- built, or not ---
+
+
+def built(recipes: Recipes, of: Declared) -> Recipe:
+    """The recipe of a model that the log declares; ConfigError says why there is none here, and what then."""
+    found = recipes.of(of.lineage, of)
+    if isinstance(found, str):
+        raise ConfigError(
+            f"{of.name} ({of.lineage}) cannot be built here: {found}",
+            "go back to the environment that made it (stream-ml models show CONFIG NAME), or take a model that stands "
+            "by: stream-ml models ls CONFIG",
+        )
+    return found
+
+
 # --- declarations ---
 
 

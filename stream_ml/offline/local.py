@@ -9,7 +9,7 @@ import itertools
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fastavro
 
@@ -18,22 +18,28 @@ from stream_ml.app.parts import Parts
 from stream_ml.app.trial import checked
 from stream_ml.config import Config, load_config
 from stream_ml.core.avro.from_json import SchemaMismatch
+from stream_ml.core.fold.batches import FoldSettings
 from stream_ml.core.fold.book import Book
+from stream_ml.core.fold.lineage_model import LineageModel
 from stream_ml.core.fold.replica import Replica
 from stream_ml.core.fold.watch import Watch
 from stream_ml.core.inputs.events import Events
 from stream_ml.core.inputs.labels import Labels
 from stream_ml.core.inputs.rows import RowEncoder
 from stream_ml.core.join.join import Join
+from stream_ml.core.model.estimator import ModelFailed
 from stream_ml.core.partition.batch import Batch, Outputs
 from stream_ml.core.partition.commit_metadata import OutputEnds
 from stream_ml.core.partition.outputs import dead_letter_origin, dead_letter_words, decode_outcome
 from stream_ml.core.partition.partition import Partition
 from stream_ml.core.partition.serving import Serving
-from stream_ml.errors import FatalError
+from stream_ml.errors import ConfigError, FatalError
 from stream_ml.offline.exported import Exported, read_export
 from stream_ml.offline.journal import RECORD_BYTES_MAX, Journal, Kind, Taken, read_journal
-from stream_ml.records import Clock, LogRecord, Produce, Record, Records
+from stream_ml.records import Clock, LogRecord, Produce, Record, Records, Version
+
+if TYPE_CHECKING:
+    from stream_ml.core.model.contributions import Contributions
 
 _START = OutputEnds(0, 0, 0, 0)
 
@@ -47,11 +53,17 @@ class LocalApp:
         The configuration, or its file; or a model that was exported (`LocalApp.load`).
     journal
         File that keeps what is taken, durably, before it is answered or learned. What it holds already is taken first.
+    at
+        Begin with a model of the service's log, which Kafka has to give: ``now`` for what serves, as the log ends;
+        ``NAME`` or ``NAME/POSITION`` for any other, and any past of it. Nothing is written there. To the last bit it
+        is the service's in a process whose PYTHONHASHSEED is `hash_seed`.
 
     Attributes
     ----------
     base
         Version of the service's model with which it began; None: with an untrained one.
+    hash_seed
+        The PYTHONHASHSEED of every process whose bits are to be the service's; None: there is no service behind it.
     mark
         The last that labels were given with.
 
@@ -67,7 +79,9 @@ class LocalApp:
     >>> app.learn_many([{"id": "e1", "time": "2026-01-01T00:01:00Z", "label": True}])  # doctest: +SKIP
     """
 
-    def __init__(self, config: Config | Path | str | Exported, *, journal: Path | str | None = None) -> None:
+    def __init__(
+        self, config: Config | Path | str | Exported, *, journal: Path | str | None = None, at: str | None = None
+    ) -> None:
         exported = config if isinstance(config, Exported) else None
         if isinstance(config, Exported):
             self.config, self.parts = config.config, config.parts
@@ -75,7 +89,12 @@ class LocalApp:
             self.config = config if isinstance(config, Config) else load_config(Path(config))
             self.parts = checked(assemble(self.config))
         self.base = None if exported is None else exported.base
-        self._replica = _begun(self.parts, exported)
+        self.hash_seed = None if exported is None else exported.hash_seed
+        if at is not None:
+            self.base, self.parts, model, self.hash_seed = _of_the_log(self.parts, at)
+            self._replica = _begun(self.parts, model)
+        else:
+            self._replica = _begun(self.parts, exported and exported.model(_settings(self.parts)))
         settings = self.parts.partition_settings(RECORD_BYTES_MAX)
         self._partition = Partition(settings, 0, Join(self.parts.join_settings()), (0, 0), 0, _START, (0, 0))
         self._log_end = self._replica.position
@@ -172,6 +191,44 @@ class LocalApp:
         """The River estimator as it has learned so far."""
         return self._replica.only.model.learner.estimator
 
+    def score_features(self, features: Mapping[str, Any]) -> dict[str, Any]:
+        """What the model says of features as it gets them; nothing waits for a label.
+
+        Returns
+        -------
+        dict
+            `class` and `score`, or `value`; None where it has no answer.
+
+        Raises
+        ------
+        FatalError
+            The model raises for them.
+        """
+        try:
+            found = self._replica.only.model.score_one(dict(features))
+        except ModelFailed as error:
+            raise FatalError(f"the model raises: {error}") from error
+        if self.config.model.task == "regression":
+            return {"value": found.value}
+        return {"class": found.class_name, "score": found.score}
+
+    def explain(self, features: Mapping[str, Any]) -> "Contributions":
+        """What each feature adds to what the model says of these, as it gets them.
+
+        Raises
+        ------
+        FatalError
+            The model has no answer yet.
+        """
+        from stream_ml.core.model.contributions import NothingToSay, contributions
+
+        model = self._replica.only.model
+        try:
+            within = model.limits.clip_one(dict(features))
+            return contributions(model.learner.estimator, within, self.parts.domain)
+        except NothingToSay:
+            raise FatalError("the model has no answer yet", "let it learn some examples first") from None
+
     @property
     def examples_learned(self) -> int:
         """How many."""
@@ -196,8 +253,10 @@ class LocalApp:
 
     def _named(self, exported: Exported | None) -> str:
         """With what a journal is begun: it is of no use to another model, nor to another app."""
-        if exported is None:
+        if exported is None and self.base is None:
             return f"{self.config.app.id}: an untrained model"
+        if exported is None:
+            return f"{self.config.app.id}: {'/'.join(map(str, self.base or ()))}"
         return f"{self.config.app.id}: {exported.base.lineage}/{exported.base.position} of log {exported.log_id}"
 
     def _keep(self, kind: Kind, records: Records, now_ms: int, mark: str) -> None:
@@ -270,14 +329,47 @@ class LocalApp:
         return -1, {}
 
 
-def _begun(parts: Parts, exported: Exported | None) -> Replica:
+def _settings(parts: Parts) -> FoldSettings:
+    """Of a fold that no log is behind."""
+    return parts.fold_settings("local")._replace(started=(0,))
+
+
+def _begun(parts: Parts, model: LineageModel | None) -> Replica:
     """A replica that no log is behind: with an untrained model, or one that goes on from a version of its service."""
-    settings = parts.fold_settings("local")._replace(started=(0,))
-    if exported is None:
+    settings = _settings(parts)
+    if model is None:
         return Replica(settings)
-    model, book = exported.model(settings), Book(settings)
+    book = Book(settings)
     book.position = book.read_position = model.position
     return Replica(settings, book, Watch(settings), model)
+
+
+def _of_the_log(parts: Parts, at: str) -> tuple[Version, Parts, LineageModel, int]:
+    """A version of a model of the service's log, as one that goes on here; and the log's hash seed.
+
+    Raises
+    ------
+    ConfigError
+        There is no such model or version, or it cannot be built or derived here; or learning is halted there.
+    """
+    from stream_ml.follower.derive import model_at
+    from stream_ml.follower.logged_models import LoggedModels, version_of
+    from stream_ml.follower.recipes import Recipes, built
+
+    name, position = ("now", None) if at == "now" else version_of(at)
+    log = LoggedModels(parts.config)
+    recipes, serving = Recipes(parts, log.facts, log.seal), log.roles.table.lineage
+    recipe = recipes.own
+    if name != "now" or serving:
+        recipe = built(recipes, log.named(serving if name == "now" else name))
+    found = model_at(recipe, recipes.fresh(recipe), log.facts, position, log.seal).model
+    if found.halt is not None:
+        raise ConfigError(
+            f"learning is halted at {found.halt.position:,}: {found.halt.message}", "name a position before"
+        )
+    model = LineageModel(_settings(recipe.parts))
+    model.restore(found.state())
+    return found.version, recipe.parts, model, log.facts.log.hash_seed
 
 
 def _now_ms() -> int:

@@ -7,77 +7,19 @@ from typing import Any, NamedTuple
 
 from stream_ml.admin.observer import Observer
 from stream_ml.config import Config
-from stream_ml.core.fold.roles import Declared, Roles, Verdict
-from stream_ml.core.log.entry import decode_entry, is_command
-from stream_ml.core.log.seals import LogSeal
+from stream_ml.core.fold.roles import Declared, Verdict
 from stream_ml.errors import ConfigError, FatalError
-from stream_ml.follower.identity import identified
+from stream_ml.follower.logged_models import LoggedModels
 from stream_ml.follower.takeover import serve_arguments
-from stream_ml.kafka.clients import admin
 from stream_ml.kafka.commands import write_command
-from stream_ml.kafka.reading.ends import ends
-from stream_ml.kafka.reading.log_reader import log_value
-from stream_ml.kafka.reading.ranges import read_range
-from stream_ml.kafka.topics import TopicFacts, inspect_topics
-from stream_ml.storage.keys import log_seal
 
 READ_BACK_S = 30.0  # for a command to be seen in the log: an open transaction may stand before it
 LOOK_S = 0.2
 SAY_S = 5.0  # between two lines while a model is waited for
 
 
-class ModelLog:
-    """Roles of one app, read from its log; read on with `read`.
-
-    Attributes
-    ----------
-    roles
-        Up to `position`.
-    """
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-        self.facts: TopicFacts = identified(config, inspect_topics(config), make=False)
-        self.seal: LogSeal | None = log_seal(config, self.facts.training_log_topic_id)
-        self.roles, self.position = Roles(), 0
-        self.read()
-
-    def read(self) -> int:
-        """Read what came since; where the log ends now."""
-        topic = self.config.training_log_topic
-        first, end = ends(admin(self.config), [(topic, 0)])[topic, 0]
-        start = max(first, self.position)
-        for batch in read_range(self.config, topic, 0, start, end, keep_alive=lambda: None):
-            for record in batch:
-                value = log_value(record, self.seal)
-                if is_command(value):
-                    self._note(record.offset, value)
-        self.position = max(self.position, end)
-        return end
-
-    def _note(self, offset: int, value: bytes) -> None:
-        try:
-            entry = decode_entry(value)
-            entry.check_known()
-        except ValueError:  # learning halts there, which others say
-            return
-        self.roles.note(offset, entry, self.facts.log.log_id)
-
-    def named(self, name: str) -> Declared:
-        """The model with this name, or whose lineage begins so.
-
-        Raises
-        ------
-        ConfigError
-            There is none, or more than one lineage begins so.
-        """
-        found = self.roles.named(name)
-        if not found:
-            known = ", ".join(one.name for one in self.roles.declared.values()) or "none"
-            raise ConfigError(f"no model of this log is named {name}; there are: {known}", "stream-ml models ls CONFIG")
-        if found[0].name != name and len(found) > 1:
-            raise ConfigError(f"{len(found)} lineages begin with {name}", "stream-ml models ls CONFIG")
-        return found[0]
+class ModelLog(LoggedModels):
+    """The models of one app, and commands about them."""
 
     def order(self, command: str, arguments: dict[str, Any]) -> tuple[int, Verdict]:
         """Write a command about models and read back what became of it.

@@ -18,7 +18,7 @@ from stream_ml.core.log.entry import Entry
 from stream_ml.core.model.selection import RANGES_MAX, Range, Selection, united
 from stream_ml.errors import ConfigError
 from stream_ml.follower.judged import judged_entries
-from stream_ml.follower.recipes import Recipe, Recipes, declaration, selecting
+from stream_ml.follower.recipes import Recipe, Recipes, built, declaration, selecting
 from stream_ml.follower.restore import log_range, own_checkpoints, seeds_of
 from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
 from stream_ml.storage.keys import key_of
@@ -161,18 +161,6 @@ def planned(log: ModelLog, recipes: Recipes, of: Declared, selection: Selection)
     return Plan(found, known.name if known is not None else next_name(of.name, log.roles), begins)
 
 
-def built(recipes: Recipes, of: Declared) -> Recipe:
-    """The recipe of a model that the log declares; ConfigError says why there is none here, and what then."""
-    found = recipes.of(of.lineage, of)
-    if isinstance(found, str):
-        raise ConfigError(
-            f"{of.name} ({of.lineage}) cannot be built here: {found}",
-            "go back to the environment that made it (stream-ml models show CONFIG NAME), or take a model that stands "
-            "by: stream-ml models ls CONFIG",
-        )
-    return found
-
-
 def beginning(log: ModelLog, recipe: Recipe) -> tuple[str, int] | None:
     """The newest checkpoint on this machine with which a model may begin: of which lineage, and where; None: none."""
     store, own = own_checkpoints(log.config, recipe.lineage)
@@ -204,14 +192,3 @@ def ranges_of(text: str) -> tuple[Range, ...]:
             )
         found.append((int(first), int(stop)))
     return united(found)
-
-
-def version_of(text: str) -> tuple[str, int | None]:
-    """Name and position out of ``NAME`` or ``NAME/POSITION``; ConfigError where the position is none."""
-    name, slash, position = text.rpartition("/")
-    if not slash:
-        return text, None
-    digits = position.replace(",", "").replace("_", "")
-    if not digits.isdecimal() or not name:
-        raise ConfigError(f"{text} names no version", "write NAME/POSITION, as predictions and the status have it")
-    return name, int(digits)

@@ -3,11 +3,13 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version as installed
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,6 +19,9 @@ from stream_ml.config import Config
 from stream_ml.errors import ConfigError, StreamMLError
 
 if TYPE_CHECKING:
+    from stream_ml.admin.models.log import ModelLog
+    from stream_ml.core.fold.lineage_model import LineageModel
+    from stream_ml.follower.recipes import Recipe
     from stream_ml.offline.local import LocalApp
 
 Key = Annotated[Path | None, typer.Option(help="File with the key of the export; default: DIRECTORY.key beside it.")]
@@ -26,13 +31,22 @@ Key = Annotated[Path | None, typer.Option(help="File with the key of the export;
 def export(
     config: Config,
     name: Annotated[str, typer.Argument(metavar="NAME", help="A model's name, or the beginning of its lineage.")],
-    directory: Annotated[Path, typer.Argument(help="A folder that is not there yet.")],
+    directory: Annotated[Path, typer.Argument(help="A folder, or of onnx and json a file, that is not there yet.")],
     key_file: Key = None,
     at: Annotated[
-        int | None, typer.Option(metavar="POSITION", help="The newest checkpoint up to there.", min=0)
+        int | None,
+        typer.Option(
+            metavar="POSITION", help="The newest checkpoint up to there; of onnx and json this version.", min=0
+        ),
     ] = None,
+    form: Annotated[
+        Literal["folder", "mlflow", "onnx", "json"],
+        typer.Option("--format", help="folder: for stream-ml local and LocalApp.load; or one of others."),
+    ] = "folder",
 ) -> None:
-    """Write a model with its newest checkpoint into a folder, for `stream-ml local` and LocalApp.load."""
+    """Write a model out of its service: a folder for `stream-ml local` and LocalApp.load, an MLflow model, ONNX, or
+    JSON for people. It is for scoring elsewhere: only a folder learns on, and what it took can be merged.
+    """
     from stream_ml.admin.models.export import export as write
     from stream_ml.admin.models.log import ModelLog
     from stream_ml.app.assemble import assemble
@@ -49,6 +63,12 @@ def export(
         raise ConfigError(f"{known.name} ({known.lineage}) cannot be had here: {recipe}")
     if not directory.absolute().parent.is_dir():
         raise ConfigError(f"the folder {directory.absolute().parent} does not exist")
+    if form in ("onnx", "json"):
+        _write_file(log, recipe, directory, at, form)
+        return
+    if form == "mlflow":
+        _write_mlflow(recipe, directory, at)
+        return
     key = key_file or _key_beside(directory)
     made = key_file is None and not key.exists()
     if made and own_key(key, make=True) is None:
@@ -63,6 +83,59 @@ def export(
     say(f"{known.name} at {lineage}/{position} ({written.examples_learned:,} examples): {directory}")
     there = "" if made else ", which was there already"
     say(f"sealed with {key}{there}: bring that another way than the folder, then: stream-ml local {directory}")
+
+
+def _write_file(log: "ModelLog", recipe: "Recipe", path: Path, at: int | None, form: str) -> None:
+    """A version as ONNX, or as JSON for people."""
+    from stream_ml.follower.derive import model_at
+    from stream_ml.offline.formats.formula import formula_of
+    from stream_ml.offline.formats.onnx_model import to_onnx
+    from stream_ml.offline.formats.plain_model import to_plain
+    from stream_ml.storage.files import replaced
+
+    if path.exists():
+        raise ConfigError(f"{path} is there already", "name a file that is not")
+    fresh = recipe.settings._replace(payloads=recipe.parts.new_payloads())
+    model = model_at(recipe, fresh, log.facts, at, log.seal).model
+    about, estimator = _about(model, recipe), model.model.learner.estimator
+    kinds, domain = recipe.parts.plan.kinds, recipe.parts.domain
+    if form == "onnx":
+        content = to_onnx(formula_of(estimator, kinds, domain), kinds, domain, about)
+    else:
+        content = json.dumps({"format": 1, **about, "model": to_plain(estimator)}, indent=1, default=str).encode()
+    replaced(path, content)
+    say(f"{recipe.name} at {about['version']} ({about['examples_learned']} examples): {path}, {len(content):,} bytes")
+
+
+def _about(model: "LineageModel", recipe: "Recipe") -> dict[str, str]:
+    lineage, position = model.version
+    made = {"app": recipe.parts.config.app.id, "task": recipe.parts.config.model.task}
+    version_of = {"version": f"{lineage}/{position}", "examples_learned": str(model.examples_learned)}
+    return made | version_of | {"made_with": f"stream-ml {installed('stream-ml')}, river {installed('river')}"}
+
+
+def _write_mlflow(recipe: "Recipe", directory: Path, at: int | None) -> None:
+    """A folder that MLflow loads."""
+    from stream_ml.admin.models.export import export as write
+    from stream_ml.app.trial import tried_events
+    from stream_ml.offline.formats.mlflow_model import EXPORT, KEY, files_of
+    from stream_ml.storage.files import own_key, write_all
+
+    try:
+        directory.mkdir(mode=0o700)
+    except FileExistsError:
+        raise ConfigError(f"{directory} is there already", "name a folder that is not") from None
+    try:
+        own_key(directory / KEY, make=True)
+        written = write(recipe, directory / EXPORT, directory / KEY, at)
+        about = {"app": recipe.parts.config.app.id, "version": "/".join(map(str, written.version))}
+        example = tried_events(recipe.parts)[0]
+        write_all(directory, files_of(recipe.parts.plan.kinds, recipe.parts.domain, example, about))
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)  # nothing half is called an export
+        raise
+    say(f"{recipe.name} at {about['version']} ({written.examples_learned:,} examples): {directory}")
+    say("load it: mlflow.pyfunc.load_model; who may write to the folder may run code where it is loaded")
 
 
 def _key_beside(directory: Path) -> Path:

@@ -68,8 +68,8 @@ def add_commands(app: typer.Typer) -> None:
         What is left out makes another lineage, which learns the log behind the one that serves and then takes over, at
         one position in every worker. Nothing is deleted, and `promote` goes back again.
         """
-        from stream_ml.admin.models.rollback import version_of
         from stream_ml.errors import ConfigError
+        from stream_ml.follower.logged_models import version_of
 
         name, position = version_of(to) if to is not None else (None, None)
         changes = exclude is not None or where is not None or learn_frozen or position is not None
@@ -118,8 +118,8 @@ def _of(config: Config, name: str | None) -> "tuple[ModelLog, Declared, Recipes]
 
 def _as_of(log: "ModelLog", of: "Declared", position: int, recipes: "Recipes", *, hold: bool) -> "Selection":
     """What a model as of a version learns: nothing of what came since."""
-    from stream_ml.admin.models.rollback import built
     from stream_ml.errors import ConfigError
+    from stream_ml.follower.recipes import built
 
     selection, end = built(recipes, of).parts.selection, log.read()
     if position >= end:
@@ -135,8 +135,9 @@ def _without(
     log: "ModelLog", of: "Declared", recipes: "Recipes", exclude: str | None, where: str | None
 ) -> "Selection":
     """What a model learns without some examples; says which."""
-    from stream_ml.admin.models.rollback import built, look, ranges_of
+    from stream_ml.admin.models.rollback import look, ranges_of
     from stream_ml.admin.models.where import Condition
+    from stream_ml.follower.recipes import built
 
     recipe = built(recipes, of)
     selection = recipe.parts.selection

@@ -91,11 +91,11 @@ def predict(
 def _model(config: Config, at: str | None) -> "tuple[Parts, LineageModel]":
     """The model that is asked for, with the parts of its app."""
     from stream_ml.admin.models.log import ModelLog
-    from stream_ml.admin.models.rollback import built, version_of
     from stream_ml.app.assemble import assemble
     from stream_ml.cli.run import fix_hash_seed
     from stream_ml.follower.derive import model_at
-    from stream_ml.follower.recipes import Recipes
+    from stream_ml.follower.logged_models import version_of
+    from stream_ml.follower.recipes import Recipes, built
 
     name, position = version_of(at) if at is not None else (None, None)
     log = ModelLog(config)

@@ -159,10 +159,9 @@ class _Given:
 
 def _of_log(given: _Given, from_ms: int | None, to_ms: int | None, folder: Path, began_s: float) -> "Outcome":
     from stream_ml.admin.models.log import ModelLog
-    from stream_ml.admin.models.rollback import built
     from stream_ml.app.assemble import assemble
     from stream_ml.cli.run import fix_hash_seed
-    from stream_ml.follower.recipes import Recipes
+    from stream_ml.follower.recipes import Recipes, built
     from stream_ml.offline.replay.from_log import tape_of_log
     from stream_ml.offline.replay.report import Source
     from stream_ml.offline.replay.specs import Spec, plans_of

@@ -1,0 +1,1 @@
+"""A model in the formats of others: ONNX, MLflow, and plain JSON for people."""
