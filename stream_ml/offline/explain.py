@@ -13,7 +13,7 @@ from stream_ml.core.model.estimator import ModelFailed, Scored
 from stream_ml.core.model.scoring import same
 from stream_ml.core.partition.predictions import Published
 from stream_ml.errors import ConfigError, StreamMLError
-from stream_ml.follower.derive import Derived, model_at
+from stream_ml.follower.past.derive import Derived, model_at
 from stream_ml.follower.recipes import Recipe, Recipes
 from stream_ml.kafka.clients import admin
 from stream_ml.kafka.reading.ends import ends
@@ -126,8 +126,14 @@ def _is_wanted(published: Published, event_id: str | None, origin: tuple[int, in
 
 def _told(record: Record, published: Published) -> Told:
     flags = published.served.flags
-    where = (record.topic, record.partition, record.offset, record.timestamp_ms)
-    return Told(*where, published, "duplicate_event" in flags)
+    return Told(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        at_ms=record.timestamp_ms,
+        of=published,
+        duplicate="duplicate_event" in flags,
+    )
 
 
 class Explainer:

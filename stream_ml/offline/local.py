@@ -352,8 +352,8 @@ def _of_the_log(parts: Parts, at: str) -> tuple[Version, Parts, LineageModel, in
     ConfigError
         There is no such model or version, or it cannot be built or derived here; or learning is halted there.
     """
-    from stream_ml.follower.derive import model_at
-    from stream_ml.follower.logged_models import LoggedModels, version_of
+    from stream_ml.follower.past.derive import model_at
+    from stream_ml.follower.past.logged_models import LoggedModels, version_of
     from stream_ml.follower.recipes import Recipes, built
 
     name, position = ("now", None) if at == "now" else version_of(at)

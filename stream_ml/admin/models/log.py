@@ -9,7 +9,7 @@ from stream_ml.admin.observer import Observer
 from stream_ml.config import Config
 from stream_ml.core.fold.roles import Declared, Verdict
 from stream_ml.errors import ConfigError, FatalError
-from stream_ml.follower.logged_models import LoggedModels
+from stream_ml.follower.past.logged_models import LoggedModels
 from stream_ml.follower.takeover import serve_arguments
 from stream_ml.kafka.commands import write_command
 

@@ -17,7 +17,7 @@ from stream_ml.core.fold.roles import Declared, Roles
 from stream_ml.core.log.entry import Entry
 from stream_ml.core.model.selection import RANGES_MAX, Range, Selection, united
 from stream_ml.errors import ConfigError
-from stream_ml.follower.judged import judged_entries
+from stream_ml.follower.past.judged import judged_entries
 from stream_ml.follower.recipes import Recipe, Recipes, built, declaration, selecting
 from stream_ml.follower.restore import log_range, own_checkpoints, seeds_of
 from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore

@@ -87,7 +87,7 @@ def export(
 
 def _write_file(log: "ModelLog", recipe: "Recipe", path: Path, at: int | None, form: str) -> None:
     """A version as ONNX, or as JSON for people."""
-    from stream_ml.follower.derive import model_at
+    from stream_ml.follower.past.derive import model_at
     from stream_ml.offline.formats.formula import formula_of
     from stream_ml.offline.formats.onnx_model import to_onnx
     from stream_ml.offline.formats.plain_model import to_plain

@@ -69,7 +69,7 @@ def add_commands(app: typer.Typer) -> None:
         one position in every worker. Nothing is deleted, and `promote` goes back again.
         """
         from stream_ml.errors import ConfigError
-        from stream_ml.follower.logged_models import version_of
+        from stream_ml.follower.past.logged_models import version_of
 
         name, position = version_of(to) if to is not None else (None, None)
         changes = exclude is not None or where is not None or learn_frozen or position is not None

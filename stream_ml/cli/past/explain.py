@@ -156,7 +156,7 @@ def _tell_again(again: "Again", served: "Served") -> None:
     begins = f"checkpoint {again.began_at:,}" if again.began_at else "the log's beginning"
     how = f"{begins} + {max(0, served.position - again.began_at):,} entries"
     if "unsound" in served.flags:
-        equal = "the log does not give what a spoilt model said, which the flag unsound says"
+        equal = "the log does not give what a corrupted model said, which the flag unsound says"
     else:
         equal = "ANOTHER ONE than was published" if again.differs else "the same"
     say(f"derived again: {how}: {_words(again.scored)} ({equal}); {again.examples_learned:,} examples learned by then")

@@ -93,8 +93,8 @@ def _model(config: Config, at: str | None) -> "tuple[Parts, LineageModel]":
     from stream_ml.admin.models.log import ModelLog
     from stream_ml.app.assemble import assemble
     from stream_ml.cli.run import fix_hash_seed
-    from stream_ml.follower.derive import model_at
-    from stream_ml.follower.logged_models import version_of
+    from stream_ml.follower.past.derive import model_at
+    from stream_ml.follower.past.logged_models import version_of
     from stream_ml.follower.recipes import Recipes, built
 
     name, position = version_of(at) if at is not None else (None, None)

@@ -12,7 +12,7 @@ from stream_ml.core.fold.batches import FoldSettings, Run
 from stream_ml.core.fold.book import Book, Judged
 from stream_ml.core.log.seals import LogSeal
 from stream_ml.errors import ConfigError
-from stream_ml.follower.judged import judged_entries
+from stream_ml.follower.past.judged import judged_entries
 from stream_ml.follower.restore import log_range
 from stream_ml.offline.replay.tape import Tape, TapeWriter
 

@@ -144,7 +144,7 @@ class Replay:
                 what, value = pipe.recv()
                 if what == "ran":
                     process.join()
-                    return Ran(*value)
+                    return Ran._make(value)
                 if what == "failed":
                     process.join()
                     raise FatalError(f"the replay of {name} failed: {value}")

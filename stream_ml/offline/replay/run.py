@@ -271,6 +271,8 @@ class Asking:
     ----------
     done, failed
         Examples that were asked about, and those of them for which there is no answer.
+
+    So many attributes: they are the tape, the model, and the segment that is at hand.
     """
 
     def __init__(self, tape: Tape, plan: int, model: LineageModel, numbers: Floats, upto: int) -> None:

@@ -12,7 +12,7 @@ from stream_ml.core.fold.book import Book
 from stream_ml.core.fold.lineage_model import LineageModel
 from stream_ml.core.model.selection import Selection
 from stream_ml.embedded.broker import free_port
-from stream_ml.follower.judged import judged_entries
+from stream_ml.follower.past.judged import judged_entries
 from stream_ml.follower.recipes import Recipes
 from tests.support.service import Service, service
 from tests.system.kafka.test_take_over import lineages, roles_hold, status
@@ -123,7 +123,7 @@ def test_a_model_as_of_a_version_learns_on_and_one_that_is_held_does_not(
         assert held is not None and held[1] == "build~2" and "is held at" in said, said
         learned(made, range(300, 330))
         learns(made, held[2], 150)
-        made.typed("resume", "CONFIG", "--of", held[2])
+        made.typed("resume", "CONFIG", "--model", held[2])
         learned(made, range(330, 350))
         learns(made, held[2], 170)
         assert worker.stop() == 0, worker.log

@@ -7,7 +7,7 @@ from stream_ml.core.fold.book import Book
 from stream_ml.core.fold.lineage_model import LineageModel
 from stream_ml.core.log.seals import LogSeal
 from stream_ml.errors import CheckpointError, ConfigError
-from stream_ml.follower.judged import judged_entries
+from stream_ml.follower.past.judged import judged_entries
 from stream_ml.follower.recipes import Recipe
 from stream_ml.follower.restore import check_last_entry, log_range, model_of, own_checkpoints
 from stream_ml.kafka.topics import TopicFacts

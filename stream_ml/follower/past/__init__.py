@@ -1,0 +1,1 @@
+"""What a log has been: read from its beginning or a checkpoint on, with no place in the present."""
