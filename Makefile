@@ -19,8 +19,9 @@ MINUTES ?= 120
 
 # DRIFT=1: from July on a feature means something else, and the service says so. UPGRADE=1: in July the model becomes
 # another one, while flights come. SERVE=1: flights are asked for over HTTP meanwhile, and answers derived again.
+# REPLAY=1: a day with wrong labels is left out by a rollback under load; four models are compared on the last months.
 demo: $(VENV)/.demo
-	@$(BIN)/stream-ml demo $(if $(DRIFT),--drift) $(if $(UPGRADE),--upgrade) $(if $(SERVE),--serve)
+	@$(BIN)/stream-ml demo $(if $(DRIFT),--drift) $(if $(UPGRADE),--upgrade) $(if $(SERVE),--serve) $(if $(REPLAY),--replay)
 
 test: $(VENV)/.test check
 	$(BIN)/python -m pytest --kafka=$(KAFKA) $(THREE)

@@ -153,6 +153,9 @@ def demo(
     drift: Annotated[bool, typer.Option("--drift", help="From July on a feature means something else.")] = False,
     upgrade: Annotated[bool, typer.Option("--upgrade", help="In July the model becomes another one.")] = False,
     serve: Annotated[bool, typer.Option("--serve", help="Flights are asked for over HTTP meanwhile.")] = False,
+    replay_: Annotated[
+        bool, typer.Option("--replay", help="A day is poisoned and rolled back; models are compared on the past.")
+    ] = False,
     config_file: Annotated[
         Path | None,
         typer.Option("--config", help="Only play the flights, to the Kafka and the workers of this configuration."),
@@ -163,13 +166,13 @@ def demo(
         from stream_ml.config import load_config
         from stream_ml.demo.elsewhere import play_elsewhere
 
-        if directory or drift or upgrade or serve:
+        if directory or drift or upgrade or serve or replay_:
             raise ConfigError("--config plays the flights elsewhere", "only --limit goes with it")
         play_elsewhere(load_config(config_file, None, None), limit)
         return
     from stream_ml.demo.run import run_demo
 
-    run_demo(limit, directory, drift=drift, upgrade=upgrade, serve=serve)
+    run_demo(limit, directory, drift=drift, upgrade=upgrade, serve=serve, replay=replay_)
 
 
 @app.callback(invoke_without_command=True)

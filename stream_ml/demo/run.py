@@ -24,6 +24,7 @@ from stream_ml.demo.display import Display
 from stream_ml.demo.drift import drift_report, planted
 from stream_ml.demo.elsewhere import counted
 from stream_ml.demo.flights import Item, flights
+from stream_ml.demo.past import RolledBack, past_report, past_words, poisoned
 from stream_ml.demo.player import play
 from stream_ml.demo.upgrade import FACTORY, Restarted, upgrade_report, write_model
 from stream_ml.embedded.broker import EmbeddedKafka, free_port
@@ -70,7 +71,13 @@ checkpoints: {{directory: checkpoints}}
 
 
 def run_demo(
-    limit: int | None, directory: Path | None, *, drift: bool, upgrade: bool = False, serve: bool = False
+    limit: int | None,
+    directory: Path | None,
+    *,
+    drift: bool,
+    upgrade: bool = False,
+    serve: bool = False,
+    replay: bool = False,
 ) -> None:
     """Run the demo and print what happened; the last line of standard output is JSON.
 
@@ -82,6 +89,8 @@ def run_demo(
         In the middle the model is another one.
     serve
         Flights are asked for over HTTP meanwhile, and the last landings told over HTTP.
+    replay
+        A day's labels are wrong; it is left out by a rollback, and models are compared on what has been.
     """
     started = time.monotonic()
     console = Console(stderr=not sys.stdout.isatty())
@@ -98,6 +107,8 @@ def run_demo(
         create_topics(config, PARTITIONS, dry_run=False)
         with worker_process(file, folder / "worker.log", upgrade=upgrade) as worker:
             items = planted(flights(limit)) if drift else flights(limit)  # read while the worker starts
+            items = poisoned(items) if replay else items
+            rolled_back = RolledBack(file, items) if replay else None
             where = f"Kafka answers at {kafka.bootstrap_servers}, the worker at http://127.0.0.1:{config.http.port}/"
             console.print(f"{where}; {len(items):,} records to play, faster than real time", soft_wrap=True)
             told = list[Item]()
@@ -105,7 +116,9 @@ def run_demo(
                 items, told = held_back(items)
             with _asked(config, file, folder, items, wanted=serve) as asker:
                 with Display(config.http.port, len(items), console) as display:
-                    play(config, items, worker, partial(_progress, worker, display, len(items)))
+                    play(config, items, worker, partial(_progress, worker, display, len(items), rolled_back))
+                if rolled_back is not None:
+                    rolled_back.wait()
                 if asker is not None:
                     asker.end()
                     asker.tell(told, {item.flight_id: item for item in items if item.kind == "event"})
@@ -113,6 +126,7 @@ def run_demo(
         result = _result(config, folder) | (drift_report(config) if drift else {})
         result |= upgrade_report(config, assemble(config).predictions) if upgrade else {}
         result |= checked(config, file, asker, folder) if asker is not None else {}
+        result |= past_report(config, file, Path("replay-report")) if replay else {}
     result["seconds"] = round(time.monotonic() - started, 1)
     console.print(_words(result), soft_wrap=True)
     if drift:
@@ -121,6 +135,9 @@ def run_demo(
         console.print(_upgrade_words(result), soft_wrap=True)
     if serve:
         console.print(words(result), soft_wrap=True)
+    if replay:
+        console.print(past_words(result), soft_wrap=True)
+        console.print("the report: replay-report/report.html", soft_wrap=True)
     print(json.dumps(result))  # noqa: T201 - the demo's result
     if result["lost"] or result["duplicated"]:
         raise FatalError(f"{result['lost']} events were lost and {result['duplicated']} came twice")
@@ -142,8 +159,16 @@ def _asked(config: Config, file: Path, folder: Path, items: list[Item], *, wante
         process.wait(STOP_S)
 
 
-def _progress(worker: "Restarted | subprocess.Popen[bytes]", display: Display, total: int, done: int) -> None:
+def _progress(
+    worker: "Restarted | subprocess.Popen[bytes]",
+    display: Display,
+    total: int,
+    rolled_back: RolledBack | None,
+    done: int,
+) -> None:
     display.progress(done)
+    if rolled_back is not None:
+        rolled_back.progress(done)
     if isinstance(worker, Restarted):
         worker.progress(done, total)
 

@@ -148,7 +148,7 @@ class Recipes:
         folder = self.store.folder(lineage) / "sources"
         parts = overlaid(self._parts, stored.spec, stored.overlay, stored.sources, folder)
         recipe = own_recipe(parts, self._log)
-        if recipe.spec != stored.spec:
+        if recipe.lineage != lineage or canonical(recipe.spec) != canonical(stored.spec):
             names = ", ".join(differing(recipe.spec, stored.spec))
             raise ConfigError(f"it comes out as another model: {names} differ")
         # All models of a process follow one book, which knows the schemas.
@@ -167,21 +167,29 @@ class Recipes:
         if stored is None:
             return False
         overlay = {name: value for name, value in stored.overlay.items() if name != "learn"}
-        if spec.get("learn") is not None:
-            overlay["learn"] = spec["learn"]
+        learn = spec.get("learn")
+        try:
+            is_one = canonical(Selection.of(learn).plain()) == canonical(learn)
+        except ValueError:
+            is_one = False
+        if not is_one:  # nothing that somebody made up is kept
+            return False
+        if learn is not None:
+            overlay["learn"] = learn
         found = StoredModel(spec, overlay, stored.sources, stored.environment)
         found.check(declared.digest)
         return not self.store.keep(declared.lineage, found)
 
     def _neighbour(self, spec: Mapping[str, Any]) -> StoredModel | None:
         """A model that differs from a specification in what it learns alone: of this process, or the store."""
+        core = canonical(core_of(spec))
         for recipe in self._known.values():
-            if core_of(recipe.spec) == core_of(spec):
+            if canonical(core_of(recipe.spec)) == core:
                 return stored_of(recipe)
         for lineage in self.store.lineages():
             try:
                 stored = self.store.read(lineage)
-                if core_of(stored.spec) == core_of(spec):
+                if canonical(core_of(stored.spec)) == core:
                     stored.check(digest_of(stored.spec))
                     return stored
             except ModelStoreError:  # a damaged one is of no use here, and is told where it is asked for

@@ -4,6 +4,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
+from itertools import islice
 from typing import Any
 
 from stream_ml.app.parts import Parts
@@ -14,7 +15,7 @@ from stream_ml.core.fold.lineage_model import LineageModel
 from stream_ml.core.fold.replica import Replica
 from stream_ml.core.fold.watch import Watch
 from stream_ml.core.log.seals import LogSeal
-from stream_ml.core.model.lineage import core_of, digest_of
+from stream_ml.core.model.lineage import canonical, core_of, digest_of
 from stream_ml.core.model.selection import Commanded, Selection, may_seed
 from stream_ml.errors import CheckpointError, ConfigError
 from stream_ml.follower.recipes import Recipe, own_recipe
@@ -26,6 +27,7 @@ from stream_ml.kafka.topics import TopicFacts
 from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
 from stream_ml.storage.keys import key_of
 
+SEEDS_TRIED = 3  # of each other lineage: the newest may be damaged
 BOOK = "book"  # folder of the checkpoints of book and watch, which know no model
 
 log = logging.getLogger(__name__)
@@ -72,10 +74,20 @@ def may_begin(checkpoint: Checkpoint, recipe: Recipe) -> bool:
     spec, commanded = checkpoint.header.get("spec"), checkpoint.header.get("commanded")
     if not isinstance(spec, dict) or checkpoint.header.get("spec_sha256") != digest_of(spec):
         return False
-    if commanded is None or core_of(spec) != core_of(recipe.spec):
+    if commanded is None or canonical(core_of(spec)) != canonical(core_of(recipe.spec)):
         return False
-    own = Selection.of(recipe.spec.get("learn"))
-    return may_seed(Selection.of(spec.get("learn")), own, checkpoint.position, Commanded(*commanded))
+    own, other = Selection.of(recipe.spec.get("learn")), _selection_in(spec)
+    if other is None or not isinstance(commanded, list) or len(commanded) != len(Commanded._fields):
+        return False
+    return may_seed(other, own, checkpoint.position, Commanded(*commanded))
+
+
+def _selection_in(spec: dict[str, Any]) -> Selection | None:
+    """What a specification selects; None where a later version wrote it."""
+    try:
+        return Selection.of(spec.get("learn"))
+    except ValueError:
+        return None
 
 
 def book_of(store: CheckpointStore, checkpoint: Checkpoint, settings: FoldSettings, facts: TopicFacts) -> Replica:
@@ -165,7 +177,7 @@ def own_checkpoints(config: Config, lineage: str, at_most: int | None = None) ->
 
 
 def seeds_of(recipe: Recipe, stores: Iterable[CheckpointStore], at_most: int | None) -> Iterator[Checkpoint]:
-    """Checkpoints of other lineages with which a model may begin, of each store the newest one; the newest first.
+    """Checkpoints of other lineages with which a model may begin, of each store the newest few; the newest first.
 
     Parameters
     ----------
@@ -179,9 +191,12 @@ def seeds_of(recipe: Recipe, stores: Iterable[CheckpointStore], at_most: int | N
         spec = next((one.header.get("spec") for one in store.newest() if isinstance(one, Checkpoint)), None)
         if not isinstance(spec, dict) or core_of(spec) != core_of(recipe.spec):
             continue
-        bounds = [bound for bound in (own.differs_at(Selection.of(spec.get("learn"))), at_most) if bound is not None]
+        other = _selection_in(spec)
+        if other is None:
+            continue
+        bounds = [bound for bound in (own.differs_at(other), at_most) if bound is not None]
         there = (one for one in store.newest(min(bounds, default=None)) if isinstance(one, Checkpoint))
-        found += [one for one in there if may_begin(one, recipe)][:1]
+        found += list(islice((one for one in there if may_begin(one, recipe)), SEEDS_TRIED))
     yield from sorted(found, key=lambda one: -one.position)
 
 

@@ -7,11 +7,10 @@ import base64
 import csv
 import datetime
 import decimal
-import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import IO, Any, NamedTuple, TypeAlias, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,16 +19,20 @@ from stream_ml.core.avro.columnar import avro_columns
 from stream_ml.core.avro.fields import base_of, logical_of
 from stream_ml.core.avro.framing import Payloads
 from stream_ml.core.avro.from_json import SchemaMismatch, branches_of
+from stream_ml.core.avro.json_text import read_json
 from stream_ml.core.avro.schema import Schema
 from stream_ml.core.inputs.rows import RowEncoder
 from stream_ml.core.inputs.settings import Source
 from stream_ml.errors import ConfigError
 
 ROWS = 8_192  # read at once
+LINE_BYTES_MAX = 2**20  # of a line of JSON: what a record of Kafka may hold
+NESTING_MAX = 100  # brackets
+SHOWN_CHARS = 200
 KINDS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".avro": "avro"}
 
 T = TypeVar("T")
-Given: TypeAlias = "list[dict[str, Any]] | pa.RecordBatch"
+Given: TypeAlias = "list[Any] | pa.RecordBatch"
 
 
 class Refused(NamedTuple):
@@ -42,7 +45,18 @@ class Refused(NamedTuple):
 
     def plain(self) -> dict[str, Any]:
         """As a line of JSON."""
-        return {"file": self.file, "row": self.number, "why": self.why, "given": plain(self.row)}
+        try:
+            given = plain(self.row)
+        except RecursionError:
+            given = "(nested too deeply to be shown)"
+        return {"file": self.file, "row": self.number, "why": self.why, "given": given}
+
+
+class Unreadable(NamedTuple):
+    """In the place of a row that is none: why, and how it begins; without a reason a line that is empty."""
+
+    why: str
+    begins: str = ""
 
 
 class Encoded(NamedTuple):
@@ -103,27 +117,38 @@ def _csv(path: Path) -> Iterator[Given]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, strict=True)
         for rows in _pieces(reader):
-            yield [_of_csv(path, row) for row in rows]
+            yield [_of_csv(row) for row in rows]
 
 
-def _of_csv(path: Path, row: dict[Any, Any]) -> dict[str, Any]:
+def _of_csv(row: dict[Any, Any]) -> Any:
     if None in row or None in row.values():
-        raise ConfigError(f"{path}: a row has more or fewer values than the first line has names: {str(row)[:200]}")
+        return Unreadable("it has more or fewer values than the first line has names", str(row)[:SHOWN_CHARS])
     return row
 
 
 def _json_lines(path: Path) -> Iterator[Given]:
     with path.open("rb") as file:
-        for number, lines in enumerate(_pieces(file)):
-            found = []
-            for row, line in enumerate(lines, number * ROWS + 1):
-                if not line.strip():
-                    continue
-                try:
-                    found.append(json.loads(line))
-                except ValueError as error:
-                    raise ConfigError(f"{path}, line {row}, is no JSON: {error}") from None
-            yield found
+        for lines in _pieces(_lines(file)):
+            yield [_of_json(line) for line in lines]
+
+
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    """Lines, of which none is longer than LINE_BYTES_MAX: what is more of one is read and left out."""
+    while line := file.readline(LINE_BYTES_MAX + 1):
+        if len(line) > LINE_BYTES_MAX:
+            while not line.endswith(b"\n") and (more := file.readline(LINE_BYTES_MAX)):
+                line = line[:SHOWN_CHARS] + more[-1:]
+            line = b"more than %d bytes: " % LINE_BYTES_MAX + line[:SHOWN_CHARS]
+        yield line
+
+
+def _of_json(line: bytes) -> Any:
+    if not line.strip():
+        return Unreadable("")
+    try:
+        return read_json(line.decode(), NESTING_MAX)
+    except ValueError as error:
+        return Unreadable(f"it is no JSON: {error}", line[:SHOWN_CHARS].decode("utf-8", "replace"))
 
 
 def _avro(path: Path) -> Iterator[Given]:
@@ -141,7 +166,7 @@ def _pieces(rows: Iterable[T]) -> Iterator[list[T]]:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: times as ISO 8601, decimals and the like as text."""
+    """A value as JSON has it: times as ISO 8601, decimals and the like as text, bytes as base64."""
     if isinstance(value, dict):
         return {str(name): plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -176,12 +201,14 @@ class FileEncoder:
     def encode(self, path: Path, first: int, given: Given) -> Encoded:
         """Rows of a piece of a file; `first` is the number of the first one."""
         if isinstance(given, pa.RecordBatch):
+            if len(set(given.schema.names)) < len(given.schema.names):
+                raise ConfigError(f"{path} has two columns of one name", "name them apart")
             self.left_out |= set(given.schema.names) - self._taken
             columns = self._columns(given)
             if columns is not None:
                 keys, values = columns
                 return Encoded(path.name, list(range(first, first + len(values))), keys, values, given, [])
-            return self._one_by_one(path, first, given.to_pylist())
+            return self._one_by_one(path, first, mapped(given))
         return self._one_by_one(path, first, given)
 
     def _one_by_one(self, path: Path, first: int, rows: Iterable[Any]) -> Encoded:
@@ -190,22 +217,36 @@ class FileEncoder:
         taken: list[dict[str, Any]] = []
         found = Encoded(path.name, [], [], [], taken, [])
         for number, row in enumerate(rows, first):
+            if isinstance(row, Unreadable):
+                if row.why:
+                    found.refused.append(Refused(path.name, number, row.why, row.begins))
+                continue
             try:
                 if not isinstance(row, dict):
                     raise SchemaMismatch("it is no object")
-                self.left_out |= set(row) - self._taken
-                own = {name: plain(value) for name, value in row.items() if name in self._taken}
+                self.left_out |= set(map(str, row)) - self._taken
+                own = {name: self._plain(name, value) for name, value in row.items() if name in self._taken}
                 if is_csv:
                     own = {name: self._from_text(name, text) for name, text in own.items()}
                 key, value = self._rows.encode(own)
-            except ValueError as error:
-                found.refused.append(Refused(path.name, number, str(error), row))
+            except (ValueError, OverflowError, RecursionError) as error:
+                found.refused.append(Refused(path.name, number, str(error) or type(error).__name__, row))
                 continue
             found.numbers.append(number)
             found.keys.append(key)
             found.values.append(value)
             taken.append(row)
         return found
+
+    def _plain(self, name: str, value: Any) -> Any:
+        """A value as JSON has it; of a text only what is one."""
+        if base_of(self._types.get(name, "string")) != "string" or value is None or isinstance(value, str):
+            return plain(value)
+        if isinstance(value, bytes):
+            return value.decode()
+        if isinstance(value, int | float):
+            return value  # which the schema refuses
+        raise SchemaMismatch(f"{name} is a {type(value).__name__}, and it is a string", name)
 
     def _from_text(self, name: str, text: str) -> Any:
         """A value of CSV, which knows texts alone: what is empty is null, but of a text."""
@@ -217,11 +258,12 @@ class FileEncoder:
         if base == "boolean":
             return {"true": True, "1": True, "false": False, "0": False}.get(text.strip().lower(), text)
         if base in ("int", "long", "float", "double"):
-            try:
-                return json.loads(text)
-            except ValueError:
-                return text  # a time, or none: the schema says
-        return text
+            for number in (int, float):
+                try:
+                    return number(text)
+                except ValueError:
+                    continue
+        return text  # a time, or none: the schema says
 
     def _columns(self, batch: pa.RecordBatch) -> tuple[list[bytes], list[bytes]] | None:
         """Keys and values of a batch whose columns are as the schema has them; None: it is read one by one.
@@ -233,15 +275,19 @@ class FileEncoder:
             return None
         columns = []
         for field in self._codec.schema:
+            if pa.types.is_nested(field.type):
+                return None
             column = _as_avro(batch.column(field.name), field.type, self._types[field.name])
             if column is None or (column.null_count and not field.nullable):
                 return None
             columns.append(column)
-        ids = batch.column(self._source.id).cast(pa.string()).to_pylist()
+        try:
+            ids = batch.column(self._source.id).cast(pa.string()).to_pylist()
+            header, values = self._payloads.header, self._codec.encode(columns)
+        except (ValueError, OverflowError):  # a symbol that is none, a text that is none: it is read one by one
+            return None
         if not all(ids):
             return None
-        header = self._payloads.header
-        values = self._codec.encode(columns)
         return [text.encode() for text in ids], [header + value for value in values] if header else values
 
 
@@ -278,7 +324,19 @@ def _one_type(schema: Schema, type_: Any) -> Any:
     return others[0] if others else "null"
 
 
-def mapped(rows: Given) -> list[dict[str, Any]]:
-    """Rows as dicts."""
-    found: list[dict[str, Any]] = rows if isinstance(rows, list) else rows.to_pylist()
+def mapped(rows: Given) -> list[Any]:
+    """Rows as dicts; Unreadable in the place of one that is none."""
+    if isinstance(rows, list):
+        return rows
+    try:
+        found: list[Any] = rows.to_pylist(maps_as_pydicts="strict")
+    except (ValueError, OverflowError):  # a text that is none, a time that Python has not
+        found = [_one_of(rows, number) for number in range(len(rows))]
     return found
+
+
+def _one_of(rows: Any, number: int) -> Any:
+    try:
+        return rows.slice(number, 1).to_pylist(maps_as_pydicts="strict")[0]
+    except (ValueError, OverflowError) as error:
+        return Unreadable(f"a value of it cannot be read: {error}")

@@ -104,6 +104,7 @@ def test_one_that_was_ended_in_the_middle_goes_on_and_gives_what_a_whole_one_giv
             sink.take(path.name, piece)
         else:
             sink.finish()
+        sink.close()  # as the end of its process does
         assert out.exists() is (ended_after == 99), "nothing half has the name"
     if form == "parquet":
         assert parquet.read_table(out).equals(parquet.read_table(tmp_path / "whole.parquet"))
@@ -153,8 +154,12 @@ def test_a_database_that_cannot_be_used_is_told_without_its_password(tmp_path: P
     with pytest.raises(ConfigError, match="the database cannot be used") as caught:
         TableSink("postgresql://u:secret@127.0.0.1:1/db", "t", tmp_path / "r")
     assert "secret" not in str(caught.value)
-    with pytest.raises(ConfigError, match="the database cannot be used"):
-        TableSink("nothing://x", "t", tmp_path / "r")
+    for url in ("nothing://x", "postgresql://u:pa@ss:w0rd@h/db", "mysql://u:w0rd@h/db"):
+        with pytest.raises(ConfigError) as caught:
+            TableSink(url, "t", tmp_path / "r")
+        assert "w0rd" not in str(caught.value), caught.value
+    with pytest.raises(ConfigError, match="names no table"):
+        TableSink("sqlite://", "../../t", tmp_path / "r")
 
 
 def test_a_table_that_is_another_one_is_said_and_the_same_command_helps(tmp_path: Path) -> None:
@@ -185,3 +190,82 @@ def test_a_time_of_parquet_in_another_unit_is_the_same_time(tmp_path: Path) -> N
         times = pa.array(moments, pa.timestamp("us", "UTC")).cast(pa.timestamp(unit, "UTC"))
         parquet.write_table(table.set_column(table.schema.get_field_index("at"), "at", times), tmp_path / "t.parquet")
         assert [one["event_time"] for one in scored(pieces(scorer, tmp_path / "t.parquet"))] == expected
+
+
+def test_a_refused_file_of_an_earlier_run_does_not_stay_beside_a_result_without_one(tmp_path: Path) -> None:
+    scorer, _ = learned(tmp_path)
+    path = written(tmp_path, rows(20), "jsonl")
+    (tmp_path / "out.parquet.refused.jsonl").write_text("of before\n")
+    sink = FileSink(tmp_path / "out.parquet", work_of([path], "v/1"))
+    for piece in scorer.score_file(path):
+        sink.take(path.name, piece)
+    sink.finish()
+    assert not (tmp_path / "out.parquet.refused.jsonl").exists()
+
+
+# --- one bad row is refused, and costs no other ---
+
+
+def refused(folder: Path, path: Path) -> dict[int, str]:
+    scorer, _ = learned(folder, 10)
+    found = pieces(scorer, path)
+    told = {one.number: one.why for piece in found for one in piece.refused}
+    for piece in found:
+        for one in piece.refused:
+            json.dumps(one.plain(), default=str)
+    count = sum(piece.predictions.num_rows for piece in found)
+    assert count + len(told) == 20, (count, told)
+    return told
+
+
+def test_lines_that_are_no_json_too_long_or_nested_are_refused_with_their_own_number(tmp_path: Path) -> None:
+    lines = [json.dumps(row) for row in rows(20)]
+    lines[3], lines[5], lines[7] = "{nothing", "[" * 200_000, json.dumps({**rows(8)[7], "kind": "k" * (2**20 + 5)})
+    lines[9] = '{"id": "\xff"'
+    lines.insert(2, "")  # what is empty is no row, and has a number
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(lines) + "\n", "utf-8", errors="surrogatepass")
+    told = refused(tmp_path, path)
+    assert set(told) == {5, 7, 9, 11}, told
+    assert "no JSON" in told[5] and "no JSON" in told[9]
+
+
+def test_what_parquet_can_hold_and_no_event_is_refused_row_by_row(tmp_path: Path) -> None:
+    some = rows(20)
+    table = pa.Table.from_pylist(some)
+    texts = pa.array([row["kind"].encode() for row in some], pa.binary())
+    raw = texts.to_pylist()
+    raw[4] = b"\xff\xfe"
+    for name, column, bad in (
+        ("binary", pa.array(raw, pa.binary()), {5}),
+        ("number", pa.array([1.5] * 20), set(range(1, 21))),
+        ("date", pa.array([datetime.date(2026, 1, 1)] * 20), set(range(1, 21))),
+    ):
+        path = tmp_path / f"{name}.parquet"
+        parquet.write_table(table.set_column(table.schema.get_field_index("kind"), "kind", column), path)
+        assert set(refused(tmp_path / name, path)) == bad, name
+    far = pa.array([2**60 if n == 6 else row["at"] for n, row in enumerate(some)], pa.timestamp("ms", "UTC"))
+    parquet.write_table(table.set_column(table.schema.get_field_index("at"), "at", far), tmp_path / "far.parquet")
+    assert set(refused(tmp_path / "far", tmp_path / "far.parquet")) == {7}
+
+
+def test_a_line_of_csv_with_another_number_of_values_is_refused_alone(tmp_path: Path) -> None:
+    path = written(tmp_path, rows(20), "csv")
+    lines = path.read_text().splitlines()
+    lines[4] += ",more"
+    lines[9] = "one"
+    path.write_text("\n".join(lines) + "\n")
+    assert set(refused(tmp_path, path)) == {4, 9}
+
+
+def test_bytes_of_a_parquet_text_are_the_text(tmp_path: Path) -> None:
+    scorer, _ = learned(tmp_path)
+    some = rows(40)
+    expected = scored(pieces(scorer, written(tmp_path, some, "jsonl")))
+    table = pa.Table.from_pylist(some)
+    for name in ("id", "kind"):
+        column = pa.array([row[name].encode() for row in some], pa.binary())
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    parquet.write_table(table, tmp_path / "b.parquet")
+    found = scored(pieces(scorer, tmp_path / "b.parquet"))
+    assert [(one["event_id"], one["score"]) for one in found] == [(one["event_id"], one["score"]) for one in expected]

@@ -11,15 +11,19 @@ from typing import Any, NamedTuple
 from stream_ml.admin.models.log import ModelLog
 from stream_ml.admin.models.where import Condition
 from stream_ml.core.avro.framing import Rejected
-from stream_ml.core.fold.batches import FoldSettings, Run
-from stream_ml.core.fold.book import Book, Judged
+from stream_ml.core.fold.batches import FoldSettings
+from stream_ml.core.fold.facts import LogFacts
 from stream_ml.core.fold.roles import Declared, Roles
-from stream_ml.core.log.entry import Entry
+from stream_ml.core.log.entry import Entry, decode_entry, is_command
+from stream_ml.core.log.sequences import SequenceTracker
+from stream_ml.core.model.freezing import Freezing
 from stream_ml.core.model.selection import RANGES_MAX, Range, Selection, united
-from stream_ml.errors import ConfigError
-from stream_ml.follower.past.judged import judged_entries
+from stream_ml.errors import ConfigError, StreamMLError
 from stream_ml.follower.recipes import Recipe, Recipes, built, declaration, selecting
 from stream_ml.follower.restore import log_range, own_checkpoints, seeds_of
+from stream_ml.kafka.reading.log_reader import log_value
+from stream_ml.kafka.reading.ranges import read_range
+from stream_ml.records import Record
 from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
 from stream_ml.storage.keys import key_of
 
@@ -63,54 +67,108 @@ def look(
     Raises
     ------
     ConfigError
-        Nothing would be; or it is scattered over more ranges than a specification may have.
+        Nothing would be; or a field is misspelt.
     """
-    out, before, offsets = Tally(), Tally(), list[int]()
+    config, topic = log.config, log.config.training_log_topic
     selection = None if isinstance(wanted, Condition) else Selection(wanted)
-    book = Book(settings)
-    first, end = log_range(log.config)
-    book.position = book.read_position = first
-    for judged in judged_entries(log.config, settings, book, end, log.seal):
-        for offset, entry, features_of in _examples(judged):
+    if isinstance(wanted, Condition):
+        wanted.check_fields([field["name"] for field in settings.payloads.reader.fields])
+    out, before, found = Tally(), Tally(), list[Range]()
+    facts, nothing = LogFacts(settings), SequenceTracker()
+    first, end = log_range(config)
+    is_out = False
+    for batch in read_range(config, topic, 0, first, end, keep_alive=lambda: None):
+        for record in batch:
+            entry = _entry(record, log, facts, nothing)
+            if entry is None:
+                continue
             if selection is None:
-                holds = wanted.holds(entry, features_of(settings) if wanted.needs_event else None)  # type: ignore[union-attr]
+                assert isinstance(wanted, Condition)  # noqa: S101
+                holds = wanted.holds(entry, _payload(settings, entry) if wanted.needs_event else None)
             else:
-                holds = selection.excludes(offset)
-            if holds:
-                offsets.append(offset)
+                holds = selection.excludes(record.offset)
+            if holds:  # no example stands between it and the last one that is left out
+                begins = found.pop()[0] if found and is_out else record.offset
+                found.append((begins, record.offset + 1))
                 out.add(entry)
-            elif not offsets:
+            elif not found:
                 before.add(entry)
-        say(book.read_position, end)
+            is_out = holds
+        say(batch[-1].offset, end)
     if not out.count:
         words = wanted.text if isinstance(wanted, Condition) else ", ".join(f"{a}:{b}" for a, b in wanted)
-        raise ConfigError(
-            f"no example of {log.config.training_log_topic} is left out by {words}", f"it holds {first:,} to {end:,}"
-        )
-    ranges = united((offset, offset + 1) for offset in offsets) if selection is None else selection.exclude
-    if len(ranges) > RANGES_MAX:
-        raise ConfigError(
-            f"{out.count:,} examples in {len(ranges):,} places are more than the {RANGES_MAX:,} ranges of one model",
-            "leave out a range of offsets instead: --exclude FIRST:STOP",
-        )
-    return Found(ranges, out, before)
+        raise ConfigError(f"no example of {topic} is left out by {words}", f"it holds {first:,} to {end:,}")
+    return Found(united(found) if selection is None else selection.exclude, out, before)
 
 
-def _examples(judged: list[Judged]) -> Iterator[tuple[int, Entry, Callable[[FoldSettings], Any]]]:
-    for one in judged:
-        if not one.learns:
-            continue
-        for single in one.item.singles() if isinstance(one.item, Run) else [one.item]:
-            if single.entry is not None:
-                yield single.record.offset, single.entry, _payload_of(single.entry)
+def _entry(record: Record, log: ModelLog, facts: LogFacts, nothing: SequenceTracker) -> Entry | None:
+    """The example in a record; a schema is noted. None of anything else."""
+    try:
+        entry = decode_entry(log_value(record, log.seal))
+        if entry.kind == "schema":
+            facts.note(entry, nothing)
+    except (ValueError, StreamMLError):  # learning halts there, which others say
+        return None
+    return entry if entry.kind == "example" else None
 
 
-def _payload_of(entry: Entry) -> Callable[[FoldSettings], Any]:
-    def payload(settings: FoldSettings) -> Any:
-        found = settings.payloads.decode_logged_one(entry.event_schema, entry.event_framing, entry.event)
-        return None if isinstance(found, Rejected) else found
+def _payload(settings: FoldSettings, entry: Entry) -> Any:
+    found = settings.payloads.decode_logged_one(entry.event_schema, entry.event_framing, entry.event)
+    return None if isinstance(found, Rejected) else found
 
-    return payload
+
+class Frozen(NamedTuple):
+    """When a model did not learn.
+
+    Parameters
+    ----------
+    stretches
+        Offsets of the log for which it was frozen.
+    at_end
+        Whether it still is.
+    by_name
+        Whether a command did that which names it.
+    """
+
+    stretches: list[Range]
+    at_end: bool
+    by_name: bool
+
+
+def frozen_upto(log: ModelLog, recipe: Recipe, position: int) -> Frozen:
+    """When a model was frozen before a position, by the commands of the log and its own specification."""
+    freezing, found, since = Freezing(recipe.parts.selection), list[Range](), -1
+    first, _ = log_range(log.config)
+    hold_from, reached = recipe.parts.selection.hold_from, first
+    commands = [one for one in _commands(log, first, position) if one[1].command in ("freeze", "resume")]
+    for offset, entry in [*commands, (position, None)]:
+        if hold_from is not None and reached <= hold_from < offset and not freezing.frozen:
+            freezing.reach(hold_from, hold_from)
+            since = hold_from
+        reached = offset
+        named = None if entry is None else entry.parsed_arguments().get("lineage")
+        if entry is not None and named in (None, recipe.lineage):
+            was = freezing.frozen
+            freezing.obey(offset, entry, own=named is not None)
+            if freezing.frozen and not was:
+                since = offset
+            elif was and not freezing.frozen:
+                found.append((since, offset))
+    if freezing.frozen and since < position:
+        found.append((since, position))
+    return Frozen(found, freezing.frozen, freezing.commanded.own is not None)
+
+
+def _commands(log: ModelLog, first: int, stop: int) -> Iterator[tuple[int, Entry]]:
+    topic = log.config.training_log_topic
+    for batch in read_range(log.config, topic, 0, first, stop, keep_alive=lambda: None):
+        for record in batch:
+            value = log_value(record, log.seal)
+            if is_command(value):
+                try:
+                    yield record.offset, decode_entry(value)
+                except ValueError:  # learning halts there
+                    continue
 
 
 # --- the lineage ---
@@ -148,8 +206,14 @@ def planned(log: ModelLog, recipes: Recipes, of: Declared, selection: Selection)
     found = selecting(recipe, selection, log.facts.log)
     if found.lineage == recipe.lineage:
         raise ConfigError(f"{of.name} ({of.lineage}) has left out exactly this: there is nothing to declare")
-    begins = beginning(log, found)
+    if len(selection.exclude) > RANGES_MAX:
+        raise ConfigError(
+            f"{selection.left_out:,} entries in {len(selection.exclude):,} places are more than the {RANGES_MAX:,} "
+            "ranges of one model",
+            "leave out a range of offsets instead: --exclude FIRST:STOP",
+        )
     first, _ = log_range(log.config)
+    begins = beginning(log, found, first)
     if begins is None and first > 0:
         raise ConfigError(
             f"{log.config.training_log_topic} begins at {first:,}, and no checkpoint in "
@@ -161,8 +225,9 @@ def planned(log: ModelLog, recipes: Recipes, of: Declared, selection: Selection)
     return Plan(found, known.name if known is not None else next_name(of.name, log.roles), begins)
 
 
-def beginning(log: ModelLog, recipe: Recipe) -> tuple[str, int] | None:
-    """The newest checkpoint on this machine with which a model may begin: of which lineage, and where; None: none."""
+def beginning(log: ModelLog, recipe: Recipe, first: int) -> tuple[str, int] | None:
+    """The newest checkpoint on this machine with which a model may begin on a log that begins there: of which lineage,
+    and where; None: none."""
     store, own = own_checkpoints(log.config, recipe.lineage)
     found = [(recipe.lineage, one.position) for one in own if isinstance(one, Checkpoint)][:1]
     directory, key = log.config.path(log.config.checkpoints.directory), key_of(log.config, make=False)
@@ -170,7 +235,7 @@ def beginning(log: ModelLog, recipe: Recipe) -> tuple[str, int] | None:
         names = sorted(folder.name for folder in directory.iterdir() if folder.name != store.folder.name)
         stores = [CheckpointStore(directory, name, keep=1, key=key) for name in names]
         found = [(str(one.header["lineage"]), one.position) for one in seeds_of(recipe, stores, None)][:1]
-    return found[0] if found else None
+    return found[0] if found and (found[0][1] > first or not first) else None
 
 
 def next_name(name: str, roles: Roles) -> str:

@@ -4,7 +4,7 @@ import datetime
 import json
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from stream_ml.core.log.entry import Entry
@@ -45,7 +45,7 @@ class _Comparison(NamedTuple):
     field: str
     compare: Callable[[Any, Any], bool]
     wanted: Any
-    is_equality: bool
+    text: str
 
 
 class Condition:
@@ -67,6 +67,13 @@ class Condition:
         self._comparisons = [_comparison(part) for part in _AND.split(text)]
         self.needs_event = any(one.field.startswith(EVENT) for one in self._comparisons)
 
+    def check_fields(self, names: Collection[str]) -> None:
+        """See that each field of the event is one; ConfigError where a name is misspelt."""
+        for one in self._comparisons:
+            first = one.field.removeprefix(EVENT).split(".")[0]
+            if one.field.startswith(EVENT) and first not in names:
+                raise ConfigError(f"--where: the event has no field {first}", f"it has {', '.join(names)}")
+
     def holds(self, entry: Entry, payload: Any = None) -> bool:
         """Whether it holds for an example; `payload` is its event, where that is needed."""
         return all(_holds(one, _value(one.field, entry, payload)) for one in self._comparisons)
@@ -82,7 +89,8 @@ def _comparison(text: str) -> _Comparison:
     if field not in FIELDS and not field.startswith(EVENT):
         known = ", ".join(FIELDS)
         raise ConfigError(f"--where: there is no field {field}", f"there are {known}, and event.NAME of the event")
-    return _Comparison(field, _OPERATORS[sign], _wanted(field, value), sign in ("=", "==", "!="))
+    text = value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+    return _Comparison(field, _OPERATORS[sign], _wanted(field, value), text)
 
 
 def _wanted(field: str, text: str) -> Any:
@@ -102,15 +110,26 @@ def _value(field: str, entry: Entry, payload: Any) -> Any:
         return FIELDS[field](entry)
     for name in field.removeprefix(EVENT).split("."):
         payload = payload.get(name) if isinstance(payload, dict) else None
-    if isinstance(payload, datetime.datetime):
-        return payload.isoformat()
     return payload
+
+
+def _time_or_none(text: str) -> int | None:
+    try:
+        return time_ms(text)
+    except ValueError:
+        return None
 
 
 def _holds(one: _Comparison, value: Any) -> bool:
     wanted = one.wanted
-    if isinstance(value, str) and not isinstance(wanted, str):
-        wanted = json.dumps(wanted)  # a label true is a text, and so is a number that an id has
+    if value is None and wanted is not None:
+        return False  # also for !=: what is not there is neither this nor another
+    if isinstance(value, str):
+        wanted = one.text  # as it was typed: an id may look like a number
+    if isinstance(value, datetime.datetime):
+        value, wanted = round(value.timestamp() * 1000), _time_or_none(one.text)
+    elif isinstance(value, datetime.date):
+        value, wanted = value.isoformat(), one.text
     if isinstance(value, bool) and wanted in ("true", "false"):
         wanted = wanted == "true"
     try:

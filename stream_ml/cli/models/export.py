@@ -130,7 +130,7 @@ def _write_mlflow(recipe: "Recipe", directory: Path, at: int | None) -> None:
         written = write(recipe, directory / EXPORT, directory / KEY, at)
         about = {"app": recipe.parts.config.app.id, "version": "/".join(map(str, written.version))}
         example = tried_events(recipe.parts)[0]
-        write_all(directory, files_of(recipe.parts.plan.kinds, recipe.parts.domain, example, about))
+        write_all(directory, files_of(recipe.parts.plan.resolved, recipe.parts.domain, example, about))
     except BaseException:
         shutil.rmtree(directory, ignore_errors=True)  # nothing half is called an export
         raise

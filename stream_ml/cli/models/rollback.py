@@ -88,6 +88,9 @@ def add_commands(app: typer.Typer) -> None:
             )
         if not changes:
             assert name is not None  # noqa: S101
+            if dry_run:
+                say(f"would let {name} serve")
+                return
             let_serve(config, name, wait, no_wait=no_wait, why=why or "rollback")
             return
         log, of, recipes = _of(config, name)
@@ -96,7 +99,7 @@ def add_commands(app: typer.Typer) -> None:
         else:
             selection = _without(log, of, recipes, exclude, where)
         if learn_frozen:
-            selection = selection._replace(commands_from=log.read())
+            selection = selection._replace(commands_from=log.read(), hold_from=None)
         _go(log, of, recipes, selection, wait, no_wait=no_wait, why=why, dry_run=dry_run)
 
 
@@ -117,30 +120,38 @@ def _of(config: Config, name: str | None) -> "tuple[ModelLog, Declared, Recipes]
 
 
 def _as_of(log: "ModelLog", of: "Declared", position: int, recipes: "Recipes", *, hold: bool) -> "Selection":
-    """What a model as of a version learns: nothing of what came since."""
+    """What a model as of a version learns: nothing of what came since, nor of what it was frozen for before."""
+    from stream_ml.admin.models.rollback import frozen_upto
+    from stream_ml.core.model.selection import Selection
     from stream_ml.errors import ConfigError
     from stream_ml.follower.recipes import built
 
-    selection, end = built(recipes, of).parts.selection, log.read()
+    recipe, end = built(recipes, of), log.read()
     if position >= end:
         raise ConfigError(f"{of.name}/{position:,} is no version of the past: the log ends at {end:,}")
+    left_out = Selection(recipe.parts.selection.exclude).without(frozen_upto(log, recipe, position).stretches)
     if hold:
         say(f"{of.name} is held at {position:,}: it has learned what stands before, and nothing since")
-        return selection._replace(hold_from=position)
+        return left_out._replace(commands_from=position, hold_from=position)
     say(f"{of.name} as of {position:,}: {end - position:,} entries since are left out, and it learns on from {end:,}")
-    return selection.without([(position, end)])._replace(commands_from=end)
+    return left_out.without([(position, end)])._replace(commands_from=end)
 
 
 def _without(
     log: "ModelLog", of: "Declared", recipes: "Recipes", exclude: str | None, where: str | None
 ) -> "Selection":
     """What a model learns without some examples; says which."""
-    from stream_ml.admin.models.rollback import look, ranges_of
+    from stream_ml.admin.models.rollback import frozen_upto, look, ranges_of
     from stream_ml.admin.models.where import Condition
+    from stream_ml.core.model.selection import Selection
     from stream_ml.follower.recipes import built
 
     recipe = built(recipes, of)
-    selection = recipe.parts.selection
+    selection, frozen = recipe.parts.selection, frozen_upto(log, recipe, log.position)
+    if frozen.by_name:  # commands for this model alone, which are none for another lineage
+        selection = Selection(selection.exclude).without(frozen.stretches)
+        held = log.position if frozen.at_end else None
+        selection = selection._replace(commands_from=log.position, hold_from=held)
     if exclude is None and where is None:
         return selection
     wanted = ranges_of(exclude) if exclude is not None else Condition(where or "")

@@ -39,7 +39,7 @@ def predict(
     with their reason. A file is there whole or not at all; the same command goes on where it was ended.
     """
     from stream_ml.offline.batch.scoring import BatchScorer
-    from stream_ml.offline.batch.sinks import FileSink, TableSink, work_of
+    from stream_ml.offline.batch.sinks import FileSink, TableSink, version_begun, work_of
     from stream_ml.offline.rows import kind_of
 
     for path in files:
@@ -47,11 +47,12 @@ def predict(
     names = [path.name for path in files]
     if len(set(names)) < len(names):
         raise ConfigError("two files have the same name, by which rows are told", "rename one of them")
-    began_s = time.monotonic()
-    parts, model = _model(config, at)
+    began_s, is_table = time.monotonic(), "://" in out
+    shown = f"the table {table}" if is_table else out  # an address may hold a password
+    parts, model = _model(config, at or (None if is_table else version_begun(Path(out))))
     version = f"{model.settings.lineage}/{model.position}"
     sink: Sink
-    if "://" in out:
+    if is_table:
         sink = TableSink(out, table, Path(f"{table}.refused.jsonl"))
     else:
         sink = FileSink(Path(out), work_of(files, version))
@@ -67,7 +68,8 @@ def predict(
         sink.finish()
     except OSError as error:
         raise FatalError(
-            f"{out} could not be written: {error.strerror or error}", "make room, then the same command goes on"
+            f"{shown} could not be written: {error.strerror or type(error).__name__}",
+            "make room or grant the rights, then the same command goes on",
         ) from error
     done, took_s = sink.done, time.monotonic() - began_s
     said = {
@@ -76,7 +78,7 @@ def predict(
         "refused": done.refused,
         "version": version,
         "seconds": round(took_s, 1),
-        "out": out if "://" not in out else table,
+        "out": shown,
     }
     if as_json:
         say(json.dumps(said))
@@ -103,6 +105,8 @@ def _model(config: Config, at: str | None) -> "tuple[Parts, LineageModel]":
     recipes = Recipes(assemble(config), log.facts, log.seal)
     if name is None and not log.roles.table.lineage:
         recipe = recipes.own
+    elif name is not None and not log.roles.declared and recipes.own.lineage.startswith(name):
+        recipe = recipes.own  # the version that this verb has named before the first worker came
     else:
         recipe = built(recipes, log.named(log.roles.table.lineage if name is None else name))
     derived = model_at(recipe, recipes.fresh(recipe), log.facts, position, log.seal)

@@ -278,6 +278,10 @@ def _outcome(
                 raise ConfigError(f"--fail-if: {name} {made.entrants[name].stopped}: it is compared with nothing")
         return comparison.pair(first, second, course=False).verdict
 
+    for bound in given.bounds:
+        stopped = made.entrants[bound.first].stopped if bound.first in made.entrants else ""
+        if stopped:
+            raise ConfigError(f"--fail-if: {bound.first} {stopped}: it is compared with nothing")
     wrong = [words for bound in given.bounds if (words := failed(bound, measures, verdict))]
     took_s = time.monotonic() - began_s
     return Outcome(given.config.app.id, source, comparison, measured, made.entrants, pairs, wrong, took_s)

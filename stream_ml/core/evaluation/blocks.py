@@ -25,6 +25,7 @@ UNIT = 1_000_000  # a difference of losses is kept as so many parts
 MIXTURE = 1 / 50  # r of the mixture: the interval is narrowest for about as many blocks as its reciprocal
 AUTOCORRELATED = 0.3  # of one block and the next: above this they are no units
 LEAST = 20  # blocks before anything is decided
+PIECE = 1_000_000  # pairs whose squares add up in 64 bits
 FORETOLD_MAX = 100_000  # blocks; further nothing is foretold
 
 Ints = NDArray[np.int64]
@@ -105,6 +106,11 @@ class Blocks:
 
     def add_many(self, event_ms: Ints, delay_ms: Ints, first: Floats, second: Floats) -> None:
         """Add n pairs: event time, delay of the label, loss of the first and of the second model."""
+        for begin in range(0, len(event_ms), PIECE):
+            of = slice(begin, begin + PIECE)
+            self._add_some(event_ms[of], delay_ms[of], first[of], second[of])
+
+    def _add_some(self, event_ms: Ints, delay_ms: Ints, first: Floats, second: Floats) -> None:
         counts = delay_ms <= self.mature_ms
         self.late += int(np.count_nonzero(~counts))
         blocks = event_ms[counts] // self.block_ms

@@ -59,13 +59,18 @@ def questions_and_answers(
     moment, delay
         As River has them: a field, a function, or nothing; the delay also a constant.
 
+    Raises
+    ------
+    ValueError
+        A row has more than features and label.
+
     Yields
     ------
     tuple
         Number of the event, its features, its label, and whether the label is revealed here.
     """
     if moment is None and delay is None:
-        for number, (x, y, *_) in enumerate(dataset):
+        for number, (x, y) in enumerate(map(_pair, dataset)):
             yield number, x, y, False
             yield number, x, y, True
         return
@@ -73,7 +78,7 @@ def questions_and_answers(
     counter = itertools.count()
 
     def times() -> Iterator[tuple[Any, Any]]:
-        for x, y, *_ in dataset:
+        for x, y in map(_pair, dataset):
             number = next(counter)
             held[number] = (x, y)
             at = _moment(moment, number, x)
@@ -82,6 +87,13 @@ def questions_and_answers(
     for number, is_answer in steps(times(), in_line=not (callable(delay) or isinstance(delay, str))):
         x, y = held.pop(number) if is_answer else held[number]
         yield number, x, y, is_answer
+
+
+def _pair(row: Sequence[Any]) -> tuple[dict[str, Any], Any]:
+    """Features and label; ValueError where a row has more, which would be lost."""
+    if len(row) != 2 and any(row[2:]):
+        raise ValueError("a row with arguments of its own, such as a weight, is not replayed")
+    return row[0], row[1]
 
 
 def _moment(moment: Moment, number: int, x: dict[str, Any]) -> Any:

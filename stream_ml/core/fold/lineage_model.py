@@ -126,6 +126,8 @@ class LineageModel:
         said = entry.parsed_arguments()
         named = said.get("lineage")
         if named not in (None, self.settings.lineage):
+            if entry.command in ("freeze", "resume", *ENDING_A_HALT):
+                self.freezing.of_another(offset)
             return
         changes = False
         if entry.command in ("freeze", "resume"):
@@ -394,4 +396,7 @@ class LineageModel:
         self.halts.overrides.restore(state["open_halts"])
         self.model.limits.restore(state["limits"])
         self.model.far.restore(state["far"])
-        self.signals = deque((Signal(**signal) for signal in state["signals"]), maxlen=KEPT_MAX)
+        told = (
+            Signal(**{**signal, "origin": self.settings.lineage}) for signal in state["signals"]
+        )  # of a seed its own
+        self.signals = deque(told, maxlen=KEPT_MAX)

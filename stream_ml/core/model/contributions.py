@@ -94,11 +94,11 @@ def contributions(estimator: Any, features: Mapping[str, Any], domain: LabelDoma
     """
     x, last = _behind_transformers(estimator, dict(features))
     wanted = _wanted(estimator, features, domain, y)
-    if isinstance(last, linear_model.LinearRegression):
+    if type(last) is linear_model.LinearRegression and type(last.loss) is optim.losses.Squared:
         return _linear(last, x, "value")
-    if isinstance(last, linear_model.LogisticRegression) and isinstance(last.loss, optim.losses.Log):
+    if type(last) is linear_model.LogisticRegression and type(last.loss) is optim.losses.Log:
         return _linear(last, x, "log odds")
-    if isinstance(last, naive_bayes.GaussianNB) and wanted in last.class_counts and len(last.class_counts) > 1:
+    if type(last) is naive_bayes.GaussianNB and wanted in last.class_counts and len(last.class_counts) > 1:
         return _bayes(last, x, wanted)
     if type(last) in _TREES and last._root is not None:  # noqa: SLF001 - there is no other way to it
         return _summed(

@@ -45,6 +45,10 @@ class Freezing:
         self.frozen, self._held = entry.command == "freeze", False
         return changes
 
+    def of_another(self, offset: int) -> None:
+        """Note a command about the learning of another model: what this one has learned is not what that has."""
+        self.commanded = self.commanded.and_of(Commanded(others=offset))
+
     def halt_ended(self, position: int, entry: Entry) -> None:
         """Note that a command for this model alone has changed what it learns from its halt on."""
         if entry.parsed_arguments().get("lineage") is not None:
@@ -57,4 +61,4 @@ class Freezing:
     def restore(self, state: dict[str, Any]) -> None:
         """Take back what `state` gave; where nothing is known of commands, one may have stood anywhere."""
         self.frozen, self._held = state["frozen"], state.get("held", False)
-        self.commanded = Commanded(*state.get("commanded", (0, 0)))
+        self.commanded = Commanded(*state.get("commanded", (0, 0, 0)))

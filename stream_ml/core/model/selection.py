@@ -125,10 +125,13 @@ class Commanded(NamedTuple):
         Offset of the first `freeze` or `resume`, obeyed or not.
     own
         Offset from which a command for this lineage alone has changed what it learned.
+    others
+        Offset of the first one for another lineage alone.
     """
 
     any: int | None = None
     own: int | None = None
+    others: int | None = None
 
     def met(self, offset: int, *, own: bool) -> "Commanded":
         """With one more."""
@@ -149,7 +152,8 @@ def may_seed(parent: Selection, child: Selection, position: int, commanded: Comm
         The commands that the parent has met up to that position.
     """
     differs = parent.differs_at(child)
-    if (differs is not None and differs < position) or commanded.own is not None:
+    by_name = commanded.own is not None or commanded.others is not None
+    if (differs is not None and differs < position) or by_name:
         return False
     if parent.commands_from == child.commands_from or commanded.any is None:
         return True

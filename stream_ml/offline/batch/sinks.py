@@ -4,10 +4,13 @@ What goes to a file is written in parts beside it, each whole before it is named
 are there. So nothing half is called done, and the same command goes on where it was ended.
 """
 
+import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -19,6 +22,8 @@ from stream_ml.offline.batch.scoring import SCHEMA, Piece
 from stream_ml.offline.rows import Refused, plain
 
 PART_ROWS = 131_072
+WORK = "work.json"
+_TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 KEY = "event_id"
 
 
@@ -70,7 +75,7 @@ class FileSink:
             raise ConfigError(f"{out} is neither .parquet nor .jsonl", "name a file that ends so, or a database")
         if out.exists():
             raise ConfigError(f"{out} is there already", "name another file, or remove it")
-        self._out, self._of = out, of
+        self._out, self._of, self._lock = out, of, -1
         self.refused_file = out.with_name(f"{out.name}.refused.jsonl")
         self._folder = out.with_name(f".{out.name}.parts")
         self._pieces: list[tuple[str, Piece]] = []
@@ -80,11 +85,21 @@ class FileSink:
         try:
             self._begin()
         except OSError as error:
+            self.close()
             raise ConfigError(f"{out} cannot be written: {error.strerror}", "name another --out") from error
+        except BaseException:
+            self.close()
+            raise
 
     def _begin(self) -> None:
         self._out.parent.mkdir(parents=True, exist_ok=True)
-        known = self._folder / "work.json"
+        known = self._folder / WORK
+        self._folder.mkdir(exist_ok=True, mode=0o700)
+        self._lock = os.open(self._folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(f"another process writes {self._out}", "wait for it, or name another file") from None
         if known.is_file():
             said = json.loads(known.read_text())
             if said != self._of:
@@ -92,7 +107,6 @@ class FileSink:
                     f"{self._folder} holds parts of another run: of other files, or version {said.get('version')}",
                     f"go on with --at {said.get('version')}, or remove that folder",
                 )
-        self._folder.mkdir(exist_ok=True, mode=0o700)
         if not known.is_file():
             _written(known, json.dumps(self._of).encode())
         for path in sorted(self._folder.glob("*.done.json")):
@@ -137,12 +151,31 @@ class FileSink:
         draft = self._folder / "whole.draft"
         self._put_together(draft, [self._folder / f"{number:06d}.parquet" for number in numbers])
         _flushed(draft)
-        if self.done.refused:
-            with self.refused_file.open("wb") as file:
-                for number in numbers:
-                    file.write((self._folder / f"{number:06d}.refused").read_bytes())
-        draft.rename(self._out)
+        self._put_refused(numbers)
+        try:
+            os.link(draft, self._out)
+        except FileExistsError:
+            raise ConfigError(f"{self._out} is there by now: another process made it", "name another file") from None
         shutil.rmtree(self._folder)
+        self.close()
+
+    def close(self) -> None:
+        """Let another process go on."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _put_refused(self, numbers: Iterable[int]) -> None:
+        """The file of what was refused, whole, or none: what an earlier run has left there goes."""
+        if not self.done.refused:
+            self.refused_file.unlink(missing_ok=True)
+            return
+        draft = self._folder / "refused.draft"
+        with draft.open("wb") as file:
+            for number in numbers:
+                file.write((self._folder / f"{number:06d}.refused").read_bytes())
+        _flushed(draft)
+        draft.replace(self.refused_file)
 
     def _put_together(self, draft: Path, parts: Sequence[Path]) -> None:
         if self._out.suffix.lower() == ".parquet":
@@ -196,12 +229,24 @@ class TableSink:
             raise ConfigError(
                 "a database is written to with SQLAlchemy, which is not installed", 'pip install "stream-ml[database]"'
             ) from None
+        if _TABLE.fullmatch(table) is None:
+            raise ConfigError(f"{table!r} names no table", "letters, digits and _, such as predictions")
         self._sql, self.refused_file, self._refused = sqlalchemy, refused, 0
+        self.refused_file.unlink(missing_ok=True)  # of an earlier run
         self._table_name = table
         try:
             self._engine = sqlalchemy.create_engine(url)
+        except (sqlalchemy.exc.SQLAlchemyError, ValueError):  # whose words may repeat a password
+            raise ConfigError("--out is no address of a database", "postgresql://USER:PASSWORD@HOST/DATABASE") from None
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"the driver {error.name} is not installed", 'pip install "stream-ml[database]"'
+            ) from None
+        if self._engine.dialect.name not in ("postgresql", "sqlite"):
+            raise ConfigError(f"{self._engine.dialect.name} is not supported", "PostgreSQL and SQLite are")
+        try:
             self._table = self._made(table)
-        except (sqlalchemy.exc.SQLAlchemyError, ModuleNotFoundError) as error:
+        except sqlalchemy.exc.SQLAlchemyError as error:
             raise ConfigError(f"the database cannot be used: {_words(error)}", "mend its address or rights") from None
         self.done = Done({}, 0, 0)
 
@@ -245,12 +290,8 @@ class TableSink:
         )
 
     def _upsert(self) -> Any:
-        dialect = self._engine.dialect.name
-        if dialect not in ("postgresql", "sqlite"):
-            raise FatalError(f"{dialect} is not supported", "PostgreSQL and SQLite are")
-        from importlib import import_module
-
-        statement = import_module(f"sqlalchemy.dialects.{dialect}").insert(self._table)
+        dialect = import_module(f"sqlalchemy.dialects.{self._engine.dialect.name}")
+        statement = dialect.insert(self._table)
         others = {name: statement.excluded[name] for name in SCHEMA.names if name != KEY}
         return statement.on_conflict_do_update(index_elements=[KEY], set_=others)
 
@@ -263,6 +304,15 @@ def _words(error: Exception) -> str:
     """What a database says, without the statement and its address, which may hold a password."""
     first = str(getattr(error, "orig", None) or error).splitlines()
     return (first[0] if first else type(error).__name__)[:200]
+
+
+def version_begun(out: Path) -> str | None:
+    """The version by which a run began that was ended in the middle; None where there is none."""
+    try:
+        found: str = json.loads((out.with_name(f".{out.name}.parts") / WORK).read_text())["version"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return found
 
 
 def work_of(files: Iterable[Path], version: str) -> dict[str, Any]:

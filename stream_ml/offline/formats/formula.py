@@ -86,14 +86,22 @@ def _through(step: Any, known: dict[str, Any], kinds: Mapping[str, str]) -> dict
     if isinstance(step, compose.TransformerUnion):
         found: dict[str, Any] = {}
         for inner in step.transformers.values():
-            found |= _through(inner, known, kinds)
+            own = _through(inner, known, kinds)
+            if set(own) & set(found):
+                raise ConfigError(f"two branches of a union give {min(set(own) & set(found))}", "select each in one")
+            found |= own
         return found
     if isinstance(step, compose.Select | compose.Discard):
         wanted = isinstance(step, compose.Select)
         return {name: one for name, one in known.items() if (name in step.keys) is wanted}
     if isinstance(step, compose.SelectType):
-        types = {"number": (int, float), "text": (str,), "boolean": (bool, int)}
-        return {name: one for name, one in known.items() if set(types[kinds[one.feature]]) & set(step.types)}
+        types = {"number": float, "text": str, "boolean": bool}
+        if int in step.types and float not in step.types:
+            raise ConfigError(
+                "a selection of whole numbers alone has no form in ONNX here", "select int and float, or names"
+            )
+        wanted_types = tuple(step.types)
+        return {name: one for name, one in known.items() if issubclass(types[kinds[one.feature]], wanted_types)}
     if type(step) is preprocessing.StandardScaler and step.window_size is None:
         return {name: _scaled(step, name, one, kinds) for name, one in known.items()}
     if type(step) is preprocessing.OneHotEncoder and not step.drop_first and step.categories is None:
@@ -125,12 +133,12 @@ def _one_hot(name: str, one: Scaled | OneHot, kinds: Mapping[str, str]) -> OneHo
 def _of_model(
     model: Any, known: Mapping[str, Scaled | OneHot], kinds: Mapping[str, str], domain: LabelDomain
 ) -> Formula:
-    if isinstance(model, linear_model.LogisticRegression) and isinstance(model.loss, optim.losses.Log):
+    if type(model) is linear_model.LogisticRegression and type(model.loss) is optim.losses.Log:
         return _linear(model, known, kinds, is_logistic=True)
-    if isinstance(model, linear_model.LinearRegression):
+    if type(model) is linear_model.LinearRegression and type(model.loss) is optim.losses.Squared:
         return _linear(model, known, kinds, is_logistic=False)
     if type(model) is tree.HoeffdingTreeClassifier and model.leaf_prediction == "mc" and domain.task == "binary":
-        return _tree(model, known)
+        return _tree(model, known, kinds)
     if isinstance(model, tree.HoeffdingTreeClassifier):
         raise ConfigError(
             f"a tree whose leaves are models (leaf_prediction {model.leaf_prediction}) has no form in ONNX here",
@@ -150,29 +158,35 @@ def _linear(model: Any, known: Mapping[str, Scaled | OneHot], kinds: Mapping[str
                 )
             terms.append(Term(float(weight), one))
             continue
-        texts = [name for name, of in known.items() if isinstance(of, OneHot) and key.startswith(f"{name}_")]
+        texts = [name for name, of in known.items() if isinstance(of, OneHot) and str(key).startswith(f"{name}_")]
+        if len(texts) > 1:
+            raise ConfigError(f"{key} may be a value of {' or '.join(texts)}", "rename one of these features")
         if texts:
-            name = max(texts, key=len)
-            terms.append(Term(float(weight), OneHot(name), key[len(name) + 1 :]))
+            terms.append(Term(float(weight), OneHot(texts[0]), str(key)[len(texts[0]) + 1 :]))
+        elif weight:
+            raise ConfigError(f"the model has learned {key}, which is no feature now: it has no form in ONNX")
     return Linear(float(model.intercept), terms, is_logistic)
 
 
-def _tree(model: Any, known: Mapping[str, Scaled | OneHot]) -> Split | float:
+def _tree(model: Any, known: Mapping[str, Scaled | OneHot], kinds: Mapping[str, str]) -> Split | float:
     if any(isinstance(one, OneHot) or (one.mean, one.deviation) != (0.0, 1.0) for one in known.values()):
         raise ConfigError("a tree behind a scaler or an encoder has no form in ONNX here", "--format mlflow")
     root = model._root  # noqa: SLF001 - there is no other way to it
     if root is not None and getattr(root, "n_nodes", 1) > NODES_MAX:
         raise ConfigError(f"the tree has more than {NODES_MAX:,} nodes")
-    return 0.0 if root is None else _node(root)
+    return 0.0 if root is None else _node(root, kinds)
 
 
-def _node(node: Any) -> Split | float:
+def _node(node: Any, kinds: Mapping[str, str]) -> Split | float:
     if not isinstance(node, DTBranch):
         total = sum(node.stats.values())
         return float(node.stats.get(True, 0.0) / total) if total else 0.0
-    yes, no = (_node(child) for child in node.children[:2])
-    if isinstance(node, NumericBinaryBranch):
+    yes, no = (_node(child, kinds) for child in node.children[:2])
+    is_text = kinds.get(str(getattr(node, "feature", ""))) == "text"
+    if isinstance(node, NumericBinaryBranch) and not is_text:
         return Split(str(node.feature), float(node.threshold), "", yes, no)
-    if isinstance(node, NominalBinaryBranch):
+    if isinstance(node, NominalBinaryBranch) and is_text:
         return Split(str(node.feature), None, str(node.value), yes, no)
-    raise ConfigError("a split in more than two branches has no form in ONNX here", "binary_split: true has one")
+    raise ConfigError(
+        f"the split {node.repr_split} has no form in ONNX here", "with binary_split, texts as nominal_attributes it has"
+    )

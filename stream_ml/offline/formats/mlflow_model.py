@@ -13,7 +13,7 @@ import datetime
 import json
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,22 @@ from stream_ml.core.inputs.label_domain import LabelDomain
 
 LOADER = "stream_ml.offline.formats.mlflow_model"
 EXPORT, KEY = "model", "model.key"
-_TYPES = {"number": "double", "text": "string", "boolean": "boolean"}
+_TYPES = {"int": "integer", "long": "long", "boolean": "boolean"}
 
 
 def files_of(
-    kinds: Mapping[str, str], domain: LabelDomain, example: Mapping[str, Any], about: Mapping[str, str]
+    features: Sequence[Mapping[str, Any]], domain: LabelDomain, example: Mapping[str, Any], about: Mapping[str, str]
 ) -> dict[str, bytes]:
-    """All files but the export and its key, by name."""
+    """All files but the export and its key, by name.
+
+    Parameters
+    ----------
+    features
+        As a plan has resolved them.
+    """
     python = ".".join(map(str, sys.version_info[:3]))
     requirements = [f"{name}=={version(name)}" for name in ("stream-ml", "river", "numpy")]
-    inputs = [{"name": name, "type": _TYPES[kind], "required": False} for name, kind in kinds.items()]
+    inputs = [{"name": one["name"], "type": _type(one), "required": False} for one in features]
     outputs = [{"name": "class", "type": "string"}, {"name": "score", "type": "double"}]
     if domain.task == "regression":
         outputs = [{"name": "value", "type": "double"}]
@@ -67,6 +73,14 @@ def files_of(
     }
 
 
+def _type(feature: Mapping[str, Any]) -> str:
+    """MLflow's word for what a feature is."""
+    if feature["kind"] == "number":
+        whole = not feature["logical"] and feature["type"] in ("int", "long")
+        return _TYPES[feature["type"]] if whole else "double"
+    return "boolean" if feature["kind"] == "boolean" else "string"
+
+
 class Loaded:
     """What MLflow calls: features in, class and score, or value, out."""
 
@@ -77,11 +91,17 @@ class Loaded:
 
     def predict(self, model_input, params=None):  # type: ignore[no-untyped-def]
         """Predictions of n rows, as a frame where a frame was given, else as dicts."""
-        rows = model_input if isinstance(model_input, list) else model_input.to_dict("records")
+        rows = model_input if isinstance(model_input, list) else _records(model_input)
         found = [self._app.score_features(_given(row)) for row in rows]
         if isinstance(model_input, list):
             return found
         return type(model_input)(found, index=model_input.index)
+
+
+def _records(frame: Any) -> list[dict[str, Any]]:
+    """Rows of a frame, each value of its column's own type."""
+    columns = {str(name): frame[name].tolist() for name in frame.columns}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def _given(row: Mapping[str, Any]) -> dict[str, Any]:

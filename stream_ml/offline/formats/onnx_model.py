@@ -10,6 +10,7 @@ from stream_ml.core.inputs.label_domain import LabelDomain
 from stream_ml.errors import ConfigError
 from stream_ml.offline.formats.formula import Formula, Linear, OneHot, Scaled, Split, Term
 
+INNER = "stream_ml_inner_"  # what names within the graph begin with
 OPSET = 19  # from which on texts can be compared
 
 
@@ -30,6 +31,9 @@ def to_onnx(formula: Formula, kinds: dict[str, str], domain: LabelDomain, about:
         import onnx
     except ModuleNotFoundError:
         raise ConfigError("the package onnx is not installed", 'pip install "stream-ml[onnx]"') from None
+    taken = {name for name in kinds if name in ("score", "class", "value") or name.startswith(INNER)}
+    if taken:
+        raise ConfigError(f"a feature is named {min(taken)}, as an output or an inner value is", "rename it")
     made = _Graph(onnx, kinds)
     result = made.of(formula)
     outputs = [made.value(result, "value")] if domain.task == "regression" else made.classified(result, domain)
@@ -39,7 +43,12 @@ def to_onnx(formula: Formula, kinds: dict[str, str], domain: LabelDomain, about:
     )
     model.ir_version = 9  # of that opset: older runtimes read it
     onnx.helper.set_model_props(model, about)
-    onnx.checker.check_model(model)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ConfigError(
+            f"the model has no form in ONNX: {str(error).splitlines()[0][:200]}", "--format mlflow"
+        ) from None
     found: bytes = model.SerializeToString()
     return found
 
@@ -141,4 +150,4 @@ class _Graph:
 
     def _name(self) -> str:
         self._number += 1
-        return f"_{self._number}"
+        return f"{INNER}{self._number}"

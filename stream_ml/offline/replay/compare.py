@@ -246,9 +246,11 @@ class Comparison:
         apart = [block_ms for block_ms in enough if verdicts[block_ms].autocorrelation <= AUTOCORRELATED]
         return (apart or enough[-1:] or [BLOCKS_MS[0]])[0]
 
-    def equal(self, name: str) -> tuple[int, int]:
-        """Of the examples that count and were served: for how many a model says what was published; to AGREE."""
-        served, own, counts = self._said[SERVED], self._said[name], self.counts
+    def equal(self, name: str, lineage: str) -> tuple[int, int]:
+        """Of the examples that count and that this lineage has served: for how many a model says what was published,
+        to AGREE; and how many they are."""
+        served, own = self._said[SERVED], self._said[name]
+        counts = self.counts & (self.facts.served_lineage == lineage)
         same = np.ones(int(counts.sum()), np.bool_)
         for one, other in ((served.said, own.said), (served.probability, own.probability)):
             a, b = one[counts], other[counts]
@@ -269,7 +271,8 @@ def baseline(facts: Facts, domain: LabelDomain) -> Said:
     if domain.task == "regression":
         known = np.nan_to_num(true)
         before = np.concatenate(([0.0], np.cumsum(known)[:-1])) if count else known
-        value = before / np.maximum(seen, 1)
+        there = np.cumsum(~np.isnan(true)) - ~np.isnan(true)
+        value = before / np.maximum(there, 1)
         return Said(value, np.full(count, math.nan), np.full(count, math.nan))
     frequencies = np.empty((count, max(len(domain.classes), 2)))
     for number in range(frequencies.shape[1]):

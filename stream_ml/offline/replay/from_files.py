@@ -82,7 +82,10 @@ def tape_of_files(
     if not reading.count:
         first_one = f": {reading.refused[0].why}" if reading.refused else ""
         raise ConfigError(f"no row of {', '.join(path.name for path in files)} can be used{first_one}")
-    order, positions = _timeline(reading.times(), in_line=not isinstance(columns.delay, str))
+    if columns.delay is None:  # each label right behind its question, whatever the times are
+        order = positions = np.arange(reading.count)
+    else:
+        order, positions = _timeline(reading.times(), in_line=not isinstance(columns.delay, str))
     writer = TapeWriter(work, settings)
     for records in _entries(work / "rows.arrow", order):
         judged = [Judged(item, learns=True) for item in prepare(settings[0], records)]
@@ -135,40 +138,40 @@ class _Reading:
                 if dead is not None:
                     raise ValueError(f"{dead.reason}: {dead.message}")
                 moment_ms = self._moment(row, events.times_ms[n], self.count + len(entries))
-                target = self._target(row)
                 due_ms = self._due_ms(row, moment_ms)
+                number = self.count + len(entries)
+                entry = self._entry(number, moment_ms, due_ms, self._target(row), encoded.values[n], events, n)
             except (ValueError, TypeError, OverflowError) as error:
                 self._refuse([Refused(path.name, encoded.numbers[n], str(error), row)])
                 continue
-            number = self.count + len(entries)
-            entries.append(
-                encode_example(
-                    Example(
-                        source_partition=0,
-                        sequence=number,
-                        trigger=1,
-                        trigger_offset=number,
-                        event_id=events.ids[n],
-                        event_time_ms=moment_ms,
-                        event_offset=number,
-                        event_schema=events.schemas[n],
-                        event_framing=self._parts.config.events.framing,
-                        event=encoded.values[n],
-                        label_time_ms=due_ms,
-                        target=target,
-                        feedback_offset=number,
-                        served=NOT_SERVED,
-                    ),
-                    written_at_ms=due_ms,
-                    writer="replay",
-                )
-            )
+            entries.append(entry)
             moments.append(moment_ms)
             due.append(due_ms)
         self.count += len(entries)
         self._moments.append(np.array(moments, np.int64))
         self._due.append(np.array(due, np.int64))
         self._file.write_batch(pa.record_batch([pa.array(entries, pa.binary())], ["entry"]))
+
+    def _entry(
+        self, number: int, moment_ms: int, due_ms: int, target: Any, value: bytes, events: Any, row: int
+    ) -> bytes:
+        example = Example(
+            source_partition=0,
+            sequence=number,
+            trigger=1,
+            trigger_offset=number,
+            event_id=events.ids[row],
+            event_time_ms=moment_ms,
+            event_offset=number,
+            event_schema=events.schemas[row],
+            event_framing=self._parts.config.events.framing,
+            event=value,
+            label_time_ms=due_ms,
+            target=target,
+            feedback_offset=number,
+            served=NOT_SERVED,
+        )
+        return encode_example(example, written_at_ms=due_ms, writer="replay")
 
     def _refuse(self, some: Sequence[Refused]) -> None:
         self.refused += some
@@ -191,6 +194,8 @@ class _Reading:
         if isinstance(value, bool) or value is None:
             raise ValueError(f"{delay} is {value!r}: neither a duration nor a time")
         if isinstance(value, int | float):
+            if abs(value) > DELAY_MAX_S:
+                raise ValueError(f"{delay} is {value:g} seconds, more than ten years: write a time as ISO 8601")
             return moment_ms + round(value * 1000)
         if isinstance(value, datetime.datetime):
             return _time(row, delay)
@@ -220,12 +225,13 @@ class _Reading:
         self._file.close()
 
 
+DELAY_MAX_S = 10 * 366 * 86_400
 _FAR_MS = 2**62  # what is replayed may lie in any time
 
 
 def _given(row: dict[str, Any], column: str) -> Any:
     if column not in row:
-        raise ConfigError(f"there is no column {column}; there are {', '.join(map(str, row))[:300]}")
+        raise ValueError(f"there is no column {column}; there are {', '.join(map(str, row))[:300]}")
     return row[column]
 
 

@@ -97,7 +97,8 @@ class _Bounds:
             entry = one.item.entry
             if entry is not None and entry.kind == "example":
                 self._pass([entry.label_time_ms])
-            if self._began and not self.is_over:
+            is_command = entry is not None and entry.kind == "command"  # one before may have frozen what comes
+            if (self._began or is_command) and not self.is_over:
                 found.append(one)
             return
         run = one.item

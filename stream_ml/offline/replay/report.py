@@ -97,7 +97,7 @@ class Outcome(NamedTuple):
                 "cpu_us_an_example": round(ran.cpu_s / max(1, self.source.examples) * 1e6, 2),
             }
         if entrant is not None and SERVED in self.comparison.names:
-            found["equal_to_served"] = list(self.comparison.equal(one.name))
+            found["equal_to_served"] = list(self.comparison.equal(one.name, entrant.spec.recipe.lineage))
         return found
 
 
@@ -128,7 +128,7 @@ def words_of(pair: Pair) -> str:
 
 def table_of(outcome: Outcome) -> list[str]:
     """The measures, a line for each model."""
-    names = list(outcome.measured[0].measures) if outcome.measured else []
+    names = _names(outcome)
     width = max([len(one.name) for one in outcome.measured] + [8])
     lines = [f"{'':<{width}} " + " ".join(f"{name:>17}" for name in names) + f" {'us/example':>11}"]
     for one in outcome.measured:
@@ -137,8 +137,8 @@ def table_of(outcome: Outcome) -> list[str]:
         values = " ".join(f"{one.measures[name]:>17.5f}" if name in one.measures else f"{'-':>17}" for name in names)
         equal = ""
         if entrant is not None and SERVED in outcome.comparison.names:
-            same, of = outcome.comparison.equal(one.name)
-            equal = f"   says what was served for {same:,} of {of:,}" if same else ""
+            same, of = outcome.comparison.equal(one.name, entrant.spec.recipe.lineage)
+            equal = f"   says what it has served in {same:,} of {of:,}" if of else ""
         lines.append(f"{one.name:<{width}} {values} {cost:>11}{equal}")
     return lines
 
@@ -151,7 +151,7 @@ def page(outcome: Outcome) -> str:
     delays = compared["delay_seconds"]
     intro = (
         f"{compared['examples']:,} of {outcome.source.examples:,} examples of {html.escape(outcome.source.what)}, "
-        f"{compared['from']} to {compared['to']}, timeline {outcome.source.timeline}. "
+        f"{compared['from']} to {compared['to']}, timeline {html.escape(outcome.source.timeline)}. "
         + (
             f"Labels took {_seconds(delays['p50'])} (median), {_seconds(delays['p90'])} (nine of ten)."
             if delays
@@ -175,6 +175,12 @@ def page(outcome: Outcome) -> str:
     return _PAGE.format(title=html.escape(title), body="".join(parts))
 
 
+def _names(outcome: Outcome) -> list[str]:
+    """Of all measures that one of the models has, in the order of the one that has most."""
+    longest = max((one.measures for one in outcome.measured), key=len, default={})
+    return list(dict.fromkeys([*longest, *(name for one in outcome.measured for name in one.measures)]))
+
+
 def _seconds(value: float) -> str:
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if value >= size:
@@ -183,7 +189,7 @@ def _seconds(value: float) -> str:
 
 
 def _measures(outcome: Outcome) -> str:
-    names = list(outcome.measured[0].measures) if outcome.measured else []
+    names = _names(outcome)
     rows = []
     for one in outcome.measured:
         cells = "".join(f"<td>{one.measures[n]:.4f}</td>" if n in one.measures else "<td>-</td>" for n in names)

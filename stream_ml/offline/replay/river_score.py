@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from river import base
+from river import active, base, metrics
 
 from stream_ml.core.evaluation.timeline import Delay, Moment, questions_and_answers
 
@@ -28,7 +28,8 @@ def progressive_val_score(
     Raises
     ------
     ValueError
-        The metric does not work with the model; as River.
+        The metric does not work with the model, as River says; or the model is an active learner, the metric one of
+        clusters, or a row has arguments of its own (such as a weight): River has its own function for these.
     """
     for _, y, said in progressive_answers(dataset, model, metric, moment, delay):
         if said is not None and said != {}:
@@ -42,6 +43,8 @@ def progressive_answers(
     """Number, label and prediction of each event, in the order in which labels are revealed; each learned then."""
     if not metric.works_with(model):
         raise ValueError(f"{metric.__class__.__name__} metric is not compatible with {model}")
+    if isinstance(model, active.base.ActiveLearningClassifier) or isinstance(metric, metrics.base.ClusteringMetric):
+        raise ValueError("neither active learners nor metrics of clusters are replayed here: take River's own")
     predict, learn = _predict(model, metric), _learn(model)
     said: dict[int, Any] = {}
     for number, x, y, is_answer in questions_and_answers(dataset, moment, delay):

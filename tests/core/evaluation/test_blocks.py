@@ -150,3 +150,12 @@ def test_the_course_ends_with_the_verdict() -> None:
     course, verdict = found.course(40 * DAY), found.verdict(40 * DAY)
     assert course[-1] == (30 * DAY, verdict.mean, verdict.low, verdict.high) and len(course) == 30
     assert course[0][2] == -math.inf
+
+
+def test_millions_of_the_largest_differences_in_one_block_do_not_overflow() -> None:
+    found, count = Blocks(DAY, HOUR), 4_000_000
+    nothing = np.zeros(count, np.int64)
+    for _ in range(3):
+        found.add_many(nothing, nothing, np.ones(count), np.zeros(count))
+    ((pairs, total, squares),) = found.closed(2 * DAY).values()
+    assert (pairs, total, squares) == (12_000_000, 12 * 10**12, 12 * 10**18)

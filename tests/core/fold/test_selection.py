@@ -184,6 +184,31 @@ def test_what_seeds_and_what_does_not() -> None:
     assert may_seed(without, longer, 200, Commanded()) and not may_seed(without, longer, 201, Commanded())
 
 
+def test_a_model_that_was_named_itself_gets_no_checkpoint_of_another() -> None:
+    """A command that names the child is none for the parent, whose checkpoint knows nothing of it."""
+    child = several()[0]
+    parent = child._replace(lineage="9" * 16, selection=Selection(commands_from=250))
+    xs = [float(n % 7 - 3) for n in range(300)]
+    freeze = command("freeze", lineage=child.lineage)
+    log = log_of([*examples(*xs[:50]), freeze, *examples(*xs[50:], first=50)])
+    other, own = head(parent), head(child)
+    drive(other, log, 64)
+    drive(own, log, 64)
+    assert own.only.examples_learned == 50 and other.only.examples_learned == 300
+    assert not may_seed(parent.selection, child.selection, other.only.position, other.only.freezing.commanded)
+
+
+def test_what_a_parent_has_found_is_the_childs_own_finding_and_told_once() -> None:
+    of = several()[0]
+    values = [*examples(*[float(n % 7 - 3) for n in range(150)]), example(150, x=1e9), *examples(1.0, first=151)]
+    parent = head(of)
+    drive(parent, log_of([*values, command("freeze", lineage=of.lineage)]), 64)
+    assert parent.only.signals
+    child = LineageModel(of._replace(lineage="9" * 16))
+    child.restore(pickle.loads(pickle.dumps(parent.only.state())))
+    assert {signal.origin for signal in child.signals} == {"9" * 16}
+
+
 # --- case 11: any program of commands ---
 
 

@@ -1,6 +1,7 @@
 """A model in the formats of others says what River says: ONNX by onnxruntime, MLflow by MLflow."""
 
 import json
+import numbers
 import random
 from collections.abc import Callable
 from typing import Any
@@ -8,8 +9,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from river import compose, linear_model, naive_bayes, preprocessing, tree
+from river import compose, linear_model, naive_bayes, optim, preprocessing, tree
 
+from stream_ml.core.model.contributions import contributions
 from stream_ml.errors import ConfigError
 from stream_ml.offline.formats.formula import formula_of
 from stream_ml.offline.formats.onnx_model import to_onnx
@@ -113,12 +115,57 @@ def test_a_tree_with_majority_leaves_is_equal_to_rivers_in_onnx(learned: int) ->
             lambda: compose.Select("a") | preprocessing.OneHotEncoder() | linear_model.LogisticRegression(),
             "which is no text",
         ),
-        (lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression(), "StandardScaler has no form"),
+        (lambda: preprocessing.StandardScaler() | linear_model.LogisticRegression(), "StandardScaler"),
     ],
 )
 def test_what_has_no_form_is_refused_by_its_name(build: Callable[[], Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         formula_of(build(), KINDS, parts().domain)
+
+
+class Halved(linear_model.LogisticRegression):
+    """Answers otherwise than its weights say."""
+
+    def predict_proba_one(self, x: dict[str, Any]) -> dict[bool, float]:
+        said = super().predict_proba_one(x)
+        return {name: value / 2 for name, value in said.items()}
+
+
+def test_models_that_only_look_linear_are_refused_and_never_explained_as_such() -> None:
+    domain, selected = parts().domain, compose.Select("a", "n")
+    poisson = selected | linear_model.LinearRegression(loss=optim.losses.Poisson())
+    for model, task in ((selected | Halved(), "binary"), (poisson, "regression")):
+        for x in rows(200):
+            model.learn_one(x, y_of(x) if task == "binary" else 1.0)
+        with pytest.raises(ConfigError, match="has no form"):
+            formula_of(model, KINDS, domain)
+        explained = contributions(model, rows(1)[0], parts(task).domain)
+        assert explained.how == "ablation" and not explained.is_exact
+
+
+def test_names_that_mean_two_things_are_refused() -> None:
+    domain, model = parts().domain, linear_model.LogisticRegression()
+    twice = (compose.Select("a") | preprocessing.StandardScaler()) + compose.Select("a", "b")
+    with pytest.raises(ConfigError, match="two branches of a union give a"):
+        formula_of(twice | model, KINDS, domain)
+    kinds = {"a": "text", "a_b": "text"}
+    both = preprocessing.OneHotEncoder() | linear_model.LogisticRegression()
+    both.learn_one({"a": "b_c", "a_b": "c"}, True)
+    with pytest.raises(ConfigError, match="may be a value of"):
+        formula_of(both, kinds, domain)
+    with pytest.raises(ConfigError, match="a feature is named score"):
+        to_onnx(0.5, {"score": "number"}, domain, {})
+
+
+def test_a_selection_by_an_abstract_type_is_the_one_of_river() -> None:
+    domain = parts().domain
+    model = compose.SelectType(numbers.Number) | preprocessing.StandardScaler() | linear_model.LogisticRegression()
+    for x in rows(300):
+        model.learn_one(x, y_of(x))
+    some = rows(50, seed=2)
+    found = answers(to_onnx(formula_of(model, KINDS, domain), KINDS, domain, {}), some)
+    expected = [model.predict_proba_one(x)[True] for x in some]
+    np.testing.assert_allclose(found["score"], expected, rtol=1e-12, atol=1e-12)
 
 
 def test_json_holds_weights_means_and_trees_and_is_json() -> None:

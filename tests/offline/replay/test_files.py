@@ -179,8 +179,8 @@ def test_rows_that_cannot_be_used_are_told_with_their_number_and_the_others_coun
     ("name", "content", "words"),
     [
         ("rows.parquet", b"PAR1 no parquet", "cannot be read as parquet"),
-        ("rows.csv", b"id,at,x\n1,2\n", "more or fewer values"),
-        ("rows.jsonl", b'{"id": 1}\nnothing\n', "line 2, is no JSON"),
+        ("rows.csv", b"id,at,x\n1,2\n", "no row of rows.csv can be used: it has more or fewer values"),
+        ("rows.jsonl", b'nothing\n{"id": 1}\n', "no row of rows.jsonl can be used: it is no JSON"),
         ("rows.avro", b"no avro", "cannot be read as avro"),
         ("rows.txt", b"", "is none of .parquet"),
         ("rows.csv", b"", "no row of rows.csv can be used"),
@@ -204,3 +204,28 @@ def test_rivers_own_function_and_ours_give_one_number_with_delays() -> None:
 
     theirs = evaluate.progressive_val_score(dataset, model(), metrics.LogLoss(), moment="at", delay="late")
     assert progressive_val_score(dataset, model(), metrics.LogLoss(), "at", "late").get() == theirs.get()
+
+
+def test_labels_at_once_come_right_behind_their_events_also_where_times_run_backwards(tmp_path: Path) -> None:
+    config, some = app(tmp_path), rows(300)[::-1]
+    spec = spec_of("own", assemble(config), NO_LOG)
+    read, _ = replayed(tmp_path, [spec], [written(tmp_path, some, "jsonl")], None)
+    assert read.tape.positions().tolist() == list(range(300))
+
+
+@pytest.mark.parametrize("late", [1_600_000_000_000, 10**18, -(10**12)])
+def test_a_delay_that_is_a_time_is_refused_and_never_taken_for_seconds(late: int, tmp_path: Path) -> None:
+    config, some = app(tmp_path), [{**row, "late": late} for row in rows(30)]
+    with pytest.raises(ConfigError, match="more than ten years: write a time as ISO 8601"):
+        replayed(tmp_path, [spec_of("own", assemble(config), NO_LOG)], [written(tmp_path, some, "jsonl")], "late")
+
+
+def test_what_rivers_function_takes_and_ours_does_not_is_refused() -> None:
+    from river import active, linear_model
+
+    dataset = [({"x": 1.0}, True, {"w": 2.0})]
+    with pytest.raises(ValueError, match="arguments of its own"):
+        progressive_val_score(dataset, linear_model.LogisticRegression(), metrics.Accuracy())
+    learner = active.EntropySampler(linear_model.LogisticRegression(), seed=1)
+    with pytest.raises(ValueError, match="active learners"):
+        progressive_val_score(dataset, learner, metrics.Accuracy())
