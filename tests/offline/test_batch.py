@@ -120,6 +120,10 @@ def test_parts_of_other_files_or_another_version_are_not_gone_on_with(tmp_path: 
     for piece in scorer.score_file(path):
         sink.take(path.name, piece)
     sink._flush()
+    with pytest.raises(ConfigError, match="another process writes"):
+        FileSink(tmp_path / "out.parquet", work_of([path], "abc/7"))
+    sink.close()
+    assert sinks.version_begun(tmp_path / "out.parquet") == "abc/7"
     with pytest.raises(ConfigError, match=r"(?s)version abc/7.*go on with --at abc/7"):
         FileSink(tmp_path / "out.parquet", work_of([path], "abc/8"))
     os.utime(path, (1, 1))

@@ -8,7 +8,6 @@
 Read first: `LineageModel.fold`, `_learn_run`, `_learn_one`.
 """
 
-import math
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -142,17 +141,11 @@ class LineageModel:
         features = single.features
         if isinstance(features, Halt):
             features = features_of(self.settings, entry)  # its schema may stand in the log just before it
-        if features is None or isinstance(features, Rejected | Halt) or not self._fits(entry):
+        if features is None or isinstance(features, Rejected | Halt) or not self.settings.domain.fits(entry.target):
             # Written under other settings, which is another lineage: nothing to learn here.
             self.unusable += 1
         else:
             self._learn(offset, features, self.settings.domain.y(entry.target), entry.written_at_ms)
-
-    def _fits(self, entry: Entry) -> bool:
-        domain, target = self.settings.domain, entry.target
-        if domain.task == "regression":
-            return target.value is not None and math.isfinite(target.value)
-        return target.class_name in domain.classes
 
     # --- a run ---
 

@@ -1,5 +1,6 @@
 """Labels made canonical once, where they enter: to River 1, True and "1" are different classes, or equal ones."""
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -69,6 +70,12 @@ class LabelDomain:
         if name not in self.classes:
             return Rejected("label_domain", f"the label {name!r} is none of {', '.join(self.classes)}")
         return Target(name, None)
+
+    def fits(self, target: Target) -> bool:
+        """Whether it is a label of this task."""
+        if self.task == "regression":
+            return target.value is not None and math.isfinite(target.value)
+        return target.class_name in self.classes
 
     def y(self, target: Target) -> bool | str | float:
         """What the model learns: True or False for binary, the class's text for multiclass, the value."""

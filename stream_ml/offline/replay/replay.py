@@ -70,9 +70,8 @@ class Replay:
     def run(self, *, served: bool) -> None:
         """Run every model over the whole tape; with `served`, what was published is compared as well."""
         self._keep_served(served)
-        for name, ran in self._run(self._specs, None).items():
-            spec = next(one for one in self._specs if one.name == name)
-            self.entrants[name] = Entrant(spec, ran)
+        found = self._run(self._specs, None)
+        self.entrants = {spec.name: Entrant(spec, found[spec.name]) for spec in self._specs}
 
     def halve(self, terms: Terms, *, served: bool) -> None:
         """Run many models over ever longer parts of the tape; those that are shown worse than the best one go.

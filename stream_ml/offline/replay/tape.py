@@ -166,7 +166,6 @@ class TapeWriter:
 
     def _facts_of(self, offset: int, entry: Entry) -> dict[str, Any]:
         served, target, domain = entry.served, entry.target, self._domain
-        known = target.value is not None if domain.task == "regression" else target.class_name in domain.classes
         said = {
             "offset": offset,
             "position": served.position,
@@ -178,7 +177,7 @@ class TapeWriter:
             "served_value": served.value,
             "served_lineage": served.lineage,
             "usable": not NOT_COUNTED.intersection(served.flags),
-            "y": self._plain([domain.y(target)])[0] if known else None,
+            "y": self._plain([domain.y(target)])[0] if domain.fits(target) else None,
         }
         return {field.name: pa.array([said[field.name]], field.type) for field in self._facts_schema}
 

@@ -6,6 +6,7 @@ A patch replaces a text that stands once in its file. Tests are named as pytest 
 from tests.system.mutations.bug import Bug
 from tests.system.mutations.bugs_access import OUTSIDE
 from tests.system.mutations.bugs_bucket import BUCKET
+from tests.system.mutations.bugs_past import PAST
 from tests.system.mutations.bugs_serving import SERVING
 
 CRASH = "tests/system/kafka/test_crash.py"
@@ -809,4 +810,5 @@ BUGS = (
     *SERVING,
     *BUCKET,
     *OUTSIDE,
+    *PAST,
 )
