@@ -19,6 +19,7 @@ from stream_ml.cli.config import config as config_verbs
 from stream_ml.cli.init import init
 from stream_ml.cli.models import export, rollback
 from stream_ml.cli.models import verbs as models
+from stream_ml.cli.models.checkpoints import checkpoints
 from stream_ml.cli.options import configured
 from stream_ml.cli.past.explain import explain
 from stream_ml.cli.past.predict import predict
@@ -41,6 +42,7 @@ app.add_typer(operate.schema, name="schema")
 app.add_typer(watch.dead_letters, name="dead-letters")
 app.add_typer(config_verbs, name="config")
 app.add_typer(models.models, name="models")
+app.add_typer(checkpoints, name="checkpoints")
 app.add_typer(keys, name="keys")
 operate.add_commands(app)
 models.add_commands(app)
