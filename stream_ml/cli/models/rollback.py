@@ -75,6 +75,8 @@ def add_commands(app: typer.Typer) -> None:
         changes = exclude is not None or where is not None or learn_frozen or position is not None
         if exclude is not None and where is not None:
             raise ConfigError("--exclude and --where are two ways to say one thing", "give one of them")
+        if hold and learn_frozen:
+            raise ConfigError("--hold learns nothing, and --learn-frozen more", "give one of them")
         if hold and position is None:
             raise ConfigError("--hold holds a version", "name it: --to NAME/POSITION --hold")
         if position is not None and (exclude is not None or where is not None):
@@ -89,15 +91,18 @@ def add_commands(app: typer.Typer) -> None:
         if not changes:
             assert name is not None  # noqa: S101
             if dry_run:
-                say(f"would let {name} serve")
+                from stream_ml.admin.models.log import ModelLog
+
+                known = ModelLog(config).named(name)
+                say(f"would let {known.name} ({known.lineage}) serve, as it is by now")
                 return
             let_serve(config, name, wait, no_wait=no_wait, why=why or "rollback")
             return
         log, of, recipes = _of(config, name)
         if position is not None:
-            selection = _as_of(log, of, position, recipes, hold=hold)
+            selection = _as_of(log, of, position, recipes, hold=hold, learn_frozen=learn_frozen)
         else:
-            selection = _without(log, of, recipes, exclude, where)
+            selection = _without(log, of, recipes, exclude, where, learn_frozen=learn_frozen)
         if learn_frozen:
             selection = selection._replace(commands_from=log.read(), hold_from=None)
         _go(log, of, recipes, selection, wait, no_wait=no_wait, why=why, dry_run=dry_run)
@@ -119,7 +124,9 @@ def _of(config: Config, name: str | None) -> "tuple[ModelLog, Declared, Recipes]
     return log, of, Recipes(checked(assemble(config)), log.facts, log.seal)
 
 
-def _as_of(log: "ModelLog", of: "Declared", position: int, recipes: "Recipes", *, hold: bool) -> "Selection":
+def _as_of(
+    log: "ModelLog", of: "Declared", position: int, recipes: "Recipes", *, hold: bool, learn_frozen: bool
+) -> "Selection":
     """What a model as of a version learns: nothing of what came since, nor of what it was frozen for before."""
     from stream_ml.admin.models.rollback import frozen_upto
     from stream_ml.core.model.selection import Selection
@@ -129,7 +136,9 @@ def _as_of(log: "ModelLog", of: "Declared", position: int, recipes: "Recipes", *
     recipe, end = built(recipes, of), log.read()
     if position >= end:
         raise ConfigError(f"{of.name}/{position:,} is no version of the past: the log ends at {end:,}")
-    left_out = Selection(recipe.parts.selection.exclude).without(frozen_upto(log, recipe, position).stretches)
+    left_out = Selection(recipe.parts.selection.exclude)
+    if not learn_frozen:
+        left_out = left_out.without(frozen_upto(log, recipe, position).stretches)
     if hold:
         say(f"{of.name} is held at {position:,}: it has learned what stands before, and nothing since")
         return left_out._replace(commands_from=position, hold_from=position)
@@ -138,7 +147,13 @@ def _as_of(log: "ModelLog", of: "Declared", position: int, recipes: "Recipes", *
 
 
 def _without(
-    log: "ModelLog", of: "Declared", recipes: "Recipes", exclude: str | None, where: str | None
+    log: "ModelLog",
+    of: "Declared",
+    recipes: "Recipes",
+    exclude: str | None,
+    where: str | None,
+    *,
+    learn_frozen: bool,
 ) -> "Selection":
     """What a model learns without some examples; says which."""
     from stream_ml.admin.models.rollback import frozen_upto, look, ranges_of
@@ -148,7 +163,7 @@ def _without(
 
     recipe = built(recipes, of)
     selection, frozen = recipe.parts.selection, frozen_upto(log, recipe, log.position)
-    if frozen.by_name:  # commands for this model alone, which are none for another lineage
+    if frozen.by_name and not learn_frozen:  # commands for this model alone, which are none for another lineage
         selection = Selection(selection.exclude).without(frozen.stretches)
         held = log.position if frozen.at_end else None
         selection = selection._replace(commands_from=log.position, hold_from=held)
