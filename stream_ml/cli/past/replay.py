@@ -15,10 +15,11 @@ import typer
 
 from stream_ml.cli.options import configured
 from stream_ml.cli.past.progress import Progress
+from stream_ml.cli.past.times import time_of
 from stream_ml.cli.say import say
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError, FatalError
-from stream_ml.units import duration_ms, time_ms
+from stream_ml.units import duration_ms
 
 if TYPE_CHECKING:
     from stream_ml.core.log.identity import LogIdentity
@@ -95,7 +96,7 @@ def replay(
 
     began_s = time.monotonic()
     terms = Terms(
-        from_ms=_time(score_from, "--score-from"),
+        from_ms=time_of(score_from, "--score-from"),
         block_ms=_duration(block, "--block"),
         mature_ms=_duration(mature, "--mature"),
         limits=Limits(alpha=alpha, margin=margin),
@@ -110,7 +111,7 @@ def replay(
         if file:
             outcome = _of_files(given, file, label, delay, moment, folder, began_s)
         else:
-            outcome = _of_log(given, _time(from_, "--from"), _time(to, "--to"), folder, began_s)
+            outcome = _of_log(given, time_of(from_, "--from"), time_of(to, "--to"), folder, began_s)
     _tell(outcome, out, as_json=as_json)
     sys.exit(1 if outcome.failed else 0)
 
@@ -348,13 +349,6 @@ def _working(work: Path | None) -> Iterator[Path]:
                 f"{where} is full: the replay was not finished", "name a folder with more room: --work FOLDER"
             ) from error
         raise FatalError(f"{where} cannot be used: {error.strerror or error}", "name another --work") from error
-
-
-def _time(text: str | None, option: str) -> int | None:
-    try:
-        return None if text is None else time_ms(text)
-    except ValueError:
-        raise ConfigError(f"{option}: {text} is no time", "write 2026-11-27T08:10:00Z, or 2026-11-27") from None
 
 
 def _duration(text: str | None, option: str) -> int | None:

@@ -1,7 +1,7 @@
 """Rows of files to predictions of one version: read and scored as a worker reads and scores events."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,24 +76,37 @@ class BatchScorer:
         topic, now_ms = self._parts.config.events.topic, time.time_ns() // 1_000_000
         pairs = zip(encoded.numbers, encoded.keys, encoded.values, strict=True)
         records = Records.of(topic, 0, [Record(topic, 0, number, now_ms, key, value) for number, key, value in pairs])
+        rows: list[Any] = []
+
+        def row_of(number: int) -> Any:
+            if not rows:
+                rows.extend(mapped(encoded.rows))
+            return rows[number]
+
+        predictions, refused = self._scored(path.name, records, encoded.numbers, now_ms, row_of)
+        return Piece(predictions, sorted([*encoded.refused, *refused], key=lambda one: one.number), len(given))
+
+    def score_records(self, records: Records) -> Piece:
+        """Records of the events' topic; they are named by topic and partition, and numbered by offset."""
+        name = f"{records.topic}[{records.partition}]"
+        now_ms, offsets = time.time_ns() // 1_000_000, records.offsets
+        predictions, refused = self._scored(name, records, offsets, now_ms, lambda row: records.values[row])
+        return Piece(predictions, sorted(refused, key=lambda one: one.number), len(records))
+
+    def _scored(
+        self, name: str, records: Records, numbers: Sequence[int], now_ms: int, row_of: Callable[[int], Any]
+    ) -> tuple[pa.RecordBatch, list[Refused]]:
+        """Predictions of records, and those that cannot be used; `row_of` shows what was given for one."""
         events = self._parts.reader.decode_many(records, now_ms)
-        refused = [*encoded.refused]
-        rows: list[dict[str, Any]] | None = None
-        for row, dead in events.dead_letters.items():
-            rows = mapped(encoded.rows) if rows is None else rows
-            words = f"{dead.reason}: {dead.message}"
-            refused.append(Refused(path.name, encoded.numbers[row], words, rows[row]))
         scores = self._model.model.score_many(events.features, len(events))
-        for row, why in scores.failed.items():
-            rows = mapped(encoded.rows) if rows is None else rows
-            refused.append(Refused(path.name, encoded.numbers[row], f"model_failed: {why}", rows[row]))
-        left_out = {*events.dead_letters, *scores.failed}
-        taken = [row for row in range(len(events)) if row not in left_out]
-        predictions = self._columns(path, events, scores, taken, encoded.numbers)
-        return Piece(predictions, sorted(refused, key=lambda one: one.number), len(given))
+        why = {row: f"{dead.reason}: {dead.message}" for row, dead in events.dead_letters.items()}
+        why |= {row: f"model_failed: {words}" for row, words in scores.failed.items()}
+        refused = [Refused(name, numbers[row], words, row_of(row)) for row, words in why.items()]
+        taken = [row for row in range(len(events)) if row not in why]
+        return self._columns(name, events, scores, taken, numbers), refused
 
     def _columns(
-        self, path: Path, events: Events, scores: Scores, taken: Sequence[int], numbers: Sequence[int]
+        self, name: str, events: Events, scores: Scores, taken: Sequence[int], numbers: Sequence[int]
     ) -> pa.RecordBatch:
         count, (lineage, position) = len(taken), self._model.version
         every = len(taken) == len(events)
@@ -112,7 +125,7 @@ class BatchScorer:
             same_values(position, count, pa.int64()),
             same_values(self._model.examples_learned, count, pa.int64()),
             pa.array(self._flags(events, scores, taken), pa.string()),
-            same_values(path.name, count, pa.string()),
+            same_values(name, count, pa.string()),
             pa.array(of(numbers), pa.int64()),
         ]
         return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)

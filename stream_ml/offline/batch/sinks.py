@@ -9,7 +9,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -315,7 +315,8 @@ def version_begun(out: Path) -> str | None:
     return found
 
 
-def work_of(files: Iterable[Path], version: str) -> dict[str, Any]:
-    """What identifies the scoring of some files by one version."""
+def work_of(files: Iterable[Path], version: str, ranges: Mapping[int, tuple[int, int]] | None = None) -> dict[str, Any]:
+    """What identifies the scoring of some files, or of ranges of the events' topic by partition, by one version."""
     sizes = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
-    return {"format": 1, "files": sizes, "version": version}
+    offsets = {str(number): list(bounds) for number, bounds in (ranges or {}).items()}
+    return {"format": 1, "files": sizes, "ranges": offsets, "version": version}

@@ -75,6 +75,18 @@ def test_files_a_notebook_onnx_and_mlflow_say_what_was_published(kafka: str, app
         )
         assert code == 78 and "is there already" in refused
 
+        # Events of the topic between two times
+        times = ("--from", "2020-01-01", "--to", "2100-01-01")
+        made.typed("predict", "CONFIG", *times, "--at", f"build/{position}", "--out", str(tmp_path / "all.parquet"))
+        every = {one["event_id"]: one["score"] for one in parquet.read_table(tmp_path / "all.parquet").to_pylist()}
+        assert len(every) == 360 and [every[one["event_id"]] for one in last] == pytest.approx(scores, rel=1e-12)
+        code, refused = made.ended(
+            "predict", "CONFIG", "--from", "2020-01-01", "--to", "2020-01-02", "--out", "x.parquet"
+        )
+        assert code == 78 and "no event of" in refused, refused
+        code, refused = made.ended("predict", "CONFIG", "--from", "2020-01-01", "--out", "x.parquet")
+        assert code == 78 and "give both" in refused, refused
+
         # A notebook
         app = LocalApp(tmp_path / "w1.yaml", at="now")
         assert app.base is not None and app.examples_learned == 300
