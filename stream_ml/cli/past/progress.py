@@ -3,7 +3,7 @@
 import sys
 import time
 
-from stream_ml.cli.say import say
+from stream_ml.cli.say import say, say_over
 
 SAY_S = 5.0  # between two lines, where nobody looks at a terminal
 
@@ -20,7 +20,6 @@ class Progress:
         self._said_s = time.monotonic()
         words = what if share is None else f"{what}: {share:.0%}"
         if self._live:
-            sys.stderr.write(f"\r\x1b[K{words}")
-            sys.stderr.flush()
+            say_over(words)
         else:
             say(words, err=True)

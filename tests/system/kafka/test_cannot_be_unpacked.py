@@ -141,6 +141,7 @@ def test_a_key_that_is_too_large_makes_a_dead_letter_without_it(kafka: str, app_
         assert (reason, record.key, dict(record.headers)["stream_ml.key.bytes"]) == ("too_large", None, b"20000000")
 
 
+@pytest.mark.long
 def test_a_rebuild_goes_past_a_record_that_cannot_be_unpacked(kafka: str, app_id: str, tmp_path: Path) -> None:
     with service(tmp_path, kafka, app_id, kafka=SMALL) as made:
         worker = working(made)

@@ -80,6 +80,7 @@ def test_a_prediction_is_derived_again_by_each_kind_of_model_and_adds_up(
         assert code == 0 and "cannot be derived again" in said and "cannot be built here" in said, said
 
 
+@pytest.mark.long
 def test_what_cannot_be_explained_is_said_in_one_sentence(kafka: str, app_id: str, tmp_path: Path) -> None:
     with service(tmp_path, kafka, app_id) as made:
         made.start()

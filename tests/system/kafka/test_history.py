@@ -46,6 +46,7 @@ def test_history_of_both_files_is_learned_by_a_running_worker(kafka: str, app_id
         assert audited["counts"] == {} and (audited["predictions"], audited["examples"]) == (COUNT, COUNT)
 
 
+@pytest.mark.long
 def test_a_rebuild_right_after_a_backlog_need_not_read_all_of_it_again(kafka: str, app_id: str, tmp_path: Path) -> None:
     """Where outputs stood is noted by how many records were taken, too: 70,000 take less than its ten seconds."""
     count = 70_000

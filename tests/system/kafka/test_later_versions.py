@@ -37,6 +37,7 @@ def later_prediction(made: Service, offset: int) -> bytes:
     return b"\xc3\x01" + b"\x07" * 8 + stream.getvalue()
 
 
+@pytest.mark.long
 def test_a_partition_on_which_a_later_version_has_worked_is_suspended(kafka: str, app_id: str, tmp_path: Path) -> None:
     """Taken for no prediction its event would count as a dead letter, and be lost."""
     with service(tmp_path, kafka, app_id, http={"port": free_port()}, **DYNAMIC) as made:

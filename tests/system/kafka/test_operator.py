@@ -93,6 +93,7 @@ def test_a_halt_that_is_none_cannot_be_lifted(kafka: str, app_id: str, tmp_path:
         assert f"learning is not halted at {position[1]}" in refused(verb, file, position[1])
 
 
+@pytest.mark.long
 def test_offsets_shown_and_set_backwards_score_again_without_halting(kafka: str, app_id: str, tmp_path: Path) -> None:
     with service(tmp_path, kafka, app_id, delivery={"membership": "dynamic"}) as made:
         worker = made.start()

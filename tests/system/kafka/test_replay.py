@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stream_ml.embedded.broker import free_port
-from tests.support.service import Service, service
+from tests.support.service import Service, brothers, service
 
 pytestmark = pytest.mark.kafka
 
@@ -68,7 +68,8 @@ def test_the_champion_says_what_was_published_also_after_a_halt_a_freeze_and_ano
         assert worker.stop() == 0, worker.log
 
 
-def test_what_cannot_be_replayed_is_said_in_one_sentence(kafka: str, app_id: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", brothers(0, 1))
+def test_what_cannot_be_replayed_is_said_in_one_sentence(kafka: str, app_id: str, tmp_path: Path, number: int) -> None:
     with service(tmp_path, kafka, app_id) as made:
         made.start()
         code, said = made.ended("replay", "CONFIG")
@@ -78,24 +79,25 @@ def test_what_cannot_be_replayed_is_said_in_one_sentence(kafka: str, app_id: str
         (tmp_path / "other.yaml").write_text("model: {task: regression}\n")
         (tmp_path / "more.yaml").write_text("events: {topic: x}\n")
         (tmp_path / "odd.yaml").write_text("model: {factory: 'nowhere:build'}\n")
-        refused = {
-            ("--fail-if", "trees.auc < 1"): "there is no model trees",
-            ("--fail-if", "build.sharpness < 1"): "there is no measure sharpness",
-            ("--fail-if", "build is bad"): "is no bound",
-            ("--from", "2030-01-01"): "holds no example in that time",
-            ("--score-from", "2030-01-01"): "no example is left to compare",
-            ("--score-from", "soon"): "is no time",
-            ("--block", "0s"): "--block is 0",
-            ("--block", "six hours"): "is not a duration",
-            ("--spec", str(tmp_path / "other.yaml")): "model.task is another one than the app's",
-            ("--spec", str(tmp_path / "more.yaml")): "events makes no model",
-            ("--spec", str(tmp_path / "odd.yaml")): "nowhere",
-            ("--spec", str(tmp_path / "none.yaml")): "cannot be read",
-            ("--model", "nobody"): "no model of this log is named nobody",
-            ("--label", "y"): "are columns of files",
-            ("--work", str(tmp_path / "nowhere")): "cannot be used",
-            ("--file", str(tmp_path / "none.parquet")): "is no file",
-        }
-        for words, why in refused.items():
+        files = {name: str(tmp_path / f"{name}.yaml") for name in ("other", "more", "odd", "none")}
+        wrong = [
+            (("--fail-if", "trees.auc < 1"), "there is no model trees"),
+            (("--from", "2030-01-01"), "holds no example in that time"),
+            (("--score-from", "2030-01-01"), "no example is left to compare"),
+            (("--spec", files["other"]), "model.task is another one than the app's"),
+            (("--fail-if", "build.sharpness < 1"), "there is no measure sharpness"),
+            (("--fail-if", "build is bad"), "is no bound"),
+            (("--score-from", "soon"), "is no time"),
+            (("--block", "0s"), "--block is 0"),
+            (("--block", "six hours"), "is not a duration"),
+            (("--spec", files["more"]), "events makes no model"),
+            (("--spec", files["odd"]), "nowhere"),
+            (("--spec", files["none"]), "cannot be read"),
+            (("--model", "nobody"), "no model of this log is named nobody"),
+            (("--label", "y"), "are columns of files"),
+            (("--work", str(tmp_path / "nowhere")), "cannot be used"),
+            (("--file", str(tmp_path / "none.parquet")), "is no file"),
+        ]
+        for words, why in wrong[:4] if number == 0 else wrong[4:]:
             code, said = made.ended("replay", "CONFIG", *words)
             assert code in (1, 78) and why in said and "Traceback" not in said, (words, code, said)

@@ -14,7 +14,7 @@ from stream_ml.core.model.selection import Selection
 from stream_ml.embedded.broker import free_port
 from stream_ml.follower.past.judged import judged_entries
 from stream_ml.follower.recipes import Recipes
-from tests.support.service import Service, service
+from tests.support.service import Service, brothers, service
 from tests.system.kafka.test_take_over import lineages, roles_hold, status
 
 pytestmark = pytest.mark.kafka
@@ -106,6 +106,7 @@ def test_a_poisoned_stretch_is_found_left_out_and_never_learned(kafka: str, app_
         assert model.examples_learned == 400
 
 
+@pytest.mark.long
 def test_a_model_as_of_a_version_learns_on_and_one_that_is_held_does_not(
     kafka: str, app_id: str, tmp_path: Path
 ) -> None:
@@ -154,27 +155,33 @@ def test_what_came_while_learning_was_frozen_is_learned_where_that_is_asked_for(
         assert not made.audited(sample=230)["findings"]
 
 
+WRONG: list[tuple[tuple[str, ...], str]] = [
+    (("--exclude", "9000:9001"), "no example of"),
+    (("--where", "event.kid=k9"), "has no field kid"),
+    (("--to", "build/9999999"), "no version of the past"),
+    (("--to", "nobody", "--dry-run"), "no model of this log is named nobody"),
+    (("--exclude", "5:5"), "no range of offsets"),
+    (("--where", "store=7"), "there is no field store"),
+    (("--where", "partition ~ 3"), "is no comparison"),
+    (("--where", "label_time>=yesterday"), "is no time"),
+    (("--where", "event.kind=k9"), "no example of"),
+    (("--to", "build/now"), "names no version"),
+    (("--to", "nobody/3"), "no model of this log is named nobody"),
+    (("--to", "build", "--hold"), "name it: --to NAME/POSITION"),
+    (("--to", "build/3", "--hold", "--learn-frozen"), "give one of them"),
+    (("--to", "build/3", "--exclude", "1:2"), "two ways back"),
+    ((), "there is nothing to go back to"),
+]
+
+
+@pytest.mark.parametrize("number", brothers(0, 1))
 def test_what_cannot_be_gone_back_to_is_refused_in_words_before_anything_is_written(
-    kafka: str, app_id: str, tmp_path: Path
+    kafka: str, app_id: str, tmp_path: Path, number: int
 ) -> None:
     with service(tmp_path, kafka, app_id, http={"port": free_port()}) as made:
         worker = made.start()
         learned(made, range(30))
-        refused = {
-            ("--exclude", "5:5"): "no range of offsets",
-            ("--exclude", "9000:9001"): "no example of",
-            ("--where", "store=7"): "there is no field store",
-            ("--where", "partition ~ 3"): "is no comparison",
-            ("--where", "label_time>=yesterday"): "is no time",
-            ("--where", "event.kind=k9"): "no example of",
-            ("--to", "build/9999999"): "no version of the past",
-            ("--to", "build/now"): "names no version",
-            ("--to", "nobody/3"): "no model of this log is named nobody",
-            ("--to", "build", "--hold"): "name it: --to NAME/POSITION",
-            ("--to", "build/3", "--exclude", "1:2"): "two ways back",
-            (): "there is nothing to go back to",
-        }
-        for words, why in refused.items():
+        for words, why in WRONG[:4] if number == 0 else WRONG[4:]:
             code, said = made.ended("rollback", "CONFIG", *words)
             assert code == 78 and why in said and "Traceback" not in said, (words, said)
         assert len(ModelLog(made.config).roles.declared) == 1

@@ -94,6 +94,7 @@ def test_workers_and_operators_seal_what_they_write_and_a_stranger_halts_learnin
         assert "sealed with the key" in cli(made, "check")
 
 
+@pytest.mark.long
 def test_a_rebuild_believes_no_entry_without_a_seal(kafka: str, app_id: str, tmp_path: Path) -> None:
     with sealed(tmp_path, kafka, app_id) as made:
         worker = made.start()

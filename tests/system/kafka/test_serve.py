@@ -205,6 +205,7 @@ def test_without_kafka_it_answers_on_grows_old_and_says_so(app_id: str, tmp_path
                 assert api.stop() == 0
 
 
+@pytest.mark.long
 def test_a_client_that_sends_slowly_or_too_much_is_let_go_and_harms_nobody(made: Service) -> None:
     with ApiProcess(made, read_timeout="500ms") as api:
         api.wait_ready()

@@ -49,6 +49,7 @@ def served(made: Service) -> dict[str, tuple[str, int]]:
     return {one["event_id"]: (one["score"].hex(), one["position"]) for one in found}
 
 
+@pytest.mark.long
 def test_a_key_is_replaced_and_what_the_old_one_sealed_is_published_as_long_as_workers_know_it(
     kafka: str, app_id: str, tmp_path: Path
 ) -> None:

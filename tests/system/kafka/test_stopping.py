@@ -161,6 +161,7 @@ def test_a_worker_that_is_told_to_stop_while_it_waits_for_partitions_ends(app_id
             assert worker.wait() in (0, 130)
 
 
+@pytest.mark.long
 def test_a_last_checkpoint_that_takes_too_long_is_given_up_and_said(kafka: str, app_id: str, tmp_path: Path) -> None:
     """The one before stands, and the next start folds on from there."""
     changes: dict[str, Any] = {

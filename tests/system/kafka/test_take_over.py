@@ -280,6 +280,7 @@ def test_a_standby_that_raises_halts_itself_and_the_one_that_serves_learns_on(
 # --- settings, disks and keys ---
 
 
+@pytest.mark.long
 def test_what_only_watches_is_no_lineage(kafka: str, app_id: str, tmp_path: Path) -> None:
     """Another window: the model's checkpoint is taken, quality is folded anew."""
     with service(tmp_path, kafka, app_id, http={"port": free_port()}) as made:
@@ -341,6 +342,7 @@ def test_a_worker_without_its_disk_gets_the_old_model_out_of_the_log_where_there
         assert made.audit().findings == []
 
 
+@pytest.mark.long
 def test_models_build_leaves_a_checkpoint_with_which_a_worker_takes_over_at_once(
     kafka: str, app_id: str, tmp_path: Path
 ) -> None:

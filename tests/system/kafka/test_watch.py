@@ -232,6 +232,7 @@ def test_a_letter_that_somebody_made_up_is_not_redriven(kafka: str, app_id: str,
         )
 
 
+@pytest.mark.long
 def test_a_letter_whose_record_was_deleted_is_redriven_only_where_somebody_says_so(
     kafka: str, app_id: str, tmp_path: Path
 ) -> None:
@@ -268,6 +269,7 @@ def test_a_redriven_letter_that_fails_again_is_a_new_letter(kafka: str, app_id: 
         assert not made.audit().findings
 
 
+@pytest.mark.long
 def test_a_killed_redrive_is_finished_once_by_the_next(kafka: str, app_id: str, tmp_path: Path) -> None:
     with service(tmp_path, kafka, app_id, delivery={"transaction_timeout": "3s"}, **NOTED) as made:
         worker = made.start()
@@ -286,6 +288,7 @@ def test_a_killed_redrive_is_finished_once_by_the_next(kafka: str, app_id: str, 
         assert redrive(made) == ["nothing was left to redrive"]
 
 
+@pytest.mark.long
 def test_two_redrives_at_once_write_each_letter_once(kafka: str, app_id: str, tmp_path: Path) -> None:
     with service(tmp_path, kafka, app_id, **NOTED) as made:
         worker = made.start()
