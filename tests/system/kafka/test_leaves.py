@@ -5,10 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
-import onnxruntime
-import pandas
 import pytest
 from pyarrow import parquet
 
@@ -99,7 +96,11 @@ def test_files_a_notebook_onnx_and_mlflow_say_what_was_published(kafka: str, app
         with pytest.raises(ConfigError, match="no model of this log is named nobody"):
             LocalApp(tmp_path / "w1.yaml", at="nobody")
 
-        # ONNX, JSON, MLflow
+        # ONNX, JSON, MLflow: three libraries that take seconds to import
+        import mlflow
+        import onnxruntime
+        import pandas
+
         made.typed("models", "export", "CONFIG", "build", str(tmp_path / "m.onnx"), "--format", "onnx")
         session = onnxruntime.InferenceSession((tmp_path / "m.onnx").read_bytes())
         given = {"x": np.array([one["x"] for one in some]), "kind": np.array([one["kind"] for one in some], object)}
