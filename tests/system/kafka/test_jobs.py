@@ -110,7 +110,9 @@ def test_every_row_is_answered_once_and_as_a_question_of_its_own_would_be(
             wanted = {f"stream_ml_jobs_{words}" for words in ("rows_total 2500.0", "ready 1.0", "waiting 0.0")}
             wanted.add("stream_ml_jobs_rows_failed_total 0.0")
             # counted behind the commit, which others may see before
-            assert until(lambda: wanted <= set(runner.page("/metrics")[1].splitlines()), 10), runner.page("/metrics")
+            until(lambda: wanted <= set(runner.page("/metrics")[1].splitlines()), 60)
+            shown = [line for line in runner.page("/metrics")[1].splitlines() if line.startswith("stream_ml_jobs_")]
+            assert wanted <= set(shown), (shown, runner.log)
             assert api.ask("GET", "/v1/jobs/nothing")[0] == 404
             assert api.ask("POST", "/v1/jobs", {"instances": [{"x": "much"}]})[0] == 422
             assert runner.stop() == 0 and "Traceback" not in runner.log + api.log, runner.log
