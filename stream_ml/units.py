@@ -46,6 +46,14 @@ def duration_text(ms: int) -> str:
     return _text(ms, {unit: factor for unit, factor in _DURATIONS_MS.items() if unit != "w"})
 
 
+def duration_words(ms: float, digits: int = 1) -> str:
+    """About how long, in the largest unit of which there is one: ``2.5 h``."""
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000)):
+        if abs(ms) >= size:
+            return f"{ms / size:.{digits}f} {unit}"
+    return f"{ms:.0f} ms"
+
+
 def size_text(size: int) -> str:
     """Shortest exact size, for example ``1GiB``."""
     return _text(size, _SIZES)

@@ -1,10 +1,7 @@
 """Records of any of the app's topics as plain values, for people: what stands there, decoded."""
 
-import base64
 import contextlib
-import math
 from collections.abc import Callable
-from datetime import date, datetime
 from functools import partial
 from typing import Any
 
@@ -13,7 +10,7 @@ import fastavro
 from stream_ml.app.parts import Parts
 from stream_ml.core.avro.framing import Payloads, Rejected
 from stream_ml.core.avro.record import Decoder, LaterFormat, check_format, decode_own
-from stream_ml.core.avro.to_json import to_json
+from stream_ml.core.avro.to_json import jsonable, to_json
 from stream_ml.core.drift.signals import decode_signal
 from stream_ml.core.log.entry import decode_entry
 from stream_ml.core.log.identity import without_secrets
@@ -141,19 +138,4 @@ def _whole_entry(parts: Parts, record: Record) -> Plain:
 
 
 def _plain(found: dict[str, Any]) -> Plain:
-    return {name: _jsonable(value) for name, value in found.items()}
-
-
-def _jsonable(value: Any) -> Any:
-    """Values as JSON has them: times as text, bytes in base 64."""
-    if isinstance(value, dict):
-        return {str(name): _jsonable(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(one) for one in value]
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)  # JSON has no such number
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+    return {name: jsonable(value) for name, value in found.items()}

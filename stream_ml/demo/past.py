@@ -13,15 +13,15 @@ import yaml
 
 from stream_ml.app.assemble import assemble
 from stream_ml.config import Config
-from stream_ml.core.fold.batches import Run
+from stream_ml.core.fold.batches import FoldSettings, Run
 from stream_ml.core.fold.book import Book
 from stream_ml.core.fold.lineage_model import LineageModel
-from stream_ml.core.model.selection import Selection
+from stream_ml.core.model.selection import EVERYTHING, Selection
 from stream_ml.demo.flights import Item
 from stream_ml.errors import FatalError
 from stream_ml.follower.past.judged import judged_entries
 from stream_ml.follower.past.logged_models import LoggedModels
-from stream_ml.follower.recipes import Recipe, Recipes
+from stream_ml.follower.recipes import Recipes
 
 DAY, NEXT = "2013-10-10T04:00:00Z", "2013-10-11T04:00:00Z"  # midnight in New York
 SCORE_FROM = "2013-10-01T04:00:00Z"
@@ -116,8 +116,8 @@ def past_report(config: Config, file: Path, out: Path) -> dict[str, Any]:
     }
     return {
         "poisoned_left_out": selection.left_out,
-        "same_as_one_that_never_saw_it": _bits(recipe, recipes, log, Selection())
-        == _bits(recipe, recipes, log, selection),
+        "same_as_one_that_never_saw_it": _bits(log, recipes.fresh(recipe), EVERYTHING)
+        == _bits(log, recipes.fresh(recipe)._replace(selection=EVERYTHING), selection),
         "champion_equal": champion["equal_to_served"],
         "rolled_back_equal": own["equal_to_served"],
         "brier": briers,
@@ -134,15 +134,12 @@ def _replayed(file: Path, *words: str) -> dict[str, Any]:
     return found
 
 
-def _bits(recipe: Recipe, recipes: Recipes, log: LoggedModels, by_hand: Selection) -> Any:
-    """Probe bits of the model; with a selection those of one without, that is not given what it selects away."""
-    settings = recipes.fresh(recipe)._replace(
-        selection=Selection() if by_hand != Selection() else recipe.parts.selection
-    )
+def _bits(log: LoggedModels, settings: FoldSettings, by_hand: Selection) -> Any:
+    """Probe bits of a model that is given the log but for the examples that are left out by hand."""
     book, model = Book(settings), LineageModel(settings)
     for judged in judged_entries(log.config, settings, book, log.position, log.seal):
         for one in judged:
-            if by_hand == Selection() or not one.learns:
+            if by_hand == EVERYTHING or not one.learns:
                 model.fold([one])
                 continue
             for item in _kept(one.item, by_hand):

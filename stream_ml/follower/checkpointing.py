@@ -22,7 +22,7 @@ from stream_ml.errors import CheckpointError, OldFormat
 from stream_ml.follower.cost import Cost
 from stream_ml.follower.model_size import ModelSize
 from stream_ml.follower.recipes import Recipe
-from stream_ml.follower.restore import BOOK, book_of, model_of, seeds_of
+from stream_ml.follower.restore import BOOK, book_of, may_read, model_of, seeds_of
 from stream_ml.kafka.topics import TopicFacts
 from stream_ml.observe.metrics import Metrics
 from stream_ml.observe.status import CheckpointStatus
@@ -143,22 +143,7 @@ class Checkpointing:
         store, name = self._stores[recipe.lineage], recipe.lineage
         load = partial(model_of, store, recipe=recipe, facts=self._facts, seeds=True)
         found = self._restored(name, self._found(store, at_most), check, load)
-        return found or self._restored(name, self._seeds(recipe, at_most), check, load)
-
-    @property
-    def _may_read(self) -> bool:
-        """Whether something says which checkpoints are to be believed, or that all are."""
-        return self._key is not None or self._config.checkpoints.unsealed
-
-    def _seeds(self, recipe: Recipe, at_most: int | None) -> Iterator[Checkpoint]:
-        """Those of other lineages in this directory, and of those that this process knows."""
-        if not self._may_read:
-            return iter(())
-        directory = self._config.path(self._config.checkpoints.directory)
-        there = {folder.name for folder in directory.iterdir()} if directory.is_dir() else set()
-        names = {*there, *self._recipes} - {BOOK, recipe.lineage}
-        stores = [CheckpointStore(directory, name, keep=1, key=self._key) for name in sorted(names)]
-        return seeds_of(recipe, stores, at_most)
+        return found or self._restored(name, seeds_of(self._config, self._key, recipe, at_most), check, load)
 
     def restored_book(self, settings: FoldSettings, check: Callable[[Replica], None]) -> Replica | None:
         """Book and watch out of the newest checkpoint that is right; None where there is none."""
@@ -194,7 +179,7 @@ class Checkpointing:
 
     def _found(self, store: CheckpointStore, at_most: int | None) -> Iterator[Checkpoint | CheckpointError]:
         """Those of a store, newest first; with those of the bucket while it is waited for. None without a key."""
-        if not self._may_read:
+        if not may_read(self._config, self._key):
             return iter(())
         if self._mirror is None or self.waits is None:
             return store.newest(at_most)

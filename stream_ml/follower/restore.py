@@ -2,9 +2,8 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
-from itertools import islice
 from typing import Any
 
 from stream_ml.app.parts import Parts
@@ -27,7 +26,6 @@ from stream_ml.kafka.topics import TopicFacts
 from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
 from stream_ml.storage.keys import key_of
 
-SEEDS_TRIED = 3  # of each other lineage: the newest may be damaged
 BOOK = "book"  # folder of the checkpoints of book and watch, which know no model
 
 log = logging.getLogger(__name__)
@@ -55,7 +53,9 @@ def model_of(
         It is of another log, or predicts something else than when it was written. An older one, or the log, helps.
     """
     _check_log(checkpoint, facts)
-    if checkpoint.header.get("spec_sha256") != digest_of(recipe.spec) and not (seeds and may_begin(checkpoint, recipe)):
+    if checkpoint.header.get("spec_sha256") != digest_of(recipe.spec) and not (
+        seeds and may_begin(checkpoint.header, recipe)
+    ):
         raise CheckpointError(f"checkpoint {checkpoint.position} is of another model, whose lineage begins alike")
     content = store.content(checkpoint, recipe.checkpoint_types)
     with _believed(checkpoint):
@@ -68,18 +68,18 @@ def model_of(
     return replica
 
 
-def may_begin(checkpoint: Checkpoint, recipe: Recipe) -> bool:
-    """Whether a model may begin with a checkpoint of another lineage: all but their selections is the same, and by
-    those both have learned the same up to there."""
-    spec, commanded = checkpoint.header.get("spec"), checkpoint.header.get("commanded")
-    if not isinstance(spec, dict) or checkpoint.header.get("spec_sha256") != digest_of(spec):
+def may_begin(header: dict[str, Any], recipe: Recipe) -> bool:
+    """Whether a model may begin with a checkpoint of another lineage, by its header: all but their selections is the
+    same, and by those both have learned the same up to there."""
+    spec, commanded = header.get("spec"), header.get("commanded")
+    if not isinstance(spec, dict) or header.get("spec_sha256") != digest_of(spec):
         return False
     if commanded is None or canonical(core_of(spec)) != canonical(core_of(recipe.spec)):
         return False
     own, other = Selection.of(recipe.spec.get("learn")), _selection_in(spec)
     if other is None or not isinstance(commanded, list) or len(commanded) != len(Commanded._fields):
         return False
-    return may_seed(other, own, checkpoint.position, Commanded(*commanded))
+    return may_seed(other, own, header["position"], Commanded(*commanded))
 
 
 def _selection_in(spec: dict[str, Any]) -> Selection | None:
@@ -173,31 +173,38 @@ def own_checkpoints(config: Config, lineage: str, at_most: int | None = None) ->
     gives them; none where no key says which are to be believed."""
     kept, key = config.checkpoints, key_of(config)
     store = CheckpointStore(config.path(kept.directory), lineage, keep=kept.keep, key=key)
-    return store, store.newest(at_most) if key is not None or kept.unsealed else iter(())
+    return store, store.newest(at_most) if may_read(config, key) else iter(())
 
 
-def seeds_of(recipe: Recipe, stores: Iterable[CheckpointStore], at_most: int | None) -> Iterator[Checkpoint]:
-    """Checkpoints of other lineages with which a model may begin, of each store the newest few; the newest first.
+def may_read(config: Config, key: bytes | None) -> bool:
+    """Whether something says which checkpoints are to be believed, or that all are."""
+    return key is not None or config.checkpoints.unsealed
+
+
+def seeds_of(config: Config, key: bytes | None, recipe: Recipe, at_most: int | None = None) -> Found:
+    """Checkpoints of other lineages with which a model may begin, the newest first; in the place of a damaged one, what
+    is wrong with it.
+
+    Which they are is said by their headers: the payload of each is read when it is its turn.
 
     Parameters
     ----------
-    stores
-        Of the lineages to look in.
     at_most
         Position up to which one is looked for; None: any.
     """
-    own, found = Selection.of(recipe.spec.get("learn")), []
-    for store in stores:
-        spec = next((one.header.get("spec") for one in store.newest() if isinstance(one, Checkpoint)), None)
-        if not isinstance(spec, dict) or core_of(spec) != core_of(recipe.spec):
-            continue
-        other = _selection_in(spec)
-        if other is None:
-            continue
-        bounds = [bound for bound in (own.differs_at(other), at_most) if bound is not None]
-        there = (one for one in store.newest(min(bounds, default=None)) if isinstance(one, Checkpoint))
-        found += list(islice((one for one in there if may_begin(one, recipe)), SEEDS_TRIED))
-    yield from sorted(found, key=lambda one: -one.position)
+    directory = config.path(config.checkpoints.directory)
+    if not may_read(config, key) or not directory.is_dir():
+        return
+    names = {folder.name for folder in directory.iterdir()} - {BOOK, recipe.lineage}
+    found: list[tuple[int, CheckpointStore]] = []
+    for store in (CheckpointStore(directory, name, keep=1, key=key) for name in sorted(names)):
+        usable = (header for header in store.headers(at_most) if may_begin(header, recipe))
+        found += [(header["position"], store) for header in usable]
+    for position, store in sorted(found, key=lambda one: -one[0]):
+        try:
+            yield store.read(position)
+        except CheckpointError as error:
+            yield error
 
 
 def newest_model(parts: Parts, facts: TopicFacts) -> LineageModel:

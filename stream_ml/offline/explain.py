@@ -1,12 +1,11 @@
 """One prediction looked into: published where, by which version, derived again, and what each feature added."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from stream_ml.app.parts import Parts
 from stream_ml.core.avro.framing import Rejected
 from stream_ml.core.log.entry import Entry, decode_entry
-from stream_ml.core.log.entry_columns import decode_columns
 from stream_ml.core.log.seals import LogSeal
 from stream_ml.core.model.contributions import Contributions, NothingToSay, contributions
 from stream_ml.core.model.estimator import ModelFailed, Scored
@@ -162,13 +161,13 @@ class Explainer:
         config = self._parts.config
         first = max(0, told.of.served.position)
         for batch in read_range(config, config.training_log_topic, 0, first, end, keep_alive=lambda: None):
-            values = [log_value(record, self._seal) for record in batch]
-            for row in _of_event(values, told.of):
-                entry = decode_entry(values[row])
+            for record in batch:
+                entry = _example_of(log_value(record, self._seal), told.of)
+                if entry is None:
+                    continue
                 target = entry.target
                 label = target.value if target.class_name is None else target.class_name
-                delay_ms = entry.label_time_ms - entry.event_time_ms
-                return Learned(batch[row].offset, label, delay_ms), entry
+                return Learned(record.offset, label, entry.label_time_ms - entry.event_time_ms), entry
         return None
 
     # --- the model ---
@@ -208,19 +207,13 @@ class Explainer:
         return f"its event is refused: {found.message}" if isinstance(found, Rejected) else found[0]
 
 
-def _of_event(values: list[bytes], of: Published) -> Iterator[int]:
-    """Rows of the entries that are examples of an event."""
-    columns = decode_columns(values)
-    where = (columns.numbers("source_partition"), columns.numbers("event_offset"), columns.numbers("kind"))
-    for row, partition, offset, kind in zip(columns.rows, *where, strict=True):
-        if (partition, offset, kind) == (of.partition, of.offset, 0):
-            yield row
-    there = set(columns.rows)
-    for row in range(len(values)):
-        if row not in there:
-            try:
-                entry = decode_entry(values[row])
-            except ValueError:
-                continue
-            if entry.kind == "example" and (entry.source_partition, entry.event_offset) == (of.partition, of.offset):
-                yield row
+def _example_of(value: bytes, of: Published) -> Entry | None:
+    """The entry in these bytes, where it is an example of this event."""
+    if of.event_id.encode() not in value:  # as in nearly all: what is decoded is little
+        return None
+    try:
+        entry = decode_entry(value)
+    except ValueError:
+        return None
+    is_it = entry.kind == "example" and (entry.source_partition, entry.event_offset) == (of.partition, of.offset)
+    return entry if is_it else None

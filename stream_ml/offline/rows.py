@@ -3,10 +3,7 @@
 Rows that the schema refuses are kept with their reason; nothing is passed over.
 """
 
-import base64
 import csv
-import datetime
-import decimal
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -21,6 +18,7 @@ from stream_ml.core.avro.framing import Payloads
 from stream_ml.core.avro.from_json import SchemaMismatch, branches_of
 from stream_ml.core.avro.json_text import read_json
 from stream_ml.core.avro.schema import Schema
+from stream_ml.core.avro.to_json import jsonable
 from stream_ml.core.inputs.rows import RowEncoder
 from stream_ml.core.inputs.settings import Source
 from stream_ml.errors import ConfigError
@@ -46,7 +44,7 @@ class Refused(NamedTuple):
     def plain(self) -> dict[str, Any]:
         """As a line of JSON."""
         try:
-            given = plain(self.row)
+            given = jsonable(self.row)
         except RecursionError:
             given = "(nested too deeply to be shown)"
         return {"file": self.file, "row": self.number, "why": self.why, "given": given}
@@ -165,21 +163,6 @@ def _pieces(rows: Iterable[T]) -> Iterator[list[T]]:
         yield piece
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON has it: times as ISO 8601, decimals and the like as text, bytes as base64."""
-    if isinstance(value, dict):
-        return {str(name): plain(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if isinstance(value, decimal.Decimal) or not isinstance(value, str | int | float | bool | None):
-        return str(value)
-    return value
-
-
 class FileEncoder:
     """Rows of files to records of one topic.
 
@@ -241,7 +224,7 @@ class FileEncoder:
     def _plain(self, name: str, value: Any) -> Any:
         """A value as JSON has it; of a text only what is one."""
         if base_of(self._types.get(name, "string")) != "string" or value is None or isinstance(value, str):
-            return plain(value)
+            return jsonable(value, non_finite=float)  # of two types of a union it is the number
         if isinstance(value, bytes):
             return value.decode()
         if isinstance(value, int | float):

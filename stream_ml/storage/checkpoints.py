@@ -254,6 +254,16 @@ class CheckpointStore:
             except CheckpointError as error:
                 yield error
 
+    def headers(self, at_most: int | None = None) -> Iterator[dict[str, Any]]:
+        """What the sealed headers say, from the newest to the oldest; those that are none are passed over.
+
+        No payload is read: whether one is whole is found by `read`.
+        """
+        for path in self._files():
+            if at_most is None or int(path.stem) <= at_most:
+                with contextlib.suppress(OSError, CheckpointError), opened(path) as file:
+                    yield self._header(path, file.readline(HEADER_BYTES_MAX), path.stem)
+
     def _files(self) -> list[Path]:
         """Checkpoints, newest first; a file of any other name is none of ours."""
         return sorted((path for path in self.folder.glob("*.ckpt") if position_of(path.name) is not None), reverse=True)

@@ -62,12 +62,21 @@ def draft_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.tmp.{secrets.token_hex(8)}")
 
 
-def replaced(path: Path, content: bytes) -> None:
-    """Write a file anew, by way of a name that nobody can guess; a link of its name is replaced and not followed."""
+def replaced(path: Path, content: bytes, *, durable: bool = False) -> None:
+    """Write a file anew, by way of a name that nobody can guess; a link of its name is replaced and not followed.
+
+    Parameters
+    ----------
+    durable
+        Whether its content is on the disk before it has its name.
+    """
     temporary = draft_of(path)
     try:
         with created(temporary) as file:
             file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -216,7 +216,7 @@ def refused(folder: Path, path: Path) -> dict[int, str]:
     told = {one.number: one.why for piece in found for one in piece.refused}
     for piece in found:
         for one in piece.refused:
-            json.dumps(one.plain(), default=str)
+            json.dumps(one.plain(), default=str, allow_nan=False)
     count = sum(piece.predictions.num_rows for piece in found)
     assert count + len(told) == 20, (count, told)
     return told
@@ -248,6 +248,9 @@ def test_what_parquet_can_hold_and_no_event_is_refused_row_by_row(tmp_path: Path
         path = tmp_path / f"{name}.parquet"
         parquet.write_table(table.set_column(table.schema.get_field_index("kind"), "kind", column), path)
         assert set(refused(tmp_path / name, path)) == bad, name
+    counts = pa.array([float("nan") if n == 3 else 2.0 for n in range(20)])
+    parquet.write_table(table.set_column(table.schema.get_field_index("n"), "n", counts), tmp_path / "nan.parquet")
+    assert 4 in refused(tmp_path / "nan", tmp_path / "nan.parquet")
     far = pa.array([2**60 if n == 6 else row["at"] for n, row in enumerate(some)], pa.timestamp("ms", "UTC"))
     parquet.write_table(table.set_column(table.schema.get_field_index("at"), "at", far), tmp_path / "far.parquet")
     assert set(refused(tmp_path / "far", tmp_path / "far.parquet")) == {7}

@@ -85,6 +85,19 @@ print(json.dumps(found))
 
 # GaussianNB, HoeffdingTreeRegressor and SoftmaxRegression hold functions: they pass the checks at start, so they must
 # get a checkpoint, too.
+def test_a_header_is_told_without_its_payload_and_only_with_its_seal(tmp_path: Path) -> None:
+    store = _store(tmp_path, key=KEY)
+    cut, forged = _save(store, 1), _save(store, 2)
+    _save(store, 3)
+    cut.write_bytes(cut.read_bytes()[:-1])  # of the payload, which is found when it is read
+    forged.write_bytes(forged.read_bytes().replace(b'"seed": 7', b'"seed": 8'))
+    (store.folder / store.name_of(4)).mkdir()
+    assert [header["position"] for header in store.headers()] == [3, 1]
+    assert [header["position"] for header in store.headers(2)] == [1]
+    with pytest.raises(CheckpointError, match="payload"):
+        store.read(1)
+
+
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_model_of_the_catalogue_can_be_written_and_loaded(tmp_path: Path, name: str) -> None:
     store, given, learner = _store(tmp_path), CATALOGUE[name], taught(name)

@@ -12,20 +12,11 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from stream_ml.config import Config, load_config
+from tests.support import service
 
 T0 = 1_600_000_000_000
-EVENT = {
-    "type": "record",
-    "name": "Visit",
-    "fields": [
-        {"name": "id", "type": "string"},
-        {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
-        {"name": "x", "type": "double"},
-        {"name": "n", "type": "long"},
-        {"name": "kind", "type": "string"},
-        {"name": "note", "type": ["null", "string"], "default": None},
-    ],
-}
+_FIELDS: list[Any] = [*service.EVENT["fields"]]
+EVENT = {**service.EVENT, "fields": [*_FIELDS[:3], {"name": "n", "type": "long"}, *_FIELDS[3:]]}
 LABELS = {"binary": "boolean", "multiclass": "string", "regression": "double"}
 MODEL = """
 from river import compose, linear_model, preprocessing, tree
@@ -59,13 +50,9 @@ FACTORIES = {"binary": "build", "multiclass": "trees", "regression": "values"}
 def app(folder: Path, task: str = "binary", **sections: Any) -> Config:
     """The configuration of an app in this folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    truth = [
-        {"name": "id", "type": "string"},
-        {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
-        {"name": "y", "type": LABELS[task]},
-    ]
+    truth = {**service.LABEL, "fields": [*service.LABEL["fields"][:2], {"name": "y", "type": LABELS[task]}]}
     (folder / "event.avsc").write_text(json.dumps(EVENT))
-    (folder / "label.avsc").write_text(json.dumps({"type": "record", "name": "Truth", "fields": truth}))
+    (folder / "label.avsc").write_text(json.dumps(truth))
     name = f"rows_model_{abs(hash(folder)) % 10**9}"
     (folder / f"{name}.py").write_text(MODEL)
     model: dict[str, Any] = {"factory": f"{name}:{FACTORIES[task]}", "task": task}

@@ -5,7 +5,8 @@ it leaves out, and takes over at one position.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import chain
 from typing import Any, NamedTuple
 
 from stream_ml.admin.models.log import ModelLog
@@ -14,7 +15,7 @@ from stream_ml.core.avro.framing import Rejected
 from stream_ml.core.fold.batches import FoldSettings
 from stream_ml.core.fold.facts import LogFacts
 from stream_ml.core.fold.roles import Declared, Roles
-from stream_ml.core.log.entry import Entry, decode_entry, is_command
+from stream_ml.core.log.entry import Entry, decode_entry
 from stream_ml.core.log.sequences import SequenceTracker
 from stream_ml.core.model.freezing import Freezing
 from stream_ml.core.model.selection import RANGES_MAX, Range, Selection, united
@@ -24,7 +25,7 @@ from stream_ml.follower.restore import log_range, own_checkpoints, seeds_of
 from stream_ml.kafka.reading.log_reader import log_value
 from stream_ml.kafka.reading.ranges import read_range
 from stream_ml.records import Record
-from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
+from stream_ml.storage.checkpoints import Checkpoint
 from stream_ml.storage.keys import key_of
 
 
@@ -136,11 +137,16 @@ class Frozen(NamedTuple):
 
 
 def frozen_upto(log: ModelLog, recipe: Recipe, position: int) -> Frozen:
-    """When a model was frozen before a position, by the commands of the log and its own specification."""
+    """When a model was frozen before a position, by the commands of the log and its own specification.
+
+    Parameters
+    ----------
+    log
+        Read up to that position.
+    """
     freezing, found, since = Freezing(recipe.parts.selection), list[Range](), -1
-    first, _ = log_range(log.config)
-    hold_from, reached = recipe.parts.selection.hold_from, first
-    commands = [one for one in _commands(log, first, position) if one[1].command in ("freeze", "resume")]
+    hold_from, reached = recipe.parts.selection.hold_from, log.begins_at
+    commands = [one for one in log.freezes if one[0] < position]
     for offset, entry in [*commands, (position, None)]:
         if hold_from is not None and reached <= hold_from < offset and not freezing.frozen:
             freezing.reach(hold_from, hold_from)
@@ -157,18 +163,6 @@ def frozen_upto(log: ModelLog, recipe: Recipe, position: int) -> Frozen:
     if freezing.frozen and since < position:
         found.append((since, position))
     return Frozen(found, freezing.frozen, freezing.commanded.own is not None)
-
-
-def _commands(log: ModelLog, first: int, stop: int) -> Iterator[tuple[int, Entry]]:
-    topic = log.config.training_log_topic
-    for batch in read_range(log.config, topic, 0, first, stop, keep_alive=lambda: None):
-        for record in batch:
-            value = log_value(record, log.seal)
-            if is_command(value):
-                try:
-                    yield record.offset, decode_entry(value)
-                except ValueError:  # learning halts there
-                    continue
 
 
 # --- the lineage ---
@@ -228,14 +222,11 @@ def planned(log: ModelLog, recipes: Recipes, of: Declared, selection: Selection)
 def beginning(log: ModelLog, recipe: Recipe, first: int) -> tuple[str, int] | None:
     """The newest checkpoint on this machine with which a model may begin on a log that begins there: of which lineage,
     and where; None: none."""
-    store, own = own_checkpoints(log.config, recipe.lineage)
-    found = [(recipe.lineage, one.position) for one in own if isinstance(one, Checkpoint)][:1]
-    directory, key = log.config.path(log.config.checkpoints.directory), key_of(log.config, make=False)
-    if not found and directory.is_dir() and (key is not None or log.config.checkpoints.unsealed):
-        names = sorted(folder.name for folder in directory.iterdir() if folder.name != store.folder.name)
-        stores = [CheckpointStore(directory, name, keep=1, key=key) for name in names]
-        found = [(str(one.header["lineage"]), one.position) for one in seeds_of(recipe, stores, None)][:1]
-    return found[0] if found and (found[0][1] > first or not first) else None
+    _, own = own_checkpoints(log.config, recipe.lineage)
+    seeds = seeds_of(log.config, key_of(log.config, make=False), recipe)
+    for one in (one for one in chain(own, seeds) if isinstance(one, Checkpoint)):
+        return (str(one.header["lineage"]), one.position) if one.position > first or not first else None
+    return None
 
 
 def next_name(name: str, roles: Roles) -> str:

@@ -9,7 +9,7 @@ import typer
 from stream_ml.cli.options import configured
 from stream_ml.cli.say import say
 from stream_ml.config import Config
-from stream_ml.units import duration_ms, size_text
+from stream_ml.units import duration_ms, duration_words, size_text
 
 checkpoints = typer.Typer(no_args_is_help=True, help="Checkpoints of the models on this machine.")
 
@@ -40,7 +40,7 @@ def list_all(
         wrong = f"  WRONG: {one.problem}" if one.problem else ""
         say(
             f"{one.lineage}/{one.position:<12} {learned:>12} examples {one.bytes:>12,} B "
-            f"{_age(one.age_s):>8}{pins}{wrong}"
+            f"{duration_words(1000 * one.age_s, 0):>8}{pins}{wrong}"
         )
     if not count and not as_json:
         say(f"there are none in {there.directory}")
@@ -141,10 +141,3 @@ def take(config: Config, file: Annotated[Path, typer.Argument(help="What checkpo
 
     lineage, position = Checkpoints(config).take(file)
     say(f"{lineage}/{position:,} is there: a worker that has to fold from before it begins with it")
-
-
-def _age(seconds: float) -> str:
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"

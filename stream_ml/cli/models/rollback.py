@@ -1,12 +1,12 @@
 """``stream-ml rollback``: another lineage serves, one that has learned less, or one that served before."""
 
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stream_ml.cli.models.verbs import NoWait, Wait, Why, let_serve
 from stream_ml.cli.options import configured
+from stream_ml.cli.past.progress import Progress
 from stream_ml.cli.say import say
 from stream_ml.config import Config
 from stream_ml.units import time_text
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from stream_ml.core.fold.roles import Declared
     from stream_ml.core.model.selection import Selection
     from stream_ml.follower.recipes import Recipes
-
-SAY_S = 5.0  # between two lines while the log is read
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -170,15 +168,9 @@ def _without(
     if exclude is None and where is None:
         return selection
     wanted = ranges_of(exclude) if exclude is not None else Condition(where or "")
-    said_s = time.monotonic()
-
-    def progress(position: int, end: int) -> None:
-        nonlocal said_s
-        if time.monotonic() - said_s > SAY_S:
-            said_s = time.monotonic()
-            say(f"reading the log: {position:,} of {end:,}", err=True)
-
-    found = look(log, recipes.fresh(recipe), wanted, progress)
+    progress = Progress()
+    said = lambda position, end: progress(f"reading the log: {position:,} of {end:,}", None)  # noqa: E731
+    found = look(log, recipes.fresh(recipe), wanted, said)
     say(_words(found, recipe.parts.domain.positive))
     return selection.without(found.ranges)
 

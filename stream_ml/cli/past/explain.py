@@ -10,7 +10,7 @@ from stream_ml.cli.options import configured
 from stream_ml.cli.say import say
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError
-from stream_ml.units import time_text
+from stream_ml.units import duration_words, time_text
 
 if TYPE_CHECKING:
     from stream_ml.core.model.contributions import Contributions
@@ -135,7 +135,7 @@ def _tell(said: dict[str, Any], told: "Told", again: "Again | None", now: "tuple
     learned = (
         "no label is in the log"
         if label is None
-        else f"label {label['label']} after {_duration(label['delay_ms'])}, in the log at {label['position']:,}"
+        else f"label {label['label']} after {duration_words(label['delay_ms'])}, in the log at {label['position']:,}"
     )
     prediction = f"{told.topic}[{told.partition}] {told.offset:,}"
     say(f"event {of.topic}[{of.partition}] {of.offset:,} -> prediction {prediction}; {learned}")
@@ -194,10 +194,3 @@ def _words(one: "Scored | Served") -> str:
     if one.class_name is None:
         return "no answer (cold)"
     return one.class_name if one.score is None else f"{one.class_name}, {one.score:.4f}"
-
-
-def _duration(ms: int) -> str:
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000)):
-        if abs(ms) >= size:
-            return f"{ms / size:.1f} {unit}"
-    return f"{ms} ms"

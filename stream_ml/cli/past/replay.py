@@ -180,7 +180,6 @@ def _of_log(given: _Given, from_ms: int | None, to_ms: int | None, folder: Path,
     given.check_bounds(specs, served=True)
     progress = Progress()
     settings = [recipes.fresh(one) for one in plans_of(specs)[0]]
-    settings = [one._replace(payloads=settings[0].payloads) for one in settings]
     read = tape_of_log(
         config,
         settings,
@@ -225,7 +224,6 @@ def _of_files(
     given.check_bounds(specs, served=False)
     progress, taken = Progress(), _delay(delay)
     settings = [one.settings for one in plans_of(specs)[0]]
-    settings = [one._replace(payloads=settings[0].payloads) for one in settings]
     columns = Columns(label or config.feedback.label, taken, moment)
     parts = specs[0].recipe.parts
     said = lambda rows: progress(f"reading files: {rows:,} rows", None)  # noqa: E731
@@ -279,15 +277,11 @@ def _outcome(
     measures = {one.name: one.measures for one in measured}
 
     def verdict(first: str, second: str) -> Any:
-        for name in (first, second):
-            if name in made.entrants and made.entrants[name].stopped:
-                raise ConfigError(f"--fail-if: {name} {made.entrants[name].stopped}: it is compared with nothing")
         return comparison.pair(first, second, course=False).verdict
 
-    for bound in given.bounds:
-        stopped = made.entrants[bound.first].stopped if bound.first in made.entrants else ""
-        if stopped:
-            raise ConfigError(f"--fail-if: {bound.first} {stopped}: it is compared with nothing")
+    for name in (name for bound in given.bounds for name in (bound.first, bound.second) if name in made.entrants):
+        if made.entrants[name].stopped:
+            raise ConfigError(f"--fail-if: {name} {made.entrants[name].stopped}: it is compared with nothing")
     wrong = [words for bound in given.bounds if (words := failed(bound, measures, verdict))]
     took_s = time.monotonic() - began_s
     return Outcome(given.config.app.id, source, comparison, measured, made.entrants, pairs, wrong, took_s)

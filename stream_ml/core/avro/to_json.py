@@ -1,8 +1,10 @@
 """What a schema's records hold as JSON that `from_json` takes back: the same bytes come of it."""
 
 import base64
+import datetime
 import math
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from stream_ml.core.avro.fields import base_of, logical_of
@@ -29,6 +31,27 @@ def to_json(schema: Schema, payload: dict[str, Any]) -> dict[str, Any]:
         As the decoder gives it without logical types; of a union the named types as (name, value).
     """
     return {field["name"]: _value(schema, field["type"], payload[field["name"]]) for field in schema.fields}
+
+
+def jsonable(value: Any, non_finite: Callable[[float], Any] = str) -> Any:
+    """Any value as JSON has it: times as ISO 8601, bytes as base64, decimals and the like as text.
+
+    Parameters
+    ----------
+    non_finite
+        Makes what stands in the place of a number that JSON has not: for people its text.
+    """
+    if isinstance(value, dict):
+        return {str(name): jsonable(one, non_finite) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(one, non_finite) for one in value]
+    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, float) and not math.isfinite(value):
+        return non_finite(value)
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def _value(schema: Schema, type_: Any, value: Any) -> Any:

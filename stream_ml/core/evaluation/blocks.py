@@ -149,11 +149,11 @@ class Blocks:
 
     def course(self, watermark_ms: int, limits: Limits = Limits()) -> list[tuple[int, float, float, float]]:  # noqa: B008
         """The verdict after each closed block: its end in ms, mean, low and high; as it would have been told then."""
-        closed, found = self.closed(watermark_ms), list[tuple[int, float, float, float]]()
-        values = list(closed.values())
-        for number, begin in enumerate(closed):
-            one = _judged(values[: number + 1], limits)
-            found.append((begin + self.block_ms, one.mean, one.low, one.high))
+        found, sums = list[tuple[int, float, float, float]](), _Sums(0, 0, 0, 0)
+        for begin, (pairs, total, _) in self.closed(watermark_ms).items():
+            sums = sums.with_block(pairs, total)
+            half = radius(sums.blocks, sums.deviation, limits.alpha)
+            found.append((begin + self.block_ms, sums.mean, sums.mean - half, sums.mean + half))
         return found
 
     # --- to be kept ---
@@ -184,16 +184,41 @@ def radius(blocks: int, deviation: float, alpha: float) -> float:
     return deviation * math.sqrt(2 * weight / (blocks**2 * MIXTURE) * math.log(math.sqrt(weight) / alpha))
 
 
+class _Sums(NamedTuple):
+    """Of some blocks, as integers: what is made of them has the same bits in one pass and in many."""
+
+    blocks: int
+    pairs: int
+    total: int
+    squares: int  # of the sum of each block
+
+    def with_block(self, pairs: int, total: int) -> "_Sums":
+        return _Sums(self.blocks + 1, self.pairs + pairs, self.total + total, self.squares + total**2)
+
+    @property
+    def mean(self) -> float:
+        return self.total / (self.pairs * UNIT)
+
+    @property
+    def deviation(self) -> float:
+        """Of the values of blocks, which are their sums over the mean number of pairs."""
+        if self.blocks < 2:
+            return 0.0
+        squared = (self.blocks * self.squares - self.total**2) / (self.blocks * (self.blocks - 1))
+        return math.sqrt(squared) / UNIT / (self.pairs / self.blocks)
+
+
 def _judged(sums: list[tuple[int, int, int]], limits: Limits) -> Verdict:
-    blocks, pairs = len(sums), sum(of[0] for of in sums)
+    whole = _Sums(0, 0, 0, 0)
+    for pairs, total, _ in sums:
+        whole = whole.with_block(pairs, total)
+    blocks, pairs, _, _ = whole
     if not pairs:
         return Verdict(0, 0, math.nan, -math.inf, math.inf, "undecided", "no block is closed", None, 0.0, 1.0)
-    per_block = pairs / blocks
-    values = np.array([of[1] for of in sums], np.float64) / UNIT / per_block
-    mean = float(values.mean())
-    deviation = float(values.std(ddof=1)) if blocks > 1 else 0.0
+    mean, deviation = whole.mean, whole.deviation
     half = radius(blocks, deviation, limits.alpha)
-    correlated, inflated = _autocorrelation(values), _inflation(sums, deviation)
+    correlated = _autocorrelation(np.array([of[1] for of in sums], np.float64))
+    inflated = _inflation(sums, deviation)
     low, high = mean - half, mean + half
     decision, why = _decided(blocks, low, high, correlated, limits)
     more = None if decision != "undecided" else _blocks_more(blocks, mean, deviation, limits)
@@ -217,7 +242,7 @@ def _decided(blocks: int, low: float, high: float, correlated: float, limits: Li
 
 
 def _autocorrelation(values: Floats) -> float:
-    """Of each value and the next one; 0 where there are too few, or all are the same."""
+    """Of each value and the next one, in whatever unit; 0 where there are too few, or all are the same."""
     if len(values) < 3:
         return 0.0
     away = values - values.mean()

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_ml.core.evaluation.metrics import (
     Accuracy,
@@ -121,10 +122,15 @@ def measured(task: str, true: Floats, said: Floats, probability: Floats, classes
 
 
 def delays(rows: Floats) -> dict[str, float]:
-    """How long labels took, in seconds: median, nine in ten, 99 in a hundred; empty without rows."""
-    if not len(rows):
+    """How long the labels of rows took: see `delay_quantiles`."""
+    return delay_quantiles(rows[:, 1])
+
+
+def delay_quantiles(delay_ms: NDArray[Any]) -> dict[str, float]:
+    """How long labels took, in seconds: median, nine in ten, 99 in a hundred; empty without any."""
+    if not len(delay_ms):
         return {}
-    found = np.quantile(rows[:, 1] / 1000, [0.5, 0.9, 0.99]).tolist()
+    found = np.quantile(delay_ms / 1000, [0.5, 0.9, 0.99]).tolist()
     return dict(zip(("p50", "p90", "p99"), found, strict=True))
 
 

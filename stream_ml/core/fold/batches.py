@@ -94,7 +94,7 @@ class Lanes:
         for numbers, batch in self._lanes:
             table = plan.extract_many(batch)
             found.rows.update(zip(numbers, rows_of(table.columns), strict=True))
-            _widen(found.extremes, table.columns)
+            widen(found.extremes, table.columns)
             for row in np.flatnonzero(table.wrong).tolist():
                 del found.rows[numbers[row]]
         return found
@@ -145,7 +145,9 @@ class Run(NamedTuple):
 
     def before(self, offset: int | None) -> "tuple[Run, Run]":
         """The rows whose offsets are below this one (None: all), and the rest."""
-        count = self.size if offset is None else bisect_left(self.records, offset, key=lambda record: record.offset)
+        if offset is None or self.records[-1].offset < offset:  # as nearly always: nothing is copied
+            return self, self.some(self.size, self.size)
+        count = bisect_left(self.records, offset, key=lambda record: record.offset)
         return self.some(0, count), self.some(count, self.size)
 
     def under(self, settings: FoldSettings) -> "list[Run | Single]":
@@ -282,7 +284,7 @@ def _stretches(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
             first = number
 
 
-def _widen(extremes: dict[str, tuple[Any, Any]], table: pa.Table) -> None:
+def widen(extremes: dict[str, tuple[Any, Any]], table: pa.Table) -> None:
     """Take the smallest and the largest number of each column."""
     for name, column in zip(table.column_names, table.columns, strict=True):
         if len(column) and (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):

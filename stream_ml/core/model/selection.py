@@ -76,7 +76,8 @@ class Selection(NamedTuple):
 
     def next_bound(self, offset: int) -> int | None:
         """The first offset behind this one at which something else holds; None where nothing changes any more."""
-        bounds = [bound for one in self.exclude[self._first(offset) :][:2] for bound in one]
+        first = self._first(offset)
+        bounds = [bound for one in self.exclude[first : first + 2] for bound in one]
         if self.hold_from is not None:
             bounds.append(self.hold_from)
         return min((bound for bound in bounds if bound > offset), default=None)

@@ -2,7 +2,7 @@
 
 from stream_ml.config import Config
 from stream_ml.core.fold.roles import Declared, Roles
-from stream_ml.core.log.entry import decode_entry, is_command
+from stream_ml.core.log.entry import Entry, decode_entry, is_command
 from stream_ml.core.log.seals import LogSeal
 from stream_ml.errors import ConfigError
 from stream_ml.follower.identity import identified
@@ -21,20 +21,25 @@ class LoggedModels:
     ----------
     roles
         Up to `position`.
+    freezes
+        Offsets of the commands up to there that freeze or resume learning, and the commands.
+    begins_at
+        Where the log began when it was read last.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.facts: TopicFacts = identified(config, inspect_topics(config), make=False)
         self.seal: LogSeal | None = log_seal(config, self.facts.training_log_topic_id)
-        self.roles, self.position = Roles(), 0
+        self.roles, self.position, self.begins_at = Roles(), 0, 0
+        self.freezes: list[tuple[int, Entry]] = []
         self.read()
 
     def read(self) -> int:
         """Read what came since; where the log ends now."""
         topic = self.config.training_log_topic
-        first, end = ends(admin(self.config), [(topic, 0)])[topic, 0]
-        start = max(first, self.position)
+        self.begins_at, end = ends(admin(self.config), [(topic, 0)])[topic, 0]
+        start = max(self.begins_at, self.position)
         for batch in read_range(self.config, topic, 0, start, end, keep_alive=lambda: None):
             for record in batch:
                 value = log_value(record, self.seal)
@@ -50,6 +55,8 @@ class LoggedModels:
         except ValueError:  # learning halts there, which others say
             return
         self.roles.note(offset, entry, self.facts.log.log_id)
+        if entry.command in ("freeze", "resume"):
+            self.freezes.append((offset, entry))
 
     def named(self, name: str) -> Declared:
         """The model with this name, or whose lineage begins so.

@@ -17,9 +17,11 @@ from typing import Any, NamedTuple, Protocol
 import pyarrow as pa
 from pyarrow import parquet
 
+from stream_ml.core.avro.to_json import jsonable
 from stream_ml.errors import ConfigError, FatalError
 from stream_ml.offline.batch.scoring import SCHEMA, Piece
-from stream_ml.offline.rows import Refused, plain
+from stream_ml.offline.rows import Refused
+from stream_ml.storage.files import replaced
 
 PART_ROWS = 131_072
 WORK = "work.json"
@@ -107,8 +109,8 @@ class FileSink:
                     f"{self._folder} holds parts of another run: of other files, or version {said.get('version')}",
                     f"go on with --at {said.get('version')}, or remove that folder",
                 )
-        if not known.is_file():
-            _written(known, json.dumps(self._of).encode())
+        else:
+            replaced(known, json.dumps(self._of).encode(), durable=True)
         for path in sorted(self._folder.glob("*.done.json")):
             said = json.loads(path.read_text())
             rows = {name: max(count, self.done.rows.get(name, 0)) for name, count in said["rows"].items()}
@@ -135,12 +137,12 @@ class FileSink:
         _flushed(draft)
         draft.rename(stem.with_suffix(".parquet"))
         refused = [one for _, piece in pieces for one in piece.refused]
-        _written(stem.with_suffix(".refused"), b"".join(map(_line, refused)))
+        replaced(stem.with_suffix(".refused"), b"".join(map(_line, refused)), durable=True)
         rows = dict(self.done.rows)
         for file, piece in pieces:
             rows[file] = rows.get(file, 0) + piece.rows
         said = {"rows": rows, "predictions": table.num_rows, "refused": len(refused)}
-        _written(self._folder / f"{self._number:06d}.done.json", json.dumps(said).encode())
+        replaced(stem.with_suffix(".done.json"), json.dumps(said).encode(), durable=True)
         self.done = Done(rows, self.done.predictions + table.num_rows, self.done.refused + len(refused))
         self._number += 1
 
@@ -193,19 +195,11 @@ def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
     """Predictions as JSON has them."""
     for batch in table.to_batches(max_chunksize=10_000):
         for row in batch.to_pylist():
-            yield plain(row)
+            yield jsonable(row)
 
 
 def _line(one: Refused) -> bytes:
     return json.dumps(one.plain(), default=str).encode() + b"\n"
-
-
-def _written(path: Path, content: bytes) -> None:
-    """A file that is whole once it has its name."""
-    draft = path.with_name(f"{path.name}.draft")
-    draft.write_bytes(content)
-    _flushed(draft)
-    draft.rename(path)
 
 
 def _flushed(path: Path) -> None:
@@ -231,7 +225,7 @@ class TableSink:
             ) from None
         if _TABLE.fullmatch(table) is None:
             raise ConfigError(f"{table!r} names no table", "letters, digits and _, such as predictions")
-        self._sql, self.refused_file, self._refused = sqlalchemy, refused, 0
+        self._sql, self.refused_file = sqlalchemy, refused
         self.refused_file.unlink(missing_ok=True)  # of an earlier run
         self._table_name = table
         try:
@@ -279,9 +273,8 @@ class TableSink:
                 f"{self._table_name} could not be written: {_words(error)}", "the same command writes all rows again"
             ) from None
         if piece.refused:
-            with self.refused_file.open("ab" if self._refused else "wb") as out:
+            with self.refused_file.open("ab") as out:
                 out.writelines(map(_line, piece.refused))
-        self._refused += len(piece.refused)
         before = self.done
         self.done = Done(
             {**before.rows, file: before.rows.get(file, 0) + piece.rows},

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stream_ml.core.evaluation.blocks import AUTOCORRELATED, LEAST, Blocks, Limits, Verdict
 from stream_ml.core.evaluation.metrics import CALIBRATION_BINS, Floats
-from stream_ml.core.evaluation.window import measured
+from stream_ml.core.evaluation.window import delay_quantiles, measured
 from stream_ml.core.inputs.label_domain import LabelDomain
 from stream_ml.core.model.scoring import AGREE
 from stream_ml.core.model.selection import Selection
@@ -209,11 +209,7 @@ class Comparison:
 
     def delays(self) -> dict[str, float]:
         """How long labels took, in seconds."""
-        delays = self.facts.delay_ms[self.counts]
-        if not len(delays):
-            return {}
-        found = np.quantile(delays / 1000, [0.5, 0.9, 0.99]).tolist()
-        return dict(zip(("p50", "p90", "p99"), found, strict=True))
+        return delay_quantiles(self.facts.delay_ms[self.counts])
 
     # --- of two ---
 

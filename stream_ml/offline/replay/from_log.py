@@ -93,33 +93,25 @@ class _Bounds:
         return found
 
     def _take(self, one: Judged, found: list[Judged]) -> None:
-        if not isinstance(one.item, Run):
-            entry = one.item.entry
-            if entry is not None and entry.kind == "example":
-                self._pass([entry.label_time_ms])
-            is_command = entry is not None and entry.kind == "command"  # one before may have frozen what comes
-            if (self._began or is_command) and not self.is_over:
-                found.append(one)
+        if isinstance(one.item, Run):
+            run = one.item
+            times = run.labelled.facts(run.first, run.first + run.size)["label_ms"].to_pylist()
+            kept = [number for number, time_ms in enumerate(times) if self._keeps(time_ms)]
+            if kept:  # one after another: it begins once, and ends once
+                found.append(one._replace(item=run.some(kept[0], kept[-1] + 1)))
             return
-        run = one.item
-        times = run.labelled.facts(run.first, run.first + run.size)["label_ms"].to_pylist()
-        first = 0 if self._began else self._pass(times)
-        if not self._began:
+        entry = one.item.entry
+        if entry is None:
             return
-        stop = next(
-            (n for n in range(first, run.size) if self._to_ms is not None and times[n] >= self._to_ms), run.size
-        )
-        self.is_over = stop < run.size
-        if stop > first:
-            found.append(one._replace(item=run.some(first, stop)))
+        if entry.kind == "example":
+            kept_one = self._keeps(entry.label_time_ms)
+        else:
+            kept_one = self._began or entry.kind == "command"  # one before may have frozen what comes
+        if kept_one:
+            found.append(one)
 
-    def _pass(self, times: Sequence[int]) -> int:
-        """Note times; the number of the first one from which on is learned."""
-        for number, time_ms in enumerate(times):
-            if not self._began and self._from_ms is not None and time_ms >= self._from_ms:
-                self._began = True
-                self.is_over = self._to_ms is not None and time_ms >= self._to_ms
-                return number
-        if self._began and self._to_ms is not None and len(times) == 1:
-            self.is_over = times[0] >= self._to_ms
-        return 0
+    def _keeps(self, label_ms: int) -> bool:
+        """Note the time of an example; whether it stands between the two."""
+        self._began = self._began or (self._from_ms is not None and label_ms >= self._from_ms)
+        self.is_over = self.is_over or (self._began and self._to_ms is not None and label_ms >= self._to_ms)
+        return self._began and not self.is_over

@@ -5,8 +5,8 @@ Read first: `Replay.run`.
 
 import multiprocessing
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,6 @@ from stream_ml.offline.replay.specs import Spec, plans_of
 from stream_ml.offline.replay.tape import Tape
 
 RUNGS = (8, 4, 2, 1)  # a part of the tape each: an eighth, a quarter, half, all
-LOOK_S = 0.2
 
 
 class Entrant(NamedTuple):
@@ -125,12 +124,12 @@ class Replay:
                     process.start()
                     theirs.close()
                     running[spec.name] = (process, ours)
-                for name, (process, pipe) in list(running.items()):
-                    ran = self._received(name, process, pipe)
+                ready = wait([pipe for _, pipe in running.values()])
+                for name in [name for name, (_, pipe) in running.items() if pipe in ready]:
+                    ran = self._received(name, *running[name])
                     if ran is not None:
                         found[name] = ran
                         del running[name]
-                time.sleep(LOOK_S / 10 if running else 0.0)
         finally:
             for process, _ in running.values():
                 process.kill()

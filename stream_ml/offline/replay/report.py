@@ -11,7 +11,7 @@ from stream_ml.app.overlay import environment_of
 from stream_ml.offline.replay.charts import Band, Curve, Dots, chart
 from stream_ml.offline.replay.compare import BASELINE, SERVED, Comparison, Measured, Pair
 from stream_ml.offline.replay.replay import Entrant
-from stream_ml.units import duration_text, time_text
+from stream_ml.units import duration_text, duration_words, time_text
 
 FORMAT = 1
 FEEDBACK = (
@@ -148,15 +148,11 @@ def page(outcome: Outcome) -> str:
     said = outcome.plain()
     compared = said["compared"]
     title = f"Replay of {outcome.app}"
-    delays = compared["delay_seconds"]
+    half, most = (duration_words(1000 * compared["delay_seconds"].get(name, 0.0)) for name in ("p50", "p90"))
     intro = (
         f"{compared['examples']:,} of {outcome.source.examples:,} examples of {html.escape(outcome.source.what)}, "
         f"{compared['from']} to {compared['to']}, timeline {html.escape(outcome.source.timeline)}. "
-        + (
-            f"Labels took {_seconds(delays['p50'])} (median), {_seconds(delays['p90'])} (nine of ten)."
-            if delays
-            else ""
-        )
+        + (f"Labels took {half} (median), {most} (nine of ten)." if compared["delay_seconds"] else "")
     )
     notes = [*outcome.source.notes, *(f"{why}: {count:,}" for why, count in compared["left_out"].items())]
     notes += [f"{name}: {why}" for name, why in said["stopped"].items()]
@@ -179,13 +175,6 @@ def _names(outcome: Outcome) -> list[str]:
     """Of all measures that one of the models has, in the order of the one that has most."""
     longest = max((one.measures for one in outcome.measured), key=len, default={})
     return list(dict.fromkeys([*longest, *(name for one in outcome.measured for name in one.measures)]))
-
-
-def _seconds(value: float) -> str:
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if value >= size:
-            return f"{value / size:.1f} {unit}"
-    return f"{value:.1f} s"
 
 
 def _measures(outcome: Outcome) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from stream_ml.core.avro.framing import Rejected
 from stream_ml.core.avro.texts import scores_of
-from stream_ml.core.fold.batches import FoldSettings, Run, Single, features_of
+from stream_ml.core.fold.batches import FoldSettings, Run, Single, features_of, widen
 from stream_ml.core.fold.book import Judged
 from stream_ml.core.fold.halt import Halt
 from stream_ml.core.fold.lineage_model import LineageModel
@@ -27,12 +27,12 @@ from stream_ml.core.inputs.label_domain import LabelDomain
 from stream_ml.core.log.entry import decode_entry
 from stream_ml.core.model.estimator import ModelFailed, Scored
 from stream_ml.core.model.linear_batch import Column
+from stream_ml.follower.past.derive import REMADE_MAX
 from stream_ml.offline.replay.tape import Tape, feature, has
 from stream_ml.records import LogRecord
 
 COLUMNS = ("said", "probability", "loss")  # of the file of a model; see `Said`
 PIECE = 100_000  # rows written at once
-REMADE_MAX = 50  # so often is a model made anew because of halts that commands have ended
 TOGETHER = 4  # so many examples are scored as columns; below, one by one takes no longer
 
 Floats = NDArray[np.float64]
@@ -243,6 +243,8 @@ def stretches(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
 def _run_of(batch: pa.RecordBatch, plan: int, settings: FoldSettings, ys: list[Any]) -> Judged:
     names = settings.plan.names
     table = pa.table([batch.column(feature(plan, name)) for name in names], names)
+    extremes: dict[str, tuple[Any, Any]] = {}
+    widen(extremes, table)
     records = [LogRecord(offset, b"") for offset in batch.column("offset").to_numpy().tolist()]
     nothing: Any = None  # what follows a book asks for neither
     item = Run(
@@ -254,19 +256,10 @@ def _run_of(batch: pa.RecordBatch, plan: int, settings: FoldSettings, ys: list[A
         labelled=nothing,
         first=0,
         written_at_ms=batch.column("written_at").to_numpy().tolist(),
-        extremes=_extremes(table),
+        extremes=extremes,
         lanes=nothing,
     )
     return Judged(item, learns=True)
-
-
-def _extremes(table: pa.Table) -> dict[str, tuple[Any, Any]]:
-    found = {}
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
-            values = column.to_numpy()
-            found[name] = (values.min().item(), values.max().item())
-    return found
 
 
 def _single_of(batch: pa.RecordBatch, row: int, settings: FoldSettings) -> Judged:

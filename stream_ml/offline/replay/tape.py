@@ -76,7 +76,8 @@ class TapeWriter:
     Parameters
     ----------
     settings
-        Of models with different plans, one of each plan; the first one's made the runs that are given.
+        Of models with different plans, one of each plan; the first one's made the runs that are given, and its payloads
+        know every schema of theirs.
 
     Attributes
     ----------
@@ -85,18 +86,16 @@ class TapeWriter:
     """
 
     def __init__(self, work: Path, settings: Sequence[FoldSettings]) -> None:
-        self._work, self._settings = work, settings
-        self._domain = settings[0].domain
+        first = settings[0]
+        self._work, self._settings = work, [one._replace(payloads=first.payloads) for one in settings]
+        self._domain = first.domain
+        self._facts_schema = FACTS.append(pa.field("y", y_type(self._domain)))
         self._types: list[list[pa.DataType] | None] = [None] * len(settings)
         self._pieces: list[tuple[dict[str, Any], int]] = []
         self._facts_pieces: list[pa.RecordBatch] = []
         self._held = self.examples = self.entries = 0
         self._learn: Any = None
         self._facts = ipc.new_file(str(work / "facts.arrow"), self._facts_schema)
-
-    @property
-    def _facts_schema(self) -> pa.Schema:
-        return FACTS.append(pa.field("y", y_type(self._domain)))
 
     def add(self, judged: Iterable[Judged]) -> None:
         """Take what a book has judged."""

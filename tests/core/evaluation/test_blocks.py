@@ -152,6 +152,13 @@ def test_the_course_ends_with_the_verdict() -> None:
     assert course[0][2] == -math.inf
 
 
+def test_each_point_of_the_course_is_the_verdict_of_that_time() -> None:
+    found = filled(np.random.default_rng(2), 30, effect=0.01, shared=0.02)
+    for end, *interval in found.course(40 * DAY):
+        then = found.verdict(end + found.mature_ms)
+        assert interval == [then.mean, then.low, then.high]
+
+
 def test_millions_of_the_largest_differences_in_one_block_do_not_overflow() -> None:
     found, count = Blocks(DAY, HOUR), 4_000_000
     nothing = np.zeros(count, np.int64)

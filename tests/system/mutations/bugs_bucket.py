@@ -42,9 +42,9 @@ BUCKET = (
     ),
     Bug(
         "a checkpoint without a seal is loaded where there is no key",
-        "stream_ml/follower/checkpointing.py",
-        "        return self._key is not None or self._config.checkpoints.unsealed\n",
-        "        return True\n",
+        "stream_ml/follower/restore.py",
+        "    return key is not None or config.checkpoints.unsealed\n",
+        "    return True\n",
         ("tests/follower/test_checkpoints_without_a_key.py",),
     ),
     Bug(
