@@ -45,7 +45,14 @@ PANELS: dict[str, list[tuple[str, str, list[tuple[str, str]]]]] = {
             ],
         ),
         ("Lag in seconds", "s", [("{{topic}}", f"max by (topic) (stream_ml_consumer_lag_seconds{OF})")]),
-        ("Lag in records", "short", [("{{topic}}", f"sum by (topic) (stream_ml_consumer_lag_records{OF})")]),
+        (
+            "Lag in records",
+            "short",
+            [
+                ("{{topic}}", f"sum by (topic) (stream_ml_consumer_lag_records{OF})"),
+                ("first backlog", f"sum(stream_ml_first_backlog_events{OF})"),
+            ],
+        ),
         (
             "From event to prediction",
             "s",

@@ -37,6 +37,7 @@ def set_gauges(metrics: Metrics, status: Status, *, above: Collection[str], lear
         metrics.set("feature_missing_ratio", values["missing"], subject=subject)
     if status["maturity"]:
         metrics.set("labelled_ratio", status["maturity"]["labelled_share"])
+    metrics.set("first_backlog_events", status["first_backlog"]["left"])
     metrics.set("label_starvation", len(status["starving"]))
 
 

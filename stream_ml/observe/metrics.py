@@ -128,6 +128,12 @@ TABLE = (
     _gauge("drift_index", "index", ("subject",), "Population stability index of a feature or the score."),
     _gauge("drifted", "0 or 1", ("subject",), "1 while a feature or the score has moved away from its reference."),
     _gauge("feature_missing_ratio", "0 to 1", ("subject",), "Share of the last window's events without the feature."),
+    _gauge(
+        "first_backlog_events",
+        "events",
+        (),
+        "Events from before the app's first start that are unread: until then no drift is told.",
+    ),
     _gauge("label_starvation", "partitions", (), "Partitions whose labels stay away."),
     # the process
     SPANS,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from stream_ml.observe.status import FORMAT, AnyStatus, Problem, Share, Starting, Status
+from stream_ml.observe.status import FORMAT, AnyStatus, FirstBacklog, Problem, Share, Starting, Status
 
 _ORDER = {"critical": 0, "warning": 1, "info": 2}
 
@@ -56,6 +56,9 @@ def _problems(status: AnyStatus) -> Iterator[Problem]:
     for name, of in status["watch"].items():
         if of["share"] is not None and of["share"] > of["max"]:
             yield _problem("warning", *share_words(name, of))
+    backlog = status["first_backlog"]
+    if backlog["left"]:
+        yield _problem("info", backlog_words(backlog), "stream-ml replay CONFIG")
     yield from _of_quality(status)
     for subject, found in status["drift"]["subjects"].items():
         if found["drifted"]:
@@ -70,6 +73,15 @@ def starting(app: str, instance: str, reasons: list[str]) -> Starting:
     )
     found["problems"] = problems(found)
     return found
+
+
+def backlog_words(backlog: FirstBacklog) -> str:
+    """What is done in a first backlog, and what is not."""
+    done = backlog["events"] - backlog["left"]
+    return (
+        f"the first backlog: {done:,} of {backlog['events']:,} events that lay there at the first start are scored; "
+        "drift, quality and missing labels are told of what comes after"
+    )
 
 
 def share_words(name: str, of: Share) -> tuple[str, str]:

@@ -218,6 +218,13 @@ NO_POINT = Point(
 )
 
 
+class FirstBacklog(TypedDict):
+    """Events that lay there when the app first started, of partitions that are owned: `left` of them are unread."""
+
+    left: int
+    events: int
+
+
 class Folding(TypedDict):
     """How far the fold is that comes before everything else."""
 
@@ -259,6 +266,7 @@ class Status(TypedDict):
     quality: dict[str, float]
     quality_windows: dict[str, QualityWindow]
     concept: ConceptStatus
+    first_backlog: FirstBacklog
     latency_seconds: Latency
     scores: list[int]
     drift: DriftStatus

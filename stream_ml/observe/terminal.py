@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from stream_ml.observe.problems import printable
+from stream_ml.observe.problems import backlog_words, printable
 from stream_ml.observe.status import AnyStatus, CheckpointStatus, Latency, ModelsStatus, ModelStatus, Point, Status
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def line(status: Status) -> str:
         f"{_sum(status['since_start'], 'dead_letters'):,} dead letters so far, model {_version(model)}, "
         f"{model['examples_learned']:,} examples, learning {model['lag_seconds']:.0f} s behind"
         + "".join(f", {text}" for text in _quality(status["quality"]))
+        + (f"; {backlog_words(status['first_backlog'])}" if status["first_backlog"]["left"] else "")
     )
 
 

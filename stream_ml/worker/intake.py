@@ -151,6 +151,7 @@ class Intake:
         if of is None or not of.held:
             return False
         at_end = self._group.ends.reached(number)
+        of.events_at_end = at_end and not self._group.waits(number)
         return len(of.held.ready(of.core.join.inputs.events_ms, at_end, clock_now(), 1)) > 0
 
     def _next(self, events: int, limit: int, poison_records: Collection[Coordinates]) -> dict[int, Batch]:

@@ -85,6 +85,7 @@ STATUS: dict[str, Any] = {
         "last": {"examples": 1000, "measures": {"auc": 0.6, "auc_baseline": 0.5}, "delay_seconds": {"p50": 9.0}}
     },
     "concept": {"loss": 0.25, "drifted": False, "below_baseline": False},
+    "first_backlog": {"left": 0, "events": 0},
     "latency_seconds": {"p50": 0.012, "p99": 0.2},
     "maturity": {"events": 900, "labelled_share": 0.4},
     "starving": [2],

@@ -1,6 +1,6 @@
 """What was served beside what came true, of the examples of a run: one column a fact, or one by one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,7 +50,10 @@ class ScoredColumns(NamedTuple):
 
 
 class LabelledColumns:
-    """The examples of decoded entries; `ys` of each, None where the model knows no such label."""
+    """The examples of decoded entries; `ys` of each, None where the model knows no such label.
+
+    So many attributes: they are the columns of what was served that are looked at.
+    """
 
     def __init__(self, columns: EntryColumns, ys: Sequence[Any]) -> None:
         batch = columns.batch
@@ -64,6 +67,9 @@ class LabelledColumns:
             for name in ("served_position", "label_time", "event_time")
         )
         self._lineages = batch.column("served_lineage")
+        self._places = [
+            batch.column(name).to_numpy(zero_copy_only=False) for name in ("source_partition", "event_offset")
+        ]
         self._usable = _usable(batch.column("served_flags"))
         self._score = self._scores.to_numpy(zero_copy_only=False)  # nan where there is none
         self._said = self._names.is_valid().to_numpy(zero_copy_only=False)
@@ -82,6 +88,14 @@ class LabelledColumns:
         codes = self._lineages.slice(first, stop - first).dictionary_encode()
         ours = np.array([name == lineage for name in codes.dictionary.to_pylist()], np.bool_)
         found: NDArray[np.bool_] = ours[codes.indices.to_numpy(zero_copy_only=False)]
+        return found
+
+    def since(self, ends: Mapping[int, int], first: int, stop: int) -> NDArray[np.bool_]:
+        """Of which of these rows the event does not lie before the end that its partition has, if it has one."""
+        partitions, offsets = (column[first:stop] for column in self._places)
+        found = np.ones(stop - first, np.bool_)
+        for partition, end in ends.items():
+            found &= (partitions != partition) | (offsets >= end)
         return found
 
     def facts(self, first: int, stop: int) -> dict[str, pa.Array]:

@@ -55,6 +55,12 @@ class LogFacts:
         return partition in self.started or partition in self._settings.started
 
     @property
+    def backlog_ends(self) -> dict[int, int]:
+        """By partition with a first backlog: the offset of events at which that ended."""
+        ends = {partition: of.get("backlog_end", 0) for partition, of in self.started.items()}
+        return {partition: end for partition, end in ends.items() if end > self.started[partition]["events"]}
+
+    @property
     def logged_schemas(self) -> list[LoggedSchema]:
         """Every schema that the log holds up to where it was read; may be asked from another thread."""
         events = [LoggedSchema("", fingerprint, text) for fingerprint, text in list(self.schemas.items())]
@@ -96,11 +102,16 @@ class LogFacts:
             else:
                 self.log_id = found_id
         elif entry.kind == "start":
-            self.started[entry.source_partition] = _start_of(entry)
+            self._note_start(entry.source_partition, _start_of(entry))
         elif entry.command == "rebase" and entry.parsed_arguments().get("back", True):
             partition = int(entry.parsed_arguments()["partition"])
             if self.has_started(partition):
                 seen.rebase(partition)
+
+    def _note_start(self, partition: int, found: dict[str, Any]) -> None:
+        """Know where a partition started; what lay there at its first start does not change with a second one."""
+        known = self.started.get(partition)
+        self.started[partition] = found if known is None else {**found, "backlog_end": known.get("backlog_end", 0)}
 
     def check_new(self, offset: int, entry: Entry) -> None:
         """ValueError at an order that somebody without a key has written once more: a later one was known by then."""
@@ -158,7 +169,7 @@ def _start_of(entry: Entry) -> dict[str, Any]:
     """Where a partition started, and nothing else that somebody may have written there."""
     said = entry.parsed_arguments()
     found: dict[str, Any] = {name: said[name] for name in ("events", "feedback")}
-    found |= {"partitions": said["partitions"]} if "partitions" in said else {}
+    found |= {name: said[name] for name in ("partitions", "backlog_end") if name in said}
     if entry.source_partition < 0 or not all(type(of) is int and 0 <= of < 2**63 for of in found.values()):
         raise ValueError(f"a start of partition {entry.source_partition} at {str(said)[:50]}")
     return found

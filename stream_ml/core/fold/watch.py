@@ -1,6 +1,7 @@
 """The watch over what was served: its quality and the drift of its loss, whichever models served and learn."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, cast
 
 from stream_ml.core.drift.concept import Finding
@@ -18,7 +19,8 @@ class Watch:
     """Quality, drift, and what was found, by the labelled predictions in the log; it follows a book.
 
     What it finds is the same in every replica, and its signals have the position in the log. Once the log says who
-    serves (the `champion`), drift is of the losses of that one alone.
+    serves (the `champion`), drift is of the losses of that one alone; and events of the first backlog, whose
+    predictions nobody waited for, count in the quality and not in the drift.
     """
 
     def __init__(self, settings: FoldSettings) -> None:
@@ -27,18 +29,27 @@ class Watch:
         self.concept = settings.concept()
         self.champion = ""
 
-    def take(self, judged: list[Judged]) -> None:
-        """Take what the book has judged, each once."""
+    def take(self, judged: list[Judged], backlog_ends: Mapping[int, int]) -> None:
+        """Take what the book has judged, each once.
+
+        Parameters
+        ----------
+        backlog_ends
+            By partition the offset of events at which its first backlog ended.
+        """
         for one in judged:
             if isinstance(one.item, Run):
-                self._take_run(one.item)
+                self._take_run(one.item, backlog_ends)
             else:
-                self._take_single(one, one.item)
+                self._take_single(one, one.item, backlog_ends)
 
-    def _take_run(self, run: Run) -> None:
-        known, rows = self.quality.update_many(run.labelled, run.first, run.first + run.size)
-        if self.champion:
-            by = run.labelled.served_by(self.champion, run.first, run.first + run.size)
+    def _take_run(self, run: Run, backlog_ends: Mapping[int, int]) -> None:
+        of = run.first, run.first + run.size
+        known, rows = self.quality.update_many(run.labelled, *of)
+        if self.champion or backlog_ends:
+            by = run.labelled.since(backlog_ends, *of)
+            if self.champion:
+                by &= run.labelled.served_by(self.champion, *of)
             rows = rows[by[known]]
             known = [number for number in known if by[number]]
         offsets = [run.records[number].offset for number in known]
@@ -46,7 +57,7 @@ class Watch:
         while taken < len(known):
             taken += self.concept.update_many(rows[taken:], self.origin, offsets[taken:])
 
-    def _take_single(self, one: Judged, single: Single) -> None:
+    def _take_single(self, one: Judged, single: Single, backlog_ends: Mapping[int, int]) -> None:
         entry, offset = single.entry, single.record.offset
         at_ms = 0 if entry is None else entry.written_at_ms
         if one.ended is not None:
@@ -57,6 +68,7 @@ class Watch:
             row = self.quality.update(entry.target, entry.served, entry.label_time_ms, entry.event_time_ms)
             # The position of an example whose halt was ended stands for that halt.
             drifts = not self.champion or entry.served.lineage == self.champion
+            drifts = drifts and entry.event_offset >= backlog_ends.get(entry.source_partition, 0)
             if row is not None and one.ended is None and drifts:
                 self.concept.update(row, self.origin, offset)
         elif entry is not None and one.takes_effect:

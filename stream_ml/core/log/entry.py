@@ -205,10 +205,20 @@ def is_command(value: bytes) -> bool:
 
 
 def encode_start(
-    partition: int, events: int, feedback: int, partitions: int = 1, *, written_at_ms: int, writer: str
+    partition: int,
+    events: int,
+    feedback: int,
+    partitions: int = 1,
+    backlog_end: int = 0,
+    *,
+    written_at_ms: int,
+    writer: str,
 ) -> bytes:
-    """Bytes of an entry of kind start: partition begins at these offsets, for the first time, as one of so many."""
-    arguments = {"events": events, "feedback": feedback, "partitions": partitions}
+    """Bytes of an entry of kind start: partition begins at these offsets, for the first time, as one of so many.
+
+    Events before `backlog_end` lay there already: they are its first backlog.
+    """
+    arguments = {"events": events, "feedback": feedback, "partitions": partitions, "backlog_end": backlog_end}
     return _encode_arguments("start", arguments, source_partition=partition, written_at=written_at_ms, writer=writer)
 
 

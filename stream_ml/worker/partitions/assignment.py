@@ -205,14 +205,14 @@ class Ownership:
         events, feedback, now = first.events[end], first.feedback[end], first.now
         join = Join(self._parts.join_settings())
         partition = Partition(self._settings, number, join, (events, feedback), 0, now, (events, feedback))
+        backlog_end = first.events[1]
         log.info(
-            "partition %d starts for the first time: events %d, feedback %d",
-            *(number, events, feedback),
+            "partition %d starts for the first time: events %d, feedback %d, %d events lie there",
+            *(number, events, feedback, backlog_end - events),
             extra={"partition": number, "events": events, "feedback": feedback},
         )
-        return Claimed(
-            partition, (events, feedback), now, [self._entries.start(number, events, feedback, self.partitions)]
-        )
+        start = self._entries.start(number, events, feedback, self.partitions, backlog_end)
+        return Claimed(partition, (events, feedback), now, [start])
 
     def _came_later(self, number: int) -> bool:
         """Whether the app was started before there was this partition: then nothing in it is passed over."""
@@ -298,7 +298,8 @@ class Ownership:
             partition = rebuild.claimed.partition
             partition.restore_points.add(partition.events_position, partition.feedback_position, now[number])
             _log_taken_up(partition, time.monotonic() - started)
-            self._own(OwnedPartition(partition, token))
+            backlog_end = self._follower.book.facts.backlog_ends.get(number, 0)
+            self._own(OwnedPartition(partition, token, backlog_end))
             yield True
 
     def _take(self, rebuilds: dict[int, Rebuild], records: Records) -> None:

@@ -22,9 +22,9 @@ class ClaimEntries:
         self._parts, self._follower = parts, follower
         self._config, self._record_bytes_max = parts.config, record_bytes_max
 
-    def start(self, number: int, events: int, feedback: int, partitions: int) -> Block:
+    def start(self, number: int, events: int, feedback: int, partitions: int, backlog_end: int = 0) -> Block:
         """The entry that stands before every example of a partition: without it none is learned."""
-        of = (number, events, feedback, partitions)
+        of = (number, events, feedback, partitions, backlog_end)
         return self._block(encode_start(*of, written_at_ms=_now_ms(), writer=self._config.transactional_id))
 
     def schema(self) -> list[Block]:

@@ -36,6 +36,10 @@ class OwnedPartition:
         Its join and its positions.
     token
         Names the transaction that committed it last.
+    backlog_end
+        Events before this offset lay there when the app started for the first time.
+    events_at_end
+        Whether the last read of its events met their end.
     held
         Labels that were read and are not processed yet; None while it is not read.
     served_s, committed_s
@@ -48,6 +52,8 @@ class OwnedPartition:
 
     core: Partition
     token: str
+    backlog_end: int = 0
+    events_at_end: bool = False
     held: HeldFeedback | None = None
     served_s: float = 0.0
     committed_s: float = 0.0
@@ -59,6 +65,11 @@ class OwnedPartition:
     def number(self) -> int:
         """Of the partition, in events and in feedback."""
         return self.core.number
+
+    @property
+    def backlog_left(self) -> int:
+        """Offsets of its first backlog that are still to be read; markers of transactions may be the last of them."""
+        return 0 if self.events_at_end else max(0, self.backlog_end - self.core.events_position)
 
     def starts(self, now_s: float) -> None:
         """It is read from now on."""

@@ -1,9 +1,11 @@
 """What one worker alone can see: drift of its inputs and scores, labels that stay away, latency, the last predictions.
 
 Fed once per committed batch. What it finds are signals under the worker's name, written with the next transaction.
+In a first backlog nothing is found: its events only make the reference, by which those that come after are judged.
 """
 
 import logging
+import math
 import statistics
 import time
 from collections import deque
@@ -67,16 +69,17 @@ class Monitor:
 
     def committed(self, of: OwnedPartition, batch: Batch, outputs: Outputs) -> None:
         """Take a batch that was committed."""
-        self._starvation(of, batch)
         events = batch.events
+        backlog = of.backlog_left > 0 or (len(events) > 0 and events.records.offsets[0] < of.backlog_end)
+        self._starvation(of, batch, backlog=backlog)
         if not len(events):
             return
         rows = outputs.staged.rows
         scores = np.array(rows.numbers, np.float64)
         now_ms = time.time() * 1000
-        oldest_ms = events.records.timestamps_ms[0]
-        latency_s = max(0.0, (now_ms - oldest_ms) / 1000)
-        self._metrics.observe("event_to_prediction_seconds", latency_s)
+        latency_s = math.nan if backlog else max(0.0, (now_ms - events.records.timestamps_ms[0]) / 1000)
+        if not backlog:  # nobody waited for those
+            self._metrics.observe("event_to_prediction_seconds", latency_s)
         self._batches.append((time.monotonic(), latency_s, self._histogram(scores)))
         for row in range(max(0, len(rows) - 5), len(rows)):
             event = rows.event(row)
@@ -85,7 +88,9 @@ class Monitor:
             self.last.append({**where, "said": said, "score": event.served.score, "at_ms": int(now_ms)})
         if events.plan is not self._plan:
             return  # another model answers, whose features are others
-        features, known = events.features, scores.tolist() if self._trained else []
+        if backlog and self.inputs.referenced:
+            return
+        features, known = events.features, scores.tolist() if self._trained and not backlog else []
         changed = self.inputs.take(features.table, [*features.others.values()], known, int(now_ms))
         for subject, watched, since_ms in changed:
             self._tell_input(subject, watched, since_ms)
@@ -123,9 +128,9 @@ class Monitor:
 
     # --- labels ---
 
-    def _starvation(self, of: OwnedPartition, batch: Batch) -> None:
+    def _starvation(self, of: OwnedPartition, batch: Batch, *, backlog: bool) -> None:
         behind_ms = of.labels.take(batch)
-        if (behind_ms > self._starving_ms) is of.labels.starving:
+        if backlog or (behind_ms > self._starving_ms) is of.labels.starving:
             return
         of.labels.starving = not of.labels.starving
         evidence = {"behind_seconds": behind_ms / 1000, "limit_seconds": self._starving_ms / 1000}
@@ -188,7 +193,7 @@ class Monitor:
     def status(self, owned: dict[int, OwnedPartition]) -> Monitored:
         """For the status: JSON values."""
         recent = [batch for batch in self._batches if time.monotonic() - batch[0] <= OVER_S]
-        latencies = sorted(batch[1] for batch in recent)
+        latencies = sorted(batch[1] for batch in recent if not math.isnan(batch[1]))
         return {
             "latency_seconds": {
                 "p50": round(statistics.median(latencies), 4) if latencies else None,

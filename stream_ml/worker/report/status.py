@@ -16,6 +16,7 @@ from stream_ml.observe.status import (
     FORMAT,
     NO_POINT,
     ConceptStatus,
+    FirstBacklog,
     Lag,
     ModelsStatus,
     PartitionStatus,
@@ -88,6 +89,7 @@ class StatusMaker:
             "quality": self._quality.life(),
             "quality_windows": self._quality.windows(now_s),
             "concept": self._concept(),
+            "first_backlog": self._first_backlog(),
             **self._monitor.status(self._ownership.owned),
             "point": NO_POINT,
             "signals": self._signals(),
@@ -123,6 +125,11 @@ class StatusMaker:
             "drifted": concept.drifted is not None,
             "below_baseline": concept.below,
         }
+
+    def _first_backlog(self) -> FirstBacklog:
+        started, owned = self._follower.book.facts.started, self._ownership.owned
+        lay = [max(0, of.backlog_end - started[number]["events"]) for number, of in owned.items() if of.backlog_end]
+        return {"left": sum(of.backlog_left for of in owned.values()), "events": sum(lay)}
 
     def _signals(self) -> list[dict[str, Any]]:
         """The newest of the fold's and of this worker's own; each part in its order."""

@@ -206,7 +206,7 @@ def test_a_halted_replica_notes_schemas_and_starts() -> None:
         encode_start(4, 10, 20, written_at_ms=NOW_MS, writer="w"),
     )
     assert schema.fingerprint in replica.book.facts.schemas
-    assert replica.book.facts.started == {4: {"events": 10, "feedback": 20, "partitions": 1}}
+    assert replica.book.facts.started == {4: {"events": 10, "feedback": 20, "partitions": 1, "backlog_end": 0}}
 
 
 def test_learn_one_that_raises_corrupts_and_the_replica_is_made_anew_up_to_there() -> None:

@@ -124,4 +124,32 @@ PAST = (
         "    is_exact = abs(added - total) <= 2.0 * max(1.0, abs(total))\n    parts = parts[1:]\n",
         ("tests/core/model/test_contributions.py",),
     ),
+    Bug(
+        "what is scored in the first backlog raises an alarm, by many",
+        "stream_ml/core/evaluation/labelled.py",
+        "            found &= (partitions != partition) | (offsets >= end)\n",
+        "            found &= (partitions != partition) | (offsets >= 0 * end)\n",
+        ("tests/core/fold/test_first_backlog.py",),
+    ),
+    Bug(
+        "what is scored in the first backlog raises an alarm, one by one",
+        "stream_ml/core/fold/watch.py",
+        "            drifts = drifts and entry.event_offset >= backlog_ends.get(entry.source_partition, 0)\n",
+        "",
+        ("tests/core/fold/test_first_backlog.py",),
+    ),
+    Bug(
+        "labels that stay away in the first backlog are told",
+        "stream_ml/worker/report/monitor.py",
+        "        if backlog or (behind_ms",
+        "        if (behind_ms",
+        ("tests/system/kafka/test_first_backlog.py",),
+    ),
+    Bug(
+        "a start does not say what lies there",
+        "stream_ml/worker/partitions/assignment.py",
+        "        backlog_end = first.events[1]\n",
+        "        backlog_end = first.events[1] * 0\n",
+        ("tests/system/kafka/test_first_backlog.py",),
+    ),
 )
