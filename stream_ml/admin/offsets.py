@@ -16,7 +16,6 @@ from stream_ml.core.log.sequences import SequenceTracker
 from stream_ml.core.partition.commit_metadata import Metadata, OutputEnds, last_signalled, signalled_upto
 from stream_ml.errors import ConfigError, FatalError
 from stream_ml.kafka.clients import admin, reader
-from stream_ml.kafka.commands import write_command
 from stream_ml.kafka.committed import CommittedState, offsets_of, read_committed
 from stream_ml.kafka.errors import reaching
 from stream_ml.kafka.reading.ends import ends
@@ -24,6 +23,7 @@ from stream_ml.kafka.reading.log_reader import is_sealed
 from stream_ml.kafka.reading.ranges import read_range
 from stream_ml.kafka.retries import asked
 from stream_ml.kafka.topics import inputs_id, topic_ids
+from stream_ml.kafka.writing.commands import write_command
 from stream_ml.records import BY_EVENT, BY_LABEL
 
 BY_HAND = "set-by-hand"

@@ -259,8 +259,8 @@ def _lift(config: Config, command: str, position: int, of: str | None, *, anyway
 
 
 def _order(config: Config, command: str, arguments: dict[str, Any], of: str | None) -> None:
-    from stream_ml.kafka.commands import write_command
     from stream_ml.kafka.topics import inspect_topics
+    from stream_ml.kafka.writing.commands import write_command
     from stream_ml.storage.keys import log_seal
 
     who = "every replica"

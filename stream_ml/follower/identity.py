@@ -10,12 +10,12 @@ from stream_ml.core.log.identity import LogIdentity
 from stream_ml.core.log.seals import LogSeal
 from stream_ml.errors import ConfigError
 from stream_ml.kafka.clients import admin
-from stream_ml.kafka.commands import write_entry
 from stream_ml.kafka.errors import reaching
 from stream_ml.kafka.reading.ends import ends
 from stream_ml.kafka.reading.log_reader import log_value
 from stream_ml.kafka.reading.ranges import read_range
 from stream_ml.kafka.topics import TopicFacts
+from stream_ml.kafka.writing.commands import write_entry
 from stream_ml.records import NOT_SEALED, Record
 from stream_ml.storage.checkpoints import known_logs
 from stream_ml.storage.keys import key_of, log_seal

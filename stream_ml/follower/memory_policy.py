@@ -6,7 +6,7 @@ from stream_ml.config import Config
 from stream_ml.core.log.seals import LogSeal
 from stream_ml.errors import FatalError, StreamMLError
 from stream_ml.follower.model_size import HINT, ModelSize
-from stream_ml.kafka.commands import write_command
+from stream_ml.kafka.writing.commands import write_command
 
 FROZEN_HINT = f"{HINT}; then type stream-ml resume CONFIG"
 

@@ -14,7 +14,7 @@ from stream_ml.core.log.seals import LogSeal
 from stream_ml.errors import ConfigError, StreamMLError
 from stream_ml.follower.lineup import Lineup
 from stream_ml.follower.recipes import Recipe, declaration
-from stream_ml.kafka.commands import write_command
+from stream_ml.kafka.writing.commands import write_command
 from stream_ml.runtime.failpoints import Place, passes
 
 NEAR_S = 1.0  # a start waits so long for a new model that is nearly there, instead of answering with the old one

@@ -31,7 +31,7 @@ from stream_ml.kafka.errors import let_in
 from stream_ml.kafka.messages import headers_of
 from stream_ml.kafka.reading.jobs import JobWatch
 from stream_ml.kafka.topics import TopicFacts
-from stream_ml.kafka.transaction import Ending, Transactor
+from stream_ml.kafka.writing.transaction import Ending, Transactor
 from stream_ml.observe.metrics import Metrics
 from stream_ml.observe.traces import Traces
 from stream_ml.observe.turn_spans import TurnSpans

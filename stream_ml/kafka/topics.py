@@ -329,14 +329,22 @@ def _check_log(config: Config, settings: dict[str, str], problems: Problems) -> 
             )
 
 
+def record_bytes_of(config: Config, topic: str) -> int:
+    """The largest record that can be written to one topic, which need not be the app's."""
+    settings = _settings(admin(config), [topic]).get(topic, {})
+    return min(int(settings.get("max.message.bytes", BROKER_RECORD_BYTES)), _client_record_bytes(config))
+
+
+def _client_record_bytes(config: Config) -> int:
+    own = {**config.client_properties(), **config.client_properties("producer")}
+    return int(own.get("message.max.bytes", CLIENT_RECORD_BYTES))
+
+
 def record_bytes_max(config: Config, settings: dict[str, dict[str, str]]) -> int:
     """The largest record that can be written to every topic; ConfigError where it is too small for a dead letter."""
     own = (config.predictions.topic, config.training_log_topic, config.outcomes, config.dead_letters, config.signals)
     limits = [int(settings.get(name, {}).get("max.message.bytes", BROKER_RECORD_BYTES)) for name in own]
-    client = {**config.client_properties(), **config.client_properties("producer")}.get(
-        "message.max.bytes", CLIENT_RECORD_BYTES
-    )
-    limit = min(*limits, int(client))
+    limit = min(*limits, _client_record_bytes(config))
     if limit < RECORD_BYTES_LEAST:
         raise ConfigError(
             f"records of at most {limit} bytes can be written; a dead letter needs {RECORD_BYTES_LEAST}",

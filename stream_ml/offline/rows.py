@@ -33,6 +33,10 @@ T = TypeVar("T")
 Given: TypeAlias = "list[Any] | pa.RecordBatch"
 
 
+class FileRefused(ConfigError):
+    """One file cannot be scored or replayed, or its result is there already; others may be."""
+
+
 class Refused(NamedTuple):
     """A row that is none of the schema: its number in its file, from 1 on, and why."""
 
@@ -77,12 +81,12 @@ class Encoded(NamedTuple):
 
 
 def kind_of(path: Path) -> str:
-    """parquet, csv, jsonl or avro, by the name; ConfigError where it says none of them."""
+    """parquet, csv, jsonl or avro, by the name; FileRefused where it says none of them."""
     kind = KINDS.get(path.suffix.lower())
     if kind is None:
-        raise ConfigError(f"{path} is none of {', '.join(KINDS)}", "name a file that ends so")
+        raise FileRefused(f"{path} is none of {', '.join(KINDS)}", "name a file that ends so")
     if not path.is_file():
-        raise ConfigError(f"{path} is no file", "name one that is there")
+        raise FileRefused(f"{path} is no file", "name one that is there")
     return kind
 
 
@@ -91,7 +95,7 @@ def read_rows(path: Path) -> Iterator[Given]:
 
     Raises
     ------
-    ConfigError
+    FileRefused
         It is none of its kind, or breaks off.
     """
     kind = kind_of(path)
@@ -101,7 +105,7 @@ def read_rows(path: Path) -> Iterator[Given]:
         if isinstance(error, ConfigError):
             raise
         words = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise ConfigError(f"{path} cannot be read as {kind}: {words}") from error
+        raise FileRefused(f"{path} cannot be read as {kind}: {words}") from error
 
 
 def _parquet(path: Path) -> Iterator[Given]:
@@ -185,7 +189,7 @@ class FileEncoder:
         """Rows of a piece of a file; `first` is the number of the first one."""
         if isinstance(given, pa.RecordBatch):
             if len(set(given.schema.names)) < len(given.schema.names):
-                raise ConfigError(f"{path} has two columns of one name", "name them apart")
+                raise FileRefused(f"{path} has two columns of one name", "name them apart")
             self.left_out |= set(given.schema.names) - self._taken
             columns = self._columns(given)
             if columns is not None:

@@ -14,7 +14,7 @@ from stream_ml.app.parts import Parts
 from stream_ml.core.partition.batch import Batch, Coordinates, Outputs
 from stream_ml.errors import FatalError
 from stream_ml.kafka.committed import offsets_of, read_committed
-from stream_ml.kafka.transaction import RECORD_REFUSED, Ending, Transactor
+from stream_ml.kafka.writing.transaction import RECORD_REFUSED, Ending, Transactor
 from stream_ml.observe.metrics import Metrics
 from stream_ml.records import Block
 from stream_ml.runtime.failpoints import passes

@@ -23,7 +23,7 @@ from stream_ml.kafka.clients import admin
 from stream_ml.kafka.consumers import FeedbackInput, Group
 from stream_ml.kafka.topic_watch import TopicWatch
 from stream_ml.kafka.topics import TopicFacts
-from stream_ml.kafka.transaction import Transactor
+from stream_ml.kafka.writing.transaction import Transactor
 from stream_ml.observe.metrics import Metrics
 from stream_ml.observe.traces import Traces
 from stream_ml.observe.turn_spans import TurnSpans

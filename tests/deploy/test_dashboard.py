@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stream_ml.embedded.broker import free_port
-from stream_ml.kafka.commands import write_command
+from stream_ml.kafka.writing.commands import write_command
 from stream_ml.observe.metrics import SERVE_TABLE, TABLE
 from tests.deploy.prometheus import ROOT, needs_prometheus, prometheus, promtool
 from tests.support.api_process import ApiProcess

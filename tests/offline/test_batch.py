@@ -37,7 +37,7 @@ def pieces(scorer: BatchScorer, path: Path, skipped: int = 0) -> list[Piece]:
 
 
 def scored(some: list[Piece]) -> list[dict[str, Any]]:
-    return [row for piece in some for row in piece.predictions.to_pylist()]
+    return [row for piece in some for row in piece.columns().to_pylist()]
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "avro"])
@@ -217,7 +217,7 @@ def refused(folder: Path, path: Path) -> dict[int, str]:
     for piece in found:
         for one in piece.refused:
             json.dumps(one.plain(), default=str, allow_nan=False)
-    count = sum(piece.predictions.num_rows for piece in found)
+    count = sum(len(piece.taken) for piece in found)
     assert count + len(told) == 20, (count, told)
     return told
 

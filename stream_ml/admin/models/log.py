@@ -11,7 +11,7 @@ from stream_ml.core.fold.roles import Declared, Verdict
 from stream_ml.errors import ConfigError, FatalError
 from stream_ml.follower.past.logged_models import LoggedModels
 from stream_ml.follower.takeover import serve_arguments
-from stream_ml.kafka.commands import write_command
+from stream_ml.kafka.writing.commands import write_command
 
 READ_BACK_S = 30.0  # for a command to be seen in the log: an open transaction may stand before it
 LOOK_S = 0.2

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +21,7 @@ from pyarrow import parquet
 from stream_ml.core.avro.to_json import jsonable
 from stream_ml.errors import ConfigError, FatalError
 from stream_ml.offline.batch.scoring import SCHEMA, Piece
-from stream_ml.offline.rows import Refused
+from stream_ml.offline.rows import FileRefused, Refused
 from stream_ml.storage.files import replaced
 
 PART_ROWS = 131_072
@@ -57,6 +58,9 @@ class Sink(Protocol):
     def finish(self) -> None:
         """All were given: only now is there a result."""
 
+    def close(self) -> None:
+        """Let go of it, finished or not: the same work may go on later."""
+
 
 class FileSink:
     """Predictions to a Parquet file or JSON lines.
@@ -76,12 +80,13 @@ class FileSink:
         if out.suffix.lower() not in (".parquet", ".jsonl"):
             raise ConfigError(f"{out} is neither .parquet nor .jsonl", "name a file that ends so, or a database")
         if out.exists():
-            raise ConfigError(f"{out} is there already", "name another file, or remove it")
+            raise FileRefused(f"{out} is there already", "name another file, or remove it")
         self._out, self._of, self._lock = out, of, -1
         self.refused_file = out.with_name(f"{out.name}.refused.jsonl")
-        self._folder = out.with_name(f".{out.name}.parts")
-        self._pieces: list[tuple[str, Piece]] = []
-        self._held = 0
+        self._folder = _parts_of(out)
+        self._held: list[pa.RecordBatch] = []
+        self._refused: list[Refused] = []
+        self._counts: Counter[str] = Counter()
         self.done = Done({}, 0, 0)
         self._number = 0
         try:
@@ -105,7 +110,7 @@ class FileSink:
         if known.is_file():
             said = json.loads(known.read_text())
             if said != self._of:
-                raise ConfigError(
+                raise FileRefused(
                     f"{self._folder} holds parts of another run: of other files, or version {said.get('version')}",
                     f"go on with --at {said.get('version')}, or remove that folder",
                 )
@@ -120,31 +125,30 @@ class FileSink:
 
     def take(self, file: str, piece: Piece) -> None:
         """One piece of a file."""
-        self._pieces.append((file, piece))
-        self._held += piece.rows
-        if self._held >= PART_ROWS:
+        self._held.append(piece.columns())
+        self._refused += piece.refused
+        self._counts[file] += piece.rows
+        if self._counts.total() >= PART_ROWS:
             self._flush()
 
     def _flush(self) -> None:
         """Make a part of what is held: its predictions, what was refused, and then that it is done."""
-        pieces, self._pieces, self._held = self._pieces, [], 0
-        if not pieces:
+        if not self._held:
             return
         stem = self._folder / f"{self._number:06d}"
-        table = pa.Table.from_batches([piece.predictions for _, piece in pieces], SCHEMA)
+        table = pa.Table.from_batches(self._held, SCHEMA)
         draft = stem.with_suffix(".draft")
         parquet.write_table(table, draft)
         _flushed(draft)
         draft.rename(stem.with_suffix(".parquet"))
-        refused = [one for _, piece in pieces for one in piece.refused]
-        replaced(stem.with_suffix(".refused"), b"".join(map(_line, refused)), durable=True)
-        rows = dict(self.done.rows)
-        for file, piece in pieces:
-            rows[file] = rows.get(file, 0) + piece.rows
+        refused = self._refused
+        replaced(stem.with_suffix(".refused"), b"".join(map(refused_line, refused)), durable=True)
+        rows = dict(Counter(self.done.rows) + self._counts)
         said = {"rows": rows, "predictions": table.num_rows, "refused": len(refused)}
         replaced(stem.with_suffix(".done.json"), json.dumps(said).encode(), durable=True)
         self.done = Done(rows, self.done.predictions + table.num_rows, self.done.refused + len(refused))
         self._number += 1
+        self._held, self._refused, self._counts = [], [], Counter()
 
     def finish(self) -> None:
         """Put the parts together; the result is there at once, and what was refused before it."""
@@ -157,7 +161,7 @@ class FileSink:
         try:
             os.link(draft, self._out)
         except FileExistsError:
-            raise ConfigError(f"{self._out} is there by now: another process made it", "name another file") from None
+            raise FileRefused(f"{self._out} is there by now: another process made it", "name another file") from None
         shutil.rmtree(self._folder)
         self.close()
 
@@ -198,7 +202,8 @@ def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
             yield jsonable(row)
 
 
-def _line(one: Refused) -> bytes:
+def refused_line(one: Refused) -> bytes:
+    """A row that cannot be used, as a line of JSON."""
     return json.dumps(one.plain(), default=str).encode() + b"\n"
 
 
@@ -263,7 +268,8 @@ class TableSink:
 
     def take(self, file: str, piece: Piece) -> None:
         """One piece of a file, in one transaction."""
-        rows = list({row[KEY]: row for row in piece.predictions.to_pylist()}.values())  # an id once: the last one
+        predictions = piece.columns()
+        rows = list({row[KEY]: row for row in predictions.to_pylist()}.values())  # an id once: the last one
         try:
             with self._engine.begin() as connection:
                 for first in range(0, len(rows), 1_000):
@@ -274,11 +280,11 @@ class TableSink:
             ) from None
         if piece.refused:
             with self.refused_file.open("ab") as out:
-                out.writelines(map(_line, piece.refused))
+                out.writelines(map(refused_line, piece.refused))
         before = self.done
         self.done = Done(
             {**before.rows, file: before.rows.get(file, 0) + piece.rows},
-            before.predictions + piece.predictions.num_rows,
+            before.predictions + predictions.num_rows,
             before.refused + len(piece.refused),
         )
 
@@ -290,6 +296,10 @@ class TableSink:
 
     def finish(self) -> None:
         """Nothing is left to be done: each piece was committed."""
+        self.close()
+
+    def close(self) -> None:
+        """Leave the database."""
         self._engine.dispose()
 
 
@@ -302,10 +312,25 @@ def _words(error: Exception) -> str:
 def version_begun(out: Path) -> str | None:
     """The version by which a run began that was ended in the middle; None where there is none."""
     try:
-        found: str = json.loads((out.with_name(f".{out.name}.parts") / WORK).read_text())["version"]
+        found: str = json.loads((_parts_of(out) / WORK).read_text())["version"]
     except (OSError, ValueError, KeyError):
         return None
     return found
+
+
+def discard_stale(out: Path, files: Iterable[Path], ranges: Mapping[int, tuple[int, int]]) -> None:
+    """Remove what a run has left that was of other files or ranges, or of these as they were before."""
+    parts = _parts_of(out)
+    try:
+        said = json.loads((parts / WORK).read_text())
+    except (OSError, ValueError):
+        return
+    if said != work_of(files, said.get("version", ""), ranges):
+        shutil.rmtree(parts)
+
+
+def _parts_of(out: Path) -> Path:
+    return out.with_name(f".{out.name}.parts")
 
 
 def work_of(files: Iterable[Path], version: str, ranges: Mapping[int, tuple[int, int]] | None = None) -> dict[str, Any]:

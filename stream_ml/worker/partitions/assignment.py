@@ -32,7 +32,7 @@ from stream_ml.kafka.messages import by_partition
 from stream_ml.kafka.reading.ends import ends
 from stream_ml.kafka.reading.ranges import RangeReader, Where
 from stream_ml.kafka.topics import TopicFacts
-from stream_ml.kafka.transaction import Ending, Transactor
+from stream_ml.kafka.writing.transaction import Ending, Transactor
 from stream_ml.records import Records
 from stream_ml.runtime.failpoints import passes
 from stream_ml.storage.keys import answer_seal

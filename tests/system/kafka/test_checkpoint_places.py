@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stream_ml.embedded.broker import free_port
-from stream_ml.kafka.commands import write_command
+from stream_ml.kafka.writing.commands import write_command
 from tests.support.service import Service, Worker, service, until
 
 pytestmark = pytest.mark.kafka

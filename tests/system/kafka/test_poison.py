@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stream_ml.kafka.commands import write_command
+from stream_ml.kafka.writing.commands import write_command
 from tests.support.service import Service, Worker, service
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]

@@ -10,7 +10,7 @@ import pytest
 
 from stream_ml.core.drift.signals import Signal, decode_signal
 from stream_ml.embedded.broker import free_port
-from stream_ml.kafka.commands import write_command
+from stream_ml.kafka.writing.commands import write_command
 from tests.support.service import Service, service, until
 
 pytestmark = pytest.mark.kafka

@@ -10,7 +10,7 @@ import pytest
 from stream_ml.admin.models.log import ModelLog
 from stream_ml.embedded.broker import free_port
 from stream_ml.errors import ConfigError
-from stream_ml.kafka.commands import write_command
+from stream_ml.kafka.writing.commands import write_command
 from tests.support.other_versions import other_river
 from tests.support.service import Service, service
 

@@ -18,9 +18,9 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError, FatalError, StreamMLError, TransientError
-from stream_ml.kafka import transaction
 from stream_ml.kafka.errors import step_after
-from stream_ml.kafka.transaction import REOPENED_MAX, Ending, Transactor
+from stream_ml.kafka.writing import transaction
+from stream_ml.kafka.writing.transaction import REOPENED_MAX, Ending, Transactor
 from stream_ml.records import Block
 from tests.system.kafka_mock.mock_cluster import MockCluster, Request
 

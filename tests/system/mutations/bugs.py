@@ -34,7 +34,7 @@ BUGS = (
     # --- the transaction ---
     Bug(
         "commit before produce",
-        "stream_ml/kafka/transaction.py",
+        "stream_ml/kafka/writing/transaction.py",
         """        error = self._error_of(partial(self._produced, self._producer, blocks))
 """,
         """        self._begin(self._producer)
@@ -46,7 +46,7 @@ BUGS = (
     ),
     Bug(
         "outputs outside of the transaction",
-        "stream_ml/kafka/transaction.py",
+        "stream_ml/kafka/writing/transaction.py",
         """                            made.produce(topic, value, key, partition)
 """,
         """                            self.__dict__.setdefault("loose", Producer({"bootstrap.servers": self._config.kafka.bootstrap_servers})).produce(topic, value, key, partition)
@@ -159,7 +159,7 @@ BUGS = (
     ),
     Bug(
         "an error at the commit taken for an abort",
-        "stream_ml/kafka/transaction.py",
+        "stream_ml/kafka/writing/transaction.py",
         """            return Ending.UNKNOWN
         if time""",
         """            return Ending.ABORTED

@@ -22,7 +22,7 @@ import stream_ml.kafka.reading.assigned
 import stream_ml.kafka.reading.ends
 import stream_ml.kafka.reading.log_reader
 import stream_ml.kafka.reading.ranges
-import stream_ml.kafka.transaction
+import stream_ml.kafka.writing.transaction
 import stream_ml.worker.commit
 import stream_ml.worker.housekeeping
 import stream_ml.worker.intake
@@ -277,7 +277,14 @@ def simulated(sim: Simulation, *, tracing: bool = False) -> Iterator[None]:
     kafka, reading, worker = stream_ml.kafka, stream_ml.kafka.reading, stream_ml.worker
     taken, report = worker.partitions, worker.report
     follower, checkpointing = stream_ml.follower.follower, stream_ml.follower.checkpointing
-    timed = (kafka.consumers, kafka.errors, reading.ranges, reading.log_reader, reading.assigned, kafka.transaction)
+    timed = (
+        kafka.consumers,
+        kafka.errors,
+        reading.ranges,
+        reading.log_reader,
+        reading.assigned,
+        kafka.writing.transaction,
+    )
     timed += (
         follower,
         checkpointing,
@@ -297,7 +304,7 @@ def simulated(sim: Simulation, *, tracing: bool = False) -> Iterator[None]:
     changes += [(Parts, "lineage", lambda *_: known), (Parts, "spec", lambda *_: said)]
     watch = _watch()
     changes += [(Parts, "watch", lambda *_: watch)]
-    changes += [(kafka.transaction, "run_concurrently", _one_after_the_other)]
+    changes += [(kafka.writing.transaction, "run_concurrently", _one_after_the_other)]
     changes += [(reading.ends, "OffsetSpec", clients.OffsetSpec)]
     changes += [(checkpointing, "CheckpointStore", MemoryStore)]
     changes += [(checkpointing, "CheckpointWriter", AtOnceWriter), (taken.assignment, "secrets", _Tokens)]

@@ -8,7 +8,7 @@ import pytest
 
 from stream_ml.core.join.join import Join
 from stream_ml.kafka.committed import read_committed
-from stream_ml.kafka.transaction import Ending, Transactor
+from stream_ml.kafka.writing.transaction import Ending, Transactor
 from stream_ml.worker.commit import Committed, Committer
 from stream_ml.worker.partitions import assignment
 from tests.support.service import brothers

@@ -1,0 +1,175 @@
+"""``stream-ml predict --schedule``: a process that scores at each time what has come since the last one."""
+
+import glob
+import hashlib
+import itertools
+import json
+import string
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from stream_ml.cli.past.batch import TOPIC, Scored, Target, Work, checked_files, ranges_between, score
+from stream_ml.cli.past.progress import Progress
+from stream_ml.cli.run import INTERRUPTED, LOOK_S, Stop
+from stream_ml.cli.say import say
+from stream_ml.config import Config
+from stream_ml.errors import ConfigError, StreamMLError
+from stream_ml.offline.batch.schedule import Kept, Schedule, Stamp
+from stream_ml.offline.batch.sinks import discard_stale
+from stream_ml.offline.rows import FileRefused
+
+AGAIN_S = 30.0  # after a run that failed: Kafka or a database is away, a disk is full
+NAMES = {True: "file", False: "time"}  # what stands in --out for a file of its own: of files, of events
+
+
+class Runs:
+    """What is scored at each time; one process, one thread.
+
+    Parameters
+    ----------
+    patterns
+        Of files; none: events of the topic.
+    keep_on
+        Whether it was not told to stop.
+    tell
+        Is given what one run came to.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        patterns: Sequence[str],
+        target: Target,
+        kept: Kept,
+        keep_on: Callable[[], bool],
+        tell: Callable[[datetime, Scored], None],
+    ) -> None:
+        self._config, self._patterns, self._target = config, patterns, target
+        self._kept, self._keep_on, self._tell = kept, keep_on, tell
+        field = NAMES[bool(patterns)]
+        if target.is_file and field not in _fields(target.out):
+            raise ConfigError(
+                f"each run of a schedule writes a file of its own, and {target.out} is one",
+                f"--out 'out/{{{field}}}.parquet'",
+            )
+
+    def run(self, due: datetime) -> None:
+        """Score what has come up to a time of the schedule; a run that was ended goes on."""
+        if self._patterns:
+            self._files(due)
+        else:
+            self._events(due)
+        if self._keep_on():
+            self._kept.last = due
+            self._kept.save()
+
+    def _files(self, due: datetime) -> None:
+        names = (glob.glob(pattern, recursive=True) for pattern in self._patterns)  # noqa: PTH207 - may be absolute
+        there = map(Path, itertools.chain.from_iterable(names))
+        for path in self._kept.new((path for path in there if path.is_file()), time.time()):
+            stamp = Stamp.of(path)
+            try:
+                checked_files([path])
+                done = self._scored(Work([path], {}), "{file}", path.stem)
+            except FileRefused as error:  # the others are scored, and it is once it has changed
+                self._kept.took(path, stamp, error.message)
+                say(f"{path} is left out until it changes: {error.message}", err=True)
+            else:
+                if done is None:
+                    return
+                self._kept.took(path, stamp)
+                self._done(due, done)
+            self._kept.save()
+
+    def _events(self, due: datetime) -> None:
+        kept = self._kept
+        kept.running_ms = kept.running_ms or int(due.timestamp() * 1000)
+        kept.save()
+        assert kept.until_ms is not None  # noqa: S101 - no files are scored
+        ranges = ranges_between(self._config, kept.until_ms, kept.running_ms)
+        if ranges:
+            named = datetime.fromtimestamp(kept.running_ms / 1000, UTC).strftime("%Y%m%dT%H%M%SZ")
+            done = self._scored(Work([], ranges), "{time}", named)
+            if done is None:
+                return
+            self._done(due, done)
+        kept.until_ms, kept.running_ms = kept.running_ms, None
+        kept.save()
+
+    def _scored(self, work: Work, field: str, name: str) -> Scored | None:
+        """Score one work into what the target names for it; what an earlier one has left there goes."""
+        target = self._target._replace(out=self._target.out.replace(field, name))
+        if target.is_file:
+            discard_stale(Path(target.out), work.files, work.ranges)
+        return score(self._config, work, target, Progress(), self._keep_on)
+
+    def _done(self, due: datetime, done: Scored) -> None:
+        self._kept.note({"due": due.isoformat(), **done.plain()})
+        self._tell(due, done)
+
+
+def run_scheduled(
+    config: Config,
+    patterns: Sequence[str],
+    from_ms: int | None,
+    target: Target,
+    words: str,
+    zone: str,
+    *,
+    as_json: bool,
+) -> None:
+    """Score until told to stop. Times that were missed are done once, together."""
+    schedule, stop = Schedule(words, zone), Stop()
+    of = json.dumps([*patterns, target.out, target.table, target.at])
+    folder = config.path(config.checkpoints.directory)
+    name = f"predict-{config.app.id}-{hashlib.sha256(of.encode()).hexdigest()[:8]}.json"
+    kept = Kept(folder / name, datetime.now(UTC), from_ms)
+
+    def tell(due: datetime, done: Scored) -> None:
+        say(json.dumps({"due": due.isoformat(), **done.plain()}) if as_json else done.words())
+
+    try:
+        _check(config, target)
+        runs = Runs(config, patterns, target, kept, lambda: not stop.told(), tell)
+        say(f"scores at {words!r} ({zone}), next at {_shown(schedule.after(kept.last))}; kept in {kept.path}", err=True)
+        while not stop.told():
+            now = datetime.now(UTC)
+            if schedule.after(kept.last) > now and kept.running_ms is None:
+                time.sleep(min(LOOK_S, (schedule.after(kept.last) - now).total_seconds()))
+                continue
+            try:
+                runs.run(schedule.last(now))
+            except (StreamMLError, OSError) as error:
+                say(f"not done, and tried again in {AGAIN_S:.0f} s: {error}", err=True)
+                _wait(AGAIN_S, stop)
+    finally:
+        kept.close()
+    sys.exit(0 if stop.why == "SIGTERM" else INTERRUPTED)
+
+
+def _check(config: Config, target: Target) -> None:
+    """Refuse at the start what no run could write to."""
+    if target.out.startswith(TOPIC):
+        from stream_ml.kafka.writing.progress import check_topic
+
+        check_topic(config, target.out.removeprefix(TOPIC))
+
+
+def _wait(seconds: float, stop: Stop) -> None:
+    until_s = time.monotonic() + seconds
+    while not stop.told() and time.monotonic() < until_s:
+        time.sleep(LOOK_S)
+
+
+def _shown(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _fields(text: str) -> set[str]:
+    try:
+        return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+    except ValueError:
+        return set()
