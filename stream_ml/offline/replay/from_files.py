@@ -4,28 +4,22 @@ An example stands on the tape where its label is revealed, and is asked about on
 """
 
 import datetime
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
-from pyarrow import ipc
 
 from stream_ml.app.parts import Parts
 from stream_ml.core.avro.framing import Rejected
-from stream_ml.core.evaluation.timeline import steps
-from stream_ml.core.fold.batches import FoldSettings, prepare
-from stream_ml.core.fold.book import Judged
+from stream_ml.core.fold.batches import FoldSettings
 from stream_ml.core.log.entry import Example, encode_example
 from stream_ml.errors import ConfigError
-from stream_ml.offline.replay.tape import SEGMENT, Tape, TapeWriter
+from stream_ml.offline.replay.examples import ExampleFile, timeline
+from stream_ml.offline.replay.tape import Tape
 from stream_ml.offline.rows import FileEncoder, Refused, mapped, read_rows
-from stream_ml.records import NOT_SERVED, LogRecord, Record, Records
+from stream_ml.records import NOT_SERVED, Record, Records
 from stream_ml.units import duration_ms, time_ms
-
-Ints = NDArray[np.int64]
 
 
 class Columns(NamedTuple):
@@ -71,41 +65,34 @@ def tape_of_files(
     ConfigError
         A file is none of its kind, a column is missing, or no row can be used.
     """
-    reading = _Reading(parts, columns, work / "rows.arrow")
+    reading = _Reading(parts, columns, ExampleFile(work))
     for path in files:
         first = 1
         for given in read_rows(path):
             reading.take(path, first, given)
             first += len(given)
             said(reading.rows)
-    reading.close()
-    if not reading.count:
+    examples = reading.examples
+    if not examples.count:
         first_one = f": {reading.refused[0].why}" if reading.refused else ""
         raise ConfigError(f"no row of {', '.join(path.name for path in files)} can be used{first_one}")
+    each = np.arange(examples.count)
     if columns.delay is None:  # each label right behind its question, whatever the times are
-        order = positions = np.arange(reading.count)
+        order = positions = each
     else:
-        order, positions = _timeline(reading.times(), in_line=not isinstance(columns.delay, str))
-    writer = TapeWriter(work, settings)
-    for records in _entries(work / "rows.arrow", order):
-        judged = [Judged(item, learns=True) for item in prepare(settings[0], records)]
-        writer.add(judged)
-    tape = writer.close(lambda offsets: (positions[order[offsets]], order[offsets]))
-    (work / "rows.arrow").unlink()
+        order, positions = timeline(examples.times(), in_line=not isinstance(columns.delay, str))
+    tape = examples.tape(settings, order, positions, each)
     return FromFiles(tape, reading.rows, reading.refused, reading.left_out)
 
 
 class _Reading:
     """Rows to entries of a log, in the order of the files."""
 
-    def __init__(self, parts: Parts, columns: Columns, file: Path) -> None:
-        self._parts, self._columns = parts, columns
+    def __init__(self, parts: Parts, columns: Columns, examples: ExampleFile) -> None:
+        self._parts, self._columns, self.examples = parts, columns, examples
         config = parts.config
         self._encoder = FileEncoder(config.events, parts.reader.payloads, "events")
-        self._file = ipc.new_file(str(file), pa.schema([pa.field("entry", pa.binary())]))
-        self._moments: list[Ints] = []
-        self._due: list[Ints] = []
-        self.rows = self.count = 0
+        self.rows = 0
         self.refused: list[Refused] = []
 
     @property
@@ -126,7 +113,7 @@ class _Reading:
             topic,
             0,
             [
-                Record(topic, 0, self.count + n, 0, key, value)
+                Record(topic, 0, self.examples.count + n, 0, key, value)
                 for n, (key, value) in enumerate(zip(encoded.keys, encoded.values, strict=True))
             ],
         )
@@ -137,9 +124,9 @@ class _Reading:
             try:
                 if dead is not None:
                     raise ValueError(f"{dead.reason}: {dead.message}")
-                moment_ms = self._moment(row, events.times_ms[n], self.count + len(entries))
+                moment_ms = self._moment(row, events.times_ms[n], self.examples.count + len(entries))
                 due_ms = self._due_ms(row, moment_ms)
-                number = self.count + len(entries)
+                number = self.examples.count + len(entries)
                 entry = self._entry(number, moment_ms, due_ms, self._target(row), encoded.values[n], events, n)
             except (ValueError, TypeError, OverflowError) as error:
                 self._refuse([Refused(path.name, encoded.numbers[n], str(error), row)])
@@ -147,10 +134,7 @@ class _Reading:
             entries.append(entry)
             moments.append(moment_ms)
             due.append(due_ms)
-        self.count += len(entries)
-        self._moments.append(np.array(moments, np.int64))
-        self._due.append(np.array(due, np.int64))
-        self._file.write_batch(pa.record_batch([pa.array(entries, pa.binary())], ["entry"]))
+        self.examples.add(entries, moments, due)
 
     def _entry(
         self, number: int, moment_ms: int, due_ms: int, target: Any, value: bytes, events: Any, row: int
@@ -216,14 +200,6 @@ class _Reading:
             raise ValueError(found.message)
         return found
 
-    def times(self) -> tuple[Ints, Ints]:
-        """Moments, and when labels are due, in the order of the rows."""
-        return np.concatenate(self._moments), np.concatenate(self._due)
-
-    def close(self) -> None:
-        """No more rows come."""
-        self._file.close()
-
 
 DELAY_MAX_S = 10 * 366 * 86_400
 _FAR_MS = 2**62  # what is replayed may lie in any time
@@ -251,28 +227,3 @@ def _time(row: dict[str, Any], column: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"{column} is {value!r}, and no time")
     return time_ms(value) if isinstance(value, str) else int(value)
-
-
-def _timeline(times: tuple[Ints, Ints], *, in_line: bool) -> tuple[Ints, Ints]:
-    """Events in the order in which their labels are revealed; and of each event how many are revealed before it."""
-    moments, due = (column.tolist() for column in times)
-    order, positions, answers = np.empty(len(moments), np.int64), np.empty(len(moments), np.int64), 0
-    for number, is_answer in steps(zip(moments, due, strict=True), in_line=in_line):
-        if is_answer:
-            order[answers] = number
-            answers += 1
-        else:
-            positions[number] = answers
-    return order, positions
-
-
-def _entries(file: Path, order: Ints) -> Iterator[list[LogRecord]]:
-    """Entries in the order in which labels are revealed, with their places in it."""
-    column = ipc.open_file(pa.memory_map(str(file))).read_all().column("entry")
-    for first in range(0, len(order), SEGMENT):
-        wanted = order[first : first + SEGMENT]
-        low, high = int(wanted.min()), int(wanted.max()) + 1
-        part = column.slice(low, high - low).combine_chunks()
-        part = part.chunk(0) if isinstance(part, pa.ChunkedArray) else part
-        values = part.take(pa.array(wanted - low)).to_pylist()
-        yield [LogRecord(first + n, value) for n, value in enumerate(values)]

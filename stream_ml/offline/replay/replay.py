@@ -18,6 +18,7 @@ from stream_ml.offline.replay.compare import SERVED, Comparison, Facts, Terms
 from stream_ml.offline.replay.run import Ran, Said, run, served_numbers
 from stream_ml.offline.replay.specs import Spec, plans_of
 from stream_ml.offline.replay.tape import Tape
+from stream_ml.units import duration_text
 
 RUNGS = (8, 4, 2, 1)  # a part of the tape each: an eighth, a quarter, half, all
 
@@ -188,6 +189,22 @@ class Replay:
         said = self.said(names)
         selections = [self.entrants[name].spec.recipe.parts.selection for name in said if name != SERVED]
         return Comparison(self.facts, self.domain, said, terms, selections)
+
+    def assuming(self, delay_ms: int, terms: Terms, work: Path) -> dict[str, dict[str, float]]:
+        """Measures of each that ran to the end, and of the baseline, had every label taken so long.
+
+        Parameters
+        ----------
+        work
+            An empty folder.
+        """
+        specs = [one.spec for one in self.entrants.values() if not one.stopped]
+        told = lambda name, share: self._told(f"{name}, labels after {duration_text(delay_ms)}", share)  # noqa: E731
+        other = Replay(self._tape.assuming(delay_ms, work), specs, self._settings, self._jobs, told)
+        other._plans = self._plans  # the tape has the plans of all
+        other.run(served=False)
+        comparison = other.comparison(terms)
+        return {name: comparison.measure(name).measures for name in comparison.names}
 
     def bits(self) -> Mapping[str, list[tuple[str, ...]]]:
         """What each model says of its probe examples in the end, to the last bit."""

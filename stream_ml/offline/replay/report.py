@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from stream_ml.app.overlay import environment_of
 from stream_ml.offline.replay.charts import Band, Curve, Dots, chart
 from stream_ml.offline.replay.compare import BASELINE, SERVED, Comparison, Measured, Pair
@@ -40,6 +42,13 @@ class Source(NamedTuple):
     notes: Sequence[str]
 
 
+class Assumed(NamedTuple):
+    """Measures of each model, had every label taken so long."""
+
+    delay_ms: int
+    measures: Mapping[str, Mapping[str, float]]
+
+
 class Outcome(NamedTuple):
     """All that a report says."""
 
@@ -51,6 +60,7 @@ class Outcome(NamedTuple):
     pairs: Sequence[Pair]
     failed: Sequence[str]
     took_s: float
+    assumed: Sequence[Assumed] = ()
 
     def plain(self) -> dict[str, Any]:
         """As JSON values."""
@@ -72,6 +82,7 @@ class Outcome(NamedTuple):
             "specs": [self._spec(one) for one in self.measured],
             "stopped": {name: one.stopped for name, one in self.entrants.items() if one.stopped},
             "pairs": [_pair(one) for one in self.pairs],
+            "assumed": [{"delay_ms": one.delay_ms, "measures": one.measures} for one in self.assumed],
             "failed": list(self.failed),
             "environment": {**environment_of(), "stream_ml": version("stream-ml")},
             "took_seconds": round(self.took_s, 1),
@@ -165,6 +176,8 @@ def page(outcome: Outcome) -> str:
         f"<section><h2>Which is better</h2>{_verdicts(outcome)}</section>",
         f"<section><h2>Loss over time</h2>{_losses(outcome)}</section>",
         f"<section><h2>Reliability</h2>{_reliability(outcome)}</section>",
+        f"<section><h2>How long labels took</h2>{_delays(outcome)}</section>",
+        f"<section><h2>Quality, had labels taken so long</h2>{_assumed(outcome)}</section>" if outcome.assumed else "",
         f"<section><h2>What is left out, and noted</h2><ul>{''.join(f'<li>{html.escape(n)}</li>' for n in notes)}"
         f"<li>{html.escape(FEEDBACK)}</li></ul></section>",
     ]
@@ -223,6 +236,45 @@ def _reliability(outcome: Outcome) -> str:
     return chart(dots, diagonal=True, of_time=False)
 
 
+def _delays(outcome: Outcome) -> str:
+    comparison = outcome.comparison
+    delays = comparison.facts.delay_ms[comparison.counts]
+    if not len(delays):
+        return "<p>No example is compared.</p>"
+    unit, name = _unit(int(delays.max()))
+    shares = np.linspace(0.0, 1.0, 101)
+    late = np.quantile(delays, shares) / unit
+    points = list(zip(late.tolist(), shares.tolist(), strict=True))
+    return chart([Curve(f"share of labels that had come, by {name}", points)], of_time=False)
+
+
+def _assumed(outcome: Outcome) -> str:
+    key = "loss" if outcome.comparison.domain.task == "regression" else "brier"
+    unit, of = _unit(max(one.delay_ms for one in outcome.assumed))
+    names = [name for name in outcome.assumed[0].measures if name != BASELINE]
+
+    def curve(name: str) -> Curve:
+        there = [one for one in outcome.assumed if key in one.measures[name]]
+        return Curve(name, [(one.delay_ms / unit, one.measures[name][key]) for one in there])
+
+    head = "".join(f"<th>{duration_text(one.delay_ms)}</th>" for one in outcome.assumed)
+    rows = "".join(
+        f"<tr><th>{html.escape(name)}</th>"
+        + "".join(f"<td>{one.measures[name].get(key, math.nan):.4f}</td>" for one in outcome.assumed)
+        + "</tr>"
+        for name in names
+    )
+    note = f"<p class=note>{key}, by the {of} that each label takes; learned in the order in which they were.</p>"
+    drawn = chart([curve(name) for name in names], of_time=False)
+    return f"{drawn}{note}<div class=wide><table><tr><th></th>{head}</tr>{rows}</table></div>"
+
+
+def _unit(ms: int) -> tuple[int, str]:
+    """The largest unit of which this is several, in milliseconds, and its name."""
+    return next((unit, name) for unit, name in _UNITS if unit == 1_000 or ms >= 3 * unit)
+
+
+_UNITS = ((86_400_000, "days"), (3_600_000, "hours"), (60_000, "minutes"), (1_000, "seconds"))
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">

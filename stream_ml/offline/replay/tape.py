@@ -10,6 +10,7 @@ An example is scored once everything before its `position` was learned. One whos
 plan refuses, keeps the bytes of its entry beside them; so do commands.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -249,6 +250,35 @@ class Tape(NamedTuple):
     work: Path
     examples: int
     plans: int
+
+    def assuming(self, delay_ms: int, work: Path) -> "Tape":
+        """The same examples, as if each label had taken so long: learned in their order, asked about by their events.
+
+        A label is learned once its own time and those before it have come, so it may come later than that; never is an
+        example asked about after its own label.
+
+        Parameters
+        ----------
+        work
+            An empty folder for what differs.
+        """
+        for name in ("facts.arrow", "learn.arrow"):
+            os.link(self.work / name, work / name)
+        found = self._replace(work=work)
+        facts = found.facts()
+        events = facts.column("event_ms").to_numpy()
+        known_ms = np.maximum.accumulate(events + delay_ms)
+
+        def asked(offsets: Ints) -> tuple[Ints, Ints]:
+            after = np.searchsorted(known_ms, events, side="right")  # the first label that is not known by then
+            positions = np.append(offsets, offsets[-1:] + 1)[after]
+            order = np.lexsort((np.arange(len(events)), events))
+            ranks = np.empty_like(order)
+            ranks[order] = np.arange(len(order))
+            return np.minimum(positions, offsets), ranks
+
+        _write_score(found, asked)
+        return found
 
     def facts(self) -> pa.Table:
         """Of all examples, in the order of the log."""

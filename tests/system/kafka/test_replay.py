@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stream_ml.embedded.broker import free_port
-from tests.support.service import Service, brothers, service
+from tests.support.service import T0, Service, brothers, service
 
 pytestmark = pytest.mark.kafka
 
@@ -101,3 +101,49 @@ def test_what_cannot_be_replayed_is_said_in_one_sentence(kafka: str, app_id: str
         for words, why in wrong[:4] if number == 0 else wrong[4:]:
             code, said = made.ended("replay", "CONFIG", *words)
             assert code in (1, 78) and why in said and "Traceback" not in said, (words, code, said)
+
+
+def test_topics_that_nobody_has_scored_give_what_the_same_rows_in_a_file_give(
+    kafka: str, app_id: str, tmp_path: Path
+) -> None:
+    """History with labels an hour later: the honest number before the service has run once."""
+    late_s, count = 3_600, 4_000
+    with service(tmp_path, kafka, app_id, partitions=3, feedback={"ttl": "2h"}) as made:
+        lines = []
+        for number in range(count):
+            x = float(number * 7919 % 100)
+            made.visit(number, at=T0 + 10_000 * number)
+            event = {"id": f"v{number}", "at": T0 + 10_000 * number, "x": x, "kind": f"k{number % 3}", "note": None}
+            if number == 600:
+                made.truth(7, at=T0 + 10_000 * number, y=True)  # a second label of an event
+            if number % 10:
+                delay_s = late_s + number * 7919 % 600
+                at = T0 + 10_000 * number + 1_000 * delay_s
+                made.truth(number, at=at, y=x > 50)
+                lines.append(json.dumps({**event, "y": x > 50, "late": float(delay_s)}))
+        made.truth(10**6, at=T0, y=True)  # of none
+        made.flush()
+        (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+        of_topics = report(made, "--topics", "--assume", "0s", "--assume", "2h", "--out", str(tmp_path / "out"))
+        of_file = report(made, "--file", str(tmp_path / "rows.jsonl"), "--delay", "late")
+        assert of_topics["source"]["timeline"] == "topics"
+        notes = " ".join(of_topics["source"]["notes"])
+        assert f"events without a label: {count // 10}" in notes and "orphan: 1" in notes, notes
+        assert "duplicate: 1" in notes, notes
+        ours, theirs = (next(one for one in found["specs"] if one["name"] == "build") for found in (of_topics, of_file))
+        assert ours["examples_learned"] == len(lines) == theirs["examples_learned"]
+        assert ours["measures"] == theirs["measures"] and ours["measures"]["auc"] > 0.9
+        assumed = {one["delay_ms"]: one["measures"]["build"]["log_loss"] for one in of_topics["assumed"]}
+        assert assumed[0] < ours["measures"]["log_loss"] < assumed[7_200_000]
+        page = (tmp_path / "out" / "report.html").read_text("utf-8")
+        assert "Quality, had labels taken so long" in page and "How long labels took" in page
+        some = report(made, "--topics", "--from", "2020-01-01", "--to", "2030-01-01")
+        assert some["compared"]["examples"] == of_topics["compared"]["examples"]
+        for words, why in (
+            (("--topics", "--from", "2100-01-01"), "no label of"),
+            (("--topics", "--file", str(tmp_path / "rows.jsonl")), "are of Kafka"),
+            (("--topics", "--assume", "soon"), "--assume"),
+            (("--topics", "--model", "build"), "no model of this log is named build"),
+        ):
+            code, said = made.ended("replay", "CONFIG", *words)
+            assert code == 78 and why in said and "Traceback" not in said, (words, said)
