@@ -1,7 +1,6 @@
 """``stream-ml run``: refuse what is wrong, fix the hash seed, then turn the loop until a signal."""
 
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -17,6 +16,7 @@ from stream_ml.errors import StreamMLError
 from stream_ml.kafka.errors import said_of
 from stream_ml.kafka.threads import BackgroundCall
 from stream_ml.kafka.topics import inspect_topics
+from stream_ml.runtime.collector import calm_collector
 from stream_ml.runtime.hash_seed import run_under, run_with
 
 T = TypeVar("T")
@@ -149,16 +149,6 @@ def begin_anew(stop: Stop, log: "LogIdentity") -> None:
         signal.signal(number, lambda number, _: os._exit(INTERRUPTED if number == signal.SIGINT else 0))
     if not stop.signal:
         run_with(str(log.hash_seed))
-
-
-def calm_collector() -> None:
-    """Keep the garbage collector off what stays: nothing on the path of a record makes cycles.
-
-    With Python's thresholds a turn costs 10 % more, and a full collection walks every pending event.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 def fix_hash_seed(log: "LogIdentity") -> None:

@@ -18,6 +18,7 @@ from stream_ml.cli.past.times import time_of
 from stream_ml.cli.say import say
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError, FatalError
+from stream_ml.runtime.collector import OF_A_REPLAY, calm_collector
 from stream_ml.units import duration_ms
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def replay(
     from stream_ml.offline.replay.compare import Terms
 
     began_s = time.monotonic()
+    calm_collector(OF_A_REPLAY)
     assumed = [_assumed(text) for text in assume or []]
     terms = Terms(
         from_ms=time_of(score_from, "--score-from"),

@@ -8,10 +8,11 @@ import socket
 import sys
 
 from stream_ml.cli.logs import set_up_log
-from stream_ml.cli.run import INTERRUPTED, Stop, begin_anew, calm_collector, fix_hash_seed
+from stream_ml.cli.run import INTERRUPTED, Stop, begin_anew, fix_hash_seed
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError
 from stream_ml.kafka.topics import inspect_topics
+from stream_ml.runtime.collector import calm_collector
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stream_ml.cli.logs import set_up_log
-from stream_ml.cli.run import INTERRUPTED, Stop, calm_collector
+from stream_ml.cli.run import INTERRUPTED, Stop
 from stream_ml.cli.say import say
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError, FatalError, StreamMLError, TransientError
 from stream_ml.kafka.topics import inspect_topics
+from stream_ml.runtime.collector import calm_collector
 from stream_ml.runtime.hash_seed import VARIABLE as HASH_SEED
 
 if TYPE_CHECKING:

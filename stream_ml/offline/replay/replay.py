@@ -18,6 +18,7 @@ from stream_ml.offline.replay.compare import SERVED, Comparison, Facts, Terms
 from stream_ml.offline.replay.run import Ran, Said, run, served_numbers
 from stream_ml.offline.replay.specs import Spec, plans_of
 from stream_ml.offline.replay.tape import Tape
+from stream_ml.runtime.collector import OF_A_REPLAY, calm_collector
 from stream_ml.units import duration_text
 
 RUNGS = (8, 4, 2, 1)  # a part of the tape each: an eighth, a quarter, half, all
@@ -158,6 +159,7 @@ class Replay:
         return None
 
     def _in_process(self, spec: Spec, upto: int | None, pipe: Any) -> None:
+        calm_collector(OF_A_REPLAY)
         try:
             settings = spec.recipe.settings._replace(payloads=self._settings.payloads)
             count = max(1, self._tape.examples if upto is None else upto)

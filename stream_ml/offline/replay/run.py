@@ -8,7 +8,7 @@ import math
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -245,7 +245,7 @@ def _run_of(batch: pa.RecordBatch, plan: int, settings: FoldSettings, ys: list[A
     table = pa.table([batch.column(feature(plan, name)) for name in names], names)
     extremes: dict[str, tuple[Any, Any]] = {}
     widen(extremes, table)
-    records = [LogRecord(offset, b"") for offset in batch.column("offset").to_numpy().tolist()]
+    records = list(map(LogRecord._make, zip(batch.column("offset").to_numpy().tolist(), repeat(b""))))
     nothing: Any = None  # what follows a book asks for neither
     item = Run(
         records=records,
@@ -325,7 +325,8 @@ class Asking:
         self._table = pa.table({})  # of examples none of which has columns
         if self._there.any():
             self._table = pa.table([batch.column(feature(self._plan, name)) for name in names], names)
-        self._columns = [_numbers(column) for column in self._table.columns]
+        bare = int(np.count_nonzero(~self._there))
+        self._columns = [_numbers(column, bare) for column in self._table.columns]
         self._is_numbers = all(column is not None for column in self._columns)
         self._rows = list(rows_of(self._table)) if self._there.any() else []
         own = self._order[self._first : self._stop]
@@ -358,11 +359,15 @@ class Asking:
         return Scored(None, None, None, None)
 
 
-def _numbers(column: pa.ChunkedArray) -> Any:
-    """A column of numbers as an array; None of others, and of one with nulls."""
-    if column.null_count or not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+def _numbers(column: pa.ChunkedArray, bare: int) -> Any:
+    """A column of numbers as an array; None of others, and of one with nulls beside those of `bare` rows without any.
+
+    Those rows are asked about one by one: what stands for them is never read.
+    """
+    is_number = pa.types.is_floating(column.type) or pa.types.is_integer(column.type)
+    if column.null_count != bare or not is_number:
         return None
-    return column.to_numpy()
+    return column.fill_null(0).to_numpy() if bare else column.to_numpy()
 
 
 def served_numbers(facts: pa.Table, domain: LabelDomain, file: Path) -> None:
