@@ -30,11 +30,14 @@ from stream_ml.storage.bucket import Bucket
 from stream_ml.storage.checkpoints import Checkpoint, CheckpointStore
 from stream_ml.storage.keys import key_of
 from stream_ml.storage.mirror import Mirror
+from stream_ml.storage.retention import pin, pins_of, unpin
 from stream_ml.storage.writer import CheckpointWriter
 
 BEGIN_S = 0.005  # what the turn that begins a checkpoint gives to it
 VERIFY_S = 0.005  # a turn of the loop, for a checkpoint that holds nothing any more
 PART = 10  # learning waits for what is pickled: for a tenth of the time at most
+LEFT = "left-"  # how names of pins begin that a worker makes: and the epoch at which another model served
+LEFT_MAX = 10
 
 log = logging.getLogger(__name__)
 
@@ -184,6 +187,25 @@ class Checkpointing:
         if self._mirror is None or self.waits is None:
             return store.newest(at_most)
         return self._mirror.newest(store, at_most, self.waits)
+
+    def pin_left(self, lineage: str, epoch: int) -> None:
+        """Pin the newest checkpoint of a model that serves no longer, so that its version stays to be had.
+
+        Of one that was left often the newest LEFT_MAX such pins stay; a disk that refuses one is reported.
+        """
+        store = self._stores.get(lineage)
+        positions = () if store is None or self._reads_only else store.positions()
+        if store is None or not positions:
+            return
+        try:
+            pin(store.folder, positions[0], f"{LEFT}{epoch}", "it served until then")
+            named = [(at, name) for at, names in pins_of(store.folder).items() for name in names]
+            for at, name in sorted(one for one in named if one[1].startswith(LEFT))[:-LEFT_MAX]:
+                unpin(store.folder, at, name)
+        except OSError as error:
+            log.warning("checkpoint %d of %s could not be pinned: %s", positions[0], lineage, error.strerror)
+        else:
+            log.info("checkpoint %d of %s, which served until %d, is pinned", positions[0], lineage, epoch)
 
     # --- between the turns ---
 

@@ -280,7 +280,9 @@ class Lineup:
                 break
         else:
             model = next(self._any())
-        self.answers = model.settings.lineage
+        left, self.answers = self.answers, model.settings.lineage
+        if left not in ("", self.answers) and self.answers == lineage:
+            self._checkpoints.pin_left(left, self.head.book.facts.roles.table.epoch)
         return model, self.answers != lineage
 
     def _ready(self, lineage: str) -> LineageModel | None:

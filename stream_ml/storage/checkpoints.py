@@ -27,7 +27,7 @@ from stream_ml.runtime.failpoints import passes
 from stream_ml.storage.files import created, draft_of, opened
 from stream_ml.storage.packing import PAYLOAD_BYTES_MAX, Packing, Unpacked
 from stream_ml.storage.pickling import dump
-from stream_ml.storage.retention import DIGITS, kept_of, position_of
+from stream_ml.storage.retention import DIGITS, kept_of, pinned, position_of
 from stream_ml.storage.unpickle import load
 
 FORMAT = 2  # 1: the state of a replica as one level of names
@@ -125,7 +125,7 @@ class CheckpointStore:
 
     def pins(self) -> list[str]:
         """Names of the files that pin checkpoints (``<position>.<name>.json``)."""
-        return [path.name for path in (self.folder / "pins").glob("*.json")]
+        return pinned(self.folder)
 
     def raw(self, position: int) -> IO[bytes]:
         """The file of a position as it is; OSError where it is gone."""

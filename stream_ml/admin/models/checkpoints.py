@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 from stream_ml.config import Config
 from stream_ml.errors import CheckpointError, ConfigError
 from stream_ml.storage.checkpoints import HEADER_BYTES_MAX, CheckpointStore
-from stream_ml.storage.files import replaced
 from stream_ml.storage.keys import key_of
+from stream_ml.storage.retention import pin, pins_of, unpin
 
 NAME_CHARS = 40  # of a pin
-PINS = "pins"
 
 
 class Shown(NamedTuple):
@@ -79,7 +78,7 @@ class Checkpoints:
         """Every checkpoint, newest first of each lineage; each is read whole, so what is damaged is found."""
         for lineage in self.lineages(beginning):
             store = self.store(lineage)
-            pins = _pins(store)
+            pins = pins_of(store.folder)
             for position in store.positions():
                 size, learned, problem, age_s = store.size(position), None, "", 0.0
                 try:
@@ -106,15 +105,13 @@ class Checkpoints:
         store.read(position)
         if not (0 < len(name) <= NAME_CHARS and name.replace("-", "").replace("_", "").isalnum()):
             raise ConfigError(f"{name!r} cannot name a pin", f"letters, digits, - and _; {NAME_CHARS} at most")
-        folder = store.folder / PINS
-        folder.mkdir(mode=0o700, exist_ok=True)
-        replaced(folder / _pin_of(store, position, name), json.dumps({"why": why}).encode())
+        pin(store.folder, position, name, why)
 
     def unpin(self, version: str, name: str) -> None:
         """Let one go with the others of its age; ConfigError where it has no such pin."""
         store, lineage, position = self.of(version)
         try:
-            (store.folder / PINS / _pin_of(store, position, name)).unlink()
+            unpin(store.folder, position, name)
         except FileNotFoundError:
             raise ConfigError(f"{lineage}/{position} has no pin {name}", "stream-ml checkpoints ls CONFIG") from None
 
@@ -170,16 +167,3 @@ class Checkpoints:
         """Remove one."""
         store = self.store(lineage)
         (store.folder / store.name_of(position)).unlink(missing_ok=True)
-
-
-def _pin_of(store: CheckpointStore, position: int, name: str) -> str:
-    return f"{store.name_of(position).partition('.')[0]}.{name}.json"
-
-
-def _pins(store: CheckpointStore) -> dict[int, list[str]]:
-    found: dict[int, list[str]] = {}
-    for file in sorted(store.pins()):
-        digits, _, name = file.removesuffix(".json").partition(".")
-        if digits.isdecimal():
-            found.setdefault(int(digits), []).append(name)
-    return found

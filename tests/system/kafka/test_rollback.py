@@ -62,13 +62,17 @@ def learns(made: Service, lineage: str, count: int) -> None:
 
 
 def test_a_poisoned_stretch_is_found_left_out_and_never_learned(kafka: str, app_id: str, tmp_path: Path) -> None:
-    """As an operator does it: look, leave out, and go on; the model is the one that never saw it."""
-    with service(tmp_path, kafka, app_id, http={"port": free_port()}) as made:
+    """As an operator does it: look, leave out, and go on; the model is the one that never saw it.
+
+    A checkpoint of the model that was left is pinned: it stays when newer ones push the others out.
+    """
+    with service(tmp_path, kafka, app_id, http={"port": free_port()}, checkpoints={"interval": "1s"}) as made:
         worker = made.start()
         learned(made, range(300))
         first, stop = learned(made, range(300, 400), flipped=True)
         learned(made, range(400, 450))
         (old,) = set(lineages(made))
+        made.wait_for(lambda: old in made.typed("checkpoints", "ls", "CONFIG"), "a checkpoint")
         shown = made.typed(
             "rollback",
             "CONFIG",
@@ -88,6 +92,7 @@ def test_a_poisoned_stretch_is_found_left_out_and_never_learned(kafka: str, app_
         learned(made, range(450, 500))
         assert lineages(made)[-1] == new
         assert state_of(made, new)["position"] == state_of(made, old)["position"]
+        made.wait_for(lambda: "pinned: left-" in made.typed("checkpoints", "ls", "CONFIG", old), "a pin")
         assert worker.stop() == 0, worker.log
         assert [(lineage, flag) for lineage, _, flag in roles_hold(made)] == [(old, ""), (new, "")]
         audited = made.audited(sample=500)
