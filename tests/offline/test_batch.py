@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -276,3 +277,37 @@ def test_bytes_of_a_parquet_text_are_the_text(tmp_path: Path) -> None:
     parquet.write_table(table, tmp_path / "b.parquet")
     found = scored(pieces(scorer, tmp_path / "b.parquet"))
     assert [(one["event_id"], one["score"]) for one in found] == [(one["event_id"], one["score"]) for one in expected]
+
+
+@pytest.mark.parametrize("room", [200_000, 1_500_000])  # of a part of 20,000 rows, and of the whole
+def test_a_disk_that_takes_no_more_leaves_nothing_half_and_the_same_work_goes_on(
+    room: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sinks, "PART_ROWS", 20_000)
+    scorer, _ = learned(tmp_path)
+    path, out = written(tmp_path, rows(80_000), "parquet"), tmp_path / "out.parquet"
+
+    def work() -> int:
+        """Score what is not done; how many rows were."""
+        sink = FileSink(out, work_of([path], "v/1"))
+        before = sum(sink.done.rows.values())
+        try:
+            for piece in scorer.score_file(path, sink.done.rows.get(path.name, 0)):
+                sink.take(path.name, piece)
+            sink.finish()
+        finally:
+            sink.close()
+        return before
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        for _ in range(2):
+            with pytest.raises(OSError, match=r"(?i)file too large"):
+                work()
+            assert not out.exists() and not list(tmp_path.glob("out.parquet*")), "nothing half has a name"
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert work() == (80_000 if room > 1_000_000 else 0)
+    assert parquet.read_table(out).num_rows == 80_000
+    assert len(set(parquet.read_table(out).column("event_id").to_pylist())) == 80_000
