@@ -113,9 +113,9 @@ def _axes(x: _Scale, y: _Scale, *, of_time: bool) -> str:
         at = y(value)
         found.append(_line(LEFT, at, WIDTH - RIGHT, at, dim=True))
         found.append(f'<text x="{LEFT - 8}" y="{at + 4}" text-anchor="end">{value:g}</text>')
-    for number in range(5):
-        value = x.low + (x.high - x.low) * (number + 0.5) / 5
-        text = time_text(int(value))[:10] if of_time else f"{value:.2f}"
+    even = [x.low + (x.high - x.low) * (number + 0.5) / 5 for number in range(5)]
+    for value in even if of_time else _ticks(x.low, x.high):
+        text = time_text(int(value))[:10] if of_time else f"{value:g}"
         if of_time and x.high - x.low < 5 * 86_400_000:
             text = time_text(int(value))[5:16]
         found.append(f'<text x="{x(value)}" y="{HEIGHT - 8}" text-anchor="middle">{text}</text>')

@@ -201,7 +201,11 @@ class Replay:
             An empty folder.
         """
         specs = [one.spec for one in self.entrants.values() if not one.stopped]
-        told = lambda name, share: self._told(f"{name}, labels after {duration_text(delay_ms)}", share)  # noqa: E731
+        when = f"after {duration_text(delay_ms)}" if delay_ms else "at once"
+
+        def told(name: str, share: float) -> None:
+            self._told(f"{name}, labels {when}", share)
+
         other = Replay(self._tape.assuming(delay_ms, work), specs, self._settings, self._jobs, told)
         other._plans = self._plans  # the tape has the plans of all
         other.run(served=False)

@@ -257,7 +257,7 @@ def _assumed(outcome: Outcome) -> str:
         there = [one for one in outcome.assumed if key in one.measures[name]]
         return Curve(name, [(one.delay_ms / unit, one.measures[name][key]) for one in there])
 
-    head = "".join(f"<th>{duration_text(one.delay_ms)}</th>" for one in outcome.assumed)
+    head = "".join(f"<th>{duration_text(one.delay_ms) if one.delay_ms else 'at once'}</th>" for one in outcome.assumed)
     rows = "".join(
         f"<tr><th>{html.escape(name)}</th>"
         + "".join(f"<td>{one.measures[name].get(key, math.nan):.4f}</td>" for one in outcome.assumed)
