@@ -20,8 +20,8 @@ from stream_ml.kafka.consumers import FeedbackInput, Group
 from stream_ml.kafka.topic_watch import TopicWatch
 from stream_ml.observe.gauges import set_gauges
 from stream_ml.observe.metrics import Metrics
-from stream_ml.observe.problems import problems, starting
-from stream_ml.observe.status import AnyStatus, Point, Starting, Status
+from stream_ml.observe.problems import backlog_words, problems, starting
+from stream_ml.observe.status import AnyStatus, FirstBacklog, Point, Starting, Status
 from stream_ml.observe.terminal import line
 from stream_ml.worker.partitions.assignment import Ownership
 from stream_ml.worker.report.health import Health
@@ -37,7 +37,10 @@ log = logging.getLogger(__name__)
 
 
 class Report:
-    """Status and gauges of one worker."""
+    """Status and gauges of one worker.
+
+    So many attributes: what it asks, and what it has said last, so that nothing is said twice.
+    """
 
     def __init__(
         self,
@@ -58,6 +61,7 @@ class Report:
         metrics.set("start_timestamp_seconds", time.time())
         set_expiries(parts.config, metrics)
         metrics.set("checkpoint_timestamp_seconds", time.time())  # until there is one: how old it can be at most
+        self._in_backlog = False
         self._judged: tuple[Status, list[str], Status] | None = None
         self._status: AnyStatus = self._not_yet(["starting: reading the training log"])
 
@@ -129,9 +133,20 @@ class Report:
         self._status = status
         self.history = [*self.history[1 - HISTORY :], status["point"]]
         self._set_gauges(status)
+        self._say_backlog(status["first_backlog"])
         if now_s - self._line_s >= LINE_S:
             self._line_s = now_s
             log.info("%s", line(status))
+
+    def _say_backlog(self, backlog: FirstBacklog) -> None:
+        """Say when a first backlog begins, and when it is over."""
+        if bool(backlog["left"]) is self._in_backlog:
+            return
+        self._in_backlog = not self._in_backlog
+        if self._in_backlog:
+            log.info("%s", backlog_words(backlog))
+        else:
+            log.info("the first backlog is read: from here on drift, quality and missing labels are told")
 
     def _set_gauges(self, status: Status) -> None:
         """All gauges: those that the status says, and what the broker's statistics say beside it."""

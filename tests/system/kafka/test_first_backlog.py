@@ -47,6 +47,7 @@ def test_history_is_learned_in_silence_and_what_comes_after_is_told(kafka: str, 
         made.wait_until_done()
         made.wait_for(lambda: status(made)["first_backlog"] == {"left": 0, "events": HISTORY}, "the end of it")
         assert f"{HISTORY:,} events lie there".replace(",", "") in worker.log
+        assert worker.log.count("the first backlog is read") == 1
         made.wait_for(lambda: status(made)["model"]["examples_learned"] == HISTORY - UNLABELLED, "the examples")
         assert "the first backlog" not in texts(made) and judged(made) == set(), told(made)
         shown = status(made)
