@@ -137,20 +137,43 @@ class Recipes:
         ModelStoreError, ConfigError
             It cannot be had here, or comes out as another one.
         """
-        lineage = declared.lineage
-        if not self.store.folder(lineage).is_dir() and not self._derive(declared):
-            self._bring(declared)
-        stored = self.store.read(lineage)
-        stored.check(declared.digest)
+        stored = self._stored(declared)
         other = why_not_here(stored.spec)
         if other:
             raise ConfigError(other)
-        folder = self.store.folder(lineage) / "sources"
-        parts = overlaid(self._parts, stored.spec, stored.overlay, stored.sources, folder)
-        recipe = own_recipe(parts, self._log)
-        if recipe.lineage != lineage or canonical(recipe.spec) != canonical(stored.spec):
+        recipe = self._of_stored(declared.lineage, stored)
+        if recipe.lineage != declared.lineage or canonical(recipe.spec) != canonical(stored.spec):
             names = ", ".join(differing(recipe.spec, stored.spec))
             raise ConfigError(f"it comes out as another model: {names} differ")
+        return recipe
+
+    def respecified(self, declared: Declared) -> tuple[Recipe, list[str]]:
+        """The same factory, parameters, features, source and selection under the versions of this process.
+
+        For a model that cannot be built any more: another lineage, and the keys in which its specification differs.
+
+        Raises
+        ------
+        ModelStoreError, ConfigError
+            It cannot be had here at all.
+        """
+        stored = self._stored(declared)
+        recipe = self._of_stored(declared.lineage, stored)
+        self._known[recipe.lineage] = recipe
+        return recipe, differing(recipe.spec, stored.spec)
+
+    def _stored(self, declared: Declared) -> StoredModel:
+        """What is kept of a model, in the store or brought there; ModelStoreError where it is not to be had."""
+        if not self.store.folder(declared.lineage).is_dir() and not self._derive(declared):
+            self._bring(declared)
+        stored = self.store.read(declared.lineage)
+        stored.check(declared.digest)
+        return stored
+
+    def _of_stored(self, lineage: str, stored: StoredModel) -> Recipe:
+        """The recipe that is made of it here; ConfigError where none is."""
+        folder = self.store.folder(lineage) / "sources"
+        recipe = own_recipe(overlaid(self._parts, stored.spec, stored.overlay, stored.sources, folder), self._log)
         # All models of a process follow one book, which knows the schemas.
         settings = recipe.settings._replace(watch=self.own.settings.watch, concept=self.own.settings.concept)
         return recipe._replace(settings=settings)
@@ -227,8 +250,9 @@ def built(recipes: Recipes, of: Declared) -> Recipe:
     if isinstance(found, str):
         raise ConfigError(
             f"{of.name} ({of.lineage}) cannot be built here: {found}",
-            "go back to the environment that made it (stream-ml models show CONFIG NAME), or take a model that stands "
-            "by: stream-ml models ls CONFIG",
+            "go back to the environment that made it (stream-ml models show CONFIG NAME), take a model that stands by "
+            "(stream-ml models ls CONFIG), or the same under today's versions, which is another model: "
+            f"stream-ml rollback CONFIG --to {of.name} --respec",
         )
     return found
 

@@ -206,6 +206,17 @@ def planned(log: ModelLog, recipes: Recipes, of: Declared, selection: Selection)
             "ranges of one model",
             "leave out a range of offsets instead: --exclude FIRST:STOP",
         )
+    return planned_as(log, found, of)
+
+
+def planned_as(log: ModelLog, found: Recipe, of: Declared) -> Plan:
+    """A lineage that is made of a model, as it is to be declared.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be folded: the log has lost its beginning, and no checkpoint helps.
+    """
     first, _ = log_range(log.config)
     begins = beginning(log, found, first)
     if begins is None and first > 0:

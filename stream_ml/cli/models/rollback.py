@@ -13,10 +13,10 @@ from stream_ml.units import time_text
 
 if TYPE_CHECKING:
     from stream_ml.admin.models.log import ModelLog
-    from stream_ml.admin.models.rollback import Found
+    from stream_ml.admin.models.rollback import Found, Plan
     from stream_ml.core.fold.roles import Declared
     from stream_ml.core.model.selection import Selection
-    from stream_ml.follower.recipes import Recipes
+    from stream_ml.follower.recipes import Recipe, Recipes
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -54,6 +54,14 @@ def add_commands(app: typer.Typer) -> None:
         learn_frozen: Annotated[
             bool, typer.Option("--learn-frozen", help="Learn also what came while learning was frozen.")
         ] = False,
+        respec: Annotated[
+            bool,
+            typer.Option(
+                "--respec",
+                help="With --to: the same factory, parameters, features and source under today's versions, where the "
+                "model itself cannot be built any more. Another model, learned from the whole log.",
+            ),
+        ] = False,
         dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be left out, and write nothing.")] = (
             False
         ),
@@ -81,6 +89,11 @@ def add_commands(app: typer.Typer) -> None:
             raise ConfigError(
                 "a version and what is left out are two ways back", "--exclude POSITION:STOP leaves out what came later"
             )
+        if respec:
+            if name is None or changes:
+                raise ConfigError("--respec is of a whole model", "--to NAME --respec, and nothing beside it")
+            _respec(config, name, wait, no_wait=no_wait, why=why, dry_run=dry_run)
+            return
         if name is None and not changes:
             raise ConfigError(
                 "there is nothing to go back to",
@@ -120,6 +133,59 @@ def _of(config: Config, name: str | None) -> "tuple[ModelLog, Declared, Recipes]
         raise ConfigError("no model serves yet: there is nothing to go back to", "stream-ml run CONFIG")
     of = log.named(log.roles.table.lineage if name is None else name)
     return log, of, Recipes(checked(assemble(config)), log.facts, log.seal)
+
+
+def _respec(config: Config, name: str, wait: str, *, no_wait: bool, why: str, dry_run: bool) -> None:
+    """A model that cannot be built any more, under today's versions: how far it is from what was published is said."""
+    from stream_ml.admin.models.rollback import planned_as
+    from stream_ml.errors import ConfigError
+
+    log, of, recipes = _of(config, name)
+    recipe, names = recipes.respecified(of)
+    if recipe.lineage == of.lineage:
+        raise ConfigError(
+            f"{of.name} ({of.lineage}) can be built here as it was", f"stream-ml rollback CONFIG --to {of.name}"
+        )
+    known = log.roles.declared.get(recipe.lineage)
+    if known is not None:
+        raise ConfigError(
+            f"{of.name} under today's versions is {known.name} ({known.lineage}), which the log knows",
+            f"stream-ml promote CONFIG {known.name}",
+        )
+    say(f"{of.name} ({of.lineage}) under today's versions is {recipe.lineage}; it differs in {', '.join(names)}")
+    say(_apart(log, of, recipes, recipe))
+    _declared(log, recipes, planned_as(log, recipe, of), wait, no_wait=no_wait, why=why, dry_run=dry_run)
+
+
+def _apart(log: "ModelLog", of: "Declared", recipes: "Recipes", recipe: "Recipe") -> str:
+    """What a replay of the model says, beside what the other one has published."""
+    import tempfile
+    from pathlib import Path
+
+    from stream_ml.errors import StreamMLError
+    from stream_ml.offline.replay.compare import Terms
+    from stream_ml.offline.replay.from_log import tape_of_log
+    from stream_ml.offline.replay.replay import Replay
+    from stream_ml.offline.replay.specs import Spec
+
+    progress, settings = Progress(), recipes.fresh(recipe)
+    said = lambda position, end: progress("reading the log", position / max(1, end))  # noqa: E731
+    with tempfile.TemporaryDirectory(prefix="stream-ml-respec-") as folder:
+        try:
+            tape = tape_of_log(log.config, [settings], log.seal, Path(folder), said=said).tape
+            made = Replay(tape, [Spec(of.name, recipe)], settings, 1, lambda _, share: progress("replaying it", share))
+            made.run(served=True)
+        except StreamMLError as error:
+            return f"what it says could not be compared with what was published: {error.message}"
+        comparison = made.comparison(Terms())
+        same, count = comparison.equal(of.name, of.lineage)
+        mean, most = comparison.apart(of.name, of.lineage)
+    if not count:
+        return f"nothing that {of.name} has published came to be an example: there is nothing to compare"
+    return (
+        f"of {count:,} examples that {of.name} has scored it says the same in {same:,}; it differs by {mean:.2g} in "
+        f"the mean and {most:.2g} at most"
+    )
 
 
 def _as_of(
@@ -205,9 +271,16 @@ def _go(
 ) -> None:
     """Declare the lineage, and let it serve once it is ready."""
     from stream_ml.admin.models.rollback import planned
-    from stream_ml.follower.recipes import stored_of
 
     plan = planned(log, recipes, of, selection)
+    _declared(log, recipes, plan, wait, no_wait=no_wait, why=why, dry_run=dry_run)
+
+
+def _declared(
+    log: "ModelLog", recipes: "Recipes", plan: "Plan", wait: str, *, no_wait: bool, why: str, dry_run: bool
+) -> None:
+    from stream_ml.follower.recipes import stored_of
+
     begins = "the log's beginning" if plan.begins is None else f"checkpoint {plan.begins[1]:,} of {plan.begins[0]}"
     if dry_run:
         say(f"would declare {plan.name} ({plan.recipe.lineage}); on this machine it would begin at {begins}")

@@ -245,13 +245,26 @@ class Comparison:
     def equal(self, name: str, lineage: str) -> tuple[int, int]:
         """Of the examples that count and that this lineage has served: for how many a model says what was published,
         to AGREE; and how many they are."""
-        served, own = self._said[SERVED], self._said[name]
-        counts = self.counts & (self.facts.served_lineage == lineage)
-        same = np.ones(int(counts.sum()), np.bool_)
-        for one, other in ((served.said, own.said), (served.probability, own.probability)):
-            a, b = one[counts], other[counts]
+        pairs = self._beside_served(name, lineage)
+        same = np.ones(len(pairs[0][0]), np.bool_)
+        for a, b in pairs:
             same &= (np.isnan(a) & np.isnan(b)) | (np.abs(a - b) <= AGREE + AGREE * np.abs(b))
         return int(same.sum()), len(same)
+
+    def apart(self, name: str, lineage: str) -> tuple[float, float]:
+        """Of the same examples: by how much a model's probability, or its value, differs from what was published; the
+        mean and the most. nan where there is none of both."""
+        (said, of_said), (probability, of_probability) = self._beside_served(name, lineage)
+        apart = np.abs(said - of_said if self.domain.task == "regression" else probability - of_probability)
+        apart = apart[~np.isnan(apart)]
+        return (float(apart.mean()), float(apart.max())) if len(apart) else (math.nan, math.nan)
+
+    def _beside_served(self, name: str, lineage: str) -> list[tuple[Floats, Floats]]:
+        """What was said and with which probability, by a lineage as published and by a model of the replay."""
+        served, own = self._said[SERVED], self._said[name]
+        counts = self.counts & (self.facts.served_lineage == lineage)
+        both = ((served.said, own.said), (served.probability, own.probability))
+        return [(one[counts], other[counts]) for one, other in both]
 
 
 def metrics_of(task: str) -> tuple[str, ...]:
