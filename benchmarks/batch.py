@@ -20,7 +20,7 @@ from pyarrow import parquet
 
 from stream_ml.core.fold.lineage_model import LineageModel
 from stream_ml.offline.batch.scoring import BatchScorer
-from stream_ml.offline.batch.sinks import FileSink, work_of
+from stream_ml.offline.batch.sinks import FileSink, asked_of, work_of
 from tests.support.twelve import twelve
 
 PIECE = 8_192
@@ -80,7 +80,10 @@ def main() -> None:
         written(path, rows)
 
         def ours() -> None:
-            sink, scorer = FileSink(folder / "out.parquet", work_of([path], "l/0")), BatchScorer(parts, model)
+            sink, scorer = (
+                FileSink(folder / "out.parquet", work_of(asked_of([path], "", None), "l/0")),
+                BatchScorer(parts, model),
+            )
             for piece in scorer.score_file(path):
                 sink.take(path.name, piece)
             sink.finish()

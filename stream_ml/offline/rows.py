@@ -157,7 +157,18 @@ def _avro(path: Path) -> Iterator[Given]:
     import fastavro
 
     with path.open("rb") as file:
-        yield from _pieces(dict(row) for row in fastavro.reader(file))  # type: ignore[arg-type]
+        try:
+            pieces = _pieces(dict(row) for row in fastavro.reader(file))  # type: ignore[arg-type]
+        except (Exception, MemoryError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from error
+        while True:
+            try:
+                piece = next(pieces, None)
+            except (Exception, MemoryError) as error:
+                raise ValueError(f"{type(error).__name__}: {error}") from error
+            if piece is None:
+                return
+            yield piece
 
 
 def _pieces(rows: Iterable[T]) -> Iterator[list[T]]:

@@ -151,7 +151,6 @@ class Intake:
         if of is None or not of.held:
             return False
         at_end = self._group.ends.reached(number)
-        of.events_at_end = at_end and not self._group.waits(number)
         return len(of.held.ready(of.core.join.inputs.events_ms, at_end, clock_now(), 1)) > 0
 
     def _next(self, events: int, limit: int, poison_records: Collection[Coordinates]) -> dict[int, Batch]:
@@ -201,6 +200,7 @@ class Intake:
             self._keys["events"].look(records)
         decoded = self._reader.decode_many(records, clock.now_ms)
         at_end = self._group.ends.reached(number)
+        of.events_at_end = at_end and not self._group.waits(number)
         most = 0 if most == 1 and len(records) else most  # one record alone: bisecting
         feedback = held.ready(decoded.latest_ms(core.join.inputs.events_ms), at_end, clock, most)
         feedback_at_end = self._feedback.ends.reached(number) and len(feedback) == len(held)

@@ -17,7 +17,7 @@ from stream_ml.core.fold.lineage_model import LineageModel
 from stream_ml.errors import ConfigError, FatalError
 from stream_ml.offline.batch import sinks
 from stream_ml.offline.batch.scoring import BatchScorer, Piece
-from stream_ml.offline.batch.sinks import FileSink, TableSink, work_of
+from stream_ml.offline.batch.sinks import FileSink, TableSink, asked_of, work_of
 from stream_ml.offline.local import LocalApp
 from stream_ml.offline.rows import read_rows
 from tests.support.rows_app import app, rows, written
@@ -72,7 +72,7 @@ def test_rows_that_cannot_be_used_go_beside_the_result_with_their_reason(tmp_pat
     some = rows(60)
     some[4]["x"], some[9]["id"], some[14]["kind"] = "much", "", None
     path = written(tmp_path, some, "jsonl")
-    sink = FileSink(tmp_path / "out.parquet", work_of([path], "v/1"))
+    sink = FileSink(tmp_path / "out.parquet", work_of(asked_of([path], "", None), "v/1"))
     for piece in scorer.score_file(path):
         sink.take(path.name, piece)
     sink.finish()
@@ -90,14 +90,14 @@ def test_one_that_was_ended_in_the_middle_goes_on_and_gives_what_a_whole_one_giv
     scorer, _ = learned(tmp_path)
     some = rows(20_000)
     path = written(tmp_path, some, "jsonl")
-    whole = FileSink(tmp_path / f"whole.{form}", work_of([path], "v/1"))
+    whole = FileSink(tmp_path / f"whole.{form}", work_of(asked_of([path], "", None), "v/1"))
     for piece in scorer.score_file(path):
         whole.take(path.name, piece)
     whole.finish()
     out = tmp_path / f"out.{form}"
     for ended_after in (1, 2, 99):
-        sink = FileSink(out, work_of([path], "v/1"))
-        skipped = sink.done.rows.get(path.name, 0)
+        sink = FileSink(out, work_of(asked_of([path], "", None), "v/1"))
+        skipped = sink.done.upto.get(path.name, 0)
         for number, piece in enumerate(scorer.score_file(path, skipped)):
             if number == ended_after - 1 and ended_after < 99:
                 sink.take(path.name, piece)
@@ -117,19 +117,20 @@ def test_one_that_was_ended_in_the_middle_goes_on_and_gives_what_a_whole_one_giv
 def test_parts_of_other_files_or_another_version_are_not_gone_on_with(tmp_path: Path) -> None:
     scorer, _ = learned(tmp_path)
     path = written(tmp_path, rows(50), "jsonl")
-    sink = FileSink(tmp_path / "out.parquet", work_of([path], "abc/7"))
+    sink = FileSink(tmp_path / "out.parquet", work_of(asked_of([path], "", None), "abc/7"))
     for piece in scorer.score_file(path):
         sink.take(path.name, piece)
     sink._flush()
     with pytest.raises(ConfigError, match="another process writes"):
-        FileSink(tmp_path / "out.parquet", work_of([path], "abc/7"))
+        FileSink(tmp_path / "out.parquet", work_of(asked_of([path], "", None), "abc/7"))
     sink.close()
-    assert sinks.version_begun(tmp_path / "out.parquet") == "abc/7"
+    said = sinks.begun(tmp_path / "out.parquet")
+    assert said is not None and said["version"] == "abc/7"
     with pytest.raises(ConfigError, match=r"(?s)version abc/7.*go on with --at abc/7"):
-        FileSink(tmp_path / "out.parquet", work_of([path], "abc/8"))
+        FileSink(tmp_path / "out.parquet", work_of(asked_of([path], "", None), "abc/8"))
     os.utime(path, (1, 1))
     with pytest.raises(ConfigError, match="parts of another run"):
-        FileSink(tmp_path / "out.parquet", work_of([path], "abc/7"))
+        FileSink(tmp_path / "out.parquet", work_of(asked_of([path], "", None), "abc/7"))
     (tmp_path / "there.parquet").write_text("")
     with pytest.raises(ConfigError, match="is there already"):
         FileSink(tmp_path / "there.parquet", {})
@@ -201,7 +202,7 @@ def test_a_refused_file_of_an_earlier_run_does_not_stay_beside_a_result_without_
     scorer, _ = learned(tmp_path)
     path = written(tmp_path, rows(20), "jsonl")
     (tmp_path / "out.parquet.refused.jsonl").write_text("of before\n")
-    sink = FileSink(tmp_path / "out.parquet", work_of([path], "v/1"))
+    sink = FileSink(tmp_path / "out.parquet", work_of(asked_of([path], "", None), "v/1"))
     for piece in scorer.score_file(path):
         sink.take(path.name, piece)
     sink.finish()
@@ -289,10 +290,10 @@ def test_a_disk_that_takes_no_more_leaves_nothing_half_and_the_same_work_goes_on
 
     def work() -> int:
         """Score what is not done; how many rows were."""
-        sink = FileSink(out, work_of([path], "v/1"))
-        before = sum(sink.done.rows.values())
+        sink = FileSink(out, work_of(asked_of([path], "", None), "v/1"))
+        before = sink.done.rows
         try:
-            for piece in scorer.score_file(path, sink.done.rows.get(path.name, 0)):
+            for piece in scorer.score_file(path, sink.done.upto.get(path.name, 0)):
                 sink.take(path.name, piece)
             sink.finish()
         finally:

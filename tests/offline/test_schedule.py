@@ -62,7 +62,7 @@ def old(path: Path, text: str = "x") -> Path:
 
 
 def test_files_are_new_until_they_were_taken_and_again_once_they_have_changed(tmp_path: Path) -> None:
-    kept, now_s = Kept(tmp_path / "s.json", NOON, None), 1_800_000_000.0
+    kept, now_s = Kept(tmp_path / "s.json", NOON), 1_800_000_000.0
     one, other = old(tmp_path / "a.csv"), old(tmp_path / "b.csv")
     assert kept.new([other, one, one], now_s) == [one, other]
     kept.took(one, Stamp.of(one))
@@ -70,7 +70,7 @@ def test_files_are_new_until_they_were_taken_and_again_once_they_have_changed(tm
     assert kept.new([one, other], now_s) == []
     kept.save()
     kept.close()
-    again = Kept(tmp_path / "s.json", NOON + timedelta(days=1), None)
+    again = Kept(tmp_path / "s.json", NOON + timedelta(days=1))
     assert again.last == NOON and again.new([one, other], now_s) == []
     assert again.refusals() == {str(other): "it breaks off"}
     old(other, "longer")
@@ -78,24 +78,30 @@ def test_files_are_new_until_they_were_taken_and_again_once_they_have_changed(tm
 
 
 def test_a_file_that_is_being_written_waits_for_the_next_time(tmp_path: Path) -> None:
-    kept, path = Kept(tmp_path / "s.json", NOON, None), old(tmp_path / "a.csv")
+    kept, path = Kept(tmp_path / "s.json", NOON), old(tmp_path / "a.csv")
     written_s = path.stat().st_mtime
     assert kept.new([path], written_s + SETTLED_S / 2) == []
     assert kept.new([path], written_s + 2 * SETTLED_S) == [path]
 
 
 def test_what_is_kept_is_one_process_s_and_is_refused_where_it_is_none(tmp_path: Path) -> None:
-    kept = Kept(tmp_path / "s.json", NOON, 5)
+    kept = Kept(tmp_path / "s.json", NOON)
     with pytest.raises(ConfigError, match="another process does"):
-        Kept(tmp_path / "s.json", NOON, 5)
-    kept.running_ms = 9
+        Kept(tmp_path / "s.json", NOON)
+    kept.offsets, kept.running = {0: 5}, {"key": "k", "ranges": {}, "stop": {}}
     kept.note({"rows": 1})
     kept.save()
     kept.close()
-    again = Kept(tmp_path / "s.json", NOON, 700)
-    assert (again.until_ms, again.running_ms) == (5, 9)
+    again = Kept(tmp_path / "s.json", NOON)
+    assert again.offsets == {0: 5} and again.running == {"key": "k", "ranges": {}, "stop": {}}
     again.close()
     for text in ("", "{}", "[]", '{"format": 9, "last": 1}', '{"format": 1, "last": "soon"}'):
         (tmp_path / "s.json").write_text(text)
         with pytest.raises(ConfigError, match=r"cannot be read|of format 9"):
-            Kept(tmp_path / "s.json", NOON, 5)
+            Kept(tmp_path / "s.json", NOON)
+
+
+def test_the_next_time_is_never_before_the_moment_that_is_asked_for() -> None:
+    """In the hour that a change of the clock repeats."""
+    schedule, moment = Schedule("30 1 * * *", "America/New_York"), datetime(2026, 11, 1, 6, 22, tzinfo=UTC)
+    assert schedule.after(moment) > moment

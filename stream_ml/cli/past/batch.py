@@ -23,10 +23,22 @@ Ranges = Mapping[int, tuple[int, int]]
 
 
 class Work(NamedTuple):
-    """Rows that are scored by one version: files, or offsets of the events' topic by partition."""
+    """Rows that are scored by one version.
+
+    Parameters
+    ----------
+    files, ranges
+        Files, or offsets of the events' topic by partition.
+    key
+        By which ranges are asked for: a later process goes on with those that were found first.
+    replaces
+        Whether a file with its result is to go, once the new one is whole.
+    """
 
     files: Sequence[Path]
     ranges: Ranges
+    key: str = ""
+    replaces: bool = False
 
     def names(self, topic: str) -> list[str]:
         """By which rows are told, in the order in which they are scored."""
@@ -108,14 +120,16 @@ def score(
     from stream_ml.offline.batch.scoring import BatchScorer
 
     began_s = time.monotonic()
-    parts, model, sink = _opened(config, work, target)
+    work, parts, model, sink = _opened(config, work, target)
     scorer = BatchScorer(parts, model)
     try:
         if sink.done.rows:
-            say(f"going on: {sum(sink.done.rows.values()):,} rows are scored already", err=True)
-        for name, piece in _pieces(config, scorer, work, sink.done.rows):
+            say(f"going on: {sink.done.rows:,} rows are scored already", err=True)
+        if sink.problem:
+            say(sink.problem, err=True)
+        for name, piece in _pieces(config, scorer, work, sink.done.upto):
             sink.take(name, piece)
-            progress(f"{name}: {sum(sink.done.rows.values()):,} rows, {sink.done.refused:,} refused", None)
+            progress(f"{name}: {sink.done.rows:,} rows, {sink.done.refused:,} refused", None)
             if not keep_on():
                 return None
         sink.finish()
@@ -128,7 +142,7 @@ def score(
         sink.close()
     done, (lineage, position) = sink.done, model.version
     return Scored(
-        rows=sum(done.rows.values()),
+        rows=done.rows,
         predictions=done.predictions,
         refused=done.refused,
         version=f"{lineage}/{position}",
@@ -139,46 +153,75 @@ def score(
     )
 
 
-def ranges_between(config: Config, from_ms: int, to_ms: int) -> dict[int, tuple[int, int]]:
-    """First offset and stop of each partition of the events between two times; empty where none came."""
+def offsets_since(config: Config, ms: int) -> dict[int, int]:
+    """Of each partition of the events the first offset that came at this time or later; its end where none did."""
     from stream_ml.kafka.clients import admin
+    from stream_ml.kafka.errors import reaching
     from stream_ml.kafka.reading.ends import since
     from stream_ml.kafka.reading.newest import partitions_of
 
     topic = config.events.topic
-    where = partitions_of(config, topic)
-    first, stop = (since(admin(config), where, ms) for ms in (from_ms, to_ms))
-    found = {number: (first[topic, number][0], stop[topic, number][0]) for _, number in where}
-    return {number: (begin, end) for number, (begin, end) in found.items() if begin < end}
+    with reaching(config):
+        where = partitions_of(config, topic)
+        found = since(admin(config), where, ms)
+    return {number: found[topic, number][0] for _, number in where}
 
 
-def _opened(config: Config, work: Work, target: Target) -> "tuple[Parts, LineageModel, Sink]":
-    """Model and sink; a work that was begun goes on with the version with which it was."""
-    from stream_ml.offline.batch.sinks import FileSink, TableSink, version_begun, work_of
+def offsets_now(config: Config) -> dict[int, int]:
+    """The end of each partition of the events."""
+    from stream_ml.kafka.clients import admin
+    from stream_ml.kafka.errors import reaching
+    from stream_ml.kafka.reading.ends import ends
+    from stream_ml.kafka.reading.newest import partitions_of
 
+    topic = config.events.topic
+    with reaching(config):
+        where = partitions_of(config, topic)
+        found = ends(admin(config), where)
+    return {number: found[topic, number][1] for _, number in where}
+
+
+def between(first: Mapping[int, int], stop: Mapping[int, int]) -> dict[int, tuple[int, int]]:
+    """Ranges of the partitions in which there is something."""
+    return {number: (first[number], end) for number, end in sorted(stop.items()) if first[number] < end}
+
+
+def _opened(config: Config, work: Work, target: Target) -> "tuple[Work, Parts, LineageModel, Sink]":
+    """Model and sink; a work that was begun goes on with the version, and the offsets, with which it was."""
+    from stream_ml.offline.batch.sinks import FileSink, TableSink, asked_of, begun, work_of
+
+    asked = asked_of(work.files, work.key, target.at)
+    name = hashlib.sha256(json.dumps([target.out, target.table, asked]).encode()).hexdigest()[:16]
     if target.out.startswith(TOPIC):
-        return _to_topic(config, work, target)
+        return _to_topic(config, work, target, name)
     if not target.is_file:
         parts, model = _model(config, target.at)
-        return parts, model, TableSink(target.out, target.table, Path(f"{target.table}.refused.jsonl"))
-    out = Path(target.out)
-    parts, model = _model(config, target.at or version_begun(out))
-    return parts, model, FileSink(out, work_of(work.files, "/".join(map(str, model.version)), work.ranges))
+        refused_file = Path(f"{target.table}.{name[:8]}.refused.jsonl")
+        return work, parts, model, TableSink(target.out, target.table, refused_file)
+    out, at = Path(target.out), target.at
+    said = begun(out)
+    if said is not None and said["asked"] == asked:
+        ranges = {int(number): (first, stop) for number, (first, stop) in said["ranges"].items()}
+        work, at = work._replace(ranges=ranges), said["version"]
+    parts, model = _model(config, at)
+    version = "/".join(map(str, model.version))
+    return work, parts, model, FileSink(out, work_of(asked, version, work.ranges), replaces=work.replaces)
 
 
-def _to_topic(config: Config, work: Work, target: Target) -> "tuple[Parts, LineageModel, Sink]":
+def _to_topic(config: Config, work: Work, target: Target, name: str) -> "tuple[Work, Parts, LineageModel, Sink]":
     from stream_ml.kafka.writing.progress import ProgressWriter
-    from stream_ml.offline.batch.sinks import work_of
     from stream_ml.offline.batch.topic import TopicSink
 
     topic = target.out.removeprefix(TOPIC)
-    identity = json.dumps([topic, work_of(work.files, target.at or "", work.ranges)])
-    writer = ProgressWriter(config, topic, hashlib.sha256(identity.encode()).hexdigest()[:16])
+    writer = ProgressWriter(config, topic, name)
     try:
-        parts, model = _model(config, writer.progress.get("version") or target.at)
-        version, names = "/".join(map(str, model.version)), work.names(config.events.topic)
-        refused_file = Path(f"{topic}.refused.jsonl")
-        return parts, model, TopicSink(writer, parts.predictions, topic, version, names, refused_file)
+        said = writer.progress
+        if "left" in said:
+            work = work._replace(ranges={number: (first, stop) for number, first, stop in said["left"]})
+        parts, model = _model(config, said.get("version") or target.at)
+        of = (topic, "/".join(map(str, model.version)), Path(f"{topic}.{name[:8]}.refused.jsonl"))
+        sink = TopicSink(writer, parts.predictions, *of, work.names(config.events.topic), work.ranges)
+        return work, parts, model, sink
     except BaseException:
         writer.close()
         raise
@@ -196,13 +239,10 @@ def _pieces(
             yield path.name, piece
     topic = config.events.topic
     for number, (first, stop) in work.ranges.items():
-        name, read = f"{topic}[{number}]", 0
-        skipped = done.get(name, 0)
-        for batch in read_range(config, topic, number, first, stop, keep_alive=lambda: None):
-            left = batch[max(0, skipped - read) :]
-            read += len(batch)
-            if left:
-                yield name, scorer.score_records(Records.of(topic, number, left))
+        name = f"{topic}[{number}]"
+        begins = max(first, done.get(name, first))
+        for batch in read_range(config, topic, number, begins, stop, keep_alive=lambda: None):
+            yield name, scorer.score_records(Records.of(topic, number, batch))
 
 
 def _model(config: Config, at: str | None) -> "tuple[Parts, LineageModel]":

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from stream_ml.cli.options import configured
-from stream_ml.cli.past.batch import TOPIC, Target, Work, checked_files, ranges_between, score
+from stream_ml.cli.past.batch import TOPIC, Target, Work, between, checked_files, offsets_since, score
 from stream_ml.cli.past.progress import Progress
 from stream_ml.cli.past.times import time_of
 from stream_ml.cli.say import say
@@ -73,19 +73,19 @@ def predict(
         raise ConfigError("name files, or events of the topic by both --from and --to", "stream-ml predict CONFIG FILE")
     paths = [Path(file) for file in files or []]
     checked_files(paths)
-    work = Work(paths, {} if paths else _ranges(config, time_of(from_, "--from"), time_of(to, "--to")))
+    work = Work(paths, {}) if paths else _events(config, time_of(from_, "--from"), time_of(to, "--to"))
     done = score(config, work, target, Progress())
     assert done is not None  # noqa: S101 - nobody told it to stop
     say(json.dumps(done.plain()) if as_json else done.words())
 
 
-def _ranges(config: Config, from_ms: int | None, to_ms: int | None) -> dict[int, tuple[int, int]]:
+def _events(config: Config, from_ms: int | None, to_ms: int | None) -> Work:
     if from_ms is None or to_ms is None:
         raise ConfigError("events of the topic are named by --from and --to", "give both")
-    found = ranges_between(config, from_ms, to_ms)
+    found = between(offsets_since(config, from_ms), offsets_since(config, to_ms))
     if not found:
         raise ConfigError(
             f"no event of {config.events.topic} came between --from and --to, or none is kept any more",
             "stream-ml tail CONFIG events shows what is there",
         )
-    return found
+    return Work([], found, key=f"{from_ms}:{to_ms}")

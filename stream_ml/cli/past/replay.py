@@ -127,7 +127,7 @@ def replay(
 
 
 def _tell(outcome: "Outcome", out: Path | None, *, as_json: bool) -> None:
-    from stream_ml.offline.replay.report import FEEDBACK, page, table_of, words_of
+    from stream_ml.offline.replay.report import FEEDBACK, assumed_of, page, table_of, words_of
     from stream_ml.storage.files import replaced
 
     if out is not None:
@@ -149,7 +149,7 @@ def _tell(outcome: "Outcome", out: Path | None, *, as_json: bool) -> None:
         f"{source.examples:,} examples of {source.what}, {int(comparison.counts.sum()):,} compared{late}; "
         f"{outcome.took_s:.1f} s"
     )
-    for line in (*table_of(outcome), *map(words_of, outcome.pairs)):
+    for line in (*table_of(outcome), *map(words_of, outcome.pairs), *assumed_of(outcome)):
         say(line)
     for name, one in outcome.entrants.items():
         if one.stopped:

@@ -11,14 +11,24 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from stream_ml.cli.past.batch import TOPIC, Scored, Target, Work, checked_files, ranges_between, score
+from stream_ml.cli.past.batch import (
+    TOPIC,
+    Scored,
+    Target,
+    Work,
+    between,
+    checked_files,
+    offsets_now,
+    offsets_since,
+    score,
+)
 from stream_ml.cli.past.progress import Progress
 from stream_ml.cli.run import INTERRUPTED, LOOK_S, Stop
 from stream_ml.cli.say import say
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError, StreamMLError
 from stream_ml.offline.batch.schedule import Kept, Schedule, Stamp
-from stream_ml.offline.batch.sinks import discard_stale
+from stream_ml.offline.batch.sinks import AlreadyDone, asked_of, discard_stale
 from stream_ml.offline.rows import FileRefused
 
 AGAIN_S = 30.0  # after a run that failed: Kafka or a database is away, a disk is full
@@ -36,6 +46,8 @@ class Runs:
         Whether it was not told to stop.
     tell
         Is given what one run came to.
+    from_ms
+        Of events: those that came before are never scored.
     """
 
     def __init__(
@@ -46,8 +58,9 @@ class Runs:
         kept: Kept,
         keep_on: Callable[[], bool],
         tell: Callable[[datetime, Scored], None],
+        from_ms: int = 0,
     ) -> None:
-        self._config, self._patterns, self._target = config, patterns, target
+        self._config, self._patterns, self._target, self._from_ms = config, patterns, target, from_ms
         self._kept, self._keep_on, self._tell = kept, keep_on, tell
         field = NAMES[bool(patterns)]
         if target.is_file and field not in _fields(target.out):
@@ -67,43 +80,66 @@ class Runs:
             self._kept.save()
 
     def _files(self, due: datetime) -> None:
+        kept = self._kept
         names = (glob.glob(pattern, recursive=True) for pattern in self._patterns)  # noqa: PTH207 - may be absolute
         there = map(Path, itertools.chain.from_iterable(names))
-        for path in self._kept.new((path for path in there if path.is_file()), time.time()):
-            stamp = Stamp.of(path)
+        for path in kept.new((path for path in there if path.is_file()), time.time()):
+            stamp, was_begun = Stamp.of(path), kept.running == {"path": str(path)}
+            kept.running = {"path": str(path)}
+            kept.save()
             try:
                 checked_files([path])
-                done = self._scored(Work([path], {}), "{file}", path.stem)
+                done = self._scored(Work([path], {}, replaces=kept.knows(path)), "{file}", path.stem)
+            except AlreadyDone as error:  # it ended between its result and this file
+                kept.took(path, stamp, "" if was_begun else error.message)
+                if not was_begun:
+                    say(f"{path} is left out until it changes: {error.message}", err=True)
             except FileRefused as error:  # the others are scored, and it is once it has changed
-                self._kept.took(path, stamp, error.message)
+                kept.took(path, stamp, error.message)
                 say(f"{path} is left out until it changes: {error.message}", err=True)
             else:
                 if done is None:
                     return
-                self._kept.took(path, stamp)
+                kept.took(path, stamp)
                 self._done(due, done)
-            self._kept.save()
+            kept.running = None
+            kept.save()
+        kept.running = None
 
     def _events(self, due: datetime) -> None:
-        kept = self._kept
-        kept.running_ms = kept.running_ms or int(due.timestamp() * 1000)
-        kept.save()
-        assert kept.until_ms is not None  # noqa: S101 - no files are scored
-        ranges = ranges_between(self._config, kept.until_ms, kept.running_ms)
-        if ranges:
-            named = datetime.fromtimestamp(kept.running_ms / 1000, UTC).strftime("%Y%m%dT%H%M%SZ")
-            done = self._scored(Work([], ranges), "{time}", named)
-            if done is None:
+        """From where the last run ended to the ends of now: a record that was stamped before comes behind them."""
+        kept, config = self._kept, self._config
+        was_begun = kept.running is not None
+        if kept.running is None:
+            if self._from_ms > time.time() * 1000:
                 return
-            self._done(due, done)
-        kept.until_ms, kept.running_ms = kept.running_ms, None
+            stop = offsets_now(config)
+            first = kept.offsets or offsets_since(config, self._from_ms)
+            if stop.keys() - first.keys():  # partitions that came since
+                first = {**offsets_since(config, self._from_ms), **first}
+            kept.running = {"key": due.strftime("%Y%m%dT%H%M%SZ"), "ranges": between(first, stop), "stop": stop}
+            kept.offsets = first
+            kept.save()
+        said = kept.running
+        ranges = {int(number): (first, end) for number, (first, end) in said["ranges"].items()}
+        if ranges:
+            try:
+                done = self._scored(Work([], ranges, key=said["key"]), "{time}", said["key"])
+            except AlreadyDone:
+                if not was_begun:
+                    raise
+            else:
+                if done is None:
+                    return
+                self._done(due, done)
+        kept.offsets, kept.running = {int(number): at for number, at in said["stop"].items()}, None
         kept.save()
 
     def _scored(self, work: Work, field: str, name: str) -> Scored | None:
         """Score one work into what the target names for it; what an earlier one has left there goes."""
         target = self._target._replace(out=self._target.out.replace(field, name))
         if target.is_file:
-            discard_stale(Path(target.out), work.files, work.ranges)
+            discard_stale(Path(target.out), asked_of(work.files, work.key, target.at))
         return score(self._config, work, target, Progress(), self._keep_on)
 
     def _done(self, due: datetime, done: Scored) -> None:
@@ -126,18 +162,19 @@ def run_scheduled(
     of = json.dumps([*patterns, target.out, target.table, target.at])
     folder = config.path(config.checkpoints.directory)
     name = f"predict-{config.app.id}-{hashlib.sha256(of.encode()).hexdigest()[:8]}.json"
-    kept = Kept(folder / name, datetime.now(UTC), from_ms)
+    kept = Kept(folder / name, datetime.now(UTC))
 
     def tell(due: datetime, done: Scored) -> None:
         say(json.dumps({"due": due.isoformat(), **done.plain()}) if as_json else done.words())
 
     try:
         _check(config, target)
-        runs = Runs(config, patterns, target, kept, lambda: not stop.told(), tell)
+        runs = Runs(config, patterns, target, kept, lambda: not stop.told(), tell, from_ms or 0)
+        kept.save()  # a time that comes while this is away is not forgotten
         say(f"scores at {words!r} ({zone}), next at {_shown(schedule.after(kept.last))}; kept in {kept.path}", err=True)
         while not stop.told():
             now = datetime.now(UTC)
-            if schedule.after(kept.last) > now and kept.running_ms is None:
+            if schedule.after(kept.last) > now and kept.running is None:
                 time.sleep(min(LOOK_S, (schedule.after(kept.last) - now).total_seconds()))
                 continue
             try:

@@ -154,9 +154,9 @@ def of_files(
     from stream_ml.runtime.hash_seed import run_under
 
     config = given.config
-    if delay is not None and moment is None and config.events.time == "record":
+    if (delay is not None or given.assumed) and moment is None and config.events.time == "record":
         raise ConfigError(
-            "events.time is record: rows of files have no time of their own, by which --delay could be counted",
+            "events.time is record: rows of files have no time of their own, by which a delay could be counted",
             "name the column that has it: --moment COLUMN",
         )
     run_under(NO_LOG.hash_seed)

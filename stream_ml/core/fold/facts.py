@@ -58,7 +58,7 @@ class LogFacts:
     def backlog_ends(self) -> dict[int, int]:
         """By partition with a first backlog: the offset of events at which that ended."""
         ends = {partition: of.get("backlog_end", 0) for partition, of in self.started.items()}
-        return {partition: end for partition, end in ends.items() if end > self.started[partition]["events"]}
+        return {partition: end for partition, end in ends.items() if end}
 
     @property
     def logged_schemas(self) -> list[LoggedSchema]:
@@ -102,16 +102,19 @@ class LogFacts:
             else:
                 self.log_id = found_id
         elif entry.kind == "start":
-            self._note_start(entry.source_partition, _start_of(entry))
+            self._note_start(entry.source_partition, start_of(entry))
         elif entry.command == "rebase" and entry.parsed_arguments().get("back", True):
             partition = int(entry.parsed_arguments()["partition"])
             if self.has_started(partition):
                 seen.rebase(partition)
+            if partition in self.started:  # offsets begin anew: what they said of a first backlog is over
+                self.started[partition]["backlog_end"] = 0
 
     def _note_start(self, partition: int, found: dict[str, Any]) -> None:
         """Know where a partition started; what lay there at its first start does not change with a second one."""
         known = self.started.get(partition)
-        self.started[partition] = found if known is None else {**found, "backlog_end": known.get("backlog_end", 0)}
+        end = backlog_end_of(found) if known is None else known["backlog_end"]
+        self.started[partition] = {**found, "backlog_end": end}
 
     def check_new(self, offset: int, entry: Entry) -> None:
         """ValueError at an order that somebody without a key has written once more: a later one was known by then."""
@@ -165,7 +168,13 @@ class LogFacts:
         self._settings.payloads.add(schema)
 
 
-def _start_of(entry: Entry) -> dict[str, Any]:
+def backlog_end_of(start: dict[str, Any]) -> int:
+    """The offset of events at which the first backlog of a partition ends, as its start says; 0: it has none."""
+    end = start.get("backlog_end", 0)
+    return int(end) if end > start["events"] else 0
+
+
+def start_of(entry: Entry) -> dict[str, Any]:
     """Where a partition started, and nothing else that somebody may have written there."""
     said = entry.parsed_arguments()
     found: dict[str, Any] = {name: said[name] for name in ("events", "feedback")}

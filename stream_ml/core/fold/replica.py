@@ -90,7 +90,7 @@ class Replica:
         self.interrupted = True
         judged = self.book.judge(prepared)
         if self._watch is not None:
-            self._watch.take(judged, self.book.facts.backlog_ends)
+            self._watch.take(judged)
         for model in self.models.values():
             own = model.settings
             model.fold(judged if own.plan is self.settings.plan else under(own, judged))

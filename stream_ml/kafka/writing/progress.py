@@ -17,10 +17,10 @@ from stream_ml.kafka.clients import TIMEOUT_S, admin, reader, topics_there
 from stream_ml.kafka.committed import committed_offsets
 from stream_ml.kafka.errors import reaching
 from stream_ml.kafka.topics import record_bytes_of, wanted_topics
-from stream_ml.kafka.writing.transaction import Ending, Transactor
+from stream_ml.kafka.writing.transaction import RECORD_REFUSED, Ending, Transactor
 from stream_ml.records import Block
 
-BYTES_MAX = 3_000  # of a progress: Kafka's own limit is offset.metadata.max.bytes, 4,096 by default
+BYTES_MAX = 3_900  # of a progress: Kafka's own limit is offset.metadata.max.bytes, 4,096 by default
 TRIES = 5  # of one transaction
 
 
@@ -74,7 +74,10 @@ class ProgressWriter:
         token = secrets.token_hex(8)
         text = json.dumps({"token": token, "progress": progress}, separators=(",", ":"))
         if len(text) > BYTES_MAX:
-            raise FatalError(f"the progress takes {len(text):,} bytes, and {BYTES_MAX:,} are kept", "name fewer files")
+            raise FatalError(
+                f"the progress takes {len(text):,} bytes, and {BYTES_MAX:,} are kept",
+                "name fewer files, or a shorter time",
+            )
         offset = TopicPartition(self._topic, 0, 0, text)
         for _ in range(TRIES):
             ending = self._transactor.run([block], [offset], self._group)
@@ -83,9 +86,9 @@ class ProgressWriter:
             if ending is Ending.COMMITTED or self._is_committed(token):
                 self._token, self.progress = token, progress
                 return
-            if self._transactor.refused:
-                why = self._transactor.refused[0].str()
-                raise FatalError(f"{self._topic} does not take a prediction: {why}", "name another --out")
+            refused = [one for one in self._transactor.refused if one.code() in RECORD_REFUSED]
+            if refused:
+                raise FatalError(f"{self._topic} does not take a prediction: {refused[0].str()}", "name another --out")
         raise FatalError(f"{self._topic} could not be written in {TRIES} tries", "the same command goes on")
 
     def _is_committed(self, token: str) -> bool:

@@ -51,7 +51,11 @@ class Schedule:
 
     def after(self, moment: datetime) -> datetime:
         """The next time after a moment."""
-        return next(CronSim(self.words, moment.astimezone(self._zone))).astimezone(UTC)
+        times = CronSim(self.words, moment.astimezone(self._zone))
+        found = next(times).astimezone(UTC)
+        while found <= moment:  # in the hour that a change of the clock repeats
+            found = next(times).astimezone(UTC)
+        return found
 
     def last(self, moment: datetime) -> datetime:
         """The last time that is not after a moment."""
@@ -80,10 +84,10 @@ class Kept:
     ----------
     last
         The time of the schedule that was done last, or at which it began.
-    until_ms
-        Events before this time are done; None where files are scored.
-    running_ms
-        The time up to which events are being scored; None while nothing is under way.
+    offsets
+        By partition of the events, up to where they are done; None: nothing is yet.
+    running
+        What is under way: of events `ranges` and the time that was due (`key`), of a file its `path`; None: nothing.
 
     Raises
     ------
@@ -91,10 +95,10 @@ class Kept:
         Another process has it, or it is none.
     """
 
-    def __init__(self, path: Path, began: datetime, from_ms: int | None) -> None:
-        self.path = path
-        self.last, self.until_ms = began, from_ms
-        self.running_ms: int | None = None
+    def __init__(self, path: Path, began: datetime) -> None:
+        self.path, self.last = path, began
+        self.offsets: dict[int, int] | None = None
+        self.running: dict[str, Any] | None = None
         self._files: dict[str, list[Any]] = {}
         self._runs: list[dict[str, Any]] = []
         try:
@@ -122,7 +126,8 @@ class Kept:
             if said["format"] != FORMAT:
                 raise ConfigError(f"{self.path} is of format {said['format']}", "another version of stream_ml wrote it")
             self.last = datetime.fromisoformat(said["last"])
-            self.until_ms, self.running_ms = said["until_ms"], said["running_ms"]
+            offsets, self.running = said["offsets"], said["running"]
+            self.offsets = None if offsets is None else {int(number): int(at) for number, at in offsets.items()}
             self._files, self._runs = dict(said["files"]), list(said["runs"])
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise ConfigError(
@@ -134,8 +139,8 @@ class Kept:
         said = {
             "format": FORMAT,
             "last": self.last.isoformat(),
-            "until_ms": self.until_ms,
-            "running_ms": self.running_ms,
+            "offsets": self.offsets,
+            "running": self.running,
             "files": self._files,
             "runs": self._runs[-RUNS_MAX:],
         }
@@ -150,6 +155,11 @@ class Kept:
             if (known is None or tuple(known[:2]) != stamp) and now_s - stamp.mtime_ns / 1e9 > SETTLED_S:
                 found.append(path)
         return found
+
+    def knows(self, path: Path) -> bool:
+        """Whether a file was scored before, as it was then."""
+        known = self._files.get(str(path.resolve()))
+        return known is not None and not known[2]
 
     def took(self, path: Path, stamp: Stamp, why: str = "") -> None:
         """Know a file as it was when it was taken, and why it could not be scored; empty: it was."""

@@ -49,7 +49,7 @@ class Piece(NamedTuple):
         Which of the events have a prediction, with `flags` of each; the others, and rows that are no events, are
         `refused`.
     rows
-        How many were read.
+        How many were read; up to `upto` of the source, a row's number or an offset that is not included.
     """
 
     name: str
@@ -60,6 +60,7 @@ class Piece(NamedTuple):
     said: Said
     refused: list[Refused]
     rows: int
+    upto: int
 
     def columns(self) -> pa.RecordBatch:
         """Predictions as SCHEMA has them."""
@@ -129,7 +130,7 @@ class BatchScorer:
 
         found = self._scored(name, records, now_ms, row_of)
         refused = sorted([*encoded.refused, *found.refused], key=lambda one: one.number)
-        return found._replace(refused=refused, rows=len(given))
+        return found._replace(refused=refused, rows=len(given), upto=first - 1 + len(given))
 
     def score_records(self, records: Records) -> Piece:
         """Records of the events' topic; they are named by topic and partition, and numbered by offset."""
@@ -155,6 +156,7 @@ class BatchScorer:
             said=Said(self._model.version, self._model.examples_learned, Clock(now_ms, 0)),
             refused=[Refused(name, records.offsets[row], words, row_of(row)) for row, words in why.items()],
             rows=len(records),
+            upto=records.offsets[-1] + 1 if len(records) else 0,
         )
 
     def _flags(self, events: Events, scores: Scores, taken: Sequence[int]) -> list[tuple[str, ...]]:

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -26,16 +25,40 @@ from stream_ml.storage.files import replaced
 
 PART_ROWS = 131_072
 WORK = "work.json"
+FORMAT = 2  # of it
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 KEY = "event_id"
 
 
 class Done(NamedTuple):
-    """What was written by now: rows read of each file, predictions, and rows that were refused."""
+    """What was written by now.
 
-    rows: dict[str, int]
+    Parameters
+    ----------
+    upto
+        Of each file so many rows are read; of a partition of a topic the next offset.
+    """
+
+    upto: dict[str, int]
+    rows: int
     predictions: int
     refused: int
+
+    def after(self, file: str, piece: Piece) -> "Done":
+        """And one piece more."""
+        return Done(
+            {**self.upto, file: piece.upto},
+            self.rows + piece.rows,
+            self.predictions + len(piece.taken),
+            self.refused + len(piece.refused),
+        )
+
+
+NOTHING = Done({}, 0, 0, 0)
+
+
+class AlreadyDone(FileRefused):
+    """The result of this work is there."""
 
 
 class Sink(Protocol):
@@ -47,10 +70,13 @@ class Sink(Protocol):
         What it has taken durably; what was read after that is to be given again.
     refused_file
         Where rows go that cannot be used.
+    problem
+        What is to be said of that file; empty where nothing is.
     """
 
     done: Done
     refused_file: Path
+    problem: str
 
     def take(self, file: str, piece: Piece) -> None:
         """One piece of a file."""
@@ -68,26 +94,31 @@ class FileSink:
     Parameters
     ----------
     of
-        What identifies the work: files, and the version. Parts of another work are not gone on with.
+        What identifies the work, as of `work_of`. Parts of another work are not gone on with.
+    replaces
+        Whether a result that is there is to go, once this one is whole.
 
     Raises
     ------
+    AlreadyDone
+        The result is there.
     ConfigError
-        The result is there, parts of another work are, or its ending names no form.
+        Parts of another work are there, or the result's ending names no form.
     """
 
-    def __init__(self, out: Path, of: dict[str, Any]) -> None:
+    problem = ""
+
+    def __init__(self, out: Path, of: dict[str, Any], *, replaces: bool = False) -> None:
         if out.suffix.lower() not in (".parquet", ".jsonl"):
             raise ConfigError(f"{out} is neither .parquet nor .jsonl", "name a file that ends so, or a database")
-        if out.exists():
-            raise FileRefused(f"{out} is there already", "name another file, or remove it")
-        self._out, self._of, self._lock = out, of, -1
+        if out.exists() and not replaces:
+            raise AlreadyDone(f"{out} is there already", "name another file, or remove it")
+        self._out, self._of, self._replaces, self._lock = out, of, replaces, -1
         self.refused_file = out.with_name(f"{out.name}.refused.jsonl")
         self._folder = _parts_of(out)
         self._held: list[pa.RecordBatch] = []
         self._refused: list[Refused] = []
-        self._counts: Counter[str] = Counter()
-        self.done = Done({}, 0, 0)
+        self.done = self._taken = NOTHING  # durably; and with what is held
         self._number = 0
         try:
             self._begin()
@@ -117,18 +148,15 @@ class FileSink:
         else:
             replaced(known, json.dumps(self._of).encode(), durable=True)
         for path in sorted(self._folder.glob("*.done.json")):
-            said = json.loads(path.read_text())
-            rows = {name: max(count, self.done.rows.get(name, 0)) for name, count in said["rows"].items()}
-            predictions, refused = self.done.predictions + said["predictions"], self.done.refused + said["refused"]
-            self.done = Done({**self.done.rows, **rows}, predictions, refused)
+            self.done = self._taken = Done(**json.loads(path.read_text()))
             self._number = int(path.name.partition(".")[0]) + 1
 
     def take(self, file: str, piece: Piece) -> None:
         """One piece of a file."""
         self._held.append(piece.columns())
         self._refused += piece.refused
-        self._counts[file] += piece.rows
-        if self._counts.total() >= PART_ROWS:
+        self._taken = self._taken.after(file, piece)
+        if self._taken.rows - self.done.rows >= PART_ROWS:
             self._flush()
 
     def _flush(self) -> None:
@@ -136,19 +164,16 @@ class FileSink:
         if not self._held:
             return
         stem = self._folder / f"{self._number:06d}"
-        table = pa.Table.from_batches(self._held, SCHEMA)
         draft = stem.with_suffix(".draft")
-        parquet.write_table(table, draft)
+        parquet.write_table(pa.Table.from_batches(self._held, SCHEMA), draft)
         _flushed(draft)
         draft.rename(stem.with_suffix(".parquet"))
-        refused = self._refused
-        replaced(stem.with_suffix(".refused"), b"".join(map(refused_line, refused)), durable=True)
-        rows = dict(Counter(self.done.rows) + self._counts)
-        said = {"rows": rows, "predictions": table.num_rows, "refused": len(refused)}
-        replaced(stem.with_suffix(".done.json"), json.dumps(said).encode(), durable=True)
-        self.done = Done(rows, self.done.predictions + table.num_rows, self.done.refused + len(refused))
+        refused = b"".join(map(refused_line, self._refused))
+        replaced(stem.with_suffix(".refused"), refused, durable=True)
+        replaced(stem.with_suffix(".done.json"), json.dumps(self._taken._asdict()).encode(), durable=True)
+        self.done = self._taken
         self._number += 1
-        self._held, self._refused, self._counts = [], [], Counter()
+        self._held, self._refused = [], []
 
     def finish(self) -> None:
         """Put the parts together; the result is there at once, and what was refused before it."""
@@ -159,9 +184,12 @@ class FileSink:
         _flushed(draft)
         self._put_refused(numbers)
         try:
-            os.link(draft, self._out)
+            if self._replaces:
+                draft.replace(self._out)
+            else:
+                os.link(draft, self._out)
         except FileExistsError:
-            raise FileRefused(f"{self._out} is there by now: another process made it", "name another file") from None
+            raise AlreadyDone(f"{self._out} is there by now: another process made it", "name another file") from None
         shutil.rmtree(self._folder)
         self.close()
 
@@ -221,6 +249,8 @@ class TableSink:
         SQLAlchemy, or a driver, is missing; or the database does not let this user in.
     """
 
+    problem = ""
+
     def __init__(self, url: str, table: str, refused: Path) -> None:
         try:
             import sqlalchemy
@@ -247,7 +277,7 @@ class TableSink:
             self._table = self._made(table)
         except sqlalchemy.exc.SQLAlchemyError as error:
             raise ConfigError(f"the database cannot be used: {_words(error)}", "mend its address or rights") from None
-        self.done = Done({}, 0, 0)
+        self.done = NOTHING
 
     def _made(self, name: str) -> Any:
         sql = self._sql
@@ -268,8 +298,7 @@ class TableSink:
 
     def take(self, file: str, piece: Piece) -> None:
         """One piece of a file, in one transaction."""
-        predictions = piece.columns()
-        rows = list({row[KEY]: row for row in predictions.to_pylist()}.values())  # an id once: the last one
+        rows = list({row[KEY]: row for row in piece.columns().to_pylist()}.values())  # an id once: the last one
         try:
             with self._engine.begin() as connection:
                 for first in range(0, len(rows), 1_000):
@@ -281,12 +310,7 @@ class TableSink:
         if piece.refused:
             with self.refused_file.open("ab") as out:
                 out.writelines(map(refused_line, piece.refused))
-        before = self.done
-        self.done = Done(
-            {**before.rows, file: before.rows.get(file, 0) + piece.rows},
-            before.predictions + predictions.num_rows,
-            before.refused + len(piece.refused),
-        )
+        self.done = self.done.after(file, piece)
 
     def _upsert(self) -> Any:
         dialect = import_module(f"sqlalchemy.dialects.{self._engine.dialect.name}")
@@ -309,32 +333,33 @@ def _words(error: Exception) -> str:
     return (first[0] if first else type(error).__name__)[:200]
 
 
-def version_begun(out: Path) -> str | None:
-    """The version by which a run began that was ended in the middle; None where there is none."""
+def begun(out: Path) -> dict[str, Any] | None:
+    """The work, as of `work_of`, that was begun and ended in the middle; None where there is none."""
     try:
-        found: str = json.loads((_parts_of(out) / WORK).read_text())["version"]
-    except (OSError, ValueError, KeyError):
-        return None
-    return found
-
-
-def discard_stale(out: Path, files: Iterable[Path], ranges: Mapping[int, tuple[int, int]]) -> None:
-    """Remove what a run has left that was of other files or ranges, or of these as they were before."""
-    parts = _parts_of(out)
-    try:
-        said = json.loads((parts / WORK).read_text())
+        found: dict[str, Any] = json.loads((_parts_of(out) / WORK).read_text())
     except (OSError, ValueError):
-        return
-    if said != work_of(files, said.get("version", ""), ranges):
-        shutil.rmtree(parts)
+        return None
+    return found if found.get("format") == FORMAT else None
+
+
+def discard_stale(out: Path, asked: dict[str, Any]) -> None:
+    """Remove what a run has left for which something else was asked, or the same files as they were before."""
+    said = begun(out)
+    if _parts_of(out).is_dir() and (said is None or said["asked"] != asked):
+        shutil.rmtree(_parts_of(out))
 
 
 def _parts_of(out: Path) -> Path:
     return out.with_name(f".{out.name}.parts")
 
 
-def work_of(files: Iterable[Path], version: str, ranges: Mapping[int, tuple[int, int]] | None = None) -> dict[str, Any]:
-    """What identifies the scoring of some files, or of ranges of the events' topic by partition, by one version."""
+def asked_of(files: Iterable[Path], key: str, at: str | None) -> dict[str, Any]:
+    """What was asked for: files as they are, or events under a key; and the model or version as typed."""
     sizes = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+    return {"files": sizes, "key": key, "at": at}
+
+
+def work_of(asked: dict[str, Any], version: str, ranges: Mapping[int, tuple[int, int]] | None = None) -> dict[str, Any]:
+    """What identifies a work: what was asked for, the version, and of events the offsets by partition."""
     offsets = {str(number): list(bounds) for number, bounds in (ranges or {}).items()}
-    return {"format": 1, "files": sizes, "ranges": offsets, "version": version}
+    return {"format": FORMAT, "asked": asked, "ranges": offsets, "version": version}

@@ -1,15 +1,15 @@
 """Predictions of files into a topic, as the service publishes them: each once, however often the work is begun."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from stream_ml.core.partition.predictions import PredictionCodec
 from stream_ml.errors import ConfigError
 from stream_ml.offline.batch.scoring import ANY_PARTITION, Piece
-from stream_ml.offline.batch.sinks import Done, refused_line
-from stream_ml.offline.rows import FileRefused
+from stream_ml.offline.batch.sinks import AlreadyDone, Done, refused_line
 from stream_ml.records import Block
 
 
@@ -34,10 +34,12 @@ class TopicSink:
         By which all of it is scored; it stands in the progress, so that a later process goes on with the same.
     names
         Of files, or of partitions of the events, in the order in which they are given.
+    ranges
+        What is left of those partitions, by number.
 
     Raises
     ------
-    FileRefused
+    AlreadyDone
         All of it was written before.
     ConfigError
         The file of what is refused cannot be written.
@@ -49,24 +51,28 @@ class TopicSink:
         codec: PredictionCodec,
         topic: str,
         version: str,
-        names: Sequence[str],
         refused_file: Path,
+        names: Sequence[str],
+        ranges: Mapping[int, tuple[int, int]] = MappingProxyType({}),
     ) -> None:
-        self._writer, self._codec, self._topic = writer, codec, topic
-        self._version, self._names = version, list(names)
-        self.refused_file = refused_file
+        self._writer, self._codec, self._topic, self._version = writer, codec, topic, version
+        self._names, self._ranges, self.refused_file, self.problem = list(names), dict(ranges), refused_file, ""
         said = writer.progress
         if said.get("end"):
-            raise FileRefused(
+            raise AlreadyDone(
                 f"the {said['predictions']:,} predictions of this are in {topic} already",
                 "name another topic, or another version by --at",
             )
-        counts = zip(self._names, said.get("rows", []), strict=False)
-        self.done = Done(dict(counts), int(said.get("predictions", 0)), int(said.get("refused", 0)))
+        counts = (int(said.get(name, 0)) for name in ("rows", "predictions", "refused"))
+        self.done = Done(dict(zip(self._names, said.get("at", []), strict=False)), *counts)
         self._refused_bytes = int(said.get("refused_bytes", 0))
         try:
-            with refused_file.open("ab") as file:  # what was refused behind the last transaction comes again
-                file.truncate(self._refused_bytes)
+            with refused_file.open("ab") as file:
+                there = file.tell()
+                if there < self._refused_bytes:  # begun in another folder, or on another machine
+                    self.problem = f"{refused_file} begins here: rows refused before are where this was begun"
+                    self._refused_bytes = there
+                file.truncate(self._refused_bytes)  # what was refused behind the last transaction comes again
         except OSError as error:
             raise ConfigError(f"{refused_file} cannot be written: {error.strerror}", "go to another folder") from error
 
@@ -78,21 +84,23 @@ class TopicSink:
                 out.flush()
                 os.fsync(out.fileno())
                 self._refused_bytes = out.tell()
-        before = self.done
-        done = Done(
-            {**before.rows, file: before.rows.get(file, 0) + piece.rows},
-            before.predictions + len(piece.taken),
-            before.refused + len(piece.refused),
-        )
+        done = self.done.after(file, piece)
         self._writer.write(piece.records(self._codec, self._topic), self._progress(done))
         self.done = done
 
     def _progress(self, done: Done, *, end: bool = False) -> dict[str, Any]:
-        rows = [done.rows.get(name, 0) for name in self._names]
-        while rows and not rows[-1]:
-            rows.pop()
-        counts = {"predictions": done.predictions, "refused": done.refused, "refused_bytes": self._refused_bytes}
-        return {"version": self._version, "rows": rows, **counts, **({"end": True} if end else {})}
+        counts = {"rows": done.rows, "predictions": done.predictions, "refused": done.refused}
+        found = {"version": self._version, **counts, "refused_bytes": self._refused_bytes}
+        if end:
+            return {**found, "end": True}
+        at = [done.upto.get(name, 0) for name in self._names]
+        while at and not at[-1]:
+            at.pop()
+        if not self._ranges:
+            return {**found, "at": at}
+        pairs = zip(self._names, self._ranges.items(), strict=True)
+        left = [[number, done.upto.get(name, first), stop] for name, (number, (first, stop)) in pairs]
+        return {**found, "left": [one for one in left if one[1] < one[2]]}
 
     def finish(self) -> None:
         """Say that all is there: the same is not written a second time."""

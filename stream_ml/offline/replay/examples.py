@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,11 +26,15 @@ class ExampleFile:
         self._file = ipc.new_file(str(self._path), pa.schema([pa.field("entry", pa.binary())]))
         self._moments: list[Ints] = []
         self._due: list[Ints] = []
+        self._sizes: list[int] = []  # of the batches
         self.count = 0
 
     def add(self, entries: Sequence[bytes], moments: Sequence[int], due: Sequence[int]) -> None:
         """Some more."""
+        if not entries:
+            return
         self.count += len(entries)
+        self._sizes.append(len(entries))
         self._moments.append(np.array(moments, np.int64))
         self._due.append(np.array(due, np.int64))
         self._file.write_batch(pa.record_batch([pa.array(entries, pa.binary())], ["entry"]))
@@ -59,14 +64,22 @@ class ExampleFile:
         return tape
 
     def _entries(self, order: Ints) -> Iterator[list[LogRecord]]:
-        """Entries in the order in which they are learned, with their places in it."""
-        column = ipc.open_file(pa.memory_map(str(self._path))).read_all().column("entry")
+        """Entries in the order in which they are learned, with their places in it.
+
+        Taken from the batches of the file in which they stand: those of partitions lie far from each other.
+        """
+        file = ipc.open_file(pa.memory_map(str(self._path)))
+        ends = np.cumsum(self._sizes)
         for first in range(0, len(order), SEGMENT):
             wanted = order[first : first + SEGMENT]
-            low, high = int(wanted.min()), int(wanted.max()) + 1
-            part = column.slice(low, high - low).combine_chunks()
-            part = part.chunk(0) if isinstance(part, pa.ChunkedArray) else part
-            values = part.take(pa.array(wanted - low)).to_pylist()
+            batches = np.searchsorted(ends, wanted, side="right")
+            values: list[Any] = [None] * len(wanted)
+            for number in np.unique(batches).tolist():
+                places = np.flatnonzero(batches == number)
+                begins = int(ends[number] - self._sizes[number])
+                own = file.get_batch(number).column(0).take(pa.array(wanted[places] - begins)).to_pylist()
+                for place, value in zip(places.tolist(), own, strict=True):
+                    values[place] = value
             yield [LogRecord(first + n, value) for n, value in enumerate(values)]
 
 

@@ -7,7 +7,7 @@ partitions stand in one order, by the times of events and labels, as they would 
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -190,6 +190,8 @@ class _Playing:
                 said.append(f"labels that made no example, {why or 'unknown'}: {count:,}")
             if what == "dead_letters" and count:
                 said.append(f"records that cannot be used, {why}: {count:,}")
+            if what == "events_shed" and count:
+                said.append(f"events that were forgotten before their time, at a cap of `pending`: {count:,}")
         return said
 
 
@@ -220,7 +222,10 @@ class _Waiting:
 
 
 def _first_later(labels: Labels, latest_ms: int) -> int:
-    """How many labels stand before the first one that is later."""
-    times: Sequence[int] = labels.times_ms
-    dead: Mapping[int, object] = labels.dead_letters
-    return next((row for row, time_ms in enumerate(times) if time_ms > latest_ms and row not in dead), len(times))
+    """How many labels stand before the first from which on all are later.
+
+    One that is dated far ahead holds nothing back: a worker lets it go after a while, too.
+    """
+    times = np.array(labels.times_ms, np.int64)
+    times[list(labels.dead_letters)] = 0
+    return int(np.searchsorted(np.minimum.accumulate(times[::-1])[::-1], latest_ms, side="right"))

@@ -159,7 +159,7 @@ class Replay:
         return None
 
     def _in_process(self, spec: Spec, upto: int | None, pipe: Any) -> None:
-        calm_collector(OF_A_REPLAY)
+        calm_collector(OF_A_REPLAY, forked=True)
         try:
             settings = spec.recipe.settings._replace(payloads=self._settings.payloads)
             count = max(1, self._tape.examples if upto is None else upto)

@@ -154,6 +154,27 @@ def table_of(outcome: Outcome) -> list[str]:
     return lines
 
 
+def assumed_of(outcome: Outcome) -> list[str]:
+    """The loss of each model had labels taken so long, a line for each delay."""
+    key, lines = _loss_of(outcome), []
+    for one in outcome.assumed:
+        said = ", ".join(
+            f"{name} {measures[key]:.5f}" if key in measures else f"{name} says nothing: nothing was learned by then"
+            for name, measures in one.measures.items()
+            if name != BASELINE
+        )
+        lines.append(f"{key}, had labels come {_when(one.delay_ms)}: {said}")
+    return lines
+
+
+def _loss_of(outcome: Outcome) -> str:
+    return "loss" if outcome.comparison.domain.task == "regression" else "brier"
+
+
+def _when(delay_ms: int) -> str:
+    return f"after {duration_text(delay_ms)}" if delay_ms else "at once"
+
+
 def page(outcome: Outcome) -> str:
     """The report as one HTML file."""
     said = outcome.plain()
@@ -249,7 +270,7 @@ def _delays(outcome: Outcome) -> str:
 
 
 def _assumed(outcome: Outcome) -> str:
-    key = "loss" if outcome.comparison.domain.task == "regression" else "brier"
+    key = _loss_of(outcome)
     unit, of = _unit(max(one.delay_ms for one in outcome.assumed))
     names = [name for name in outcome.assumed[0].measures if name != BASELINE]
 
@@ -257,16 +278,20 @@ def _assumed(outcome: Outcome) -> str:
         there = [one for one in outcome.assumed if key in one.measures[name]]
         return Curve(name, [(one.delay_ms / unit, one.measures[name][key]) for one in there])
 
-    head = "".join(f"<th>{duration_text(one.delay_ms) if one.delay_ms else 'at once'}</th>" for one in outcome.assumed)
+    head = "".join(f"<th>{_when(one.delay_ms)}</th>" for one in outcome.assumed)
     rows = "".join(
         f"<tr><th>{html.escape(name)}</th>"
-        + "".join(f"<td>{one.measures[name].get(key, math.nan):.4f}</td>" for one in outcome.assumed)
+        + "".join(f"<td>{_number_of(one.measures[name], key)}</td>" for one in outcome.assumed)
         + "</tr>"
         for name in names
     )
     note = f"<p class=note>{key}, by the {of} that each label takes; learned in the order in which they were.</p>"
     drawn = chart([curve(name) for name in names], of_time=False)
     return f"{drawn}{note}<div class=wide><table><tr><th></th>{head}</tr>{rows}</table></div>"
+
+
+def _number_of(measures: Mapping[str, float], key: str) -> str:
+    return f"{measures[key]:.4f}" if key in measures else "nothing learned"
 
 
 def _unit(ms: int) -> tuple[int, str]:

@@ -197,7 +197,10 @@ class Ownership:
         )
         partition.signalled = metadata.signalled
         started = number in self._follower.book.facts.started  # not where its offsets were set by hand before
-        blocks = [] if started else [self._entries.start(number, pair.events, pair.feedback, self.partitions)]
+        blocks = []
+        if not started:
+            backlog_end = self._firsts([number])[number].events[1]
+            blocks.append(self._entries.start(number, pair.events, pair.feedback, self.partitions, backlog_end))
         return Claimed(partition, floors, metadata.ends, blocks)
 
     def _first_start(self, number: int, first: First) -> Claimed:

@@ -130,7 +130,10 @@ class Monitor:
 
     def _starvation(self, of: OwnedPartition, batch: Batch, *, backlog: bool) -> None:
         behind_ms = of.labels.take(batch)
-        if backlog or (behind_ms > self._starving_ms) is of.labels.starving:
+        if backlog:
+            of.labels.waiting_since_ms = 0  # nobody has waited for the labels of events that lay there
+            return
+        if (behind_ms > self._starving_ms) is of.labels.starving:
             return
         of.labels.starving = not of.labels.starving
         evidence = {"behind_seconds": behind_ms / 1000, "limit_seconds": self._starving_ms / 1000}

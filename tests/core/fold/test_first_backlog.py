@@ -11,7 +11,7 @@ from stream_ml.core.model.estimator import Scored
 from stream_ml.core.partition.predictions import served_of
 from stream_ml.records import LogRecord, Version
 from tests.core.fold.test_fold import Driver
-from tests.support.partition import EVENTS, LINEAGE, NOW_MS, example, log_of
+from tests.support.partition import EVENTS, LINEAGE, NOW_MS, command, example, log_of
 
 COUNT = 3_000  # three windows of the baseline, ten times what the detector needs
 
@@ -35,6 +35,13 @@ def story(*wrong: tuple[int, int]) -> list[bytes]:
         )
         found.append(example(number, source.gauss(0, 1), y, trigger=(EVENTS, number), served=served))
     return found
+
+
+def wrong(number: int) -> Any:
+    """A prediction that is sure of what does not come true."""
+    score = 0.05 if number % 2 == 0 else 0.95
+    scores = {"true": score, "false": 1 - score}
+    return served_of(Scored("true" if score > 0.5 else "false", score, scores, None), Version(LINEAGE, number), ())
 
 
 def told(replica: Replica) -> list[tuple[str, str]]:
@@ -106,3 +113,24 @@ def test_an_end_that_is_no_offset_halts(end: Any) -> None:
     value = encode_start(0, 0, 0, 1, end, written_at_ms=NOW_MS, writer="app-w1")
     halt = Driver([LogRecord(0, value)]).run(1).halt
     assert halt is not None and halt.position == 0
+
+
+@pytest.mark.parametrize("chunk", [2, 100, 1_000, 4_000])
+def test_a_second_start_elsewhere_changes_nothing_however_many_are_folded_at_once(chunk: int) -> None:
+    values = story(BEGINS)
+    log = [start(1_500), *values[:700], start(1_500, 2_000), *values[700:]]
+    assert told(folded(log, chunk)) == []
+
+
+@pytest.mark.parametrize("chunk", [2, 100, 1_000, 4_000])
+def test_offsets_that_begin_anew_have_no_first_backlog(chunk: int) -> None:
+    """A topic that was made anew, or whose offsets were set: what lay in the old one says nothing of it."""
+    head = [start(10_000), *story()[:300]]
+    again = command("rebase", partition=0, events=0, feedback=0, back=True)
+    values = [
+        example(number, 1.0, number % 2 == 0, trigger=(EVENTS, number - 300), served=wrong(number))
+        for number in range(300, 3_300)
+    ]
+    replica = folded([*head, again, *values], chunk)
+    assert ("below_baseline", "quality") in told(replica)
+    assert replica.book.facts.backlog_ends == {}

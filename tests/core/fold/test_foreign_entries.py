@@ -160,7 +160,7 @@ def test_a_start_at_what_is_no_offset_halts(offset: str) -> None:
 def test_of_a_start_nothing_is_kept_but_where_it_is() -> None:
     text = json.dumps({"events": 1, "feedback": 2, "partitions": 4, "more": "x" * 10_000})
     replica = both_ways(said(text, kind="start", source_partition=3))
-    assert replica.book.facts.started[3] == {"events": 1, "feedback": 2, "partitions": 4}
+    assert replica.book.facts.started[3] == {"events": 1, "feedback": 2, "partitions": 4, "backlog_end": 0}
 
 
 def _confluent(folder: Path, **writers: dict[str, Any]) -> Parts:

@@ -10,6 +10,7 @@ from stream_ml.app.assemble import assemble
 from stream_ml.core.log.identity import NO_LOG
 from stream_ml.offline.replay.compare import Terms
 from stream_ml.offline.replay.replay import Replay
+from stream_ml.offline.replay.report import Assumed, Outcome, Source, assumed_of
 from stream_ml.offline.replay.specs import Spec, own_spec
 from tests.offline.replay.test_files import replayed, said
 from tests.support.rows_app import app, rows, written
@@ -62,3 +63,16 @@ def test_the_later_labels_come_the_less_a_model_knows(tmp_path: Path) -> None:
         assert found.keys() == {spec.name, "baseline"}
         losses.append(found[spec.name]["brier"])
     assert losses == sorted(losses) and losses[0] < losses[-1]
+
+
+def test_where_nothing_was_learned_by_then_that_is_said(tmp_path: Path) -> None:
+    spec, file = made(tmp_path)
+    read, _ = replayed(tmp_path, [spec], [file], None)
+    replay = Replay(read.tape, [spec], spec.recipe.settings, 1)
+    replay.run(served=False)
+    (tmp_path / "w").mkdir()
+    found = replay.assuming(10**12, Terms(), tmp_path / "w")
+    outcome = Outcome("rows", Source("rows", "moment", 1, 1, []), replay.comparison(Terms()), [], {}, [], [], 0.0)
+    lines = assumed_of(outcome._replace(assumed=[Assumed(0, {spec.name: {"brier": 0.2}}), Assumed(10**12, found)]))
+    assert lines[0].startswith("brier, had labels come at once: ") and "0.2" in lines[0]
+    assert "nothing was learned by then" in lines[1] or "0.25" in lines[1]

@@ -1,10 +1,12 @@
 """Replay of files: River's scores to the bit whatever the file, and what is refused is told."""
 
+import contextlib
 import datetime
 import json
 from pathlib import Path
 from typing import Any
 
+import fastavro
 import numpy as np
 import pytest
 from river import evaluate, metrics, stream
@@ -16,7 +18,8 @@ from stream_ml.offline.replay.from_files import Columns, FromFiles, tape_of_file
 from stream_ml.offline.replay.river_score import progressive_val_score
 from stream_ml.offline.replay.run import Ran, Said, run
 from stream_ml.offline.replay.specs import Spec, plans_of, spec_of, spec_of_file
-from tests.support.rows_app import app, module_of, rows, written
+from stream_ml.offline.rows import FileRefused, read_rows
+from tests.support.rows_app import EVENT, app, module_of, rows, written
 
 TASKS = ("binary", "multiclass", "regression")
 DELAYS: dict[str, Any] = {"at once": None, "constant": 40_000, "field": "late"}
@@ -229,3 +232,21 @@ def test_what_rivers_function_takes_and_ours_does_not_is_refused() -> None:
     learner = active.EntropySampler(linear_model.LogisticRegression(), seed=1)
     with pytest.raises(ValueError, match="active learners"):
         progressive_val_score(dataset, learner, metrics.Accuracy())
+
+
+@pytest.mark.parametrize("at", [3, 40, 120, 0.3, 0.6, 0.9])
+@pytest.mark.parametrize("codec", ["null", "deflate"])
+def test_an_avro_file_that_is_damaged_anywhere_is_told_in_one_sentence(at: float, codec: str, tmp_path: Path) -> None:
+    """Whatever the reader raises: it is of this file, and ends nothing else."""
+    path = tmp_path / "rows.avro"
+    with path.open("wb") as file:
+        schema = {**EVENT, "fields": EVENT["fields"]}
+        fastavro.writer(
+            file, schema, [{k: v for k, v in row.items() if k not in ("y", "late")} for row in rows(500)], codec
+        )
+    whole = path.read_bytes()
+    place = int(at * len(whole)) if at < 1 else int(at)
+    for damaged in (whole[:place], whole[:place] + bytes(8) + whole[place + 8 :], whole[:place] + b"\xff" * 9):
+        path.write_bytes(damaged)
+        with contextlib.suppress(FileRefused):  # where the damage is a value of a row
+            assert sum(map(len, read_rows(path))) <= 500

@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from confluent_kafka.admin import NewTopic
 from pyarrow import parquet
 
 from stream_ml.app.assemble import assemble
+from stream_ml.core.avro.record import encode_record
 from stream_ml.kafka.clients import admin
 from stream_ml.runtime import failpoints
 from tests.support.service import Service, brothers, read_single_object, service, until
@@ -101,7 +104,8 @@ def test_predictions_in_a_topic_are_there_once_however_often_the_work_is_begun(
     assert len(found) == len({one["event_id"] for one in found}) == ROWS - 2
     assert {(one["lineage"], one["position"]) for one in found} == {(found[0]["lineage"], found[0]["position"])}
     assert {one["event_topic"] for one in found} == {"rows.jsonl"}
-    refused = [json.loads(line) for line in (tmp_path / f"{name}.refused.jsonl").read_text().splitlines()]
+    (refused_file,) = tmp_path.glob(f"{name}.*.refused.jsonl")
+    refused = [json.loads(line) for line in refused_file.read_text().splitlines()]
     assert len(refused) == 2 and refused[0]["row"] < refused[1]["row"]
     code, again = made.ended("predict", "CONFIG", *words)
     assert code == 78 and "are in" in again and "already" in again, again
@@ -144,29 +148,45 @@ def test_a_schedule_scores_each_file_once_and_says_which_it_cannot(made: Service
         assert until(lambda: "broken.parquet cannot be read" in kept.read_text(), WAIT_S)
         code, said = made.ended("predict", "CONFIG", *words, "--schedule", EVERY_SECOND)
         assert code == 78 and "another process does" in said, said
-    (outbox / "one.parquet").unlink()
+    rows(inbox / "two.jsonl", 100, 60)  # it has grown: its result is made anew
     rows(inbox / "three.jsonl", 200, 7)
     made.typed("predict", "CONFIG", str(inbox / "three.jsonl"), "--out", str(tmp_path / "good.parquet"))
     (inbox / "broken.parquet").write_bytes((tmp_path / "good.parquet").read_bytes())  # of other columns
     os.utime(inbox / "broken.parquet", (1_700_000_001, 1_700_000_001))
     with running(made, *words):
-        assert until(lambda: there("two.parquet", "three.parquet", "broken.parquet"), WAIT_S), list(outbox.glob("*"))
+        names = ("one.parquet", "two.parquet", "three.parquet", "broken.parquet")
+        assert until(lambda: there(*names), WAIT_S), list(outbox.glob("*"))
+        assert until(lambda: parquet.read_metadata(outbox / "two.parquet").num_rows == 60, WAIT_S)
     counts = {path.stem: parquet.read_table(path).num_rows for path in outbox.glob("*.parquet")}
-    assert counts == {"two": 50, "three": 7, "broken": 0}
+    assert counts == {"one": 100, "two": 60, "three": 7, "broken": 0}
     assert len((outbox / "broken.parquet.refused.jsonl").read_text().splitlines()) == 7
     runs = json.loads(kept.read_text())["runs"]
-    assert [one["rows"] for one in runs] == [100, 50, 7, 7] and all(one["version"] for one in runs)
+    assert sorted(one["rows"] for one in runs) == [7, 7, 50, 60, 100] and all(one["version"] for one in runs)
 
 
 def test_a_schedule_of_events_takes_each_once_from_run_to_run(made: Service, tmp_path: Path) -> None:
+    """Also those that were stamped before the last run and came after it, and where a process ended before it noted
+    that a run was done."""
     name = topic(made)
     words = ("--from", "2020-01-01", "--out", f"topic:{name}")
     with running(made, *words):
         assert until(lambda: len(predicted(made, name)) == 300, WAIT_S)
-        for number in range(300, 340):
+        (kept,) = (tmp_path / made.config.checkpoints.directory).glob("predict-*.json")
+        assert until(lambda: len(json.loads(kept.read_text())["runs"]) == 1, WAIT_S)
+        late = encode_record(made.VISIT_SCHEMA, event(300))
+        made.producer.produce(
+            made.config.events.topic, late, b"v300", partition=0, timestamp=int(1000 * time.time()) - 60_000
+        )
+        for number in range(301, 340):
             made.visit(number)
             made.flush()
         assert until(lambda: len(predicted(made, name)) == 340, WAIT_S)
+    state = json.loads(kept.read_text())
+    last = state["runs"][-1]
+    key = datetime.fromisoformat(last["due"]).strftime("%Y%m%dT%H%M%SZ")
+    end = state["offsets"]["0"]
+    ranges = {"0": [end - last["rows"], end]}
+    kept.write_text(json.dumps({**state, "running": {"key": key, "ranges": ranges, "stop": state["offsets"]}}))
     for number in range(340, 350):
         made.visit(number)
     made.flush()
@@ -175,3 +195,20 @@ def test_a_schedule_of_events_takes_each_once_from_run_to_run(made: Service, tmp
     found = predicted(made, name)
     assert sorted(one["event_offset"] for one in found) == list(range(350))
     assert {one["event_topic"] for one in found} == {made.config.events.topic}
+
+
+def test_a_time_into_a_topic_is_what_it_was_when_it_was_begun(made: Service) -> None:
+    """Whatever comes meanwhile: the same command goes on, and does not begin another work."""
+    name = topic(made)
+    words = ("--from", "2020-01-01", "--to", "2100-01-01", "--out", f"topic:{name}")
+    for number in range(300, 5_000):
+        made.visit(number)
+    made.flush()
+    begun = verb(made, *words, **{failpoints.VARIABLE: "before-commit:kill:2"})
+    begun.communicate(timeout=WAIT_S)
+    assert begun.returncode == -signal.SIGKILL and 0 < len(predicted(made, name)) < 5_000
+    made.visit(5_000)
+    made.flush()
+    made.typed("predict", "CONFIG", *words)
+    found = [one["event_offset"] for one in predicted(made, name)]
+    assert sorted(found) == list(range(5_000))

@@ -134,15 +134,15 @@ PAST = (
     Bug(
         "what is scored in the first backlog raises an alarm, one by one",
         "stream_ml/core/fold/watch.py",
-        "            drifts = drifts and entry.event_offset >= backlog_ends.get(entry.source_partition, 0)\n",
+        "            drifts = drifts and entry.event_offset >= self.backlog_ends.get(entry.source_partition, 0)\n",
         "",
         ("tests/core/fold/test_first_backlog.py",),
     ),
     Bug(
         "labels that stay away in the first backlog are told",
         "stream_ml/worker/report/monitor.py",
-        "        if backlog or (behind_ms",
-        "        if (behind_ms",
+        "        if backlog:\n            of.labels",
+        "        if False:\n            of.labels",
         ("tests/system/kafka/test_first_backlog.py",),
     ),
     Bug(
@@ -169,7 +169,7 @@ PAST = (
     Bug(
         "a work into a topic goes on with another version",
         "stream_ml/cli/past/batch.py",
-        '_model(config, writer.progress.get("version") or target.at)',
+        '_model(config, said.get("version") or target.at)',
         "_model(config, target.at)",
         ("tests/system/kafka/test_batch_scoring.py",),
     ),
@@ -181,10 +181,10 @@ PAST = (
         ("tests/system/kafka/test_batch_scoring.py",),
     ),
     Bug(
-        "a schedule takes the range of a run that was ended anew",
+        "a schedule of events begins each run where the one before it began",
         "stream_ml/cli/past/schedule.py",
-        "        kept.until_ms, kept.running_ms = kept.running_ms, None\n",
-        "        kept.until_ms, kept.running_ms = kept.until_ms, None\n",
+        "kept.offsets, kept.running = {int(number): at for number, at in said",
+        "kept.offsets, kept.running = kept.offsets or {int(number): at for number, at in said",
         ("tests/system/kafka/test_batch_scoring.py",),
     ),
 )
