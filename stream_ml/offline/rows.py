@@ -112,7 +112,8 @@ def _parquet(path: Path) -> Iterator[Given]:
     from pyarrow import parquet
 
     with parquet.ParquetFile(path) as file:
-        yield from file.iter_batches(batch_size=ROWS)
+        for group in range(file.num_row_groups):  # read as one, what was read of all groups would stay in memory
+            yield from file.iter_batches(batch_size=ROWS, row_groups=[group])
 
 
 def _csv(path: Path) -> Iterator[Given]:

@@ -7,6 +7,7 @@ import resource
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import sqlalchemy
@@ -278,6 +279,21 @@ def test_bytes_of_a_parquet_text_are_the_text(tmp_path: Path) -> None:
     parquet.write_table(table, tmp_path / "b.parquet")
     found = scored(pieces(scorer, tmp_path / "b.parquet"))
     assert [(one["event_id"], one["score"]) for one in found] == [(one["event_id"], one["score"]) for one in expected]
+
+
+def test_a_file_of_many_row_groups_is_read_in_little_memory(tmp_path: Path) -> None:
+    """Read as one, every group that was read stayed in memory: a file of 12 GB ended a process that had 1."""
+    path, count = tmp_path / "rows.parquet", 40
+    table = pa.table({f"x{n}": np.random.default_rng(n).normal(size=20_000) for n in range(12)})
+    with parquet.ParquetWriter(path, table.schema) as writer:
+        for _ in range(count):
+            writer.write_table(table)
+    group = path.stat().st_size / count
+    before, most, read = pa.total_allocated_bytes(), 0, 0
+    for given in read_rows(path):
+        read += len(given)
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert read == 20_000 * count and most < 8 * group
 
 
 @pytest.mark.parametrize("room", [200_000, 1_500_000])  # of a part of 20,000 rows, and of the whole

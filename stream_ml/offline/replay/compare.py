@@ -33,13 +33,17 @@ Flags = NDArray[np.bool_]
 
 
 class Facts(NamedTuple):
-    """Of n examples, in the order of the log; `true` as `Said.said` has it."""
+    """Of n examples, in the order of the log; `true` as `Said.said` has it.
+
+    `served_by` has of each the number of its lineage among `lineages`: a text each would take more than all else.
+    """
 
     offset: Ints
     event_ms: Ints
     label_ms: Ints
     true: Floats
-    served_lineage: NDArray[np.object_]
+    served_by: Ints
+    lineages: Sequence[str | None]
 
     @classmethod
     def of(cls, table: pa.Table, domain: LabelDomain) -> "Facts":
@@ -51,8 +55,15 @@ class Facts(NamedTuple):
             true = np.array([numbers.get(name, math.nan) for name in ys.to_pylist()], np.float64)
         else:
             true = ys.to_numpy().astype(np.float64)
-        lineages = table.column("served_lineage").to_numpy(zero_copy_only=False)
-        return cls(offset, event_ms, label_ms, true, lineages)
+        served = table.column("served_lineage").dictionary_encode(null_encoding="encode").unify_dictionaries()
+        names = served.chunk(0).dictionary.to_pylist() if served.num_chunks else []
+        codes = [chunk.indices.to_numpy() for chunk in served.chunks]
+        return cls(offset, event_ms, label_ms, true, np.concatenate(codes) if codes else np.zeros(0, np.int32), names)
+
+    def was_served_by(self, lineage: str) -> Flags:
+        """Which of the examples this lineage has scored."""
+        found: Flags = self.served_by == (self.lineages.index(lineage) if lineage in self.lineages else -1)
+        return found
 
     @property
     def delay_ms(self) -> Ints:
@@ -262,7 +273,7 @@ class Comparison:
     def _beside_served(self, name: str, lineage: str) -> list[tuple[Floats, Floats]]:
         """What was said and with which probability, by a lineage as published and by a model of the replay."""
         served, own = self._said[SERVED], self._said[name]
-        counts = self.counts & (self.facts.served_lineage == lineage)
+        counts = self.counts & self.facts.was_served_by(lineage)
         both = ((served.said, own.said), (served.probability, own.probability))
         return [(one[counts], other[counts]) for one, other in both]
 
