@@ -58,7 +58,7 @@ def _problems(status: AnyStatus) -> Iterator[Problem]:
             yield _problem("warning", *share_words(name, of))
     backlog = status["first_backlog"]
     if backlog["left"]:
-        yield _problem("info", backlog_words(backlog), "stream-ml replay CONFIG")
+        yield _problem("info", backlog_words(backlog), "stream-ml replay CONFIG --topics")
     yield from _of_quality(status)
     for subject, found in status["drift"]["subjects"].items():
         if found["drifted"]:

@@ -83,3 +83,21 @@ def test_a_field_that_the_event_has_not_is_refused_and_holds_for_nothing() -> No
     with pytest.raises(ConfigError, match="has no field amuont"):
         condition.check_fields(["amount"])
     assert not condition.holds(entry(), {"amount": 5})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("partition=3 or partition=2", "there is no or"),
+        ("score>high", "score is a number"),
+        ("partition=true", "partition is a number"),
+        ("position=last", "position is a number"),
+    ],
+)
+def test_what_would_silently_match_nothing_is_refused(text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Condition(text)
+
+
+def test_a_quoted_or_is_a_text() -> None:
+    assert not Condition('writer="this or that"').holds(entry())

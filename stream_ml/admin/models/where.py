@@ -13,6 +13,7 @@ from stream_ml.units import time_ms
 
 _COMPARISON = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(>=|<=|!=|==|=|>|<)\s*(.+?)\s*", re.DOTALL)
 _AND = re.compile(r"\s+and\s+(?=(?:[^\"]*\"[^\"]*\")*[^\"]*$)", re.IGNORECASE)  # none within a quoted text
+_OR = re.compile(r"\s+or\s+(?=(?:[^\"]*\"[^\"]*\")*[^\"]*$)", re.IGNORECASE)
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
     "==": operator.eq,
@@ -38,6 +39,7 @@ FIELDS: dict[str, Callable[[Entry], Any]] = {
     "position": lambda entry: entry.served.position,
     "writer": lambda entry: entry.writer,
 }
+_NUMBERS = ("partition", "sequence", "score", "value", "position")
 _TIMES = ("event_time", "label_time", "written_at")
 
 
@@ -64,6 +66,8 @@ class Condition:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        if _OR.search(text):
+            raise ConfigError("--where: there is no or, only and", "name ranges of the log: --exclude FIRST:STOP,...")
         self._comparisons = [_comparison(part) for part in _AND.split(text)]
         self.needs_event = any(one.field.startswith(EVENT) for one in self._comparisons)
 
@@ -100,9 +104,12 @@ def _wanted(field: str, text: str) -> Any:
         except ValueError:
             raise ConfigError(f"--where: {text} is no time", "write 2026-11-27T08:10:00Z, or 2026-11-27") from None
     try:
-        return json.loads(text)
+        found = json.loads(text)
     except ValueError:
-        return text
+        found = text
+    if field in _NUMBERS and (isinstance(found, bool) or not isinstance(found, int | float)):
+        raise ConfigError(f"--where: {field} is a number, and {text} is none", f"{field}>=0, for example")
+    return found
 
 
 def _value(field: str, entry: Entry, payload: Any) -> Any:

@@ -84,6 +84,8 @@ class Scored(NamedTuple):
     out: str
     refused_file: Path
     left_out: Sequence[str]
+    examples_learned: int = 1
+    why: str = ""
 
     def plain(self) -> dict[str, object]:
         """As JSON values."""
@@ -94,8 +96,11 @@ class Scored(NamedTuple):
         """For people; a line for each thing to know."""
         said = f"{self.predictions:,} predictions of {self.rows:,} rows by {self.version} in {self.seconds:.1f} s"
         lines = [f"{said}: {self.out}"]
+        if not self.examples_learned:
+            lines.append("this model has learned nothing: its answers say nothing either")
         if self.refused:
-            lines.append(f"{self.refused:,} rows could not be used: {self.refused_file}")
+            first = f"; the first one: {self.why}" if self.why else ""
+            lines.append(f"{self.refused:,} rows could not be used: {self.refused_file}{first}")
         if self.left_out:
             lines.append(f"columns that are no field of the event: {', '.join(self.left_out[:20])}")
         return "\n".join(lines)
@@ -121,7 +126,7 @@ def score(
 
     began_s = time.monotonic()
     work, parts, model, sink = _opened(config, work, target)
-    scorer = BatchScorer(parts, model)
+    scorer, why = BatchScorer(parts, model), ""
     try:
         if sink.done.rows:
             say(f"going on: {sink.done.rows:,} rows are scored already", err=True)
@@ -129,6 +134,8 @@ def score(
             say(sink.problem, err=True)
         for name, piece in _pieces(config, scorer, work, sink.done.upto):
             sink.take(name, piece)
+            if piece.refused and not why:
+                why = piece.refused[0].why
             progress(f"{name}: {sink.done.rows:,} rows, {sink.done.refused:,} refused", None)
             if not keep_on():
                 return None
@@ -150,6 +157,8 @@ def score(
         out=target.shown,
         refused_file=sink.refused_file,
         left_out=sorted(scorer.left_out),
+        examples_learned=model.examples_learned,
+        why=why,
     )
 
 

@@ -70,22 +70,32 @@ def predict(
         run_scheduled(config, files or [], begins_ms, target, schedule, zone, as_json=as_json)
         return
     if bool(files) is (from_ is not None or to is not None):
-        raise ConfigError("name files, or events of the topic by both --from and --to", "stream-ml predict CONFIG FILE")
+        raise ConfigError(
+            "name files, or events of the topic by both --from and --to",
+            "stream-ml predict CONFIG FILE; from time to time: --schedule",
+        )
     paths = [Path(file) for file in files or []]
+    for path in paths:
+        if not path.exists() and set("*?[") & set(path.name):
+            raise ConfigError(f"{path} is no file", "patterns go with --schedule; without it the shell knows them")
     checked_files(paths)
     work = Work(paths, {}) if paths else _events(config, time_of(from_, "--from"), time_of(to, "--to"))
     done = score(config, work, target, Progress())
     assert done is not None  # noqa: S101 - nobody told it to stop
     say(json.dumps(done.plain()) if as_json else done.words())
+    if done.refused and not done.predictions:
+        raise typer.Exit(1)  # nothing of it could be used: whoever automates it has to know
 
 
 def _events(config: Config, from_ms: int | None, to_ms: int | None) -> Work:
     if from_ms is None or to_ms is None:
         raise ConfigError("events of the topic are named by --from and --to", "give both")
+    if from_ms >= to_ms:
+        raise ConfigError("--to does not lie behind --from", "exchange them")
     found = between(offsets_since(config, from_ms), offsets_since(config, to_ms))
     if not found:
         raise ConfigError(
             f"no event of {config.events.topic} came between --from and --to, or none is kept any more",
-            "stream-ml tail CONFIG events shows what is there",
+            "the times are Kafka's, of when records came: stream-ml tail CONFIG events shows them",
         )
     return Work([], found, key=f"{from_ms}:{to_ms}")

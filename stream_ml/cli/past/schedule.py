@@ -62,12 +62,6 @@ class Runs:
     ) -> None:
         self._config, self._patterns, self._target, self._from_ms = config, patterns, target, from_ms
         self._kept, self._keep_on, self._tell = kept, keep_on, tell
-        field = NAMES[bool(patterns)]
-        if target.is_file and field not in _fields(target.out):
-            raise ConfigError(
-                f"each run of a schedule writes a file of its own, and {target.out} is one",
-                f"--out 'out/{{{field}}}.parquet'",
-            )
 
     def run(self, due: datetime) -> None:
         """Score what has come up to a time of the schedule; a run that was ended goes on."""
@@ -158,20 +152,28 @@ def run_scheduled(
     as_json: bool,
 ) -> None:
     """Score until told to stop. Times that were missed are done once, together."""
+    from stream_ml.admin.models.log import ModelLog
+    from stream_ml.cli.run import fix_hash_seed
+
     schedule, stop = Schedule(words, zone), Stop()
+    check_out(patterns, target)
+    _check(config, target)
+    fix_hash_seed(ModelLog(config).facts.log)
     of = json.dumps([*patterns, target.out, target.table, target.at])
     folder = config.path(config.checkpoints.directory)
     name = f"predict-{config.app.id}-{hashlib.sha256(of.encode()).hexdigest()[:8]}.json"
     kept = Kept(folder / name, datetime.now(UTC))
 
     def tell(due: datetime, done: Scored) -> None:
-        say(json.dumps({"due": due.isoformat(), **done.plain()}) if as_json else done.words())
+        said = {"due": due.isoformat(), **done.plain()}
+        say(json.dumps(said) if as_json else f"{_shown(datetime.now(UTC))}: {done.words()}")
 
     try:
-        _check(config, target)
         runs = Runs(config, patterns, target, kept, lambda: not stop.told(), tell, from_ms or 0)
         kept.save()  # a time that comes while this is away is not forgotten
-        say(f"scores at {words!r} ({zone}), next at {_shown(schedule.after(kept.last))}; kept in {kept.path}", err=True)
+        following = schedule.after(kept.last)
+        when = f"next at {_shown(following)}" if following > datetime.now(UTC) else "a time was missed: now"
+        say(f"scores at {words!r} ({zone}), {when}; kept in {kept.path}", err=True)
         while not stop.told():
             now = datetime.now(UTC)
             if schedule.after(kept.last) > now and kept.running is None:
@@ -185,6 +187,16 @@ def run_scheduled(
     finally:
         kept.close()
     sys.exit(0 if stop.why == "SIGTERM" else INTERRUPTED)
+
+
+def check_out(patterns: Sequence[str], target: Target) -> None:
+    """Refuse a file as the result of every run."""
+    field = NAMES[bool(patterns)]
+    if target.is_file and field not in _fields(target.out):
+        raise ConfigError(
+            f"each run of a schedule writes a file of its own, and {target.out} is one",
+            f"--out 'out/{{{field}}}.parquet'",
+        )
 
 
 def _check(config: Config, target: Target) -> None:

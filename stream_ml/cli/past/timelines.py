@@ -39,8 +39,8 @@ class Asked:
         self._files, self.names, self.grid = files, names, grid
         self.bounds = [bound_of(text) for text in bounds]
 
-    def specs(self, log: "LogIdentity", known: Callable[[str], "Spec"]) -> "list[Spec]":
-        """The models, the bounds checked against their names."""
+    def specs(self, log: "LogIdentity", known: Callable[[str], "Spec"], *, own: bool = False) -> "list[Spec]":
+        """The models; with `own` the configuration's first, whatever else is named."""
         from stream_ml.app.assemble import assemble
         from stream_ml.offline.replay import specs
 
@@ -48,9 +48,9 @@ class Asked:
         found += [known(name) for name in self.names]
         if self.grid is not None:
             found += specs.grid(self.config, self.grid, log)
-        if not found:
-            parts = assemble(self.config)
-            found = [specs.own_spec(parts, log)]
+        if not found or own:
+            mine = specs.own_spec(assemble(self.config), log)
+            found = [mine, *(one for one in found if one.recipe.lineage != mine.recipe.lineage)]
         return specs.apart(found)
 
     def check_bounds(self, specs: "Sequence[Spec]", *, served: bool) -> None:
@@ -121,7 +121,7 @@ def of_topics(given: Asked, from_ms: int | None, to_ms: int | None, folder: Path
         declared = log.named(name)
         return Spec(declared.name, built(Recipes(parts, log.facts, log.seal), declared))
 
-    specs = given.specs(NO_LOG if log is None else log.facts.log, known)
+    specs = given.specs(NO_LOG if log is None else log.facts.log, known, own=True)
     given.check_bounds(specs, served=False)
     progress = Progress()
     read = tape_of_topics(

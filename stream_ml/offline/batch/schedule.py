@@ -46,7 +46,8 @@ class Schedule:
             next(CronSim(words, datetime(2026, 1, 1, tzinfo=self._zone)))
         except (CronSimError, StopIteration) as error:
             raise ConfigError(
-                f"{words!r} are no words of cron: {error or 'they never come'}", "'0 3 * * *': at three"
+                f"{words!r} are no words of cron: {error or 'they never come'}",
+                "minute, hour, day, month, weekday: '0 3 * * *' is at three; a sixth word in front counts seconds",
             ) from None
 
     def after(self, moment: datetime) -> datetime:

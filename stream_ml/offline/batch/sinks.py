@@ -110,7 +110,9 @@ class FileSink:
 
     def __init__(self, out: Path, of: dict[str, Any], *, replaces: bool = False) -> None:
         if out.suffix.lower() not in (".parquet", ".jsonl"):
-            raise ConfigError(f"{out} is neither .parquet nor .jsonl", "name a file that ends so, or a database")
+            raise ConfigError(
+                f"{out} is neither .parquet nor .jsonl", "name a file that ends so, topic:NAME, or a database"
+            )
         if out.exists() and not replaces:
             raise AlreadyDone(f"{out} is there already", "name another file, or remove it")
         self._out, self._of, self._replaces, self._lock = out, of, replaces, -1

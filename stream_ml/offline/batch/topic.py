@@ -63,8 +63,12 @@ class TopicSink:
                 f"the {said['predictions']:,} predictions of this are in {topic} already",
                 "name another topic, or another version by --at",
             )
-        counts = (int(said.get(name, 0)) for name in ("rows", "predictions", "refused"))
-        self.done = Done(dict(zip(self._names, said.get("at", []), strict=False)), *counts)
+        self.done = Done(
+            upto=dict(zip(self._names, said.get("at", []), strict=False)),
+            rows=int(said.get("rows", 0)),
+            predictions=int(said.get("predictions", 0)),
+            refused=int(said.get("refused", 0)),
+        )
         self._refused_bytes = int(said.get("refused_bytes", 0))
         try:
             with refused_file.open("ab") as file:

@@ -70,7 +70,10 @@ def tape_of_log(
             break
     if not writer.examples:
         within = "" if from_ms is None and to_ms is None else " in that time"
-        raise ConfigError(f"{topic} holds no example{within}: there is nothing to replay", f"it ends at {end:,}")
+        raise ConfigError(
+            f"{topic} holds no example{within}: there is nothing to replay",
+            f"it ends at {end:,}; --topics replays events and labels that nobody has scored yet",
+        )
     problem = "" if book.halt is None else f"the log is halted at {book.halt.position:,}: {book.halt.message}"
     return FromLog(writer.close(), first, end, problem)
 

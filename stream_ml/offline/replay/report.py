@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stream_ml.app.overlay import environment_of
+from stream_ml.core.evaluation.blocks import AUTOCORRELATED
 from stream_ml.offline.replay.charts import Band, Curve, Dots, chart
 from stream_ml.offline.replay.compare import BASELINE, SERVED, Comparison, Measured, Pair
 from stream_ml.offline.replay.replay import Entrant
@@ -131,8 +132,8 @@ def words_of(pair: Pair) -> str:
     interval = f"[{verdict.low:+.4f}, {verdict.high:+.4f}]" if math.isfinite(verdict.low) else "[no interval yet]"
     mean = f"{verdict.mean:+.4f} " if math.isfinite(verdict.mean) else ""
     more = f" ({verdict.why})" if verdict.why else ""
-    if verdict.blocks_more:
-        more += f", about {verdict.blocks_more:,} blocks more would decide"
+    if verdict.blocks_more and verdict.autocorrelation <= AUTOCORRELATED:
+        more += f", about {verdict.blocks_more:,} block{'s' * (verdict.blocks_more > 1)} more would decide"
     blocks = f"{verdict.blocks:,} blocks of {duration_text(pair.blocks.block_ms)}"
     return f"{pair.first} - {pair.second}: {mean}{interval} over {blocks}: {verdict.decision}{more}"
 
@@ -262,6 +263,8 @@ def _delays(outcome: Outcome) -> str:
     delays = comparison.facts.delay_ms[comparison.counts]
     if not len(delays):
         return "<p>No example is compared.</p>"
+    if delays.min() == delays.max():
+        return f"<p>Each took {duration_words(int(delays.max()))}.</p>"
     unit, name = _unit(int(delays.max()))
     shares = np.linspace(0.0, 1.0, 101)
     late = np.quantile(delays, shares) / unit
@@ -274,19 +277,20 @@ def _assumed(outcome: Outcome) -> str:
     unit, of = _unit(max(one.delay_ms for one in outcome.assumed))
     names = [name for name in outcome.assumed[0].measures if name != BASELINE]
 
-    def curve(name: str) -> Curve:
+    def dots(name: str) -> Dots:
         there = [one for one in outcome.assumed if key in one.measures[name]]
-        return Curve(name, [(one.delay_ms / unit, one.measures[name][key]) for one in there])
+        return Dots(name, [(one.delay_ms / unit, one.measures[name][key]) for one in there])
 
-    head = "".join(f"<th>{_when(one.delay_ms)}</th>" for one in outcome.assumed)
+    real = {one.name: one.measures for one in outcome.measured}
+    head = "<th>as they came</th>" + "".join(f"<th>{_when(one.delay_ms)}</th>" for one in outcome.assumed)
     rows = "".join(
-        f"<tr><th>{html.escape(name)}</th>"
+        f"<tr><th>{html.escape(name)}</th><td>{_number_of(real.get(name, {}), key)}</td>"
         + "".join(f"<td>{_number_of(one.measures[name], key)}</td>" for one in outcome.assumed)
         + "</tr>"
         for name in names
     )
-    note = f"<p class=note>{key}, by the {of} that each label takes; learned in the order in which they were.</p>"
-    drawn = chart([curve(name) for name in names], of_time=False)
+    note = f"<p class=note>Mean loss ({key}), by the {of} that each label takes.</p>"
+    drawn = chart([dots(name) for name in names], of_time=False)
     return f"{drawn}{note}<div class=wide><table><tr><th></th>{head}</tr>{rows}</table></div>"
 
 

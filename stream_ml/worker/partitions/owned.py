@@ -17,12 +17,12 @@ class LabelTimes:
 
     def take(self, batch: Batch) -> int:
         """Take a committed batch; how many milliseconds of events have come since the last label."""
-        latest_ms = batch.events.latest_ms(0)
-        self.newest_event_ms = max(self.newest_event_ms, latest_ms)
+        latest_ms, before_ms = batch.events.latest_ms(0), self.newest_event_ms
+        self.newest_event_ms = max(before_ms, latest_ms)
         if batch.feedback.latest_ms(0):
             self.waiting_since_ms = 0
-        elif latest_ms and not self.waiting_since_ms:
-            self.waiting_since_ms = min(time_ms for time_ms in batch.events.times_ms if time_ms)
+        elif latest_ms and not self.waiting_since_ms:  # an event that comes late has its time behind it
+            self.waiting_since_ms = max(before_ms, min(time_ms for time_ms in batch.events.times_ms if time_ms))
         return self.newest_event_ms - self.waiting_since_ms if self.waiting_since_ms else 0
 
 

@@ -105,6 +105,20 @@ def test_labels_that_stay_away_are_told_and_their_return_too(kafka: str, app_id:
         assert until(lambda: status(port)["problems"] == [], WAIT_S)
 
 
+def test_an_event_that_comes_late_is_no_label_that_stays_away(kafka: str, app_id: str, tmp_path: Path) -> None:
+    port = free_port()
+    with service(tmp_path, kafka, app_id, drift={"label_starvation": "10m"}, http={"port": port}) as made:
+        made.start()
+        made.pairs(range(3_000))  # fifty minutes
+        made.wait_until_done()
+        made.visit(20_000, at=1_600_000_000_000)  # as old as the first one
+        made.wait_until_done()
+        made.visit(3_000)
+        made.wait_until_done()
+        assert until(lambda: status(port)["since_start"].get("predictions") == 3_002, WAIT_S)
+        assert status(port)["starving"] == [] and told(made) == []
+
+
 _nudges = iter(range(10_000, 20_000))
 
 
