@@ -23,7 +23,7 @@ from stream_ml.cli.past.batch import (
     score,
 )
 from stream_ml.cli.past.progress import Progress
-from stream_ml.cli.run import INTERRUPTED, LOOK_S, Stop
+from stream_ml.cli.run import INTERRUPTED, LOOK_S, Stop, fix_hash_seed
 from stream_ml.cli.say import say
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError, StreamMLError
@@ -153,7 +153,6 @@ def run_scheduled(
 ) -> None:
     """Score until told to stop. Times that were missed are done once, together."""
     from stream_ml.admin.models.log import ModelLog
-    from stream_ml.cli.run import fix_hash_seed
 
     schedule, stop = Schedule(words, zone), Stop()
     check_out(patterns, target)

@@ -227,5 +227,5 @@ def _first_later(labels: Labels, latest_ms: int) -> int:
     One that is dated far ahead holds nothing back: a worker lets it go after a while, too.
     """
     times = np.array(labels.times_ms, np.int64)
-    times[list(labels.dead_letters)] = 0
+    times[list(labels.dead_letters)] = np.iinfo(np.int64).max  # it has no time: it lets none before it go
     return int(np.searchsorted(np.minimum.accumulate(times[::-1])[::-1], latest_ms, side="right"))
