@@ -162,34 +162,6 @@ def score(
     )
 
 
-def offsets_since(config: Config, ms: int) -> dict[int, int]:
-    """Of each partition of the events the first offset that came at this time or later; its end where none did."""
-    from stream_ml.kafka.clients import admin
-    from stream_ml.kafka.errors import reaching
-    from stream_ml.kafka.reading.ends import since
-    from stream_ml.kafka.reading.newest import partitions_of
-
-    topic = config.events.topic
-    with reaching(config):
-        where = partitions_of(config, topic)
-        found = since(admin(config), where, ms)
-    return {number: found[topic, number][0] for _, number in where}
-
-
-def offsets_now(config: Config) -> dict[int, int]:
-    """The end of each partition of the events."""
-    from stream_ml.kafka.clients import admin
-    from stream_ml.kafka.errors import reaching
-    from stream_ml.kafka.reading.ends import ends
-    from stream_ml.kafka.reading.newest import partitions_of
-
-    topic = config.events.topic
-    with reaching(config):
-        where = partitions_of(config, topic)
-        found = ends(admin(config), where)
-    return {number: found[topic, number][1] for _, number in where}
-
-
 def between(first: Mapping[int, int], stop: Mapping[int, int]) -> dict[int, tuple[int, int]]:
     """Ranges of the partitions in which there is something."""
     return {number: (first[number], end) for number, end in sorted(stop.items()) if first[number] < end}

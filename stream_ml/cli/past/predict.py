@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from stream_ml.cli.options import configured
-from stream_ml.cli.past.batch import TOPIC, Target, Work, between, checked_files, offsets_since, score
+from stream_ml.cli.past.batch import TOPIC, Target, Work, between, checked_files, score
 from stream_ml.cli.past.progress import Progress
 from stream_ml.cli.past.times import time_of
 from stream_ml.cli.say import say
@@ -92,7 +92,10 @@ def _events(config: Config, from_ms: int | None, to_ms: int | None) -> Work:
         raise ConfigError("events of the topic are named by --from and --to", "give both")
     if from_ms >= to_ms:
         raise ConfigError("--to does not lie behind --from", "exchange them")
-    found = between(offsets_since(config, from_ms), offsets_since(config, to_ms))
+    from stream_ml.kafka.reading.newest import offsets_since
+
+    topic = config.events.topic
+    found = between(offsets_since(config, topic, from_ms), offsets_since(config, topic, to_ms))
     if not found:
         raise ConfigError(
             f"no event of {config.events.topic} came between --from and --to, or none is kept any more",

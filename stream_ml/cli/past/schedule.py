@@ -18,8 +18,6 @@ from stream_ml.cli.past.batch import (
     Work,
     between,
     checked_files,
-    offsets_now,
-    offsets_since,
     score,
 )
 from stream_ml.cli.past.progress import Progress
@@ -27,6 +25,7 @@ from stream_ml.cli.run import INTERRUPTED, LOOK_S, Stop, fix_hash_seed
 from stream_ml.cli.say import say
 from stream_ml.config import Config
 from stream_ml.errors import ConfigError, StreamMLError
+from stream_ml.kafka.reading.newest import offsets_of, offsets_since
 from stream_ml.offline.batch.schedule import Kept, Schedule, Stamp
 from stream_ml.offline.batch.sinks import AlreadyDone, asked_of, discard_stale
 from stream_ml.offline.rows import FileRefused
@@ -107,10 +106,11 @@ class Runs:
         if kept.running is None:
             if self._from_ms > time.time() * 1000:
                 return
-            stop = offsets_now(config)
-            first = kept.offsets or offsets_since(config, self._from_ms)
-            if stop.keys() - first.keys():  # partitions that came since
-                first = {**offsets_since(config, self._from_ms), **first}
+            topic = config.events.topic
+            stop = {number: end for number, (_, end) in offsets_of(config, topic).items()}
+            first = kept.offsets or {}
+            if stop.keys() - first.keys():  # at the beginning all, later partitions that came since
+                first = {**offsets_since(config, topic, self._from_ms), **first}
             kept.running = {"key": due.strftime("%Y%m%dT%H%M%SZ"), "ranges": between(first, stop), "stop": stop}
             kept.offsets = first
             kept.save()

@@ -11,7 +11,7 @@ from stream_ml.errors import ConfigError
 from stream_ml.kafka.clients import admin, close_within, reader, take, topics_there
 from stream_ml.kafka.errors import ended_by, lasting, reaching
 from stream_ml.kafka.messages import record_of
-from stream_ml.kafka.reading.ends import ends
+from stream_ml.kafka.reading.ends import ends, since
 from stream_ml.kafka.reading.ranges import read_ranges
 from stream_ml.kafka.retries import PAUSE_S
 from stream_ml.records import Record
@@ -32,6 +32,20 @@ def partitions_of(config: Config, topic: str) -> list[tuple[str, int]]:
     if there is None or not there.partitions:
         raise ConfigError(f"there is no topic {topic}", "stream-ml topics create CONFIG makes it; or grant Describe")
     return [(topic, number) for number in sorted(there.partitions)]
+
+
+def offsets_of(config: Config, topic: str) -> dict[int, tuple[int, int]]:
+    """First offset and end of each partition of a topic, as of `ends`; errors as of `reaching` and `partitions_of`."""
+    with reaching(config):
+        found = ends(admin(config), partitions_of(config, topic))
+    return {number: both for (_, number), both in found.items()}
+
+
+def offsets_since(config: Config, topic: str, ms: int) -> dict[int, int]:
+    """Of each partition of a topic the first offset that came at this time or later; its end where none did."""
+    with reaching(config):
+        found = since(admin(config), partitions_of(config, topic), ms)
+    return {number: first for (_, number), (first, _) in found.items()}
 
 
 def newest(config: Config, topic: str, count: int) -> tuple[list[Record], dict[tuple[str, int], int]]:

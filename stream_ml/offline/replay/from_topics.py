@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stream_ml.app.parts import Parts
+from stream_ml.config import Config
 from stream_ml.core.fold.batches import FoldSettings
 from stream_ml.core.fold.replica import Replica
 from stream_ml.core.inputs.labels import Labels
@@ -24,10 +25,7 @@ from stream_ml.core.partition.commit_metadata import OutputEnds
 from stream_ml.core.partition.partition import Partition
 from stream_ml.core.partition.serving import Serving
 from stream_ml.errors import ConfigError
-from stream_ml.kafka.clients import admin
-from stream_ml.kafka.errors import reaching
-from stream_ml.kafka.reading.ends import ends, since
-from stream_ml.kafka.reading.newest import partitions_of
+from stream_ml.kafka.reading.newest import offsets_of, offsets_since
 from stream_ml.kafka.reading.ranges import read_range
 from stream_ml.offline.replay.examples import ExampleFile, timeline
 from stream_ml.offline.replay.tape import Tape
@@ -73,9 +71,8 @@ def tape_of_topics(
         A topic is not there, their numbers of partitions differ, or no label meets its event.
     """
     config = parts.config
-    with reaching(config):
-        events = _ranges(parts, config.events.topic, from_ms, to_ms)
-        labels = _ranges(parts, config.feedback.topic, from_ms, None)
+    events = _ranges(config, config.events.topic, from_ms, to_ms)
+    labels = _ranges(config, config.feedback.topic, from_ms, None)
     if events.keys() != labels.keys():
         raise ConfigError(
             f"{config.events.topic} has {len(events)} partitions and {config.feedback.topic} {len(labels)}: labels "
@@ -95,17 +92,16 @@ def tape_of_topics(
     return FromTopics(playing.tape(settings), playing.events, playing.labels, playing.notes())
 
 
-def _ranges(parts: Parts, topic: str, from_ms: int | None, to_ms: int | None) -> dict[int, tuple[int, int]]:
+def _ranges(config: Config, topic: str, from_ms: int | None, to_ms: int | None) -> dict[int, tuple[int, int]]:
     """First offset and stop of each partition."""
-    client, where = admin(parts.config), partitions_of(parts.config, topic)
-    found = ends(client, where)
-    first = {one: found[one][0] for one in where}
-    stop = {one: found[one][1] for one in where}
+    there = offsets_of(config, topic)
+    first = {number: begin for number, (begin, _) in there.items()}
+    stop = {number: end for number, (_, end) in there.items()}
     if from_ms is not None:
-        first = {one: at for one, (at, _) in since(client, where, from_ms).items()}
+        first = offsets_since(config, topic, from_ms)
     if to_ms is not None:
-        stop = {one: at for one, (at, _) in since(client, where, to_ms).items()}
-    return {number: (first[topic, number], max(first[topic, number], stop[topic, number])) for _, number in where}
+        stop = offsets_since(config, topic, to_ms)
+    return {number: (first[number], max(first[number], stop[number])) for number in there}
 
 
 class _Playing:
